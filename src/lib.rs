@@ -1,0 +1,19 @@
+//! farmgate boots a fleet of CI-farm gateways from one place.
+//!
+//! Dependencies point one way only:
+//!
+//! ```text
+//! main → cli → { server, iso, publish } → store → { identity, ipxe, config }
+//! ```
+//!
+//! The last group is pure: bytes in, values out, no tokio, axum, clock, files
+//! or environment. Only [`server`] knows axum.
+
+pub mod cli;
+pub mod config;
+pub mod identity;
+pub mod ipxe;
+pub mod iso;
+pub mod publish;
+pub mod server;
+pub mod store;
