@@ -1,0 +1,11 @@
+//! Runs the real program. One binary for all topics: it links once.
+
+mod common;
+
+mod gateways;
+mod layers;
+mod nginx_config;
+mod publish;
+mod serve;
+mod state;
+mod stop;
