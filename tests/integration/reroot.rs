@@ -1,0 +1,2 @@
+//! Re-rooting Debian's iPXE binaries.
+fn dummy() {}
