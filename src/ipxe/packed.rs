@@ -23,6 +23,9 @@ const ALIGN: usize = 16;
 const LAST_START: usize = 64 * 1024;
 /// The other packed blocks (real-mode code) are some 2 kB.
 const LEAST: usize = 32 * 1024;
+/// `setup_sects` and `syssize` of the Linux boot header.
+const SETUP_SECTS: usize = 0x1f1;
+const SYSSIZE: Range<usize> = 0x1f4..0x1f8;
 /// More than iPXE can be: a bound on what a hostile file makes us hold.
 const MOST_UNPACKED: usize = 16 * 1024 * 1024;
 
@@ -50,31 +53,44 @@ impl Packed {
         Ok(Self { stream, payload })
     }
 
-    /// Packs another payload of the same length into the same place.
+    /// The file with another payload of the same length.
+    ///
+    /// Where the new stream is shorter, zeros behind its end marker fill the
+    /// block, and all lengths stay. Where it is longer, the file grows.
     pub(super) fn replace(&self, file: &[u8], payload: &[u8]) -> Result<Vec<u8>, Error> {
         debug_assert_eq!(payload.len(), self.payload.len());
-        let have = self.stream.len();
-        let mut shortest = usize::MAX;
-        for options in attempts() {
-            let stream = pack(payload, &options)?;
-            shortest = shortest.min(stream.len());
-            if stream.len() > have {
-                continue;
-            }
-            let mut file = file.to_vec();
-            let place = &mut file[self.stream.clone()];
-            place.fill(0);
-            place[..stream.len()].copy_from_slice(&stream);
-            let crc = crc32(place);
-            file[self.stream.end..self.stream.end + 4].copy_from_slice(&crc.to_le_bytes());
-            // The encoder is not believed: what iPXE will see is read back.
-            if Self::read(&file)?.payload != payload {
-                return Err(Error::NotReadBack);
-            }
-            return Ok(file);
+        let mut stream = pack(payload)?;
+        stream.resize(stream.len().max(self.stream.len()), 0);
+        let grows = stream.len() > self.stream.len();
+        if grows && self.stream.end + 4 != file.len() {
+            return Err(Error::NoRoom);
         }
-        Err(Error::TooLong { need: shortest, have })
+        let mut new = file[..self.stream.start - 4].to_vec();
+        new.extend_from_slice(&(stream.len() as u32 + 4).to_le_bytes());
+        new.extend_from_slice(&stream);
+        new.extend_from_slice(&crc32(&stream).to_le_bytes());
+        new.extend_from_slice(&file[self.stream.end + 4..]);
+        if grows {
+            let size = &mut new[SYSSIZE];
+            if size != syssize(file).to_le_bytes() {
+                return Err(Error::WrongSize);
+            }
+            let grown = syssize(&new).to_le_bytes();
+            new[SYSSIZE].copy_from_slice(&grown);
+        }
+        // The encoder is not believed: what iPXE will see is read back.
+        if Self::read(&new)?.payload != payload {
+            return Err(Error::NotReadBack);
+        }
+        Ok(new)
     }
+}
+
+/// What `syssize` in the Linux boot header has to be: the paragraphs behind
+/// the real-mode sectors (Linux `Documentation/arch/x86/boot.rst`).
+fn syssize(file: &[u8]) -> u32 {
+    let real_mode = (usize::from(file[SETUP_SECTS]) + 1) * 512;
+    file.len().saturating_sub(real_mode).div_ceil(16) as u32
 }
 
 /// Where a payload could stand, judged by length words alone.
@@ -117,31 +133,24 @@ fn unpack(stream: &[u8]) -> Result<Vec<u8>, Error> {
     Ok(payload)
 }
 
-fn pack(payload: &[u8], options: &LzmaOptions) -> Result<Vec<u8>, Error> {
+fn pack(payload: &[u8]) -> Result<Vec<u8>, Error> {
     let mut filtered = payload.to_vec();
     bcj::filter(&mut filtered);
+    let options = LzmaOptions {
+        dict_size: 8 << 20,
+        lc: LC,
+        lp: LP,
+        pb: PB,
+        mode: EncodeMode::Normal,
+        nice_len: LzmaOptions::NICE_LEN_MAX,
+        mf: MfType::Bt4,
+        depth_limit: 512,
+        preset_dict: None,
+    };
     let mut writer =
-        LzmaWriter::new_no_header(Vec::new(), options, true).map_err(Error::Encode)?;
+        LzmaWriter::new_no_header(Vec::new(), &options, true).map_err(Error::Encode)?;
     writer.write_all(&filtered).map_err(Error::Encode)?;
     writer.finish().map_err(Error::Encode)
-}
-
-/// Encoder settings, the likeliest to fit first.
-fn attempts() -> impl Iterator<Item = LzmaOptions> {
-    let depths = [0, 512, 1024];
-    depths.into_iter().flat_map(|depth| {
-        [273, 128, 64, 192, 96, 48, 32].into_iter().map(move |nice_len| LzmaOptions {
-            dict_size: 8 << 20,
-            lc: LC,
-            lp: LP,
-            pb: PB,
-            mode: EncodeMode::Normal,
-            nice_len,
-            mf: MfType::Bt4,
-            depth_limit: depth,
-            preset_dict: None,
-        })
-    })
 }
 
 /// Why a packed payload was not read or written.
@@ -165,14 +174,12 @@ pub enum Error {
         /// Bytes at most.
         most: usize,
     },
-    /// The new payload does not fit where the old one stood.
-    #[error("packed again it needs {need} bytes, but has room for {have}")]
-    TooLong {
-        /// Bytes of the shortest packing.
-        need: usize,
-        /// Bytes in the file.
-        have: usize,
-    },
+    /// The payload got longer but something stands behind it.
+    #[error("the payload packed again is longer, and something stands behind it")]
+    NoRoom,
+    /// The boot header does not fit the file.
+    #[error("the size in its Linux boot header is not the file's: it is damaged")]
+    WrongSize,
     /// The compressor failed.
     #[error("cannot compress the payload")]
     Encode(#[source] std::io::Error),
