@@ -8,13 +8,12 @@ use std::fmt::Write;
 
 pub use facts::Error as FactsError;
 pub use facts::Facts;
-pub use settings::BootUrl;
 pub use settings::Cidr;
-pub use settings::NtpHost;
 pub use settings::ParseError;
 pub use settings::StaticAddress;
 
 use super::slot;
+use crate::identity::pki::ServerName;
 
 const TEMPLATE: &str = include_str!("../../ipxe/autoexec.ipxe");
 
@@ -30,7 +29,7 @@ pub struct Media {
     /// Recorded in the script's head, for `iso verify`; holds the boot hosts.
     pub facts: Facts,
     /// Where to ask for the time.
-    pub ntp: Option<NtpHost>,
+    pub ntp: Option<ServerName>,
     /// A fixed address, where no DHCP is.
     pub address: Option<StaticAddress>,
     /// Opens iPXE's shell after a round that failed.

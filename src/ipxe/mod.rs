@@ -9,6 +9,7 @@ mod reroot;
 pub mod slot;
 
 pub use binary::Binary;
+pub use binary::Error as BinaryError;
 pub use binary::Kind;
 pub use binary::STOCK_ROOT;
 pub use packed::Error as PackedError;

@@ -1,6 +1,6 @@
 use std::fmt;
 
-use super::BootUrl;
+use crate::config::BootUrl;
 use crate::identity::Fingerprint;
 
 const FORMAT: &str = "# farmgate image, format 1";
