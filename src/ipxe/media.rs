@@ -15,7 +15,8 @@ pub use settings::StaticAddress;
 use super::slot;
 use crate::identity::pki::ServerName;
 
-const TEMPLATE: &str = include_str!("../../ipxe/autoexec.ipxe");
+/// The script, with places that depend on the image.
+pub const TEMPLATE: &str = include_str!("../../ipxe/autoexec.ipxe");
 
 /// Rounds over all network cards and addresses before the machine restarts:
 /// with the waits between them (5, 10, 20 ... 320 s) some twelve minutes.

@@ -2,9 +2,6 @@
 //! on removable media (UEFI specification, section 3.5.1.1), and its script.
 
 use std::io::Cursor;
-use std::io::Read;
-use std::io::Seek;
-use std::io::SeekFrom;
 use std::io::Write;
 use std::ops::Range;
 

@@ -87,9 +87,10 @@ fn record(bytes: &[u8], offset: usize) -> Option<(String, Range<usize>)> {
 }
 
 fn folder(bytes: &[u8], place: Range<usize>) -> Option<Vec<(String, Range<usize>)>> {
+    const MOST_FILES: usize = 256;
     let mut files = Vec::new();
     let mut offset = place.start;
-    while offset < place.end {
+    while offset < place.end && files.len() < MOST_FILES {
         match usize::from(*bytes.get(offset)?) {
             // A record does not reach over a block's end.
             0 => offset = (offset + 1).next_multiple_of(BLOCK),
