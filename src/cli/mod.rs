@@ -3,6 +3,7 @@
 mod gateway;
 mod generations;
 mod init;
+mod iso;
 mod nginx_config;
 mod publish;
 mod serve;
@@ -68,6 +69,9 @@ enum Command {
     Generations(generations::Generations),
     /// Make an earlier generation of a gateway the one that is served
     Rollback(generations::Rollback),
+    /// Make boot images, seal identities into them, read them
+    #[command(subcommand)]
+    Iso(iso::Command),
     /// Run the boot server
     Serve(serve::Serve),
     /// Print the nginx configuration for this boot host
@@ -86,6 +90,7 @@ pub fn main() -> ExitCode {
         Command::Publish(command) => command.run(&context),
         Command::Generations(command) => command.run(&context),
         Command::Rollback(command) => command.run(&context),
+        Command::Iso(command) => command.run(&context),
         Command::Serve(command) => command.run(&context),
         Command::NginxConfig(command) => command.run(&context),
     };

@@ -6,6 +6,7 @@ mod gateways;
 mod layers;
 mod nginx_config;
 mod publish;
+mod reroot;
 mod serve;
 mod state;
 mod stop;
