@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -30,6 +31,24 @@ pub struct Config {
     /// What goes on the boot media besides `url`.
     #[serde(default)]
     pub media: Media,
+    /// How new generations are tried.
+    #[serde(default)]
+    pub assessment: Assessment,
+}
+
+/// How new generations are tried.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Assessment {
+    /// Boots that a new generation gets. If none of them is acknowledged, the last
+    /// good generation is served again.
+    pub tries: NonZeroU32,
+}
+
+impl Default for Assessment {
+    fn default() -> Self {
+        Self { tries: NonZeroU32::MIN.saturating_add(2) }
+    }
 }
 
 /// Where the server listens. At least one of the two doors must be open.
@@ -218,6 +237,8 @@ mod tests {
             unix = "/run/farmgate.sock"
             accel = "/farmgate-blobs"
             drain = "2m"
+            [assessment]
+            tries = 5
             [media]
             fallback-urls = ["https://[2001:db8::1]"]
             ntp = "ntp.example.org"
@@ -230,6 +251,7 @@ mod tests {
         assert_eq!(config.media.fallback_urls[0].host().to_string(), "2001:db8::1");
         let config = Config::parse(r#"url = "https://10.0.2.2""#).unwrap();
         assert_eq!((config.url.port(), config.listen.tls), (443, None));
+        assert_eq!(config.assessment.tries.get(), 3);
     }
 
     #[test]

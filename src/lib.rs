@@ -9,6 +9,7 @@
 //! The last group is pure: bytes in, values out, no tokio, axum, clock, files
 //! or environment. Only [`server`] knows axum.
 
+pub mod boot;
 pub mod cli;
 pub mod config;
 pub mod identity;

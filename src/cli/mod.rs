@@ -69,6 +69,10 @@ enum Command {
     Generations(generations::Generations),
     /// Make an earlier generation of a gateway the one that is served
     Rollback(generations::Rollback),
+    /// Have a generation served whatever its boots show
+    Pin(generations::Pin),
+    /// Take the pin away
+    Release(generations::Release),
     /// Make boot images, seal identities into them, read them
     #[command(subcommand)]
     Iso(iso::Command),
@@ -90,6 +94,8 @@ pub fn main() -> ExitCode {
         Command::Publish(command) => command.run(&context),
         Command::Generations(command) => command.run(&context),
         Command::Rollback(command) => command.run(&context),
+        Command::Pin(command) => command.run(&context),
+        Command::Release(command) => command.run(&context),
         Command::Iso(command) => command.run(&context),
         Command::Serve(command) => command.run(&context),
         Command::NginxConfig(command) => command.run(&context),

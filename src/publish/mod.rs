@@ -4,6 +4,7 @@ mod folder;
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::Context;
 use anyhow::Result;
@@ -17,6 +18,8 @@ use crate::store::events::MAX_SCRIPT_LEN;
 use crate::store::events::SECRETS;
 use crate::store::gateways::Record;
 use crate::store::generations::Generations;
+use crate::store::history::Generation;
+use crate::store::history::History;
 use folder::Folder;
 
 /// What iPXE takes for a script: the first word of the first line
@@ -85,21 +88,80 @@ pub fn rollback(
     number: Option<u64>,
     now: OffsetDateTime,
 ) -> Result<u64> {
+    record(state, gateway, now, |history| {
+        let target = match number {
+            Some(number) => generation(gateway, history, number)?,
+            None => history.previous().with_context(|| {
+                let name = &gateway.name;
+                format!("gateway {name} was never served any other generation than the current one")
+            })?,
+        };
+        Ok((target, Kind::Activated { generation: target.id }))
+    })
+}
+
+/// Has a generation served whatever assessment says, until [`release`]: `number`,
+/// or else the current one. Returns its number.
+pub fn pin(
+    state: &State,
+    gateway: &Record,
+    number: Option<u64>,
+    now: OffsetDateTime,
+) -> Result<u64> {
+    record(state, gateway, now, |history| {
+        let target = match number {
+            Some(number) => generation(gateway, history, number)?,
+            None => current(gateway, history)?,
+        };
+        Ok((target, Kind::Pinned { generation: target.id }))
+    })
+}
+
+/// Takes the pin away. Returns the number of the generation that is current.
+pub fn release(state: &State, gateway: &Record, now: OffsetDateTime) -> Result<u64> {
+    record(state, gateway, now, |history| {
+        ensure!(history.pinned().is_some(), "gateway {} has no pin", gateway.name);
+        Ok((current(gateway, history)?, Kind::Released))
+    })
+}
+
+/// Records what `choose` makes of the history, if the generation can be served.
+fn record(
+    state: &State,
+    gateway: &Record,
+    now: OffsetDateTime,
+    choose: impl FnOnce(&History) -> Result<(&Arc<Generation>, Kind)>,
+) -> Result<u64> {
     let generations = Generations::new(state);
     let _lock = state.lock()?;
     let history = generations.history(&gateway.id)?;
+    let (target, kind) = choose(&history)?;
+    ensure_servable(&generations, target)?;
+    let number = target.number;
+    generations.append(&gateway.id, kind, now)?;
+    Ok(number)
+}
+
+fn current<'a>(gateway: &Record, history: &'a History) -> Result<&'a Arc<Generation>> {
     let name = &gateway.name;
-    let target = match number {
-        Some(number) => history.generation(number).with_context(|| {
-            format!(
-                "gateway {name} has no generation {number}; \
-                 `farmgate generations {name}` shows those there are"
-            )
-        })?,
-        None => history.previous().with_context(|| {
-            format!("gateway {name} was never served any other generation than the current one")
-        })?,
-    };
+    history.current().with_context(|| format!("nothing is published for gateway {name}"))
+}
+
+fn generation<'a>(
+    gateway: &Record,
+    history: &'a History,
+    number: u64,
+) -> Result<&'a Arc<Generation>> {
+    let name = &gateway.name;
+    history.generation(number).with_context(|| {
+        format!(
+            "gateway {name} has no generation {number}; \
+             `farmgate generations {name}` shows those there are"
+        )
+    })
+}
+
+fn ensure_servable(generations: &Generations, target: &Generation) -> Result<()> {
     for (path, asset) in target.files() {
         let size = generations.blobs().size(&asset.sha256).with_context(|| {
             format!("generation {} cannot be served: {path} is missing", target.number)
@@ -111,7 +173,5 @@ pub fn rollback(
             asset.sha256
         );
     }
-    let number = target.number;
-    generations.append(&gateway.id, Kind::Activated { generation: target.id }, now)?;
-    Ok(number)
+    Ok(())
 }

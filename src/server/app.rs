@@ -1,20 +1,28 @@
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use anyhow::Result;
 use rustls::pki_types::UnixTime;
+use time::OffsetDateTime;
 
 use super::error::HttpError;
 use super::error::Refusal;
+use crate::boot::AckTokens;
+use crate::boot::Decision;
+use crate::boot::Reason;
+use crate::boot::decide;
 use crate::config::AccelPrefix;
+use crate::config::BootUrl;
 use crate::identity::ClientVerifier;
 use crate::identity::Fingerprint;
 use crate::store::State;
-use crate::store::events::History;
+use crate::store::events::Kind;
 use crate::store::gateways::CertificateState;
 use crate::store::gateways::Gateways;
 use crate::store::gateways::Record;
 use crate::store::generations::Generations;
 use crate::store::generations::LiveGenerations;
+use crate::store::history::History;
 
 /// What all requests share.
 pub(super) struct App {
@@ -22,6 +30,9 @@ pub(super) struct App {
     gateways: Gateways,
     pub(super) generations: LiveGenerations,
     pub(super) accel: Option<AccelPrefix>,
+    tries: NonZeroU32,
+    tokens: AckTokens,
+    url: BootUrl,
 }
 
 impl App {
@@ -31,6 +42,9 @@ impl App {
             gateways: state.gateways(),
             generations: LiveGenerations::new(Generations::new(state)),
             accel,
+            tries: state.config().assessment.tries,
+            tokens: AckTokens::new(state.token_key()?),
+            url: state.config().url.clone(),
         })
     }
 
@@ -40,8 +54,66 @@ impl App {
         gateway: &Record,
     ) -> Result<Arc<History>, HttpError> {
         let (app, id) = (self.clone(), gateway.id.clone());
-        let read = tokio::task::spawn_blocking(move || app.generations.history(&id)).await;
-        Ok(read.map_err(|error| HttpError::Internal(error.into()))??)
+        blocking(move || Ok(app.generations.history(&id)?)).await
+    }
+
+    /// Chooses the generation for a boot that begins now, and records the boot
+    /// before anybody hears of it: a try that was not counted could be the first
+    /// of a circle without end.
+    pub(super) async fn begin_boot(
+        self: &Arc<Self>,
+        gateway: &Record,
+    ) -> Result<Option<Decision>, HttpError> {
+        let history = self.history(gateway).await?;
+        let Some(mut decision) = decide(&history, gateway.policy(self.tries)) else {
+            return Ok(None);
+        };
+        let kind = Kind::Booted { generation: decision.generation.id };
+        if let Err(error) = self.append(&gateway.id, kind).await {
+            tracing::error!(gateway = %gateway.name, "a boot could not be recorded: {error}");
+            if let (Reason::Trying { .. }, Some(good)) = (decision.reason, history.last_good()) {
+                decision = Decision { generation: good.clone(), reason: Reason::Good };
+            }
+        }
+        Ok(Some(decision))
+    }
+
+    /// Records that the booted system works. Says for which gateway, or `None` if
+    /// the token is not one of ours or its boot was too long ago.
+    pub(super) async fn acknowledge(
+        self: &Arc<Self>,
+        token: &str,
+    ) -> Result<Option<(String, u64)>, HttpError> {
+        let Some((id, boot)) = self.tokens.check(token) else { return Ok(None) };
+        let (app, gateway) = (self.clone(), id.to_owned());
+        let read = blocking(move || Ok(app.generations.history(&gateway)?)).await?;
+        let Some(known) = read.boots().get(&boot) else { return Ok(None) };
+        // Asked again, because the answer was lost: it is the same answer.
+        if !known.acknowledged {
+            self.append(id, Kind::Acknowledged { boot }).await?;
+        }
+        Ok(Some((id.to_owned(), known.generation)))
+    }
+
+    /// Where a system acknowledges the latest boot of this generation.
+    pub(super) fn ack_url(
+        &self,
+        gateway: &Record,
+        history: &History,
+        number: u64,
+    ) -> Option<String> {
+        let latest = history.boots().iter().rfind(|(_, boot)| boot.generation == number);
+        let token = self.tokens.issue(&gateway.id, *latest?.0);
+        Some(format!("{}/boot/ack/{token}", self.url))
+    }
+
+    async fn append(self: &Arc<Self>, gateway: &str, kind: Kind) -> Result<(), HttpError> {
+        let (app, gateway) = (self.clone(), gateway.to_owned());
+        blocking(move || {
+            app.generations.append(&gateway, kind, OffsetDateTime::now_utc())?;
+            Ok(())
+        })
+        .await
     }
 
     /// Finds the gateway that a certificate belongs to, if it lets it in: signed
@@ -59,4 +131,11 @@ impl App {
             }
         }
     }
+}
+
+/// Runs what waits for the disk where it holds nobody up.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, HttpError> + Send + 'static,
+) -> Result<T, HttpError> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| HttpError::Internal(error.into()))?
 }

@@ -4,6 +4,7 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 
 use super::app::App;
+use super::app::blocking;
 use super::error::HttpError;
 use super::error::Refusal;
 use super::peer::Peer;
@@ -42,9 +43,7 @@ impl FromRequestParts<Arc<App>> for Client {
         };
         let der = der.ok_or(Refusal::NoCertificate)?;
         let app = app.clone();
-        let authenticated = tokio::task::spawn_blocking(move || app.authenticate(&der)).await;
-        let (gateway, fingerprint) =
-            authenticated.map_err(|error| HttpError::Internal(error.into()))??;
+        let (gateway, fingerprint) = blocking(move || app.authenticate(&der)).await?;
         Ok(Self { gateway, fingerprint, behind_nginx })
     }
 }

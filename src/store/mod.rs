@@ -6,9 +6,9 @@ pub mod events;
 pub mod files;
 pub mod gateways;
 pub mod generations;
+pub mod history;
 mod revocation;
 mod state;
 
-pub use state::Lock;
 pub use state::NewState;
 pub use state::State;

@@ -27,10 +27,10 @@ pub(super) async fn boot(
     client: Client,
     labels: Result<Query<HashMap<String, String>>, QueryRejection>,
 ) -> Result<Response, HttpError> {
-    let history = app.history(&client.gateway).await?;
     let name = &client.gateway.name;
-    let generation =
-        history.current().ok_or_else(|| HttpError::NothingPublished(name.clone()))?.number;
+    let decision = app.begin_boot(&client.gateway).await?;
+    let decision = decision.ok_or_else(|| HttpError::NothingPublished(name.clone()))?;
+    let generation = decision.generation.number;
     let label = |key: &str| -> String {
         let value = labels.as_ref().ok().and_then(|Query(labels)| labels.get(key));
         value.map_or_else(String::new, |value| value.chars().take(MAX_LABEL).collect())
@@ -38,6 +38,7 @@ pub(super) async fn boot(
     tracing::info!(
         gateway = %name,
         generation,
+        reason = %decision.reason,
         mac = ?label("mac"),
         platform = ?label("platform"),
         ipxe = ?label("version"),

@@ -15,11 +15,12 @@ use crate::server::asset;
 use crate::server::asset::Content;
 use crate::server::client::Client;
 use crate::server::error::HttpError;
-use crate::server::script;
+use crate::server::script::Prelude;
 use crate::store::events::Asset;
 use crate::store::events::BOOT_SCRIPT;
-use crate::store::events::Generation;
 use crate::store::events::MAX_SCRIPT_LEN;
+use crate::store::history::Generation;
+use crate::store::history::History;
 
 /// `GET /g/<generation>/<path>`: a file of one generation of the gateway that asks.
 ///
@@ -39,7 +40,7 @@ pub(super) async fn of_number(
     let generation = generation.ok_or_else(|| {
         HttpError::NotFound(format!("gateway {} has no generation {number:?}", client.gateway.name))
     })?;
-    send(&app, &client, generation, &path, &method, &headers).await
+    send(&app, &client, &history, generation, &path, &method, &headers).await
 }
 
 /// `GET /files/<path>`: the same for the generation that the gateway gets now.
@@ -53,12 +54,13 @@ pub(super) async fn of_current(
     let history = app.history(&client.gateway).await?;
     let name = &client.gateway.name;
     let generation = history.current().ok_or_else(|| HttpError::NothingPublished(name.clone()))?;
-    send(&app, &client, generation, &path, &method, &headers).await
+    send(&app, &client, &history, generation, &path, &method, &headers).await
 }
 
 async fn send(
     app: &App,
     client: &Client,
+    history: &History,
     generation: &Generation,
     path: &str,
     method: &Method,
@@ -78,7 +80,7 @@ async fn send(
         "asset"
     );
     if path == BOOT_SCRIPT {
-        return send_script(app, client, generation.number, asset, headers).await;
+        return send_script(app, client, history, generation.number, asset, headers).await;
     }
     let tag = asset.sha256.to_string();
     if client.behind_nginx
@@ -96,6 +98,7 @@ const OCTETS: &str = "application/octet-stream";
 async fn send_script(
     app: &App,
     client: &Client,
+    history: &History,
     generation: u64,
     asset: &Asset,
     headers: &HeaderMap,
@@ -103,8 +106,13 @@ async fn send_script(
     let mut file = open(app, asset).await?.take(MAX_SCRIPT_LEN);
     let mut operators = Vec::new();
     file.read_to_end(&mut operators).map_err(|error| HttpError::Internal(error.into()))?;
-    let name = &client.gateway.name;
-    let text = script::with_prelude(name, &client.fingerprint, generation, &operators);
+    let prelude = Prelude {
+        gateway: &client.gateway.name,
+        fingerprint: &client.fingerprint,
+        generation,
+        ack_url: app.ack_url(&client.gateway, history, generation),
+    };
+    let text = prelude.before(&operators);
     let tag = hex::encode(Sha256::digest(&text));
     asset::respond(headers, &tag, "text/plain", Content::Bytes(text)).await
 }

@@ -1,3 +1,4 @@
+mod ack;
 mod boot;
 mod generation;
 
@@ -18,6 +19,7 @@ pub(super) fn router(app: Arc<App>) -> Router {
         .route("/boot/ipxe", get(boot::boot))
         .route("/g/{generation}/{*path}", get(generation::of_number))
         .route("/files/{*path}", get(generation::of_current))
+        .route("/boot/ack/{token}", get(ack::acknowledge).post(ack::acknowledge).head(ack::nothing))
         .fallback(nothing)
         .layer(middleware::from_fn(span::name_request))
         .with_state(app)

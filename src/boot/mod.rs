@@ -1,0 +1,12 @@
+//! Which generation a gateway gets, and how a booted system says that it works.
+//! Pure state machines: no files, no clock.
+
+mod assessment;
+mod token;
+
+pub use assessment::Decision;
+pub use assessment::Policy;
+pub use assessment::Reason;
+pub use assessment::decide;
+pub use token::AckTokens;
+pub use token::KEY_LEN;

@@ -1,0 +1,25 @@
+use std::sync::Arc;
+
+use axum::extract::Path;
+use axum::extract::State;
+
+use crate::server::app::App;
+use crate::server::error::HttpError;
+
+/// `POST` or `GET /boot/ack/<token>`: the booted system says that it works. It has
+/// no client certificate; the token is what it proves itself with. To ask twice
+/// does no harm, so it may be repeated until it is answered.
+pub(super) async fn acknowledge(
+    State(app): State<Arc<App>>,
+    Path(token): Path<String>,
+) -> Result<&'static str, HttpError> {
+    let (gateway, generation) = app
+        .acknowledge(&token)
+        .await?
+        .ok_or_else(|| HttpError::NotFound("not the token of a recent boot".to_owned()))?;
+    tracing::info!(gateway, generation, "acknowledged");
+    Ok("acknowledged\n")
+}
+
+/// `HEAD` must not count as the word of a system that works.
+pub(super) async fn nothing() {}
