@@ -34,6 +34,29 @@ pub struct Config {
     /// How new generations are tried.
     #[serde(default)]
     pub assessment: Assessment,
+    /// How secrets are handed out.
+    #[serde(default)]
+    pub secrets: Secrets,
+}
+
+/// How secrets are handed out.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Secrets {
+    /// How long after its boot script a gateway can read its secrets.
+    #[serde(deserialize_with = "duration")]
+    pub ttl: Duration,
+    /// How often.
+    pub max_reads: NonZeroU32,
+    /// Folder of templates outside of what is published: one file per gateway, named
+    /// like it.
+    pub dir: Option<PathBuf>,
+}
+
+impl Default for Secrets {
+    fn default() -> Self {
+        Self { ttl: Duration::from_secs(60), max_reads: NonZeroU32::MIN, dir: None }
+    }
 }
 
 /// How new generations are tried.
@@ -239,6 +262,10 @@ mod tests {
             drain = "2m"
             [assessment]
             tries = 5
+            [secrets]
+            ttl = "1m"
+            max-reads = 2
+            dir = "/run/secrets"
             [media]
             fallback-urls = ["https://[2001:db8::1]"]
             ntp = "ntp.example.org"

@@ -2,11 +2,13 @@
 //! Pure state machines: no files, no clock.
 
 mod assessment;
+mod template;
 mod token;
 
 pub use assessment::Decision;
 pub use assessment::Policy;
 pub use assessment::Reason;
 pub use assessment::decide;
+pub use template::render;
 pub use token::AckTokens;
 pub use token::KEY_LEN;

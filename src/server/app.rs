@@ -5,8 +5,12 @@ use anyhow::Result;
 use rustls::pki_types::UnixTime;
 use time::OffsetDateTime;
 
+use super::client::Client;
 use super::error::HttpError;
 use super::error::Refusal;
+use super::secrets;
+use super::secrets::Templates;
+use super::systemd;
 use crate::boot::AckTokens;
 use crate::boot::Decision;
 use crate::boot::Reason;
@@ -22,7 +26,10 @@ use crate::store::gateways::Gateways;
 use crate::store::gateways::Record;
 use crate::store::generations::Generations;
 use crate::store::generations::LiveGenerations;
+use crate::store::history::Generation;
 use crate::store::history::History;
+use crate::store::leases::Leases;
+use crate::store::leases::Terms;
 
 /// What all requests share.
 pub(super) struct App {
@@ -33,6 +40,9 @@ pub(super) struct App {
     tries: NonZeroU32,
     tokens: AckTokens,
     url: BootUrl,
+    templates: Templates,
+    leases: Leases,
+    terms: Terms,
 }
 
 impl App {
@@ -45,6 +55,9 @@ impl App {
             tries: state.config().assessment.tries,
             tokens: AckTokens::new(state.token_key()?),
             url: state.config().url.clone(),
+            templates: Templates::new(state.config().secrets.dir.clone(), systemd::credentials()),
+            leases: Leases::open(state.leases_dir())?,
+            terms: secrets::terms(&state.config().secrets),
         })
     }
 
@@ -105,6 +118,61 @@ impl App {
         let latest = history.boots().iter().rfind(|(_, boot)| boot.generation == number);
         let token = self.tokens.issue(&gateway.id, *latest?.0);
         Some(format!("{}/boot/ack/{token}", self.url))
+    }
+
+    /// Where the booted system can read its secrets, if there are any: a new lease
+    /// for each boot script that is handed out.
+    pub(super) async fn secrets_url(
+        self: &Arc<Self>,
+        client: &Client,
+        generation: &Arc<Generation>,
+    ) -> Result<Option<String>, HttpError> {
+        let (app, generation) = (self.clone(), generation.clone());
+        let (gateway, fingerprint) = (client.gateway.clone(), client.fingerprint);
+        blocking(move || {
+            if !app.templates.any(&gateway, &generation, &app.generations)? {
+                return Ok(None);
+            }
+            let owner = (&gateway.name, gateway.id.as_str());
+            let now = OffsetDateTime::now_utc();
+            let token = app.leases.grant(owner, fingerprint, generation.number, app.terms, now)?;
+            Ok(Some(format!("{}/secrets/{token}", app.url)))
+        })
+        .await
+    }
+
+    /// The secrets that a token leads to. Who was revoked since gets none.
+    pub(super) async fn redeem(
+        self: &Arc<Self>,
+        token: String,
+    ) -> Result<Option<Vec<u8>>, HttpError> {
+        let app = self.clone();
+        blocking(move || {
+            let Some(lease) = app.leases.redeem(&token, OffsetDateTime::now_utc())? else {
+                return Ok(None);
+            };
+            let owner = app.gateways.owner(&lease.fingerprint)?;
+            let Some(gateway) = owner.filter(|gateway| gateway.id == lease.gateway_id) else {
+                return Ok(None);
+            };
+            let welcome = gateway
+                .certificate(&lease.fingerprint)
+                .is_some_and(|owned| owned.state != CertificateState::Revoked);
+            let history = app.generations.history(&gateway.id)?;
+            let Some(generation) = history.generation(lease.generation).filter(|_| welcome) else {
+                return Ok(None);
+            };
+            let number = generation.number;
+            tracing::info!(gateway = %gateway.name, generation = number, "secrets read");
+            Ok(app.templates.render(&gateway, generation, &lease, &app.generations)?)
+        })
+        .await
+    }
+
+    /// Clears away leases that are over.
+    pub(super) async fn sweep(self: &Arc<Self>) -> Result<(), HttpError> {
+        let app = self.clone();
+        blocking(move || Ok(app.leases.sweep(OffsetDateTime::now_utc())?)).await
     }
 
     async fn append(self: &Arc<Self>, gateway: &str, kind: Kind) -> Result<(), HttpError> {

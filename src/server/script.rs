@@ -10,6 +10,7 @@ pub(super) struct Prelude<'a> {
     pub(super) fingerprint: &'a Fingerprint,
     pub(super) generation: u64,
     pub(super) ack_url: Option<String>,
+    pub(super) secrets_url: Option<String>,
 }
 
 impl Prelude<'_> {
@@ -21,7 +22,7 @@ impl Prelude<'_> {
     /// address (`src/net/ipv4.c`): only with a type does it take a name, and only
     /// `${gateway:string}` gives it back; `gateway_name` needs no such care.
     pub(super) fn before(&self, script: &[u8]) -> Vec<u8> {
-        let Self { gateway, fingerprint, generation, ack_url } = self;
+        let Self { gateway, fingerprint, generation, ack_url, secrets_url } = self;
         let mut prelude = format!(
             "#!ipxe\n\
              set gateway:string {gateway} ||\n\
@@ -30,8 +31,10 @@ impl Prelude<'_> {
              set client_cert_fingerprint {fingerprint} ||\n\
              set generation {generation} ||\n"
         );
-        if let Some(url) = ack_url {
-            prelude += &format!("set ack_url {url} ||\n");
+        for (name, url) in [("ack_url", ack_url), ("secrets_url", secrets_url)] {
+            if let Some(url) = url {
+                prelude += &format!("set {name} {url} ||\n");
+            }
         }
         let mut text = prelude.into_bytes();
         text.extend_from_slice(script);
@@ -51,6 +54,7 @@ mod tests {
             fingerprint: &Fingerprint::from_bytes([0xab; 32]),
             generation: 7,
             ack_url: Some("https://a/boot/ack/x".to_owned()),
+            secrets_url: None,
         };
         let text = prelude.before(script);
         assert!(text.starts_with(b"#!ipxe\nset gateway:string lab-1 ||\n"));

@@ -274,7 +274,7 @@ impl Gateways {
             fs::rename(&home, &grave)?;
             files::sync_parent(&home)?;
             for owned in &record.certificates {
-                remove_if_there(&self.index_entry(&owned.fingerprint))?;
+                files::remove_if_there(&self.index_entry(&owned.fingerprint))?;
             }
             Ok(())
         };
@@ -328,7 +328,8 @@ impl Gateways {
         let home = self.home(name);
         for owned in self.load(name)?.certificates {
             let path = key_path(&home, &owned.fingerprint);
-            remove_if_there(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+            files::remove_if_there(&path)
+                .with_context(|| format!("cannot remove {}", path.display()))?;
         }
         Ok(())
     }
@@ -381,18 +382,11 @@ impl Gateways {
         files::create_dir(&self.dir.join(INDEX), 0o700)?;
         let entry = self.index_entry(fingerprint);
         let write = || -> io::Result<()> {
-            remove_if_there(&entry)?;
+            files::remove_if_there(&entry)?;
             std::os::unix::fs::symlink(Path::new("..").join(name), &entry)?;
             files::sync_parent(&entry)
         };
         write().with_context(|| format!("cannot write {}", entry.display()))
-    }
-}
-
-fn remove_if_there(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
     }
 }
 

@@ -189,6 +189,11 @@ impl State {
         self.dir.join("cache")
     }
 
+    /// Where leases of secrets are.
+    pub fn leases_dir(&self) -> PathBuf {
+        self.dir.join("leases")
+    }
+
     /// Where blobs and events are.
     pub fn store_dir(&self) -> PathBuf {
         self.dir.join("store")

@@ -2,6 +2,10 @@ use std::sync::Arc;
 
 use axum::extract::Path;
 use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::header;
+use axum::response::IntoResponse;
+use axum::response::Response;
 
 use crate::server::app::App;
 use crate::server::error::HttpError;
@@ -22,4 +26,6 @@ pub(super) async fn acknowledge(
 }
 
 /// `HEAD` must not count as the word of a system that works.
-pub(super) async fn nothing() {}
+pub(super) async fn not_allowed() -> Response {
+    (StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, "GET, POST")]).into_response()
+}

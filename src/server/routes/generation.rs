@@ -58,10 +58,10 @@ pub(super) async fn of_current(
 }
 
 async fn send(
-    app: &App,
+    app: &Arc<App>,
     client: &Client,
     history: &History,
-    generation: &Generation,
+    generation: &Arc<Generation>,
     path: &str,
     method: &Method,
     headers: &HeaderMap,
@@ -80,7 +80,7 @@ async fn send(
         "asset"
     );
     if path == BOOT_SCRIPT {
-        return send_script(app, client, history, generation.number, asset, headers).await;
+        return send_script(app, client, history, generation, asset, headers).await;
     }
     let tag = asset.sha256.to_string();
     if client.behind_nginx
@@ -96,10 +96,10 @@ async fn send(
 const OCTETS: &str = "application/octet-stream";
 
 async fn send_script(
-    app: &App,
+    app: &Arc<App>,
     client: &Client,
     history: &History,
-    generation: u64,
+    generation: &Arc<Generation>,
     asset: &Asset,
     headers: &HeaderMap,
 ) -> Result<Response, HttpError> {
@@ -109,8 +109,9 @@ async fn send_script(
     let prelude = Prelude {
         gateway: &client.gateway.name,
         fingerprint: &client.fingerprint,
-        generation,
-        ack_url: app.ack_url(&client.gateway, history, generation),
+        generation: generation.number,
+        ack_url: app.ack_url(&client.gateway, history, generation.number),
+        secrets_url: app.secrets_url(client, generation).await?,
     };
     let text = prelude.before(&operators);
     let tag = hex::encode(Sha256::digest(&text));
