@@ -5,11 +5,13 @@
 
 mod common;
 
+mod assessment;
 mod gateways;
 mod layers;
 mod nginx_config;
 mod publish;
 mod reroot;
+mod secrets;
 mod serve;
 mod state;
 mod stop;
