@@ -8,6 +8,8 @@ use time::OffsetDateTime;
 use super::client::Client;
 use super::error::HttpError;
 use super::error::Refusal;
+use super::recorder::Recorder;
+use super::recorder::Subject;
 use super::secrets;
 use super::secrets::Templates;
 use super::systemd;
@@ -20,6 +22,7 @@ use crate::config::BootUrl;
 use crate::identity::ClientVerifier;
 use crate::identity::Fingerprint;
 use crate::store::State;
+use crate::store::events::EventId;
 use crate::store::events::Kind;
 use crate::store::gateways::CertificateState;
 use crate::store::gateways::Gateways;
@@ -28,6 +31,8 @@ use crate::store::generations::Generations;
 use crate::store::generations::LiveGenerations;
 use crate::store::history::Generation;
 use crate::store::history::History;
+use crate::store::journal::Journals;
+use crate::store::journal::Stage;
 use crate::store::leases::Leases;
 use crate::store::leases::Terms;
 
@@ -43,6 +48,7 @@ pub(super) struct App {
     templates: Templates,
     leases: Leases,
     terms: Terms,
+    pub(super) recorder: Recorder,
 }
 
 impl App {
@@ -58,6 +64,7 @@ impl App {
             templates: Templates::new(state.config().secrets.dir.clone(), systemd::credentials()),
             leases: Leases::open(state.leases_dir())?,
             terms: secrets::terms(&state.config().secrets),
+            recorder: Recorder::start(Journals::new(state)),
         })
     }
 
@@ -76,19 +83,24 @@ impl App {
     pub(super) async fn begin_boot(
         self: &Arc<Self>,
         gateway: &Record,
-    ) -> Result<Option<Decision>, HttpError> {
+    ) -> Result<Option<(Decision, Option<EventId>)>, HttpError> {
         let history = self.history(gateway).await?;
         let Some(mut decision) = decide(&history, gateway.policy(self.tries)) else {
             return Ok(None);
         };
         let kind = Kind::Booted { generation: decision.generation.id };
-        if let Err(error) = self.append(&gateway.id, kind).await {
-            tracing::error!(gateway = %gateway.name, "a boot could not be recorded: {error}");
-            if let (Reason::Trying { .. }, Some(good)) = (decision.reason, history.last_good()) {
-                decision = Decision { generation: good.clone(), reason: Reason::Good };
+        let boot = match self.append(&gateway.id, kind).await {
+            Ok(boot) => Some(boot),
+            Err(error) => {
+                tracing::error!(gateway = %gateway.name, "a boot could not be recorded: {error}");
+                if let (Reason::Trying { .. }, Some(good)) = (decision.reason, history.last_good())
+                {
+                    decision = Decision { generation: good.clone(), reason: Reason::Good };
+                }
+                None
             }
-        }
-        Ok(Some(decision))
+        };
+        Ok(Some((decision, boot)))
     }
 
     /// Records that the booted system works. Says for which gateway, or `None` if
@@ -96,6 +108,7 @@ impl App {
     pub(super) async fn acknowledge(
         self: &Arc<Self>,
         token: &str,
+        address: String,
     ) -> Result<Option<(String, u64)>, HttpError> {
         let Some((id, boot)) = self.tokens.check(token) else { return Ok(None) };
         let (app, gateway) = (self.clone(), id.to_owned());
@@ -104,6 +117,8 @@ impl App {
         // Asked again, because the answer was lost: it is the same answer.
         if !known.acknowledged {
             self.append(id, Kind::Acknowledged { boot }).await?;
+            let subject = Subject { gateway_id: id.to_owned(), boot: Some(boot), address };
+            self.recorder.record(&subject, Stage::Acknowledged);
         }
         Ok(Some((id.to_owned(), known.generation)))
     }
@@ -164,6 +179,9 @@ impl App {
             };
             let number = generation.number;
             tracing::info!(gateway = %gateway.name, generation = number, "secrets read");
+            let boot = history.boots().keys().next_back().copied();
+            let subject = Subject { gateway_id: gateway.id.clone(), boot, address };
+            app.recorder.record(&subject, Stage::Secrets);
             Ok(app.templates.render(&gateway, generation, &lease, &app.generations)?)
         })
         .await
@@ -175,19 +193,20 @@ impl App {
         blocking(move || Ok(app.leases.sweep(OffsetDateTime::now_utc())?)).await
     }
 
-    async fn append(self: &Arc<Self>, gateway: &str, kind: Kind) -> Result<(), HttpError> {
+    async fn append(self: &Arc<Self>, gateway: &str, kind: Kind) -> Result<EventId, HttpError> {
         let (app, gateway) = (self.clone(), gateway.to_owned());
-        blocking(move || {
-            app.generations.append(&gateway, kind, OffsetDateTime::now_utc())?;
-            Ok(())
-        })
-        .await
+        blocking(move || Ok(app.generations.append(&gateway, kind, OffsetDateTime::now_utc())?))
+            .await
     }
 
     /// Finds the gateway that a certificate belongs to, if it lets it in: signed
     /// by the CA and valid now, registered, and not revoked. Asks the disk each
     /// time, so that a revocation counts from the next request on.
-    pub(super) fn authenticate(&self, der: &[u8]) -> Result<(Record, Fingerprint), HttpError> {
+    pub(super) fn authenticate(
+        &self,
+        der: &[u8],
+        address: String,
+    ) -> Result<(Record, Fingerprint), HttpError> {
         let certificate = self.verifier.verify(der, UnixTime::now()).map_err(Refusal::Verify)?;
         let fingerprint = certificate.fingerprint;
         let record = self.gateways.owner(&fingerprint)?.ok_or(Refusal::Unknown(fingerprint))?;
@@ -195,6 +214,9 @@ impl App {
         match owned.state {
             CertificateState::Active | CertificateState::Retiring => Ok((record, fingerprint)),
             CertificateState::Revoked => {
+                let subject = Subject { gateway_id: record.id.clone(), boot: None, address };
+                let error = format!("turned away: certificate {fingerprint} is revoked");
+                self.recorder.record(&subject, Stage::Error { error });
                 Err(Refusal::Revoked { gateway: record.name, fingerprint }.into())
             }
         }

@@ -8,6 +8,7 @@ mod connection;
 mod error;
 mod listener;
 mod peer;
+mod recorder;
 mod routes;
 mod script;
 mod secrets;

@@ -200,6 +200,16 @@ impl History {
         self.generations.get(&self.pinned?)
     }
 
+    /// The generation that the gateway is to find at addresses which name none: the
+    /// one that its latest boot was sent to, or a pinned or activated one since.
+    pub fn in_use(&self) -> Option<&Arc<Generation>> {
+        let current = self.current()?;
+        let since = self.trial(current.number).live_since;
+        let booted = self.boots.last_key_value().filter(|(boot, _)| Some(**boot) > since);
+        let booted = booted.and_then(|(_, boot)| self.generations.get(&boot.generation));
+        Some(self.pinned().or(booted).unwrap_or(current))
+    }
+
     /// The generation that was last known to work.
     pub fn last_good(&self) -> Option<&Arc<Generation>> {
         let good =

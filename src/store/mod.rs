@@ -7,6 +7,7 @@ pub mod files;
 pub mod gateways;
 pub mod generations;
 pub mod history;
+pub mod journal;
 pub mod leases;
 mod revocation;
 mod state;

@@ -13,6 +13,7 @@ use crate::server::app::App;
 use crate::server::client::Client;
 use crate::server::error::HttpError;
 use crate::store::events::BOOT_SCRIPT;
+use crate::store::journal::Stage;
 
 /// Longest value of a label that is logged.
 const MAX_LABEL: usize = 64;
@@ -29,7 +30,11 @@ pub(super) async fn boot(
 ) -> Result<Response, HttpError> {
     let name = &client.gateway.name;
     let decision = app.begin_boot(&client.gateway).await?;
-    let decision = decision.ok_or_else(|| HttpError::NothingPublished(name.clone()))?;
+    let Some((decision, boot)) = decision else {
+        let error = "nothing is published".to_owned();
+        app.recorder.record(&client.subject(None), Stage::Error { error });
+        return Err(HttpError::NothingPublished(name.clone()));
+    };
     let generation = decision.generation.number;
     let label = |key: &str| -> String {
         let value = labels.as_ref().ok().and_then(|Query(labels)| labels.get(key));
@@ -44,6 +49,14 @@ pub(super) async fn boot(
         ipxe = ?label("version"),
         "boot"
     );
+    let stage = Stage::Boot {
+        generation,
+        reason: decision.reason.to_string(),
+        mac: label("mac"),
+        platform: label("platform"),
+        ipxe: label("version"),
+    };
+    app.recorder.record(&client.subject(boot), stage);
     let location = format!("/g/{generation}/{BOOT_SCRIPT}");
     Ok((StatusCode::FOUND, [(header::LOCATION, location)]).into_response())
 }
