@@ -1,1 +1,249 @@
-//! Placeholder
+//! `STATE/farmgate.toml`. Unknown keys are errors that name key and line.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use http::Uri;
+use serde::Deserialize;
+use serde::Deserializer;
+use serde::Serialize;
+use serde::de;
+
+use crate::identity::pki::KeyType;
+use crate::identity::pki::ServerName;
+
+/// The configuration of one boot host.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Config {
+    /// Where gateways find this boot host.
+    pub url: BootUrl,
+    /// Kind of keys for new certificates.
+    #[serde(default)]
+    pub key_type: KeyType,
+    /// Where the server listens.
+    #[serde(default)]
+    pub listen: Listen,
+    /// What goes on the boot media besides `url`.
+    #[serde(default)]
+    pub media: Media,
+}
+
+/// Where the server listens. At least one of the two doors must be open.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Listen {
+    /// Own mutual TLS (rustls). Leave out behind nginx.
+    pub tls: Option<SocketAddr>,
+    /// Unix socket that nginx alone can open.
+    pub unix: Option<PathBuf>,
+    /// Behind nginx: the internal location (`X-Accel-Redirect`) under which
+    /// nginx serves `STATE/store/blobs`. Without it, the server sends assets itself.
+    pub accel: Option<AccelPrefix>,
+    /// How long running downloads may take to finish after SIGTERM.
+    #[serde(deserialize_with = "duration")]
+    pub drain: Duration,
+}
+
+impl Default for Listen {
+    fn default() -> Self {
+        Self { tls: None, unix: None, accel: None, drain: Duration::from_secs(300) }
+    }
+}
+
+/// What goes on the boot media besides the URL.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Media {
+    /// Tried in turn when `url` does not answer.
+    pub fallback_urls: Vec<BootUrl>,
+    /// Time server that a gateway asks before its first TLS connection. The
+    /// media do without when left out: certificates are made to be valid for a
+    /// clock that was reset to the distant past.
+    pub ntp: Option<String>,
+}
+
+impl Config {
+    /// Reads the configuration from TOML text.
+    pub fn parse(text: &str) -> Result<Self, toml::de::Error> {
+        toml::from_str(text)
+    }
+}
+
+/// Address of a boot host: `https://`, a host, perhaps a port, and nothing else.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BootUrl {
+    text: String,
+    host: ServerName,
+    port: u16,
+}
+
+impl BootUrl {
+    /// The URL without a slash at its end.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// The host, as the server's certificate must name it.
+    pub fn host(&self) -> &ServerName {
+        &self.host
+    }
+
+    /// The TCP port: 443 unless the URL names another.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+}
+
+impl fmt::Display for BootUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl FromStr for BootUrl {
+    type Err = ParseUrlError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let error = |reason| ParseUrlError { url: text.to_owned(), reason };
+        let uri: Uri = text.parse().map_err(|_| error("it is not a URL"))?;
+        if uri.scheme_str() != Some("https") {
+            return Err(error("it must begin with https://"));
+        }
+        let authority = uri.authority().ok_or_else(|| error("it names no host"))?;
+        if authority.as_str().contains('@') {
+            return Err(error("it must not hold a user name"));
+        }
+        if !matches!(uri.path(), "" | "/") || uri.query().is_some() {
+            return Err(error("nothing may follow the host and port"));
+        }
+        let host = authority.host().parse().map_err(|_| error("its host is not a name"))?;
+        let port = match authority.port() {
+            Some(port) => port.as_u16(),
+            None if authority.as_str().ends_with(':') => return Err(error("its port is missing")),
+            None => 443,
+        };
+        Ok(Self { text: format!("https://{authority}"), host, port })
+    }
+}
+
+impl<'de> Deserialize<'de> for BootUrl {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
+}
+
+impl Serialize for BootUrl {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.text)
+    }
+}
+
+/// The text is not the URL of a boot host.
+#[derive(Debug, thiserror::Error)]
+#[error("{url:?} cannot be the boot host's URL: {reason} (example: https://boot.example.org)")]
+pub struct ParseUrlError {
+    url: String,
+    reason: &'static str,
+}
+
+/// An internal nginx location: `/name`, without a slash at its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccelPrefix(String);
+
+impl AccelPrefix {
+    /// The location.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for AccelPrefix {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        match text.strip_prefix('/') {
+            Some(name) if !name.is_empty() && name.chars().all(plain) => Ok(Self(text)),
+            _ => Err(de::Error::custom(format!(
+                "{text:?} is no internal location: expected something like \"/farmgate-blobs\""
+            ))),
+        }
+    }
+}
+
+/// Reads `"90s"`, `"5m"`, `"1h"`.
+fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let parsed = text.split_at_checked(text.len().saturating_sub(1)).and_then(|(count, unit)| {
+        let count: u64 = count.parse().ok()?;
+        let unit = match unit {
+            "s" => 1,
+            "m" => 60,
+            "h" => 3600,
+            _ => return None,
+        };
+        Some(Duration::from_secs(count.checked_mul(unit)?))
+    });
+    parsed.ok_or_else(|| {
+        de::Error::custom(format!("{text:?} is no duration: expected something like \"60s\""))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_every_key_and_has_defaults_for_all_but_the_url() {
+        let config = Config::parse(
+            r#"
+            url = "https://boot.example.org:8443/"
+            [listen]
+            tls = "0.0.0.0:443"
+            unix = "/run/farmgate.sock"
+            accel = "/farmgate-blobs"
+            drain = "2m"
+            [media]
+            fallback-urls = ["https://[2001:db8::1]"]
+            ntp = "ntp.example.org"
+            "#,
+        )
+        .unwrap();
+        assert_eq!(config.url.as_str(), "https://boot.example.org:8443");
+        assert_eq!(config.url.port(), 8443);
+        assert_eq!(config.listen.drain, Duration::from_secs(120));
+        assert_eq!(config.media.fallback_urls[0].host().to_string(), "2001:db8::1");
+        let config = Config::parse(r#"url = "https://10.0.2.2""#).unwrap();
+        assert_eq!((config.url.port(), config.listen.tls), (443, None));
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_with_its_line() {
+        let error = Config::parse("url = \"https://a\"\n[listen]\ntsl = \"x\"\n").unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains("tsl") && text.contains("line 3"), "{text}");
+    }
+
+    #[test]
+    fn refuses_urls_that_a_gateway_could_not_follow() {
+        for bad in [
+            "http://a",
+            "a",
+            "https://",
+            "https://a/b",
+            "https://a?b",
+            "https://u@a",
+            "https://a:",
+            "https://a:99999",
+            "https://a b",
+            "https://-a",
+            "https://a\nb",
+            "ftp://a",
+        ] {
+            assert!(bad.parse::<BootUrl>().is_err(), "{bad:?} was taken");
+        }
+    }
+}

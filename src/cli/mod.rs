@@ -1,8 +1,178 @@
 //! The command line: one file per command; this one holds what they share.
 
+mod gateway;
+mod generations;
+mod init;
+mod iso;
+mod nginx_config;
+mod publish;
+mod serve;
+
+use std::fmt;
+use std::io::IsTerminal;
+use std::io::Write;
+use std::path::PathBuf;
 use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Parser;
+use clap::Subcommand;
+use indicatif::ProgressBar;
+use indicatif::ProgressDrawTarget;
+use indicatif::ProgressStyle;
+use serde::Serialize;
+use time::OffsetDateTime;
+use tracing_subscriber::EnvFilter;
+
+use crate::identity::GatewayName;
+use crate::store::State;
+
+/// Boots a fleet of CI-farm gateways from one place.
+#[derive(Parser)]
+#[command(version, max_term_width = 100)]
+struct Cli {
+    /// Directory that holds everything
+    #[arg(
+        long,
+        global = true,
+        env = "FARMGATE_STATE",
+        value_name = "DIR",
+        default_value = "/var/lib/farmgate"
+    )]
+    state: PathBuf,
+    /// Configuration, if not STATE/farmgate.toml
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Print facts as one JSON document
+    #[arg(long, global = true)]
+    json: bool,
+    /// Say more on stderr; twice for still more
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+    /// Say nothing on stderr but errors
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    quiet: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Make a new state: configuration, CA, server certificate
+    Init(init::Init),
+    /// Add gateways and care for their certificates
+    #[command(subcommand)]
+    Gateway(gateway::Command),
+    /// Publish a folder as the next generation of a gateway
+    Publish(publish::Publish),
+    /// Show the generations of a gateway
+    Generations(generations::Generations),
+    /// Make an earlier generation of a gateway the one that is served
+    Rollback(generations::Rollback),
+    /// Make boot images, seal identities into them, read them
+    #[command(subcommand)]
+    Iso(iso::Command),
+    /// Run the boot server
+    Serve(serve::Serve),
+    /// Print the nginx configuration for this boot host
+    NginxConfig(nginx_config::NginxConfig),
+}
 
 /// Runs the program and says how it went: 0 done, 1 failed, 2 wrong usage.
 pub fn main() -> ExitCode {
-    ExitCode::SUCCESS
+    let cli = Cli::parse();
+    start_log(&cli);
+    let context =
+        Context { state: cli.state, config: cli.config, json: cli.json, quiet: cli.quiet };
+    let result = match cli.command {
+        Command::Init(command) => command.run(&context),
+        Command::Gateway(command) => command.run(&context),
+        Command::Publish(command) => command.run(&context),
+        Command::Generations(command) => command.run(&context),
+        Command::Rollback(command) => command.run(&context),
+        Command::Iso(command) => command.run(&context),
+        Command::Serve(command) => command.run(&context),
+        Command::NginxConfig(command) => command.run(&context),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // One line, also when a cause (of a TOML error, say) has several.
+            let line = format!("{error:#}").trim_end().replace('\n', " | ");
+            // Nobody is left to tell when stderr is closed.
+            let _ = writeln!(std::io::stderr(), "farmgate: {line}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start_log(cli: &Cli) {
+    let level = match (cli.quiet, cli.verbose) {
+        (true, _) => "error",
+        (false, 0) => "info",
+        (false, 1) => "debug",
+        (false, _) => "trace",
+    };
+    let filter = EnvFilter::try_from_env("FARMGATE_LOG")
+        .unwrap_or_else(|_| EnvFilter::new(format!("warn,farmgate={level}")));
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false);
+    // systemd's journal stamps lines itself.
+    if std::env::var_os("JOURNAL_STREAM").is_some() {
+        log.without_time().init()
+    } else {
+        log.init()
+    }
+}
+
+/// What every command can use.
+pub struct Context {
+    state: PathBuf,
+    config: Option<PathBuf>,
+    json: bool,
+    quiet: bool,
+}
+
+impl Context {
+    /// Opens the state that `--state` names.
+    pub fn state(&self) -> Result<State> {
+        State::open(&self.state, self.config.as_deref())
+    }
+
+    /// Prints facts: one JSON document with `--json`, text for people without.
+    pub fn print<T: Serialize + fmt::Display>(&self, facts: &T) -> Result<()> {
+        let mut out = std::io::stdout().lock();
+        if self.json {
+            serde_json::to_writer_pretty(&mut out, facts)?;
+            writeln!(out)?;
+        } else {
+            writeln!(out, "{facts}")?;
+        }
+        Ok(())
+    }
+
+    /// A progress bar over `len` bytes or steps: on a terminal only.
+    pub fn progress(&self, len: u64, message: &'static str) -> ProgressBar {
+        let target =
+            if self.quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
+        let style = ProgressStyle::with_template("{msg} {wide_bar} {percent} % {eta}")
+            .unwrap_or_else(|_| ProgressStyle::default_bar());
+        ProgressBar::with_draw_target(Some(len), target).with_style(style).with_message(message)
+    }
+}
+
+/// The time by this machine's clock.
+fn now() -> OffsetDateTime {
+    OffsetDateTime::now_utc()
+}
+
+/// The name of a gateway, as an argument.
+#[derive(clap::Args)]
+struct Gateway {
+    /// Name of the gateway
+    #[arg(value_name = "NAME")]
+    name: GatewayName,
 }

@@ -1,11 +1,24 @@
 //! Who a gateway is: X.509 certificates, their fingerprints and the PKI that
-//! issues them. Pure: no files, no clock, no network.
+//! issues them. Pure: no files, no clock, no network; only the making of keys
+//! and serial numbers draws on randomness.
 
+mod authenticate;
+mod certificate;
 mod fingerprint;
+mod header;
 mod name;
 pub mod pki;
+mod sealed;
 
+pub use authenticate::ClientVerifier;
+pub use authenticate::VerifyError;
+pub use certificate::Certificate;
+pub use certificate::ParseCertificateError;
 pub use fingerprint::Fingerprint;
 pub use fingerprint::ParseFingerprintError;
+pub use header::HeaderError;
+pub use header::certificate_from_headers;
 pub use name::GatewayName;
 pub use name::ParseNameError;
+pub use sealed::Identity;
+pub use sealed::IdentityError;

@@ -1,1 +1,379 @@
-//! Placeholder
+//! The fleet's own certificate authority: one root that signs the boot host's
+//! certificate, the gateways' certificates and the CRL.
+//!
+//! Validity is generous on purpose. A gateway with a dead clock battery wakes
+//! up decades ago, and must still accept its boot host; a certificate that runs
+//! out strands machines that nobody can reach. What ends a certificate's life
+//! is revocation, not its date.
+
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use rcgen::BasicConstraints;
+use rcgen::CertificateParams;
+use rcgen::CertificateRevocationListParams;
+use rcgen::CertificateSigningRequestParams;
+use rcgen::DistinguishedName;
+use rcgen::DnType;
+use rcgen::ExtendedKeyUsagePurpose;
+use rcgen::IsCa;
+use rcgen::Issuer;
+use rcgen::KeyIdMethod;
+use rcgen::KeyPair;
+use rcgen::KeyUsagePurpose;
+use rcgen::PublicKeyData;
+use rcgen::RevocationReason;
+use rcgen::RevokedCertParams;
+use rcgen::RsaKeySize;
+use rcgen::SanType;
+use rcgen::SerialNumber;
+use serde::Deserialize;
+use serde::Serialize;
+use time::OffsetDateTime;
+use x509_parser::prelude::FromDer;
+use x509_parser::revocation_list::CertificateRevocationList;
+
+use super::Certificate;
+use super::GatewayName;
+
+/// Longest server chain that iPXE builds before March 2023 accept
+/// (github.com/ipxe/ipxe commit 1d1cf74a5), in bytes of DER.
+pub const MAX_CHAIN_LEN: usize = 4096;
+
+/// Kind of key, for the CA and everything that it signs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum KeyType {
+    /// RSA with 2048 bits: every iPXE can use it.
+    #[default]
+    Rsa2048,
+    /// ECDSA on the NIST curve P-256: needs iPXE 2.0 or later on the media.
+    P256,
+}
+
+impl KeyType {
+    fn generate(self) -> Result<KeyPair, rcgen::Error> {
+        match self {
+            Self::Rsa2048 => KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, RsaKeySize::_2048),
+            Self::P256 => KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256),
+        }
+    }
+}
+
+impl FromStr for KeyType {
+    type Err = ParseKeyTypeError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "rsa2048" => Ok(Self::Rsa2048),
+            "p256" => Ok(Self::P256),
+            _ => Err(ParseKeyTypeError),
+        }
+    }
+}
+
+impl std::fmt::Display for KeyType {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Rsa2048 => "rsa2048",
+            Self::P256 => "p256",
+        })
+    }
+}
+
+/// The text names no key type.
+#[derive(Debug, thiserror::Error)]
+#[error("expected rsa2048 or p256")]
+pub struct ParseKeyTypeError;
+
+/// A name that a server certificate speaks for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ServerName {
+    /// An address: a subject alternative name of type `iPAddress`.
+    Ip(IpAddr),
+    /// A host name: a subject alternative name of type `dNSName`.
+    Dns(String),
+}
+
+impl ServerName {
+    fn san(&self) -> Result<SanType, Error> {
+        Ok(match self {
+            Self::Ip(address) => SanType::IpAddress(*address),
+            Self::Dns(name) => SanType::DnsName(name.as_str().try_into().map_err(Error::Issue)?),
+        })
+    }
+}
+
+impl FromStr for ServerName {
+    type Err = ParseServerNameError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let bare = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(text);
+        if let Ok(address) = bare.parse() {
+            return Ok(Self::Ip(address));
+        }
+        let label = |label: &str| {
+            (1..=63).contains(&label.len())
+                && label.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
+                && !label.starts_with('-')
+                && !label.ends_with('-')
+        };
+        if text.len() <= 253 && text.split('.').all(label) {
+            Ok(Self::Dns(text.to_ascii_lowercase()))
+        } else {
+            Err(ParseServerNameError(text.to_owned()))
+        }
+    }
+}
+
+impl std::fmt::Display for ServerName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Ip(address) => address.fmt(f),
+            Self::Dns(name) => f.write_str(name),
+        }
+    }
+}
+
+/// The text is neither a host name nor an IP address.
+#[derive(Debug, thiserror::Error)]
+#[error("{0:?} is neither a host name nor an IP address")]
+pub struct ParseServerNameError(String);
+
+/// A certificate that was just made, with its private key.
+pub struct Issued {
+    /// The certificate, PEM.
+    pub certificate_pem: String,
+    /// Its private key, PEM (PKCS #8).
+    pub private_key_pem: String,
+}
+
+/// One entry of the CRL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Revoked {
+    /// Serial number, big-endian.
+    pub serial: Vec<u8>,
+    /// When it was revoked.
+    pub at: OffsetDateTime,
+}
+
+/// The certificate authority, ready to sign.
+pub struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    certificate: Certificate,
+    certificate_pem: String,
+}
+
+impl Authority {
+    /// Makes a new authority whose certificate ends at `not_after`.
+    pub fn create(
+        common_name: &str,
+        key_type: KeyType,
+        not_after: OffsetDateTime,
+    ) -> Result<Issued, Error> {
+        let key = key_type.generate().map_err(Error::Key)?;
+        let mut params = params(common_name, not_after);
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let certificate = params.self_signed(&key).map_err(Error::Issue)?;
+        Ok(Issued { certificate_pem: certificate.pem(), private_key_pem: key.serialize_pem() })
+    }
+
+    /// Takes up an authority that was made earlier.
+    pub fn from_pem(certificate_pem: &str, private_key_pem: &str) -> Result<Self, Error> {
+        let certificate = Certificate::from_pem(certificate_pem.as_bytes())?;
+        let key = KeyPair::from_pem(private_key_pem).map_err(Error::Key)?;
+        if key.public_key_raw() != certificate.public_key {
+            return Err(Error::Mismatch);
+        }
+        let issuer = Issuer::from_ca_cert_pem(certificate_pem, key).map_err(Error::Issue)?;
+        Ok(Self { issuer, certificate, certificate_pem: certificate_pem.to_owned() })
+    }
+
+    /// The authority's own certificate.
+    pub fn certificate(&self) -> &Certificate {
+        &self.certificate
+    }
+
+    /// Issues the boot host's certificate. What is returned is a chain: iPXE
+    /// knows the root by its fingerprint alone, so the server must send it.
+    pub fn issue_server(
+        &self,
+        names: &[ServerName],
+        key_type: KeyType,
+        not_after: OffsetDateTime,
+    ) -> Result<Issued, Error> {
+        let key = key_type.generate().map_err(Error::Key)?;
+        let common_name = names.first().ok_or(Error::NoName)?.to_string();
+        let mut params = params(&common_name, not_after);
+        params.subject_alt_names = names.iter().map(ServerName::san).collect::<Result<_, _>>()?;
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        if key_type == KeyType::Rsa2048 {
+            // RSA key exchange, for media built before iPXE had ECDHE (January 2024).
+            params.key_usages.push(KeyUsagePurpose::KeyEncipherment);
+        }
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        let issued = self.sign(params, &key)?;
+        let chain_len = issued.der().len() + self.certificate.der.len();
+        if chain_len > MAX_CHAIN_LEN {
+            return Err(Error::ChainTooLong { len: chain_len });
+        }
+        Ok(Issued {
+            certificate_pem: format!("{}{}", issued.pem(), self.certificate_pem),
+            private_key_pem: key.serialize_pem(),
+        })
+    }
+
+    /// Issues a gateway's client certificate with a new key.
+    pub fn issue_client(
+        &self,
+        name: &GatewayName,
+        key_type: KeyType,
+        validity: Validity,
+    ) -> Result<Issued, Error> {
+        let key = key_type.generate().map_err(Error::Key)?;
+        let issued = self.sign(client_params(name, validity), &key)?;
+        Ok(Issued { certificate_pem: issued.pem(), private_key_pem: key.serialize_pem() })
+    }
+
+    /// Issues a gateway's client certificate for a key that is somewhere else.
+    /// Of the request (PKCS #10, PEM), whose signature is checked, only the
+    /// public key is used: its names are for us to choose.
+    pub fn sign_request(
+        &self,
+        name: &GatewayName,
+        request_pem: &str,
+        validity: Validity,
+    ) -> Result<String, Error> {
+        let request =
+            CertificateSigningRequestParams::from_pem(request_pem).map_err(Error::Request)?;
+        Ok(self.sign(client_params(name, validity), &request.public_key)?.pem())
+    }
+
+    fn sign(
+        &self,
+        params: CertificateParams,
+        key: &impl PublicKeyData,
+    ) -> Result<rcgen::Certificate, Error> {
+        params.signed_by(key, &self.issuer).map_err(Error::Issue)
+    }
+
+    /// Signs a CRL (PEM) that lists `revoked`. `number` must grow (RFC 5280,
+    /// section 5.2.3). It stays valid as long as the CA: nginx refuses every
+    /// gateway once its CRL is out of date, and revocation does not rest on it.
+    pub fn sign_crl(
+        &self,
+        revoked: &[Revoked],
+        number: u64,
+        now: OffsetDateTime,
+    ) -> Result<String, Error> {
+        let revoked_certs = revoked
+            .iter()
+            .map(|entry| RevokedCertParams {
+                serial_number: SerialNumber::from_slice(&entry.serial),
+                revocation_time: entry.at,
+                reason_code: Some(RevocationReason::Unspecified),
+                invalidity_date: None,
+            })
+            .collect();
+        let params = CertificateRevocationListParams {
+            this_update: now,
+            next_update: self.certificate.not_after,
+            crl_number: SerialNumber::from(number),
+            issuing_distribution_point: None,
+            revoked_certs,
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        let crl = params.signed_by(&self.issuer).map_err(Error::Issue)?;
+        crl.pem().map_err(Error::Issue)
+    }
+}
+
+/// What a CRL (PEM) lists, and its number.
+pub fn read_crl(pem: &[u8]) -> Result<(Vec<Revoked>, u64), Error> {
+    let (_, block) = x509_parser::pem::parse_x509_pem(pem).map_err(|_| Error::Crl)?;
+    let (_, crl) = CertificateRevocationList::from_der(&block.contents).map_err(|_| Error::Crl)?;
+    let number = match crl.crl_number() {
+        Some(number) => u64::try_from(number).map_err(|_| Error::Crl)?,
+        None => 0,
+    };
+    let revoked = crl
+        .iter_revoked_certificates()
+        .map(|entry| Revoked {
+            serial: entry.user_certificate.to_bytes_be(),
+            at: entry.revocation_date.to_datetime(),
+        })
+        .collect();
+    Ok((revoked, number))
+}
+
+/// From when until when a client certificate is valid.
+#[derive(Clone, Copy, Debug)]
+pub struct Validity {
+    /// First moment.
+    pub not_before: OffsetDateTime,
+    /// Last moment.
+    pub not_after: OffsetDateTime,
+}
+
+fn params(common_name: &str, not_after: OffsetDateTime) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, common_name);
+    params.not_before = OffsetDateTime::UNIX_EPOCH;
+    params.not_after = not_after;
+    params.serial_number = Some(random_serial());
+    params.use_authority_key_identifier_extension = true;
+    params
+}
+
+fn client_params(name: &GatewayName, validity: Validity) -> CertificateParams {
+    let mut params = params(name.as_str(), validity.not_after);
+    params.not_before = validity.not_before;
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    params
+}
+
+/// 122 random bits. Not derived from the key, as rcgen would: two certificates
+/// for one key must be revocable one by one.
+fn random_serial() -> SerialNumber {
+    let mut bytes = uuid::Uuid::new_v4().into_bytes();
+    bytes[0] = bytes[0] & 0x7f | 0x40;
+    SerialNumber::from_slice(&bytes)
+}
+
+/// Something could not be issued or read.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No key could be made or read.
+    #[error("private key: {0}")]
+    Key(rcgen::Error),
+    /// Signing failed.
+    #[error("cannot issue: {0}")]
+    Issue(rcgen::Error),
+    /// The request (PKCS #10) is not one, or its signature is wrong.
+    #[error("not a certificate signing request with a good signature: {0}")]
+    Request(rcgen::Error),
+    /// CA key and CA certificate are of different pairs.
+    #[error("the CA's private key does not belong to its certificate")]
+    Mismatch,
+    /// A server certificate without a name.
+    #[error("a server certificate needs at least one name")]
+    NoName,
+    /// Older iPXE could not read the chain.
+    #[error(
+        "server certificate and CA certificate together have {len} bytes; \
+         iPXE takes {MAX_CHAIN_LEN} at most: use fewer or shorter names"
+    )]
+    ChainTooLong {
+        /// Bytes of DER.
+        len: usize,
+    },
+    /// A certificate that cannot be read.
+    #[error(transparent)]
+    Certificate(#[from] super::ParseCertificateError),
+    /// A CRL that cannot be read.
+    #[error("not a certificate revocation list")]
+    Crl,
+}

@@ -1,0 +1,273 @@
+use std::fs;
+use std::path::Path;
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use anyhow::Result;
+use clap::Subcommand;
+use rustls::pki_types::UnixTime;
+use serde::Serialize;
+use time::Duration;
+use time::OffsetDateTime;
+
+use super::Context;
+use super::now;
+use crate::identity::Certificate;
+use crate::identity::ClientVerifier;
+use crate::identity::Fingerprint;
+use crate::identity::GatewayName;
+use crate::identity::pki::Validity;
+use crate::store::State;
+use crate::store::gateways::OwnedCertificate;
+use crate::store::gateways::Record;
+use crate::store::generations::Generations;
+
+#[derive(Subcommand)]
+pub(super) enum Command {
+    /// Register a gateway and issue (or take over) its certificate
+    Add {
+        #[command(flatten)]
+        gateway: super::Gateway,
+        #[command(flatten)]
+        source: Source,
+    },
+    /// Show all gateways
+    List,
+    /// Show one gateway and its certificates
+    Show {
+        #[command(flatten)]
+        gateway: super::Gateway,
+    },
+    /// Give a gateway a new certificate; those it has stay good until revoked
+    Renew {
+        #[command(flatten)]
+        gateway: super::Gateway,
+        #[command(flatten)]
+        source: Source,
+    },
+    /// Shut out certificates of a gateway, at once and for good
+    Revoke {
+        #[command(flatten)]
+        gateway: super::Gateway,
+        /// Only the certificate with this fingerprint, not all
+        #[arg(long, value_name = "FP")]
+        fingerprint: Option<Fingerprint>,
+    },
+    /// Revoke all certificates of a gateway and forget it, its keys and generations
+    Remove {
+        #[command(flatten)]
+        gateway: super::Gateway,
+    },
+}
+
+/// Where a certificate comes from.
+#[derive(clap::Args)]
+pub(super) struct Source {
+    /// Take over this certificate (PEM), which the CA of this state has signed
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["csr", "days"])]
+    cert: Option<PathBuf>,
+    /// Issue a certificate for this signing request (PEM); its key stays where it is
+    #[arg(long, value_name = "FILE")]
+    csr: Option<PathBuf>,
+    /// Days until the certificate runs out
+    #[arg(long, default_value_t = 3650, value_parser = clap::value_parser!(u16).range(1..))]
+    days: u16,
+}
+
+impl Source {
+    /// The certificate (PEM), and its key if it was made here.
+    fn certificate(&self, state: &State, name: &GatewayName) -> Result<(String, Option<String>)> {
+        let now = now();
+        // A day's grace for boot hosts whose clock was not quite right.
+        let validity = Validity {
+            not_before: now - Duration::DAY,
+            not_after: now + Duration::days(self.days.into()),
+        };
+        let read = |path: &Path| {
+            fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+        };
+        if let Some(path) = &self.cert {
+            let pem = read(path)?;
+            let certificate = Certificate::from_pem(pem.as_bytes())
+                .with_context(|| format!("cannot use {}", path.display()))?;
+            ClientVerifier::new(&state.ca_certificate()?)?
+                .verify(&certificate.der, UnixTime::now())
+                .with_context(|| {
+                    format!("{} would not be let in: not taken over", path.display())
+                })?;
+            return Ok((pem, None));
+        }
+        let authority = state.authority()?;
+        if let Some(path) = &self.csr {
+            let pem = authority
+                .sign_request(name, &read(path)?, validity)
+                .with_context(|| format!("cannot use {}", path.display()))?;
+            return Ok((pem, None));
+        }
+        let issued = authority.issue_client(name, state.config().key_type, validity)?;
+        Ok((issued.certificate_pem, Some(issued.private_key_pem)))
+    }
+}
+
+impl Command {
+    pub(super) fn run(self, context: &Context) -> Result<()> {
+        let state = context.state()?;
+        let gateways = state.gateways();
+        match self {
+            Self::Add { gateway, source } => {
+                let _lock = state.lock()?;
+                // Before a key is made for nothing.
+                gateways.ensure_free(&gateway.name)?;
+                let (pem, key) = source.certificate(&state, &gateway.name)?;
+                let record = gateways.add(&gateway.name, &pem, key.as_deref(), now())?;
+                context.print(&Changed::of(&record, "added"))
+            }
+            Self::Renew { gateway, source } => {
+                let _lock = state.lock()?;
+                gateways.load(&gateway.name)?;
+                let (pem, key) = source.certificate(&state, &gateway.name)?;
+                let record = gateways.renew(&gateway.name, &pem, key.as_deref())?;
+                context.print(&Changed::of(&record, "renewed"))
+            }
+            Self::List => {
+                let mut rows = Vec::new();
+                for name in gateways.names()? {
+                    rows.push(Shown::of(&state, gateways.load(&name)?)?);
+                }
+                context.print(&List(rows))
+            }
+            Self::Show { gateway } => {
+                context.print(&Shown::of(&state, gateways.load(&gateway.name)?)?)
+            }
+            Self::Revoke { gateway, fingerprint } => {
+                let revoked = state.revoke(&gateway.name, fingerprint.as_ref(), now())?;
+                context.print(&Revoked { gateway: gateway.name, revoked })
+            }
+            Self::Remove { gateway } => {
+                state.remove_gateway(&gateway.name, now())?;
+                context.print(&Removed { removed: gateway.name })
+            }
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Changed {
+    gateway: GatewayName,
+    done: &'static str,
+    fingerprint: Option<Fingerprint>,
+}
+
+impl Changed {
+    fn of(record: &Record, done: &'static str) -> Self {
+        let fingerprint = record.active().map(|active| active.fingerprint);
+        Self { gateway: record.name.clone(), done, fingerprint }
+    }
+}
+
+impl std::fmt::Display for Changed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}", self.done, self.gateway)?;
+        self.fingerprint.map_or(Ok(()), |fingerprint| write!(f, "\n{fingerprint}"))
+    }
+}
+
+#[derive(Serialize)]
+struct Revoked {
+    gateway: GatewayName,
+    revoked: Vec<Fingerprint>,
+}
+
+impl std::fmt::Display for Revoked {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.revoked.is_empty() {
+            return write!(f, "{}: revoked already", self.gateway);
+        }
+        write!(f, "revoked {}", self.gateway)?;
+        self.revoked.iter().try_for_each(|fingerprint| write!(f, "\n{fingerprint}"))
+    }
+}
+
+#[derive(Serialize)]
+struct Removed {
+    removed: GatewayName,
+}
+
+impl std::fmt::Display for Removed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "removed {}", self.removed)
+    }
+}
+
+#[derive(Serialize)]
+struct Shown {
+    gateway: GatewayName,
+    #[serde(with = "time::serde::rfc3339")]
+    added: OffsetDateTime,
+    generation: Option<u64>,
+    certificates: Vec<ShownCertificate>,
+}
+
+#[derive(Serialize)]
+struct ShownCertificate {
+    #[serde(flatten)]
+    owned: OwnedCertificate,
+    key_kept_here: bool,
+}
+
+impl Shown {
+    fn of(state: &State, record: Record) -> Result<Self> {
+        let history = Generations::new(state).history(&record.id)?;
+        let gateways = state.gateways();
+        let certificate = |owned: OwnedCertificate| ShownCertificate {
+            key_kept_here: gateways.has_key(&record.name, &owned.fingerprint),
+            owned,
+        };
+        Ok(Self {
+            certificates: record.certificates.iter().cloned().map(certificate).collect(),
+            added: record.added,
+            generation: history.current().map(|generation| generation.number),
+            gateway: record.name,
+        })
+    }
+}
+
+impl std::fmt::Display for Shown {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let generation = self.generation.map_or("none".to_owned(), |number| number.to_string());
+        write!(f, "{}\n  added       {}", self.gateway, self.added.date())?;
+        write!(f, "\n  generation  {generation}")?;
+        for ShownCertificate { owned, key_kept_here } in &self.certificates {
+            let key = if *key_kept_here { ", key kept here" } else { "" };
+            let (state, until) = (owned.state, owned.not_after.date());
+            write!(f, "\n  {state:<10}  {}  until {until}{key}", owned.fingerprint)?;
+        }
+        Ok(())
+    }
+}
+
+#[derive(Serialize)]
+#[serde(transparent)]
+struct List(Vec<Shown>);
+
+impl std::fmt::Display for List {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.0.is_empty() {
+            return write!(f, "no gateways yet; `farmgate gateway add NAME` makes one");
+        }
+        write!(f, "{:<24} {:>10}  {:<10}  {:<10}", "GATEWAY", "GENERATION", "CERT UNTIL", "STATE")?;
+        for shown in &self.0 {
+            let generation = shown.generation.map_or("-".to_owned(), |number| number.to_string());
+            let (until, state) = shown.certificates.last().map_or_else(
+                || ("-".to_owned(), "-".to_owned()),
+                |last| (last.owned.not_after.date().to_string(), last.owned.state.to_string()),
+            );
+            write!(
+                f,
+                "\n{:<24} {generation:>10}  {until:<10}  {state:<10}",
+                shown.gateway.as_str()
+            )?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,235 @@
+//! `farmgate iso`: makes, seals and reads boot images.
+
+mod parts;
+
+use std::fmt;
+use std::path::Path;
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use anyhow::Result;
+use anyhow::bail;
+use clap::Args;
+use clap::Subcommand;
+use serde::Serialize;
+
+use self::parts::Parts;
+use super::Context;
+use crate::identity::Fingerprint;
+use crate::identity::GatewayName;
+use crate::identity::Identity;
+use crate::iso;
+use crate::iso::sources;
+use crate::store::files;
+
+/// A base image holds nothing secret; a sealed one holds a private key.
+const PUBLIC: u32 = 0o644;
+const PRIVATE: u32 = 0o600;
+
+/// `farmgate iso`.
+#[derive(Subcommand)]
+pub(super) enum Command {
+    /// Make the base image: iPXE for BIOS and UEFI, and an empty slot
+    Base(Base),
+    /// Write an identity into the slot of an image
+    Seal(Seal),
+    /// Make the images of gateways: base (kept for the next time) and seal in one
+    Make(Make),
+    /// Show what is on an image; never the key
+    Verify(Verify),
+}
+
+impl Command {
+    /// Runs it.
+    pub(super) fn run(self, cx: &Context) -> Result<()> {
+        match self {
+            Self::Base(command) => command.run(cx),
+            Self::Seal(command) => command.run(cx),
+            Self::Make(command) => command.run(cx),
+            Self::Verify(command) => command.run(cx),
+        }
+    }
+}
+
+/// `farmgate iso base`.
+#[derive(Args)]
+pub(super) struct Base {
+    /// Where to write the image
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+    #[command(flatten)]
+    parts: Parts,
+}
+
+impl Base {
+    fn run(self, cx: &Context) -> Result<()> {
+        let image = self.parts.base(cx, &cx.state()?)?;
+        write(&self.output, PUBLIC, &image)?;
+        cx.print(&Written { gateway: None, file: self.output, size: image.len() })
+    }
+}
+
+/// `farmgate iso seal`.
+#[derive(Args)]
+pub(super) struct Seal {
+    /// Image to start from: a base image, or one sealed before
+    base: PathBuf,
+    /// Gateway whose identity to write
+    #[arg(long, value_name = "NAME", required_unless_present = "cert", conflicts_with = "cert")]
+    gateway: Option<GatewayName>,
+    /// Certificate to write, PEM
+    #[arg(long, value_name = "FILE", requires = "key")]
+    cert: Option<PathBuf>,
+    /// Its private key, PEM
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    key: Option<PathBuf>,
+    /// Where to write the image
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+    /// Afterwards, delete the gateway's private key from the state
+    #[arg(long, requires = "gateway")]
+    forget_key: bool,
+}
+
+impl Seal {
+    fn run(self, cx: &Context) -> Result<()> {
+        let base = sources::read_image(&self.base)?;
+        let (state, identity) = match (&self.gateway, &self.cert, &self.key) {
+            (Some(gateway), ..) => {
+                let state = cx.state()?;
+                let identity = state.gateways().identity(gateway)?;
+                (Some(state), identity)
+            }
+            (None, Some(cert), Some(key)) => (None, identity_of(cert, key)?),
+            _ => bail!("either --gateway, or --cert and --key, is needed"),
+        };
+        let image = iso::seal(&base, &identity)
+            .with_context(|| format!("cannot seal {}", self.base.display()))?;
+        write(&self.output, PRIVATE, &image)?;
+        if let (true, Some(state), Some(gateway)) = (self.forget_key, &state, &self.gateway) {
+            state.gateways().forget_key(gateway)?;
+        }
+        cx.print(&Written { gateway: self.gateway, file: self.output, size: image.len() })
+    }
+}
+
+fn identity_of(cert: &Path, key: &Path) -> Result<Identity> {
+    let read = |path: &Path| {
+        std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))
+    };
+    Identity::from_pem(&read(cert)?, &read(key)?)
+        .with_context(|| format!("cannot use {} with {}", cert.display(), key.display()))
+}
+
+/// `farmgate iso make`.
+#[derive(Args)]
+pub(super) struct Make {
+    /// Gateways to make images for
+    #[arg(required = true, value_name = "NAME")]
+    names: Vec<GatewayName>,
+    /// Where to write the image, for one gateway [default: NAME.iso]
+    #[arg(short, long, value_name = "FILE", conflicts_with = "out_dir")]
+    output: Option<PathBuf>,
+    /// Folder to write the images into, as NAME.iso
+    #[arg(long, value_name = "DIR")]
+    out_dir: Option<PathBuf>,
+    /// Afterwards, delete the gateways' private keys from the state
+    #[arg(long)]
+    forget_key: bool,
+    #[command(flatten)]
+    parts: Parts,
+}
+
+impl Make {
+    fn run(self, cx: &Context) -> Result<()> {
+        if self.output.is_some() && self.names.len() > 1 {
+            bail!("-o names one file, but there are several gateways: use --out-dir");
+        }
+        let state = cx.state()?;
+        let gateways = state.gateways();
+        // All that can fail for one gateway fails before the first is written.
+        let mut identities = Vec::with_capacity(self.names.len());
+        for name in &self.names {
+            identities.push(gateways.identity(name)?);
+        }
+        let base = self.parts.base(cx, &state)?;
+        if let Some(dir) = &self.out_dir {
+            std::fs::create_dir_all(dir)
+                .with_context(|| format!("cannot make the folder {}", dir.display()))?;
+        }
+        let progress = cx.progress(self.names.len() as u64, "sealing");
+        let mut written = Vec::with_capacity(self.names.len());
+        for (name, identity) in self.names.iter().zip(&identities) {
+            let image = iso::seal(&base, identity)
+                .with_context(|| format!("cannot make the image of gateway {name}"))?;
+            let file = self.output.clone().unwrap_or_else(|| {
+                self.out_dir.clone().unwrap_or_default().join(format!("{name}.iso"))
+            });
+            write(&file, PRIVATE, &image)?;
+            written.push(Written { gateway: Some(name.clone()), file, size: image.len() });
+            progress.inc(1);
+        }
+        progress.finish_and_clear();
+        if self.forget_key {
+            for name in &self.names {
+                gateways.forget_key(name)?;
+            }
+        }
+        cx.print(&WrittenList { images: written })
+    }
+}
+
+/// `farmgate iso verify`.
+#[derive(Args)]
+pub(super) struct Verify {
+    /// Image to read
+    file: PathBuf,
+}
+
+impl Verify {
+    fn run(self, cx: &Context) -> Result<()> {
+        let image = sources::read_image(&self.file)?;
+        // An image can be read anywhere; a state only adds whose root it is.
+        let ca = cx.state().and_then(|state| state.ca_certificate()).ok();
+        let ca = ca.map(|der| Fingerprint::of_der(&der));
+        let report = iso::verify(&image, ca.as_ref(), super::now())
+            .with_context(|| format!("{} is not in order", self.file.display()))?;
+        cx.print(&report)?;
+        if !report.problems.is_empty() {
+            bail!("{} is not in order: {}", self.file.display(), report.problems.join("; "));
+        }
+        Ok(())
+    }
+}
+
+fn write(path: &Path, mode: u32, image: &[u8]) -> Result<()> {
+    files::replace(path, mode, |file| file.write_all(image))
+}
+
+/// An image that was written.
+#[derive(Serialize)]
+struct Written {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gateway: Option<GatewayName>,
+    file: PathBuf,
+    size: usize,
+}
+
+impl fmt::Display for Written {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({} bytes)", self.file.display(), self.size)
+    }
+}
+
+/// The images that one call wrote.
+#[derive(Serialize)]
+struct WrittenList {
+    images: Vec<Written>,
+}
+
+impl fmt::Display for WrittenList {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lines: Vec<_> = self.images.iter().map(ToString::to_string).collect();
+        f.write_str(&lines.join("\n"))
+    }
+}

@@ -1,0 +1,81 @@
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use time::OffsetDateTime;
+use x509_parser::parse_x509_certificate;
+
+use super::Fingerprint;
+
+/// What farmgate needs to know of one X.509 certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Certificate {
+    /// The encoding that everything else was read from.
+    pub der: Vec<u8>,
+    /// SHA-256 of `der`.
+    pub fingerprint: Fingerprint,
+    /// Subject, as RFC 4514 text (`CN=lab-1`).
+    pub subject: String,
+    /// Issuer, as RFC 4514 text.
+    pub issuer: String,
+    /// Serial number, big-endian, without leading zeros.
+    pub serial: Vec<u8>,
+    /// First moment at which it is valid.
+    pub not_before: OffsetDateTime,
+    /// Last moment at which it is valid.
+    pub not_after: OffsetDateTime,
+    /// `subjectPublicKey` of RFC 5280, section 4.1: the key's own bytes.
+    pub public_key: Vec<u8>,
+}
+
+impl Certificate {
+    /// Reads one certificate; bytes after it are an error.
+    pub fn from_der(der: &[u8]) -> Result<Self, ParseCertificateError> {
+        let (rest, certificate) =
+            parse_x509_certificate(der).map_err(|_| ParseCertificateError::NotX509)?;
+        if !rest.is_empty() {
+            return Err(ParseCertificateError::TrailingBytes { count: rest.len() });
+        }
+        let serial = certificate.raw_serial();
+        let leading_zeros = serial.iter().take_while(|byte| **byte == 0).count();
+        Ok(Self {
+            der: der.to_vec(),
+            fingerprint: Fingerprint::of_der(der),
+            subject: certificate.subject().to_string(),
+            issuer: certificate.issuer().to_string(),
+            serial: serial[leading_zeros..].to_vec(),
+            not_before: certificate.validity().not_before.to_datetime(),
+            not_after: certificate.validity().not_after.to_datetime(),
+            public_key: certificate.public_key().subject_public_key.data.to_vec(),
+        })
+    }
+
+    /// Reads PEM text that holds exactly one certificate.
+    pub fn from_pem(pem: &[u8]) -> Result<Self, ParseCertificateError> {
+        let mut found = CertificateDer::pem_slice_iter(pem);
+        let first = found.next().ok_or(ParseCertificateError::NoPem)?;
+        let der = first.map_err(|_| ParseCertificateError::NoPem)?;
+        if found.next().is_some() {
+            return Err(ParseCertificateError::Several);
+        }
+        Self::from_der(&der)
+    }
+}
+
+/// The bytes are not the one certificate that was expected.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ParseCertificateError {
+    /// No `BEGIN CERTIFICATE` block that decodes.
+    #[error("no PEM block of type CERTIFICATE in it")]
+    NoPem,
+    /// More than one certificate where one was expected.
+    #[error("holds several certificates; exactly one is expected")]
+    Several,
+    /// DER that is not an X.509 certificate.
+    #[error("not an X.509 certificate")]
+    NotX509,
+    /// A certificate, and then something else.
+    #[error("{count} bytes follow after the certificate")]
+    TrailingBytes {
+        /// How many bytes follow.
+        count: usize,
+    },
+}

@@ -1,0 +1,234 @@
+//! The slot: the fixed-size place in the media's script for an identity.
+//!
+//! It stands between two marker lines that iPXE takes for comments. Empty, it
+//! is filled with comments; sealed, it holds the two `set` lines that give
+//! iPXE a client certificate and its key, and comments after them. Its length
+//! never changes, so sealing is a copy with one place overwritten.
+
+use std::ops::Range;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use memchr::memmem;
+
+/// Bytes between the marker lines.
+pub const LEN: usize = 8192;
+
+const BEGIN: &[u8] = b"# farmgate slot 1 begins\n";
+const END: &[u8] = b"# farmgate slot 1 ends\n";
+
+const CERTIFICATE: &str = "set cert:base64 ";
+const PRIVATE_KEY: &str = "set privkey:base64 ";
+/// iPXE ends a script at a line that fails, unless told otherwise.
+const GUARD: &str = " ||\n";
+
+/// A certificate and its private key, both DER.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Contents {
+    /// The client certificate.
+    pub certificate: Vec<u8>,
+    /// Its private key.
+    pub private_key: Vec<u8>,
+}
+
+impl std::fmt::Debug for Contents {
+    /// Never shows the key.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Contents").finish_non_exhaustive()
+    }
+}
+
+/// An empty slot with its marker lines, to be put into a script.
+pub fn empty() -> Vec<u8> {
+    let mut text = BEGIN.to_vec();
+    fill(&mut text, LEN);
+    text.extend_from_slice(END);
+    text
+}
+
+/// Where the one slot of this image stands, without its marker lines.
+pub fn find(image: &[u8]) -> Result<Range<usize>, Error> {
+    let mut places = memmem::find_iter(image, BEGIN);
+    let start = places.next().ok_or(Error::NoSlot)? + BEGIN.len();
+    if places.next().is_some() {
+        return Err(Error::SeveralSlots);
+    }
+    let end = start + LEN;
+    match image.get(end..end + END.len()) {
+        None => Err(Error::Truncated),
+        Some(END) => Ok(start..end),
+        Some(_) => Err(Error::Damaged),
+    }
+}
+
+/// What the slot of this image holds; `None` when it is empty.
+pub fn read(image: &[u8]) -> Result<Option<Contents>, Error> {
+    let slot = &image[find(image)?];
+    if *slot == empty()[BEGIN.len()..][..LEN] {
+        return Ok(None);
+    }
+    let line = |line: Option<&[u8]>, before: &str| {
+        let text = std::str::from_utf8(line?).ok()?;
+        let value = text.strip_prefix(before)?.strip_suffix(GUARD.trim_end())?;
+        BASE64_STANDARD.decode(value.trim_end()).ok()
+    };
+    let mut lines = slot.split(|byte| *byte == b'\n');
+    let certificate = line(lines.next(), CERTIFICATE).ok_or(Error::Damaged)?;
+    let private_key = line(lines.next(), PRIVATE_KEY).ok_or(Error::Damaged)?;
+    let contents = Contents { certificate, private_key };
+    // Nothing else may be in it: whatever is would run.
+    if render(&contents)? != slot {
+        return Err(Error::Damaged);
+    }
+    Ok(Some(contents))
+}
+
+/// The image with this identity in its slot, in place of what was there.
+pub fn seal(image: &[u8], contents: &Contents) -> Result<Vec<u8>, Error> {
+    let place = find(image)?;
+    let slot = render(contents)?;
+    let mut sealed = image.to_vec();
+    sealed[place].copy_from_slice(&slot);
+    Ok(sealed)
+}
+
+fn render(contents: &Contents) -> Result<Vec<u8>, Error> {
+    let mut text = String::new();
+    for (command, value) in
+        [(CERTIFICATE, &contents.certificate), (PRIVATE_KEY, &contents.private_key)]
+    {
+        text.push_str(command);
+        BASE64_STANDARD.encode_string(value, &mut text);
+        text.push_str(GUARD);
+    }
+    let mut text = text.into_bytes();
+    let left =
+        LEN.checked_sub(text.len()).ok_or(Error::TooLarge { need: text.len(), have: LEN })?;
+    fill(&mut text, left);
+    Ok(text)
+}
+
+/// Comment lines, without spaces: iPXE keeps a pointer for each word on its
+/// small stack.
+fn fill(text: &mut Vec<u8>, mut left: usize) {
+    const WIDTH: usize = 64;
+    while left > 0 {
+        let line = left.min(WIDTH);
+        text.resize(text.len() + line - 1, b'#');
+        text.push(b'\n');
+        left -= line;
+    }
+}
+
+/// Why a slot was not read or written.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// No slot is in the image.
+    #[error("no slot for an identity is in it: not an image that farmgate made")]
+    NoSlot,
+    /// More than one slot is in the image.
+    #[error("more than one slot for an identity is in it")]
+    SeveralSlots,
+    /// The image ends before the slot does.
+    #[error("it ends inside the slot: the image is truncated")]
+    Truncated,
+    /// The slot does not end where it should, or holds something else.
+    #[error("its slot is damaged")]
+    Damaged,
+    /// The identity does not fit.
+    #[error("the identity needs {need} bytes, but the slot holds {have}")]
+    TooLarge {
+        /// Bytes that certificate and key take.
+        need: usize,
+        /// Bytes of the slot.
+        have: usize,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn image() -> Vec<u8> {
+        [b"#!ipxe\n", empty().as_slice(), b"echo boot ||\n"].concat()
+    }
+
+    fn contents() -> impl Strategy<Value = Contents> {
+        let der = |most| prop::collection::vec(any::<u8>(), 0..most);
+        (der(2000), der(2000))
+            .prop_map(|(certificate, private_key)| Contents { certificate, private_key })
+    }
+
+    proptest! {
+        #[test]
+        fn holds_what_was_sealed_and_nothing_of_what_was_before(a in contents(), b in contents()) {
+            let once = seal(&image(), &a).unwrap();
+            prop_assert_eq!(read(&once).unwrap(), Some(a));
+            prop_assert_eq!(seal(&once, &b).unwrap(), seal(&image(), &b).unwrap());
+        }
+
+        #[test]
+        fn only_the_slot_changes(a in contents()) {
+            let (before, after) = (image(), seal(&image(), &a).unwrap());
+            let place = find(&before).unwrap();
+            prop_assert_eq!(&before[..place.start], &after[..place.start]);
+            prop_assert_eq!(&before[place.end..], &after[place.end..]);
+            prop_assert_eq!(find(&after).unwrap(), place);
+        }
+
+        #[test]
+        fn no_line_can_end_the_script(a in contents()) {
+            let sealed = seal(&image(), &a).unwrap();
+            for line in sealed[find(&sealed).unwrap()].split(|byte| *byte == b'\n') {
+                prop_assert!(line.is_empty() || line[0] == b'#' || line.ends_with(b" ||"));
+            }
+        }
+
+        #[test]
+        fn survives_any_bytes(
+            mut bytes in prop::collection::vec(any::<u8>(), 0..600),
+            at in any::<prop::sample::Index>(),
+            cut in 0..LEN + 200,
+        ) {
+            let _ = read(&bytes);
+            let at = at.index(bytes.len() + 1);
+            bytes.splice(at..at, empty());
+            bytes.truncate(bytes.len().saturating_sub(cut));
+            let _ = read(&bytes);
+        }
+    }
+
+    #[test]
+    fn an_empty_slot_reads_as_empty() {
+        assert_eq!(read(&image()), Ok(None));
+        assert_eq!(empty().len(), BEGIN.len() + LEN + END.len());
+    }
+
+    #[test]
+    fn what_is_no_slot_is_refused() {
+        let whole = image();
+        let slot = find(&whole).unwrap();
+        assert_eq!(read(b"#!ipxe\n"), Err(Error::NoSlot));
+        assert_eq!(read(b""), Err(Error::NoSlot));
+        assert_eq!(read(&[image(), image()].concat()), Err(Error::SeveralSlots));
+        assert_eq!(read(&whole[..slot.end]), Err(Error::Truncated));
+        let mut shifted = whole.clone();
+        shifted.remove(slot.start);
+        assert_eq!(read(&shifted), Err(Error::Damaged));
+        let mut foreign = whole;
+        foreign[slot.start..][..5].copy_from_slice(b"exit\n");
+        assert_eq!(read(&foreign), Err(Error::Damaged));
+    }
+
+    #[test]
+    fn an_identity_that_is_too_large_is_refused_by_its_size() {
+        let large = |len| Contents { certificate: vec![1; len], private_key: vec![2; 3000] };
+        assert!(matches!(
+            seal(&image(), &large(4000)),
+            Err(Error::TooLarge { need, have: LEN }) if need > LEN
+        ));
+        assert!(seal(&image(), &large(3000)).is_ok());
+    }
+}

@@ -1,0 +1,201 @@
+use super::BLOCK;
+use super::fat;
+use super::mbr;
+use super::volume;
+use super::volume::File;
+use super::volume::Placed;
+use super::word_at;
+use crate::config::BootUrl;
+use crate::identity::Fingerprint;
+use crate::identity::pki::ServerName;
+use crate::ipxe::Binary;
+use crate::ipxe::BinaryError;
+use crate::ipxe::Kind;
+use crate::ipxe::media::Facts;
+use crate::ipxe::media::Media;
+use crate::ipxe::media::StaticAddress;
+
+const ISOLINUX_CFG: &str = "\
+DEFAULT ipxe
+PROMPT 0
+LABEL ipxe
+KERNEL ipxe.lkrn
+INITRD autoexec.ipxe
+";
+
+/// Where isolinux.bin keeps its boot information table (isolinux.asm).
+const INFO_TABLE: usize = 8;
+const INFO_TABLE_END: usize = 64;
+/// What isolinux.bin of a hybrid kind has behind the table.
+const HYBRID_MAGIC: usize = 0x7078_c0fb;
+
+/// All that a base image is made of.
+pub struct Inputs<'a> {
+    /// `ipxe.lkrn`, trusting `root`.
+    pub ipxe_bios: &'a [u8],
+    /// `ipxe.efi`, trusting `root`.
+    pub ipxe_efi: &'a [u8],
+    /// `isolinux.bin`.
+    pub isolinux: &'a [u8],
+    /// `isohdpfx.bin`.
+    pub isohdpfx: &'a [u8],
+    /// `ldlinux.c32`.
+    pub ldlinux: &'a [u8],
+    /// The root of trust.
+    pub root: Fingerprint,
+    /// Whether the root's PKI uses ECDSA.
+    pub needs_ecdsa: bool,
+    /// The boot hosts, in the order in which they are asked.
+    pub urls: Vec<BootUrl>,
+    /// Where to ask for the time.
+    pub ntp: Option<ServerName>,
+    /// A fixed address.
+    pub address: Option<StaticAddress>,
+    /// Whether a shell opens when booting fails.
+    pub debug: bool,
+}
+
+/// The base image: everything a gateway needs but its identity.
+pub fn base(inputs: &Inputs<'_>) -> Result<Vec<u8>, Error> {
+    let script = Media {
+        facts: facts(inputs)?,
+        ntp: inputs.ntp.clone(),
+        address: inputs.address.clone(),
+        debug: inputs.debug,
+    }
+    .render();
+    check_isolinux(inputs)?;
+    let efi = fat::build(&script, inputs.ipxe_efi).map_err(Error::Fat)?;
+    let mut files = [
+        File { name: "ISOLINUX.BIN;1", content: inputs.isolinux.to_vec() },
+        File { name: "LDLINUX.C32;1", content: inputs.ldlinux.to_vec() },
+        File { name: "ISOLINUX.CFG;1", content: ISOLINUX_CFG.into() },
+        File { name: "IPXE.LKRN;1", content: inputs.ipxe_bios.to_vec() },
+        File { name: "EFI.IMG;1", content: efi.bytes },
+    ];
+    let placed = volume::place(&files);
+    let isolinux_block = placed[0].block;
+    let (efi_block, efi_len) = (placed[4].block, placed[4].len);
+    write_info_table(&mut files[0].content, isolinux_block);
+    let script = Placed {
+        name: "AUTOEXEC.IPXE;1",
+        block: efi_block + efi.script.start / BLOCK,
+        len: script.len(),
+    };
+    let again = placed.iter().map(|f| Placed { name: f.name, block: f.block, len: f.len });
+    let names: Vec<_> = again.chain([script, volume::catalog_file()]).collect();
+    let mut image = volume::write(&files, &placed, &names, isolinux_block, (efi_block, efi_len));
+    mbr::write(&mut image, inputs.isohdpfx, isolinux_block, efi_block);
+    Ok(image)
+}
+
+fn facts(inputs: &Inputs<'_>) -> Result<Facts, Error> {
+    let bios = Binary::read(Kind::Bios, inputs.ipxe_bios).map_err(Error::Bios)?;
+    let efi = Binary::read(Kind::Efi, inputs.ipxe_efi).map_err(Error::Efi)?;
+    if [&bios, &efi].iter().any(|binary| binary.count_root(&inputs.root) != 1) {
+        return Err(Error::WrongRoot);
+    }
+    if let (Some(bios), Some(efi)) = (bios.version(), efi.version())
+        && bios != efi
+    {
+        return Err(Error::Versions { bios, efi });
+    }
+    if !bios.has_https() || !efi.has_https() {
+        return Err(Error::NoHttps);
+    }
+    let ipxe = efi.version().or_else(|| bios.version());
+    let ecdsa = bios.has_ecdsa() && efi.has_ecdsa();
+    if inputs.needs_ecdsa && !ecdsa {
+        return Err(Error::NoEcdsa { version: ipxe.unwrap_or_else(|| "unknown".to_owned()) });
+    }
+    if inputs.urls.is_empty() {
+        return Err(Error::NoUrl);
+    }
+    Ok(Facts { root: inputs.root, ipxe, ecdsa, urls: inputs.urls.clone() })
+}
+
+fn check_isolinux(inputs: &Inputs<'_>) -> Result<(), Error> {
+    if inputs.isolinux.len() < BLOCK {
+        return Err(Error::NotIsolinux);
+    }
+    if word_at(inputs.isolinux, INFO_TABLE_END) != Some(HYBRID_MAGIC) {
+        return Err(Error::NotHybrid);
+    }
+    if inputs.isohdpfx.len() != mbr::CODE_LEN {
+        return Err(Error::NotIsohdpfx);
+    }
+    if !inputs.ldlinux.starts_with(b"\x7fELF") {
+        return Err(Error::NotLdlinux);
+    }
+    Ok(())
+}
+
+/// What `mkisofs -boot-info-table` writes: where the volume and the file are,
+/// its length, and the sum of the words behind the table.
+fn write_info_table(isolinux: &mut [u8], block: usize) {
+    const VOLUME_DESCRIPTOR: u32 = 16;
+    let sum = isolinux[INFO_TABLE_END..].chunks(4).fold(0u32, |sum, chunk| {
+        let mut word = [0; 4];
+        word[..chunk.len()].copy_from_slice(chunk);
+        sum.wrapping_add(u32::from_le_bytes(word))
+    });
+    let words = [VOLUME_DESCRIPTOR, block as u32, isolinux.len() as u32, sum];
+    let table = &mut isolinux[INFO_TABLE..INFO_TABLE_END];
+    table.fill(0);
+    for (place, word) in table.chunks_exact_mut(4).zip(words) {
+        place.copy_from_slice(&word.to_le_bytes());
+    }
+}
+
+/// Why no base image was made.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The iPXE for BIOS cannot be used.
+    #[error("the iPXE for BIOS cannot be used")]
+    Bios(#[source] BinaryError),
+    /// The iPXE for UEFI cannot be used.
+    #[error("the iPXE for UEFI cannot be used")]
+    Efi(#[source] BinaryError),
+    /// A binary does not trust the root.
+    #[error("an iPXE binary does not trust this CA")]
+    WrongRoot,
+    /// The two binaries are of different versions.
+    #[error("the two iPXE binaries differ in version: {bios} for BIOS, {efi} for UEFI")]
+    Versions {
+        /// Of ipxe.lkrn.
+        bios: String,
+        /// Of ipxe.efi.
+        efi: String,
+    },
+    /// A binary was built without HTTPS.
+    #[error("this iPXE was built without HTTPS")]
+    NoHttps,
+    /// A P-256 PKI with an iPXE that has no ECDSA.
+    #[error(
+        "a P-256 PKI needs iPXE 2.0 or later, but this is {version}, which knows RSA only: take a \
+         later iPXE (Debian forky's package ipxe, or --ipxe-source), or a state made with \
+         `farmgate init --key-type rsa2048`"
+    )]
+    NoEcdsa {
+        /// The iPXE's version.
+        version: String,
+    },
+    /// There is nobody to ask.
+    #[error("an image needs at least one boot address")]
+    NoUrl,
+    /// isolinux.bin is something else.
+    #[error("isolinux.bin is not isolinux")]
+    NotIsolinux,
+    /// isolinux.bin cannot start from a disk.
+    #[error("isolinux.bin is too old to start from a USB stick (isolinux 4.0 or later is needed)")]
+    NotHybrid,
+    /// isohdpfx.bin is something else.
+    #[error("isohdpfx.bin is not the {} bytes of boot code that it should be", mbr::CODE_LEN)]
+    NotIsohdpfx,
+    /// ldlinux.c32 is something else.
+    #[error("ldlinux.c32 is not a syslinux module")]
+    NotLdlinux,
+    /// The FAT file system cannot be made.
+    #[error("cannot make the file system for UEFI")]
+    Fat(#[source] std::io::Error),
+}

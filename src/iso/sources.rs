@@ -1,0 +1,150 @@
+//! Finds the files that a base image is made of: iPXE and isolinux, as the
+//! distributions install them.
+
+use std::fs::File;
+use std::io::ErrorKind;
+use std::io::Read;
+use std::path::Path;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use anyhow::Result;
+use anyhow::bail;
+
+use crate::identity::Fingerprint;
+use crate::ipxe::Binary;
+use crate::ipxe::Kind;
+use crate::ipxe::RerootError;
+use crate::ipxe::reroot;
+
+/// Debian, Fedora.
+const IPXE_DIRS: &[&str] = &["/usr/lib/ipxe", "/usr/share/ipxe"];
+const BIOS_NAMES: &[&str] = &["ipxe.lkrn"];
+const EFI_NAMES: &[&str] = &["ipxe.efi", "ipxe-amd64.efi", "ipxe-x86_64.efi"];
+const IPXE_WAY_OUT: &str =
+    "install Debian's package ipxe (trixie, Debian 13, or later), or give --ipxe DIR";
+
+/// Debian; Arch; Fedora.
+const SYSLINUX_DIRS: &[&str] = &[
+    "/usr/lib/ISOLINUX",
+    "/usr/lib/syslinux/modules/bios",
+    "/usr/lib/syslinux/bios",
+    "/usr/share/syslinux",
+];
+/// Where these files are below a prefix, as Nix installs them.
+const BELOW_PREFIX: &[&str] = &["", "share/syslinux", "ISOLINUX", "syslinux/modules/bios"];
+
+/// No image and no part of one is larger.
+const MOST: u64 = 64 * 1024 * 1024;
+
+/// Files of isolinux, which starts iPXE under BIOS.
+pub struct Syslinux {
+    /// `isolinux.bin`.
+    pub isolinux: Vec<u8>,
+    /// `isohdpfx.bin`.
+    pub isohdpfx: Vec<u8>,
+    /// `ldlinux.c32`.
+    pub ldlinux: Vec<u8>,
+}
+
+impl Syslinux {
+    /// Finds them in `dir`, else where distributions put them.
+    pub fn find(dir: Option<&Path>) -> Result<Self> {
+        let dirs: Vec<PathBuf> = match dir {
+            Some(dir) => BELOW_PREFIX.iter().map(|below| dir.join(below)).collect(),
+            None => SYSLINUX_DIRS.iter().map(PathBuf::from).collect(),
+        };
+        let find = |name, package| {
+            let way_out = format!("install Debian's package {package}, or give --syslinux DIR");
+            Ok::<_, anyhow::Error>(find(&dirs, &[name], &way_out)?.bytes)
+        };
+        Ok(Self {
+            isolinux: find("isolinux.bin", "isolinux")?,
+            isohdpfx: find("isohdpfx.bin", "isolinux")?,
+            ldlinux: find("ldlinux.c32", "syslinux-common")?,
+        })
+    }
+}
+
+/// A file that was found.
+pub struct Found {
+    /// Where it is.
+    pub path: PathBuf,
+    /// What it holds.
+    pub bytes: Vec<u8>,
+}
+
+/// The iPXE binaries for an image.
+pub struct Ipxe {
+    /// `ipxe.lkrn`.
+    pub bios: Found,
+    /// `ipxe.efi`.
+    pub efi: Found,
+}
+
+impl Ipxe {
+    /// Finds them in `dir`, else where distributions put them.
+    pub fn find(dir: Option<&Path>) -> Result<Self> {
+        let dirs: Vec<PathBuf> = match dir {
+            Some(dir) => vec![dir.to_owned()],
+            None => IPXE_DIRS.iter().map(PathBuf::from).collect(),
+        };
+        let find = |names| find(&dirs, names, IPXE_WAY_OUT);
+        Ok(Self { bios: find(BIOS_NAMES)?, efi: find(EFI_NAMES)? })
+    }
+
+    /// The binaries for BIOS and UEFI, trusting this root alone.
+    pub fn rerooted(&self, root: &Fingerprint) -> Result<(Vec<u8>, Vec<u8>)> {
+        Ok((rerooted(Kind::Bios, &self.bios, root)?, rerooted(Kind::Efi, &self.efi, root)?))
+    }
+}
+
+fn rerooted(kind: Kind, file: &Found, root: &Fingerprint) -> Result<Vec<u8>> {
+    let cannot = || format!("cannot use {}", file.path.display());
+    let no_https = Binary::read(kind, &file.bytes).is_ok_and(|binary| !binary.has_https());
+    match reroot(kind, &file.bytes, root) {
+        Err(RerootError::NoRoot) | Ok(_) if no_https => {
+            bail!("{}: it was built without HTTPS; {IPXE_WAY_OUT}", cannot())
+        }
+        Ok(binary) => Ok(binary.into_owned()),
+        Err(error @ RerootError::NoRoot) => bail!("{}: {error}; {IPXE_WAY_OUT}", cannot()),
+        Err(error) => Err(error).with_context(cannot),
+    }
+}
+
+/// The first file of one of these names in one of these folders.
+fn find(dirs: &[PathBuf], names: &[&str], way_out: &str) -> Result<Found> {
+    for path in dirs.iter().flat_map(|dir| names.iter().map(|name| dir.join(name))) {
+        match File::open(&path) {
+            Ok(file) => {
+                let bytes = read_all(file).with_context(|| cannot_read(&path))?;
+                return Ok(Found { path, bytes });
+            }
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {}
+            Err(error) => return Err(error).with_context(|| cannot_read(&path)),
+        }
+    }
+    let places: Vec<_> = dirs.iter().map(|dir| dir.display().to_string()).collect();
+    bail!("no {} in {}: {way_out}", names.join(" or "), places.join(", "))
+}
+
+/// Reads a file that may be anything.
+pub fn read_image(path: &Path) -> Result<Vec<u8>> {
+    File::open(path)
+        .map_err(anyhow::Error::from)
+        .and_then(read_all)
+        .with_context(|| cannot_read(path))
+}
+
+fn read_all(file: File) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    file.take(MOST + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MOST {
+        bail!("it is larger than {MOST} bytes, which no boot image is");
+    }
+    Ok(bytes)
+}
+
+fn cannot_read(path: &Path) -> String {
+    format!("cannot read {}", path.display())
+}

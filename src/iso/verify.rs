@@ -1,0 +1,220 @@
+use std::fmt;
+
+use serde::Serialize;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::fat;
+use super::read;
+use super::read::Image;
+use super::uses_ecdsa;
+use crate::identity::Certificate;
+use crate::identity::Fingerprint;
+use crate::identity::Identity;
+use crate::ipxe::Binary;
+use crate::ipxe::BinaryError;
+use crate::ipxe::Kind;
+use crate::ipxe::STOCK_ROOT;
+use crate::ipxe::media::Facts;
+use crate::ipxe::media::FactsError;
+use crate::ipxe::slot;
+
+/// What is on an image. The private key is not in it.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    /// Bytes of the image.
+    pub size: usize,
+    /// Version of its iPXE, when that says it.
+    pub ipxe_version: Option<String>,
+    /// Whether its iPXE can use a P-256 PKI.
+    pub ecdsa: bool,
+    /// SHA-256 of the root certificate that it trusts.
+    pub root: Fingerprint,
+    /// Whether that is the CA of the state at hand, when there is one.
+    pub root_is_this_ca: Option<bool>,
+    /// The boot hosts, in the order in which they are asked.
+    pub urls: Vec<String>,
+    /// Ways to start it: `bios-cd`, `uefi-cd`, `bios-usb`, `uefi-usb`.
+    pub starts: Vec<&'static str>,
+    /// The identity in its slot; none when that is empty.
+    pub identity: Option<SealedIdentity>,
+    /// What is wrong with it.
+    pub problems: Vec<String>,
+}
+
+/// A client certificate in a slot.
+#[derive(Debug, Serialize)]
+pub struct SealedIdentity {
+    /// Its subject.
+    pub subject: String,
+    /// Its fingerprint.
+    pub fingerprint: Fingerprint,
+    /// Who issued it.
+    pub issuer: String,
+    /// First moment at which it is valid.
+    #[serde(with = "time::serde::rfc3339")]
+    pub not_before: OffsetDateTime,
+    /// Last moment at which it is valid.
+    #[serde(with = "time::serde::rfc3339")]
+    pub not_after: OffsetDateTime,
+    /// Whether the private key beside it belongs to it.
+    pub key_fits: bool,
+}
+
+/// Reads an image and compares what it says with what is on it.
+pub fn verify(image: &[u8], ca: Option<&Fingerprint>, now: OffsetDateTime) -> Result<Report, Error> {
+    let volume = Image::read(image)?;
+    let script_place = volume.place("AUTOEXEC.IPXE")?;
+    let script = volume.file("AUTOEXEC.IPXE")?;
+    let facts = Facts::read(script)?;
+    let efi_place = volume.place("EFI.IMG")?;
+    let (loader, efi_script) = fat::read(&image[efi_place.clone()]).ok_or(Error::NoEfi)?;
+    let mut problems = Vec::new();
+    if efi_place.start + efi_script.start != script_place.start || efi_script.len() != script.len()
+    {
+        problems.push("BIOS and UEFI would run different scripts".to_owned());
+    }
+    let bios =
+        Binary::read(Kind::Bios, volume.file("IPXE.LKRN")?).map_err(Error::Bios)?;
+    let efi = Binary::read(Kind::Efi, &loader).map_err(Error::Efi)?;
+    for (name, binary) in [("BIOS", &bios), ("UEFI", &efi)] {
+        check_binary(name, binary, &facts, &mut problems);
+    }
+    let starts = starts(&volume);
+    if starts.len() < ALL_STARTS {
+        problems.push(format!("it starts only as {}", starts.join(", ")));
+    }
+    let identity = match slot::read(script)? {
+        None => None,
+        Some(contents) => Some(identity(&contents, &facts, now, &mut problems)?),
+    };
+    Ok(Report {
+        size: image.len(),
+        ipxe_version: facts.ipxe,
+        ecdsa: facts.ecdsa,
+        root: facts.root,
+        root_is_this_ca: ca.map(|ca| *ca == facts.root),
+        urls: facts.urls.iter().map(ToString::to_string).collect(),
+        starts,
+        identity,
+        problems,
+    })
+}
+
+const ALL_STARTS: usize = 4;
+
+fn starts(volume: &Image<'_>) -> Vec<&'static str> {
+    let paths = volume.boot_paths();
+    [
+        (paths.bios_cd, "bios-cd"),
+        (paths.uefi_cd, "uefi-cd"),
+        (paths.bios_usb, "bios-usb"),
+        (paths.uefi_usb, "uefi-usb"),
+    ]
+    .into_iter()
+    .filter_map(|(there, name)| there.then_some(name))
+    .collect()
+}
+
+fn check_binary(name: &str, binary: &Binary<'_>, facts: &Facts, problems: &mut Vec<String>) {
+    if binary.count_root(&STOCK_ROOT) != 0 {
+        problems.push(format!("the iPXE for {name} trusts iPXE's own root"));
+    }
+    if binary.count_root(&facts.root) != 1 {
+        problems.push(format!("the iPXE for {name} does not trust the root that the image names"));
+    }
+    if facts.ecdsa && !binary.has_ecdsa() {
+        problems.push(format!("the iPXE for {name} lacks the ECDSA that the image claims"));
+    }
+    if facts.ipxe.is_some() && binary.version().is_some_and(|v| Some(&v) != facts.ipxe.as_ref()) {
+        problems.push(format!("the iPXE for {name} is of another version than the image names"));
+    }
+}
+
+fn identity(
+    contents: &slot::Contents,
+    facts: &Facts,
+    now: OffsetDateTime,
+    problems: &mut Vec<String>,
+) -> Result<SealedIdentity, Error> {
+    let certificate =
+        Certificate::from_der(&contents.certificate).map_err(|_| Error::NoCertificate)?;
+    let key_fits = Identity::from_der(&contents.certificate, &contents.private_key).is_ok();
+    if !key_fits {
+        problems.push("the private key does not belong to the certificate".to_owned());
+    }
+    if uses_ecdsa(&contents.certificate) && !facts.ecdsa {
+        problems.push("its iPXE cannot use a P-256 identity".to_owned());
+    }
+    if now > certificate.not_after {
+        problems.push(format!("its certificate expired on {}", certificate.not_after.date()));
+    } else if now < certificate.not_before {
+        problems.push(format!("its certificate is valid only from {}", certificate.not_before));
+    }
+    Ok(SealedIdentity {
+        subject: certificate.subject,
+        fingerprint: certificate.fingerprint,
+        issuer: certificate.issuer,
+        not_before: certificate.not_before,
+        not_after: certificate.not_after,
+        key_fits,
+    })
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let version = self.ipxe_version.as_deref().unwrap_or("unknown");
+        let ecdsa = if self.ecdsa { "RSA and ECDSA" } else { "RSA only" };
+        writeln!(f, "iPXE         {version} ({ecdsa})")?;
+        let whose = match self.root_is_this_ca {
+            Some(true) => " (this state's CA)",
+            Some(false) => " (not this state's CA)",
+            None => "",
+        };
+        writeln!(f, "trusted root {}{whose}", self.root)?;
+        for url in &self.urls {
+            writeln!(f, "boot address {url}")?;
+        }
+        writeln!(f, "starts as    {}", self.starts.join(", "))?;
+        writeln!(f, "size         {} bytes", self.size)?;
+        match &self.identity {
+            None => write!(f, "identity     none: the slot is empty")?,
+            Some(identity) => {
+                let day = |time: OffsetDateTime| time.format(&Rfc3339).unwrap_or_default();
+                writeln!(f, "identity     {}", identity.subject)?;
+                writeln!(f, "fingerprint  {}", identity.fingerprint)?;
+                writeln!(f, "issuer       {}", identity.issuer)?;
+                writeln!(f, "valid        {} to {}", day(identity.not_before), day(identity.not_after))?;
+                let fits = if identity.key_fits { "fits" } else { "does not fit" };
+                write!(f, "private key  {fits} the certificate")?;
+            }
+        }
+        self.problems.iter().try_for_each(|problem| write!(f, "\nproblem      {problem}"))
+    }
+}
+
+/// Why an image cannot be verified.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Not an image that can be read.
+    #[error(transparent)]
+    Read(#[from] read::Error),
+    /// Its script is not one of ours.
+    #[error(transparent)]
+    Facts(#[from] FactsError),
+    /// Its slot is not one of ours.
+    #[error(transparent)]
+    Slot(#[from] slot::Error),
+    /// Nothing for UEFI to start.
+    #[error("its EFI.IMG holds no boot loader and script")]
+    NoEfi,
+    /// Its iPXE for BIOS is not one.
+    #[error("its iPXE for BIOS cannot be read")]
+    Bios(#[source] BinaryError),
+    /// Its iPXE for UEFI is not one.
+    #[error("its iPXE for UEFI cannot be read")]
+    Efi(#[source] BinaryError),
+    /// The slot's certificate is not one.
+    #[error("what stands in its slot is no certificate")]
+    NoCertificate,
+}

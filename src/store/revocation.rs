@@ -1,0 +1,86 @@
+use std::fs;
+
+use anyhow::Context;
+use anyhow::Result;
+use anyhow::ensure;
+use time::OffsetDateTime;
+
+use super::State;
+use super::files;
+use super::gateways::CertificateState;
+use super::gateways::OwnedCertificate;
+use super::gateways::Record;
+use super::generations::Generations;
+use crate::identity::Fingerprint;
+use crate::identity::GatewayName;
+use crate::identity::pki::Revoked;
+use crate::identity::pki::read_crl;
+
+impl State {
+    /// Revokes one certificate of a gateway, or all of them, and says which. The
+    /// record comes first, because it is what the server asks at each request; the
+    /// CRL, for whoever else verifies certificates, follows.
+    pub fn revoke(
+        &self,
+        name: &GatewayName,
+        only: Option<&Fingerprint>,
+        now: OffsetDateTime,
+    ) -> Result<Vec<Fingerprint>> {
+        let _lock = self.lock()?;
+        let gateways = self.gateways();
+        let mut record = gateways.load(name)?;
+        if let Some(fingerprint) = only {
+            ensure!(
+                record.certificate(fingerprint).is_some(),
+                "gateway {name} has no certificate {fingerprint}; \
+                 `farmgate gateway show {name}` shows those it has"
+            );
+        }
+        let mut revoked = Vec::new();
+        for owned in &mut record.certificates {
+            let meant = only.is_none_or(|fingerprint| owned.fingerprint == *fingerprint);
+            if meant && owned.state != CertificateState::Revoked {
+                owned.state = CertificateState::Revoked;
+                revoked.push(owned.fingerprint);
+            }
+        }
+        gateways.save(&record)?;
+        self.add_to_crl(&record, now)?;
+        Ok(revoked)
+    }
+
+    /// Revokes all certificates of a gateway and forgets it with its generations.
+    pub fn remove_gateway(&self, name: &GatewayName, now: OffsetDateTime) -> Result<()> {
+        let record = self.gateways().load(name)?;
+        self.revoke(name, None, now)?;
+        let _lock = self.lock()?;
+        self.gateways().remove(&record)?;
+        Generations::new(self).remove(&record.id)
+    }
+
+    /// Brings the CRL in line with a record: also mends what an interrupted
+    /// command left undone.
+    fn add_to_crl(&self, record: &Record, now: OffsetDateTime) -> Result<()> {
+        let path = self.pki_file("crl.pem");
+        let pem = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let (mut listed, number) =
+            read_crl(&pem).with_context(|| format!("cannot use {}", path.display()))?;
+        let before = listed.len();
+        for owned in record.certificates.iter().filter(|o| o.state == CertificateState::Revoked) {
+            let serial = serial(owned)?;
+            if !listed.iter().any(|entry| entry.serial == serial) {
+                listed.push(Revoked { serial, at: now });
+            }
+        }
+        if listed.len() == before {
+            return Ok(());
+        }
+        let crl = self.authority()?.sign_crl(&listed, number + 1, now)?;
+        files::replace(&path, 0o644, |file| file.write_all(crl.as_bytes()))
+    }
+}
+
+fn serial(owned: &OwnedCertificate) -> Result<Vec<u8>> {
+    hex::decode(&owned.serial)
+        .with_context(|| format!("the serial number of {} is damaged", owned.fingerprint))
+}
