@@ -40,6 +40,8 @@ pub struct Listen {
     pub tls: Option<SocketAddr>,
     /// Unix socket that nginx alone can open.
     pub unix: Option<PathBuf>,
+    /// Group that may open `unix`: the one that nginx runs as.
+    pub unix_group: Option<String>,
     /// Behind nginx: the internal location (`X-Accel-Redirect`) under which
     /// nginx serves `STATE/store/blobs`. Without it, the server sends assets itself.
     pub accel: Option<AccelPrefix>,
@@ -50,7 +52,13 @@ pub struct Listen {
 
 impl Default for Listen {
     fn default() -> Self {
-        Self { tls: None, unix: None, accel: None, drain: Duration::from_secs(300) }
+        Self {
+            tls: None,
+            unix: None,
+            unix_group: None,
+            accel: None,
+            drain: Duration::from_secs(300),
+        }
     }
 }
 
