@@ -20,7 +20,7 @@ def scenario(t):
         if t.tools.ipxe2 is None:
             for firmware in boots:
                 with t.subtest(f"a P-256 gateway boots under {firmware.upper()}"):
-                    raise Skip("Debian's iPXE 2.0 could not be had (FARMGATE_IPXE2 names one)")
+                    raise Skip("no iPXE 2.0 (FARMGATE_IPXE2 names one)", allowed_in_ci=True)
             return
 
         image = host.image("lab-1", ipxe=t.tools.ipxe2)

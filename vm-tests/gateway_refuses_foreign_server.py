@@ -6,8 +6,9 @@ another CA.
 
 from common.qemu import REFUSED
 
-# iPXE's "untrusted root certificate", not any other reason to stop.
-UNTRUSTED = REFUSED.replace("[0-9a-f]{8}", "0216eb3c")
+# iPXE's "untrusted root certificate", or its failure to find a cross-signed one then, and no other
+# reason to stop. The last two digits tell the firmware.
+UNTRUSTED = REFUSED.replace("[0-9a-f]{8}", "(?:0216eb|1c2ee0)[0-9a-f]{2}")
 
 
 def scenario(t):

@@ -41,7 +41,7 @@ def scenario(t):
 
             for caller, identity in callers.items():
                 for how, options in forgeries(claim).items():
-                    with t.subtest(f"{how} {caller} do not get lab-2's script"):
+                    with t.subtest(f"nobody becomes lab-2 by {how}, {caller}"):
                         refused(host, identity, options)
 
 

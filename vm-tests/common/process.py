@@ -27,6 +27,12 @@ class Stopped(Exception):
     """The whole run was told to stop."""
 
 
+def plain(raw):
+    """The text in what a console wrote."""
+    text = _ESCAPES.sub("", raw.decode("utf-8", "replace"))
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
 class Log:
     """A file that a process writes, read as plain text."""
 
@@ -37,10 +43,9 @@ class Log:
     def text(self, start=0):
         with self.path.open("rb") as file:
             file.seek(start)
-            raw = file.read().decode("utf-8", "replace")
-        plain = _ESCAPES.sub("", raw).replace("\r\n", "\n").replace("\r", "\n")
+            text = plain(file.read())
         # The BIOS breaks a line when its 80 columns are full, also in the middle of a word.
-        return re.sub(r"(?m)^([^\n]{80})\n(?!\n)", r"\1", plain)
+        return re.sub(r"(?m)^([^\n]{80})\n(?!\n)", r"\1", text)
 
     def end(self):
         """A position to pass as `start`, so that only what follows counts."""
