@@ -129,10 +129,14 @@ impl FromStr for BootUrl {
             return Err(error("nothing may follow the host and port"));
         }
         let host = authority.host().parse().map_err(|_| error("its host is not a name"))?;
-        let port = match authority.port() {
-            Some(port) => port.as_u16(),
-            None if authority.as_str().ends_with(':') => return Err(error("its port is missing")),
-            None => 443,
+        let port = match authority.as_str().strip_prefix(authority.host()) {
+            Some("") => 443,
+            Some(rest) => rest
+                .strip_prefix(':')
+                .and_then(|port| port.parse().ok())
+                .filter(|port| *port != 0)
+                .ok_or_else(|| error("its port is none"))?,
+            None => return Err(error("its host is not a name")),
         };
         Ok(Self { text: format!("https://{authority}"), host, port })
     }

@@ -1,6 +1,8 @@
+use std::fs::Permissions;
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,10 +55,11 @@ pub(super) fn bind_unix(path: &Path, group: Option<&str>) -> Result<UnixListener
     remove_stale(path).with_context(cannot)?;
     let bind = || -> io::Result<UnixListener> {
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-        // Linux gives the socket's file this mode when it makes it: there is no
-        // moment at which others could open it.
+        // Linux makes the socket's file with the mode of the socket, less the
+        // umask: there is no moment at which others could open it.
         rustix::fs::fchmod(&socket, Mode::from_raw_mode(0o660))?;
         socket.bind(&SockAddr::unix(path)?)?;
+        std::fs::set_permissions(path, Permissions::from_mode(0o660))?;
         socket.listen(BACKLOG)?;
         socket.set_nonblocking(true)?;
         UnixListener::from_std(socket.into())

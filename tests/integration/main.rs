@@ -1,3 +1,15 @@
-//! All integration tests, one module per topic.
+//! Runs the real program. One binary for all topics: it links once.
 
+// Here a panic is how a test says what went wrong.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+mod gateways;
+mod layers;
+mod nginx_config;
+mod publish;
 mod reroot;
+mod serve;
+mod state;
+mod stop;
