@@ -1,3 +1,4 @@
 //! All integration tests, one module per topic.
 
+mod iso;
 mod reroot;
