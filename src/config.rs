@@ -40,6 +40,8 @@ pub struct Listen {
     pub tls: Option<SocketAddr>,
     /// Unix socket that nginx alone can open.
     pub unix: Option<PathBuf>,
+    /// Group that may open `unix`: the one that nginx runs as.
+    pub unix_group: Option<String>,
     /// Behind nginx: the internal location (`X-Accel-Redirect`) under which
     /// nginx serves `STATE/store/blobs`. Without it, the server sends assets itself.
     pub accel: Option<AccelPrefix>,
@@ -50,7 +52,13 @@ pub struct Listen {
 
 impl Default for Listen {
     fn default() -> Self {
-        Self { tls: None, unix: None, accel: None, drain: Duration::from_secs(300) }
+        Self {
+            tls: None,
+            unix: None,
+            unix_group: None,
+            accel: None,
+            drain: Duration::from_secs(300),
+        }
     }
 }
 
@@ -121,10 +129,14 @@ impl FromStr for BootUrl {
             return Err(error("nothing may follow the host and port"));
         }
         let host = authority.host().parse().map_err(|_| error("its host is not a name"))?;
-        let port = match authority.port() {
-            Some(port) => port.as_u16(),
-            None if authority.as_str().ends_with(':') => return Err(error("its port is missing")),
-            None => 443,
+        let port = match authority.as_str().strip_prefix(authority.host()) {
+            Some("") => 443,
+            Some(rest) => rest
+                .strip_prefix(':')
+                .and_then(|port| port.parse().ok())
+                .filter(|port| *port != 0)
+                .ok_or_else(|| error("its port is none"))?,
+            None => return Err(error("its host is not a name")),
         };
         Ok(Self { text: format!("https://{authority}"), host, port })
     }

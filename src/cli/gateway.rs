@@ -95,6 +95,7 @@ impl Source {
                 .with_context(|| {
                     format!("{} would not be let in: not taken over", path.display())
                 })?;
+            state.ensure_not_revoked(&certificate)?;
             return Ok((pem, None));
         }
         let authority = state.authority()?;

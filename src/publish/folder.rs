@@ -80,6 +80,11 @@ impl Folder {
         self.files.values().map(|stamp| stamp.size).sum()
     }
 
+    /// Size in bytes of one file; 0 if there is none of that name.
+    pub(super) fn len(&self, path: &str) -> u64 {
+        self.files.get(path).map_or(0, |stamp| stamp.size)
+    }
+
     /// The first `len` bytes of a file, or all if it is shorter.
     pub(super) fn head(&self, path: &str, len: usize) -> Result<Vec<u8>> {
         let mut head = Vec::new();

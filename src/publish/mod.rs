@@ -13,6 +13,7 @@ use time::OffsetDateTime;
 use crate::store::State;
 use crate::store::events::BOOT_SCRIPT;
 use crate::store::events::Kind;
+use crate::store::events::MAX_SCRIPT_LEN;
 use crate::store::events::SECRETS;
 use crate::store::gateways::Record;
 use crate::store::generations::Generations;
@@ -66,6 +67,11 @@ fn check_boot_script(folder: &Folder) -> Result<()> {
     ensure!(
         is_script,
         "{}/{BOOT_SCRIPT} must begin with a line `#!ipxe`, or iPXE does not take it for a script",
+        folder.shown()
+    );
+    ensure!(
+        folder.len(BOOT_SCRIPT) <= MAX_SCRIPT_LEN,
+        "{}/{BOOT_SCRIPT} is larger than {MAX_SCRIPT_LEN} bytes; is it the right file?",
         folder.shown()
     );
     Ok(())

@@ -99,6 +99,10 @@ pub struct Asset {
 /// Path of the boot script within a generation.
 pub const BOOT_SCRIPT: &str = "boot.ipxe";
 
+/// Longest boot script, in bytes. iPXE keeps it in memory beside the kernel, and
+/// the server renders it in memory.
+pub const MAX_SCRIPT_LEN: u64 = 1024 * 1024;
+
 /// Path of the secrets template within a generation. Never served as a file.
 pub const SECRETS: &str = "secrets";
 

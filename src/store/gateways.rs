@@ -48,7 +48,7 @@ pub enum CertificateState {
 
 impl fmt::Display for CertificateState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+        f.pad(match self {
             Self::Active => "active",
             Self::Retiring => "retiring",
             Self::Revoked => "revoked",

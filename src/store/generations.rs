@@ -26,6 +26,8 @@ use super::events::History;
 use super::events::Kind;
 use super::files;
 
+type Events = BTreeMap<EventId, Arc<Event>>;
+
 /// The generations of all gateways.
 #[derive(Clone, Debug)]
 pub struct Generations {
@@ -87,9 +89,9 @@ impl Generations {
     fn read(
         &self,
         gateway: &str,
-        known: &BTreeMap<EventId, Arc<Event>>,
+        known: &Events,
         skip: &BTreeSet<EventId>,
-    ) -> Result<(BTreeMap<EventId, Arc<Event>>, BTreeMap<EventId, Unreadable>)> {
+    ) -> Result<(Events, BTreeMap<EventId, Unreadable>)> {
         let dir = self.dir.join(gateway);
         let mut events = BTreeMap::new();
         let mut unreadable = BTreeMap::new();
@@ -167,7 +169,7 @@ pub struct LiveGenerations {
 
 #[derive(Debug, Default)]
 struct Snapshot {
-    events: BTreeMap<EventId, Arc<Event>>,
+    events: Events,
     unreadable: BTreeSet<EventId>,
     history: Arc<History>,
 }

@@ -11,6 +11,7 @@ use super::gateways::CertificateState;
 use super::gateways::OwnedCertificate;
 use super::gateways::Record;
 use super::generations::Generations;
+use crate::identity::Certificate;
 use crate::identity::Fingerprint;
 use crate::identity::GatewayName;
 use crate::identity::pki::Revoked;
@@ -58,13 +59,27 @@ impl State {
         Generations::new(self).remove(&record.id)
     }
 
+    /// Fails if the CRL lists this certificate.
+    pub fn ensure_not_revoked(&self, certificate: &Certificate) -> Result<()> {
+        let (listed, _) = self.crl()?;
+        ensure!(
+            listed.iter().all(|entry| entry.serial != certificate.serial),
+            "certificate {} was revoked, and revocation is for good",
+            certificate.fingerprint
+        );
+        Ok(())
+    }
+
+    fn crl(&self) -> Result<(Vec<Revoked>, u64)> {
+        let path = self.pki_file("crl.pem");
+        let pem = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        read_crl(&pem).with_context(|| format!("cannot use {}", path.display()))
+    }
+
     /// Brings the CRL in line with a record: also mends what an interrupted
     /// command left undone.
     fn add_to_crl(&self, record: &Record, now: OffsetDateTime) -> Result<()> {
-        let path = self.pki_file("crl.pem");
-        let pem = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        let (mut listed, number) =
-            read_crl(&pem).with_context(|| format!("cannot use {}", path.display()))?;
+        let (mut listed, number) = self.crl()?;
         let before = listed.len();
         for owned in record.certificates.iter().filter(|o| o.state == CertificateState::Revoked) {
             let serial = serial(owned)?;
@@ -76,7 +91,7 @@ impl State {
             return Ok(());
         }
         let crl = self.authority()?.sign_crl(&listed, number + 1, now)?;
-        files::replace(&path, 0o644, |file| file.write_all(crl.as_bytes()))
+        files::replace(&self.pki_file("crl.pem"), 0o644, |file| file.write_all(crl.as_bytes()))
     }
 }
 

@@ -1,6 +1,7 @@
 use std::fs;
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::path::PathBuf;
 
@@ -197,7 +198,8 @@ pub struct Lock {
 fn lock(dir: &Path) -> Result<Lock> {
     let path = dir.join("lock");
     let open = || -> io::Result<File> {
-        let file = File::options().create(true).append(true).open(&path)?;
+        // Not for others: whoever can open it could hold it for ever.
+        let file = File::options().create(true).append(true).mode(PRIVATE).open(&path)?;
         rustix::fs::flock(&file, FlockOperation::LockExclusive)?;
         Ok(file)
     };

@@ -1,4 +1,13 @@
-//! All integration tests, one module per topic.
+//! Runs the real program. One binary for all topics: it links once.
 
+mod common;
+
+mod gateways;
 mod iso;
+mod layers;
+mod nginx_config;
+mod publish;
 mod reroot;
+mod serve;
+mod state;
+mod stop;

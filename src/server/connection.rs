@@ -1,0 +1,81 @@
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper_util::rt::TokioIo;
+use hyper_util::rt::TokioTimer;
+use hyper_util::service::TowerToHyperService;
+use tokio::io::AsyncRead;
+use tokio::io::AsyncWrite;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::ServiceExt;
+
+use super::peer::Peer;
+
+/// Longest wait for a request on an open connection. iPXE asks for the next
+/// file as soon as it has one.
+const IDLE: Duration = Duration::from_secs(90);
+
+/// Most bytes of request line and headers together. A 4096-bit certificate in
+/// an escaped header has less than 8 kB.
+const MAX_HEAD: usize = 64 * 1024;
+
+/// All open connections, of both doors.
+#[derive(Clone)]
+pub(super) struct Connections {
+    router: Router,
+    running: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Connections {
+    pub(super) fn new(router: Router) -> Self {
+        Self { router, running: TaskTracker::new(), stop: CancellationToken::new() }
+    }
+
+    /// How many connections are open.
+    pub(super) fn count(&self) -> usize {
+        self.running.len()
+    }
+
+    /// Answers requests until the client goes or [`Self::drain`] is called.
+    pub(super) async fn serve(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        peer: Peer,
+    ) {
+        let _running = self.running.token();
+        let service = self.router.clone().map_request(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(peer.clone());
+            request.map(Body::new)
+        });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(IDLE)
+            .max_buf_size(MAX_HEAD)
+            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
+        tokio::pin!(connection);
+        let result = tokio::select! {
+            result = &mut connection => result,
+            () = self.stop.cancelled() => {
+                // Finishes the answer that is under way, and takes no other request.
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = result {
+            tracing::debug!("connection ended: {error}");
+        }
+    }
+
+    /// Ends idle connections now, and each other one after its running answer.
+    pub(super) async fn drain(&self) {
+        self.stop.cancel();
+        self.running.close();
+        self.running.wait().await;
+    }
+}

@@ -1,0 +1,70 @@
+use axum::http::StatusCode;
+use axum::response::IntoResponse;
+use axum::response::Response;
+
+use crate::identity::Fingerprint;
+use crate::identity::GatewayName;
+use crate::identity::HeaderError;
+use crate::identity::VerifyError;
+
+/// Why a request got no answer. The client learns the status and a fixed
+/// phrase; the reason goes to the log.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum HttpError {
+    /// Who asks may not have it, or has not proved who it is.
+    #[error("refused: {0}")]
+    Forbidden(#[from] Refusal),
+    /// There is no such thing for this gateway.
+    #[error("not found: {0}")]
+    NotFound(String),
+    /// Nothing was ever published for this gateway.
+    #[error("nothing is published for gateway {0}")]
+    NothingPublished(GatewayName),
+    /// Our fault.
+    #[error("{0:#}")]
+    Internal(anyhow::Error),
+}
+
+/// Why a client is not let in.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Refusal {
+    #[error("no client certificate")]
+    NoCertificate,
+    #[error("{0}")]
+    Header(#[from] HeaderError),
+    #[error("client certificate: {0}")]
+    Verify(#[from] VerifyError),
+    #[error("certificate {0} belongs to no gateway")]
+    Unknown(Fingerprint),
+    #[error("certificate {fingerprint} of gateway {gateway} is revoked")]
+    Revoked { gateway: GatewayName, fingerprint: Fingerprint },
+}
+
+impl HttpError {
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::Forbidden(_) => StatusCode::FORBIDDEN,
+            Self::NotFound(_) | Self::NothingPublished(_) => StatusCode::NOT_FOUND,
+            Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+}
+
+impl From<anyhow::Error> for HttpError {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Internal(error)
+    }
+}
+
+impl IntoResponse for HttpError {
+    fn into_response(self) -> Response {
+        let status = self.status();
+        match &self {
+            Self::Internal(_) => tracing::error!("{self}"),
+            Self::Forbidden(_) | Self::NotFound(_) | Self::NothingPublished(_) => {
+                tracing::warn!("{self}");
+            }
+        }
+        (status, format!("{status}\n")).into_response()
+    }
+}

@@ -1,0 +1,48 @@
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use axum::extract::Query;
+use axum::extract::State;
+use axum::extract::rejection::QueryRejection;
+use axum::http::StatusCode;
+use axum::http::header;
+use axum::response::IntoResponse;
+use axum::response::Response;
+
+use crate::server::app::App;
+use crate::server::client::Client;
+use crate::server::error::HttpError;
+use crate::store::events::BOOT_SCRIPT;
+
+/// Longest value of a label that is logged.
+const MAX_LABEL: usize = 64;
+
+/// `GET /boot/ipxe`: the first request of every boot. Leads to the boot script of
+/// the generation that the gateway gets; names in it are relative to there, so a
+/// boot that has begun stays with its generation whatever is published meanwhile.
+///
+/// What iPXE says of itself in the query is logged and decides nothing.
+pub(super) async fn boot(
+    State(app): State<Arc<App>>,
+    client: Client,
+    labels: Result<Query<HashMap<String, String>>, QueryRejection>,
+) -> Result<Response, HttpError> {
+    let history = app.history(&client.gateway).await?;
+    let name = &client.gateway.name;
+    let generation =
+        history.current().ok_or_else(|| HttpError::NothingPublished(name.clone()))?.number;
+    let label = |key: &str| -> String {
+        let value = labels.as_ref().ok().and_then(|Query(labels)| labels.get(key));
+        value.map_or_else(String::new, |value| value.chars().take(MAX_LABEL).collect())
+    };
+    tracing::info!(
+        gateway = %name,
+        generation,
+        mac = ?label("mac"),
+        platform = ?label("platform"),
+        ipxe = ?label("version"),
+        "boot"
+    );
+    let location = format!("/g/{generation}/{BOOT_SCRIPT}");
+    Ok((StatusCode::FOUND, [(header::LOCATION, location)]).into_response())
+}

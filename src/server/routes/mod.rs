@@ -1,0 +1,28 @@
+mod boot;
+mod generation;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::http::Uri;
+use axum::middleware;
+use axum::routing::get;
+
+use super::app::App;
+use super::error::HttpError;
+use super::span;
+
+/// Every route that gateways can reach.
+pub(super) fn router(app: Arc<App>) -> Router {
+    Router::new()
+        .route("/boot/ipxe", get(boot::boot))
+        .route("/g/{generation}/{*path}", get(generation::of_number))
+        .route("/files/{*path}", get(generation::of_current))
+        .fallback(nothing)
+        .layer(middleware::from_fn(span::name_request))
+        .with_state(app)
+}
+
+async fn nothing(uri: Uri) -> HttpError {
+    HttpError::NotFound(format!("no route for {:?}", uri.path()))
+}

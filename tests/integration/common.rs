@@ -1,0 +1,324 @@
+//! A state directory, a running server, and a client that sends just the bytes
+//! it is told to.
+
+use std::fs;
+use std::io::BufRead;
+use std::io::BufReader;
+use std::io::Read;
+use std::io::Write;
+use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Child;
+use std::process::Command;
+use std::process::Output;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+use std::time::Instant;
+
+use rustls::ClientConfig;
+use rustls::ClientConnection;
+use rustls::RootCertStore;
+use rustls::StreamOwned;
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::pem::PemObject;
+use tempfile::TempDir;
+
+/// Longest wait for anything; only ever reached by a test that fails.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+pub(crate) const BIN: &str = env!("CARGO_BIN_EXE_farmgate");
+
+/// A state directory that is gone with the test.
+pub(crate) struct TestState {
+    dir: TempDir,
+}
+
+impl TestState {
+    /// `farmgate init` and nothing more.
+    pub(crate) fn new() -> Self {
+        Self::with_init(&[])
+    }
+
+    pub(crate) fn with_init(args: &[&str]) -> Self {
+        let state = Self { dir: tempfile::tempdir().unwrap() };
+        let mut all = vec!["init", "--url", "https://127.0.0.1:8443", "--ntp", "none"];
+        all.extend(args);
+        state.ok(&all);
+        state
+    }
+
+    /// The same with one gateway, `lab-1`.
+    pub(crate) fn with_gateway() -> Self {
+        let state = Self::new();
+        state.ok(&["gateway", "add", "lab-1"]);
+        state
+    }
+
+    pub(crate) fn dir(&self) -> PathBuf {
+        self.dir.path().join("state")
+    }
+
+    /// A folder beside the state.
+    pub(crate) fn folder(&self, name: &str, files: &[(&str, &[u8])]) -> PathBuf {
+        let folder = self.dir.path().join(name);
+        for (path, content) in files {
+            let path = folder.join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, content).unwrap();
+        }
+        folder
+    }
+
+    pub(crate) fn run(&self, args: &[&str]) -> Output {
+        Command::new(BIN)
+            .env_remove("FARMGATE_STATE")
+            .arg("--state")
+            .arg(self.dir())
+            .args(args)
+            .output()
+            .unwrap()
+    }
+
+    /// Runs a command that must succeed, and returns what it printed.
+    #[track_caller]
+    pub(crate) fn ok(&self, args: &[&str]) -> String {
+        let output = self.run(args);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "farmgate {args:?}: {stderr}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Runs a command that must fail with one clear line, and returns the line.
+    #[track_caller]
+    pub(crate) fn fails(&self, args: &[&str]) -> String {
+        let output = self.run(args);
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "farmgate {args:?}: {stderr}");
+        assert_eq!(stderr.lines().count(), 1, "not one line: {stderr}");
+        stderr
+    }
+
+    pub(crate) fn json(&self, args: &[&str]) -> serde_json::Value {
+        let mut all = vec!["--json"];
+        all.extend(args);
+        serde_json::from_str(&self.ok(&all)).unwrap()
+    }
+
+    /// Publishes a script and a kernel of `size` bytes; returns the kernel.
+    pub(crate) fn publish(&self, gateway: &str, size: usize) -> Vec<u8> {
+        let kernel: Vec<u8> = (0..size).map(|i| (i / 7 % 251) as u8).collect();
+        let files = [("boot.ipxe", &b"#!ipxe\nboot\n"[..]), ("vmlinuz", &kernel)];
+        let folder = self.folder("published", &files);
+        self.ok(&["publish", gateway, folder.to_str().unwrap()]);
+        kernel
+    }
+
+    /// Certificate and key (PEM files) of a gateway's active certificate.
+    pub(crate) fn credentials(&self, gateway: &str) -> (PathBuf, PathBuf) {
+        let shown = self.json(&["gateway", "show", gateway]);
+        let certificates = shown["certificates"].as_array().unwrap();
+        let fingerprint = certificates.last().unwrap()["fingerprint"].as_str().unwrap();
+        let home = self.dir().join("gateways").join(gateway);
+        (home.join(format!("{fingerprint}.crt")), home.join(format!("{fingerprint}.key")))
+    }
+
+    /// Writes `extra` to the configuration's `[listen]` table.
+    pub(crate) fn set_listen(&self, extra: &str) {
+        let path = self.dir().join("farmgate.toml");
+        let text = fs::read_to_string(&path).unwrap();
+        let (before, _) = text.split_once("[listen]").unwrap();
+        fs::write(&path, format!("{before}[listen]\n{extra}\n")).unwrap();
+    }
+}
+
+/// A running `farmgate serve`, ended when dropped.
+pub(crate) struct TestServer {
+    child: Child,
+    pub(crate) tls_port: u16,
+    pub(crate) unix: PathBuf,
+    log: std::sync::mpsc::Receiver<String>,
+}
+
+impl TestServer {
+    /// Opens both doors: TLS on a free port, and a Unix socket in the state.
+    pub(crate) fn start(state: &TestState) -> Self {
+        Self::start_with(state, &[])
+    }
+
+    pub(crate) fn start_with(state: &TestState, args: &[&str]) -> Self {
+        let unix = state.dir().join("http.sock");
+        let mut child = Command::new(BIN)
+            .arg("--state")
+            .arg(state.dir())
+            .args(["serve", "--tls", "127.0.0.1:0", "--unix"])
+            .arg(&unix)
+            .args(args)
+            .env_remove("FARMGATE_LOG")
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let (sender, log) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            for line in stderr.lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        let mut server = Self { child, tls_port: 0, unix, log };
+        let line = server.wait_for_log("listening: mutual TLS");
+        let (_, address) = line.rsplit_once(':').unwrap();
+        server.tls_port = address.trim().parse().unwrap();
+        server.wait_for_log("listening: Unix socket");
+        server
+    }
+
+    /// The next log line that holds `text`.
+    #[track_caller]
+    pub(crate) fn wait_for_log(&self, text: &str) -> String {
+        let deadline = Instant::now() + PATIENCE;
+        let mut seen = String::new();
+        while let Ok(line) =
+            self.log.recv_timeout(deadline.saturating_duration_since(Instant::now()))
+        {
+            if line.contains(text) {
+                return line;
+            }
+            seen += &line;
+            seen.push('\n');
+        }
+        panic!("the log never said {text:?}, only:\n{seen}");
+    }
+
+    pub(crate) fn terminate(&self) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    }
+
+    pub(crate) fn wait(&mut self) -> std::process::ExitStatus {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "the server did not end");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Opens a TLS connection, with a client certificate or without.
+    pub(crate) fn tls(
+        &self,
+        state: &TestState,
+        credentials: Option<(PathBuf, PathBuf)>,
+    ) -> StreamOwned<ClientConnection, TcpStream> {
+        let mut roots = RootCertStore::empty();
+        let ca = CertificateDer::from_pem_file(state.dir().join("pki/ca.crt")).unwrap();
+        roots.add(ca).unwrap();
+        let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            // What iPXE speaks.
+            .with_protocol_versions(&[&rustls::version::TLS12])
+            .unwrap()
+            .with_root_certificates(roots);
+        let config = match credentials {
+            None => builder.with_no_client_auth(),
+            Some((certificate, key)) => {
+                let chain = vec![CertificateDer::from_pem_file(certificate).unwrap()];
+                let key = PrivateKeyDer::from_pem_file(key).unwrap();
+                builder.with_client_auth_cert(chain, key).unwrap()
+            }
+        };
+        let name = "127.0.0.1".try_into().unwrap();
+        let connection = ClientConnection::new(Arc::new(config), name).unwrap();
+        let stream = TcpStream::connect(("127.0.0.1", self.tls_port)).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        StreamOwned::new(connection, stream)
+    }
+
+    /// Asks through own TLS as the gateway `lab-1`.
+    #[track_caller]
+    pub(crate) fn get(&self, state: &TestState, path: &str) -> Reply {
+        self.get_with(state, path, "")
+    }
+
+    #[track_caller]
+    pub(crate) fn get_with(&self, state: &TestState, path: &str, headers: &str) -> Reply {
+        let stream = self.tls(state, Some(state.credentials("lab-1")));
+        request(stream, "GET", path, headers).unwrap()
+    }
+
+    /// Asks through the Unix socket, with the headers that nginx would set.
+    #[track_caller]
+    pub(crate) fn get_unix(&self, path: &str, headers: &str) -> Reply {
+        let stream = UnixStream::connect(&self.unix).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        request(stream, "GET", path, headers).unwrap()
+    }
+}
+
+impl Drop for TestServer {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What nginx says of the client certificate in the file `certificate`.
+pub(crate) fn nginx_headers(certificate: &Path) -> String {
+    let pem = fs::read_to_string(certificate).unwrap();
+    let escaped = percent_encoding::utf8_percent_encode(&pem, percent_encoding::NON_ALPHANUMERIC);
+    format!("X-SSL-Client-Verify: SUCCESS\r\nX-SSL-Client-Cert: {escaped}\r\n")
+}
+
+/// An answer.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Reply {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
+    }
+
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8(self.body.clone()).unwrap()
+    }
+}
+
+/// Sends one request, whose path and headers go out as they are.
+pub(crate) fn request(
+    mut stream: impl Read + Write,
+    method: &str,
+    path: &str,
+    headers: &str,
+) -> std::io::Result<Reply> {
+    let head =
+        format!("{method} {path} HTTP/1.1\r\nHost: boot\r\nConnection: close\r\n{headers}\r\n");
+    // A server may refuse, and close, before it has read everything.
+    let sent = stream.write_all(head.as_bytes());
+    let mut raw = Vec::new();
+    match stream.read_to_end(&mut raw) {
+        Err(_) if !raw.is_empty() => {}
+        Err(error) => return Err(sent.err().unwrap_or(error)),
+        Ok(_) => {}
+    }
+    let end =
+        raw.windows(4).position(|w| w == b"\r\n\r\n").ok_or(std::io::ErrorKind::UnexpectedEof)?;
+    let head = String::from_utf8_lossy(&raw[..end]).into_owned();
+    let mut lines = head.lines();
+    let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
+    let headers = lines
+        .filter_map(|line| line.split_once(": "))
+        .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
+        .collect();
+    Ok(Reply { status, headers, body: raw[end + 4..].to_vec() })
+}

@@ -1,0 +1,41 @@
+use std::process::Command;
+
+use crate::common::TestState;
+
+#[test]
+fn nginx_takes_it() {
+    let state = TestState::new();
+    state.set_listen("unix = \"/run/farmgate.sock\"\naccel = \"/farmgate-blobs\"");
+    let server_block = state.ok(&["nginx-config", "--listen", "127.0.0.1:8443"]);
+    for line in [
+        "proxy_set_header X-SSL-Client-Verify $ssl_client_verify;",
+        "proxy_set_header X-SSL-Client-Cert $ssl_client_escaped_cert;",
+        "ssl_verify_client optional;",
+        "location /farmgate-blobs/ {",
+        "internal;",
+    ] {
+        assert!(server_block.contains(line), "{line} is missing in {server_block}");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("nginx.conf");
+    let prefix = dir.path().display();
+    let text = format!(
+        "pid {prefix}/pid; error_log stderr; events {{}}\n\
+         http {{ access_log off; client_body_temp_path {prefix}/a; proxy_temp_path {prefix}/b;\n\
+         fastcgi_temp_path {prefix}/c; uwsgi_temp_path {prefix}/d; scgi_temp_path {prefix}/e;\n\
+         {server_block} }}\n"
+    );
+    std::fs::write(&config, text).unwrap();
+    let nginx =
+        Command::new("nginx").arg("-t").arg("-p").arg(dir.path()).arg("-c").arg(&config).output();
+    let output = nginx.expect("nginx is needed for this test: scripts/install-packages brings it");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn without_a_socket_there_is_nothing_to_configure() {
+    let state = TestState::new();
+    assert!(state.fails(&["nginx-config"]).contains("--unix"));
+    let error = state.fails(&["nginx-config", "--unix", "/run/a b;"]);
+    assert!(error.contains("cannot be a socket"), "{error}");
+}

@@ -1,0 +1,117 @@
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+
+use crate::common::BIN;
+use crate::common::TestState;
+
+#[test]
+fn keys_are_for_the_owner_alone_whatever_the_umask() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = dir.path().join("state");
+    let script = r#"umask 000; "$0" --state "$1" init --url https://a && "$0" --state "$1" gateway add lab-1"#;
+    let status = Command::new("sh").args(["-c", script, BIN]).arg(&state).status().unwrap();
+    assert!(status.success());
+    let mode = |path: &str| fs::metadata(state.join(path)).unwrap().permissions().mode() & 0o7777;
+    for directory in ["pki", "gateways", "gateways/lab-1", "store/gateways", "cache"] {
+        assert_eq!(mode(directory), 0o700, "{directory}");
+    }
+    for key in ["pki/ca.key", "pki/server.key", "lock"] {
+        assert_eq!(mode(key), 0o600, "{key}");
+    }
+    let mut keys = 0;
+    for entry in fs::read_dir(state.join("gateways/lab-1")).unwrap() {
+        let path = entry.unwrap().path();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o600);
+        keys += usize::from(path.extension().is_some_and(|extension| extension == "key"));
+    }
+    assert_eq!(keys, 1);
+}
+
+#[test]
+fn init_does_not_overwrite() {
+    let state = TestState::new();
+    let ca = fs::read(state.dir().join("pki/ca.crt")).unwrap();
+    let error = state.fails(&["init", "--url", "https://b"]);
+    assert!(error.contains("already holds a farmgate state"), "{error}");
+    assert_eq!(fs::read(state.dir().join("pki/ca.crt")).unwrap(), ca);
+}
+
+#[test]
+fn init_leaves_a_folder_of_somebody_else_alone_and_an_interrupted_one_can_be_repeated() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = || {
+        let output = Command::new(BIN)
+            .arg("--state")
+            .arg(dir.path())
+            .args(["init", "--url", "https://a"])
+            .output()
+            .unwrap();
+        (output.status.success(), String::from_utf8(output.stderr).unwrap())
+    };
+    fs::write(dir.path().join("thesis.txt"), "x").unwrap();
+    let (done, error) = run();
+    assert!(!done && error.contains("thesis.txt"), "{error}");
+    assert!(!dir.path().join("pki").exists());
+
+    // What an interrupted init leaves: everything but the format file.
+    fs::remove_file(dir.path().join("thesis.txt")).unwrap();
+    assert!(run().0);
+    fs::remove_file(dir.path().join("format")).unwrap();
+    assert!(run().0);
+}
+
+#[test]
+fn a_state_of_another_format_is_not_touched() {
+    let state = TestState::with_gateway();
+    let format = state.dir().join("format");
+    fs::write(&format, "2\n").unwrap();
+    let error = state.fails(&["gateway", "list"]);
+    assert!(error.contains("newer farmgate (format 2, this one knows 1)"), "{error}");
+    fs::write(&format, "rubbish").unwrap();
+    assert!(state.fails(&["gateway", "list"]).contains("restore"));
+    fs::write(&format, "1\n").unwrap();
+    state.ok(&["gateway", "list"]);
+}
+
+#[test]
+fn a_missing_state_names_the_way_to_make_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = Command::new(BIN)
+        .arg("--state")
+        .arg(dir.path())
+        .args(["gateway", "list"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(error.contains("farmgate init"), "{error}");
+}
+
+#[test]
+fn a_wrong_configuration_is_named_with_key_and_line() {
+    let state = TestState::new();
+    state.set_listen("tsl = \"127.0.0.1:1\"");
+    let error = state.fails(&["gateway", "list"]);
+    assert!(error.contains("farmgate.toml") && error.contains("tsl"), "{error}");
+    assert!(error.contains("line"), "{error}");
+}
+
+#[test]
+fn the_server_chain_is_one_that_older_ipxe_can_read() {
+    let state = TestState::new();
+    let pem = fs::read_to_string(state.dir().join("pki/server.crt")).unwrap();
+    assert_eq!(pem.matches("BEGIN CERTIFICATE").count(), 2, "iPXE needs the root in the chain");
+    let der: usize = pem::parse_many(pem).unwrap().iter().map(|block| block.contents().len()).sum();
+    assert!(der < 4096, "{der}");
+
+    let names: Vec<String> = (0..100)
+        .flat_map(|i| ["--san".to_owned(), format!("a-rather-long-name-{i}.boot.example.org")])
+        .collect();
+    let mut args = vec!["init", "--url", "https://a"];
+    args.extend(names.iter().map(String::as_str));
+    let dir = tempfile::tempdir().unwrap();
+    let output = Command::new(BIN).arg("--state").arg(dir.path()).args(&args).output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && error.contains("4096"), "{error}");
+}
