@@ -6,6 +6,7 @@
 mod common;
 
 mod gateways;
+mod iso;
 mod layers;
 mod nginx_config;
 mod publish;

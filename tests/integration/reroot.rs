@@ -50,8 +50,8 @@ fn the_result_holds_our_root_alone_and_differs_in_nothing_else() {
     }
 }
 
-/// Writing the root into the packed bytes lets iPXE's branch filter change it
-/// when it holds an 0xe8 or 0xe9, about one root in five.
+/// iPXE's branch filter changes a root that is written into the packed bytes
+/// and holds a call or jump to somewhere near: about one in twelve thousand.
 #[test]
 fn a_root_that_looks_like_machine_code_arrives_unchanged() {
     let mut jumps = [0; 32];
