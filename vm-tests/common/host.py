@@ -156,7 +156,9 @@ class BootHost:
                 inside = line.strip() == "[listen]"
             if not inside:
                 kept.append(line)
-        kept += ["[listen]", f'tls = "127.0.0.1:{port}"', f'unix = "{self.unix}"', ""]
+        # `accel` concerns nginx alone: through own TLS farmgate still sends every byte.
+        kept += ["[listen]", f'tls = "127.0.0.1:{port}"', f'unix = "{self.unix}"']
+        kept += ['accel = "/farmgate-blobs"', ""]
         path.write_text("\n".join(kept))
 
     def _nginx(self, log_prefix):
