@@ -110,13 +110,9 @@ fn crc_holds(file: &[u8], stream: &Range<usize>) -> bool {
     file[stream.end..stream.end + 4] == crc32(&file[stream.clone()]).to_le_bytes()
 }
 
-/// CRC-32, reflected, without the final inversion.
+/// CRC-32 without the final inversion.
 fn crc32(data: &[u8]) -> u32 {
-    data.iter().fold(0xffff_ffff, |crc, byte| {
-        (0..8).fold(crc ^ u32::from(*byte), |crc: u32, _| {
-            (crc >> 1) ^ if crc & 1 == 1 { 0xedb8_8320 } else { 0 }
-        })
-    })
+    !crc32fast::hash(data)
 }
 
 fn unpack(stream: &[u8]) -> Result<Vec<u8>, Error> {
