@@ -18,7 +18,9 @@ def scenario(t):
         with host.serving():
             t.together(
                 {
-                    f"a gateway boots from {medium.upper()} under {firmware.upper()}": boot(firmware, medium)
+                    f"a gateway boots from {medium.upper()} under {firmware.upper()}": (
+                        boot(firmware, medium)
+                    )
                     for firmware in FIRMWARES
                     for medium in MEDIA
                 }

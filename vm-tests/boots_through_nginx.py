@@ -30,7 +30,7 @@ def scenario(t):
 def sent_by_nginx(host, name, size):
     pattern = rf"^200 GET /g/1/{name} sent=(\d+) upstream=(\d+) accel=(\S+)"
     answers = [found for line in host.access.lines() if (found := match(pattern, line))]
-    assert len(answers) == 2, f"{len(answers)} answers, not one for each boot:\n{host.access.tail()}"
+    assert len(answers) == 2, f"{len(answers)} answers, not one a boot:\n{host.access.tail()}"
     for sent, upstream, accel in answers:
         assert int(sent) == size, f"{sent} bytes were sent, the file has {size}"
         assert int(upstream) < 2048, f"farmgate itself sent {upstream} bytes"

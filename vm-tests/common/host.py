@@ -1,4 +1,4 @@
-"""The boot host: the real `farmgate serve` on this machine's loopback, alone or behind a real nginx."""
+"""The boot host: the real `farmgate serve` on the loopback, alone or behind a real nginx."""
 
 import contextlib
 import os
@@ -14,8 +14,8 @@ from .process import Process
 from .process import pause
 from .qemu import BOOT_HOST
 
-# Relative names are inside nginx's prefix. One line per request that a gateway makes, with what tells who sent the bytes: farmgate answers an
-# asset with an address and no body, and nginx sends the file.
+# Relative names are inside nginx's prefix. The log has one line per request, with what tells who sent
+# the bytes: farmgate answers an asset with an address and no body, and nginx sends the file.
 _NGINX = """\
 daemon off;
 worker_processes 1;
