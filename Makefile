@@ -45,7 +45,8 @@ deny: ## licences, sources and banned packages of the dependencies (where cargo-
 
 .PHONY: test-unit
 test-unit: ## the tests in Rust
-	$(CARGO) test --locked
+	@tools="$$(scripts/install-packages test)" && eval "$$tools" && \
+		PATH="$$PATH:$$(dirname "$$FARMGATE_NGINX"):/usr/sbin" $(CARGO) test --locked
 
 .PHONY: test-vm
 test-vm: ## the chain in QEMU, firmware to userspace (ONLY=part-of-a-name)
