@@ -1,5 +1,8 @@
 //! Runs the real program. One binary for all topics: it links once.
 
+// Here a panic is how a test says what went wrong.
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 mod gateways;
