@@ -117,9 +117,11 @@ fn table(chains: &[Range<usize>]) -> Vec<u8> {
     const END: usize = 0xfff;
     let mut entries = vec![0xff8, END];
     for chain in chains {
-        entries.extend(chain.clone().map(|cluster| {
-            if cluster + 1 == chain.end { END } else { cluster + 1 }
-        }));
+        entries.extend(chain.clone().map(
+            |cluster| {
+                if cluster + 1 == chain.end { END } else { cluster + 1 }
+            },
+        ));
     }
     let pack = |pair: &[usize]| {
         let pair = pair[0] | pair.get(1).unwrap_or(&0) << 12;

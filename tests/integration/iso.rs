@@ -304,15 +304,18 @@ fn the_script_follows_the_flags() {
     let plain = script(&[]);
     assert!(plain.contains("\ndhcp ") && !plain.contains("\nshell"));
     let two = script(&["--url", "https://a.example", "--url", "https://b.example:8443"]);
-    assert!(two.find("chain --timeout 30000 https://a.example/boot/ipxe").unwrap()
-        < two.find("chain --timeout 30000 https://b.example:8443/boot/ipxe").unwrap());
+    assert!(
+        two.find("chain --timeout 30000 https://a.example/boot/ipxe").unwrap()
+            < two.find("chain --timeout 30000 https://b.example:8443/boot/ipxe").unwrap()
+    );
     assert!(!two.contains("boot.example.org"));
     assert!(script(&["--ntp", "time.example"]).contains("\nntp time.example || "));
     assert!(!script(&["--ntp", "none"]).contains("\nntp "));
     assert!(script(&["--debug"]).contains("\nshell ||"));
     let fixed = script(&["--address", "192.0.2.9/24", "--router", "192.0.2.1"]);
     assert!(fixed.contains("/gateway 192.0.2.1 ||") && !fixed.contains("\ndhcp "));
-    for bad in [["--url", "http://a.example"], ["--url", "https://a/${x}"], ["--address", "1.2.3.4"]]
+    for bad in
+        [["--url", "http://a.example"], ["--url", "https://a/${x}"], ["--address", "1.2.3.4"]]
     {
         let output = farm.run(&["iso", "base", "-o", "x.iso", bad[0], bad[1]]);
         assert_eq!(output.status.code(), Some(2), "{bad:?}");

