@@ -54,8 +54,9 @@ test-vm: ## the chain in QEMU, firmware to userspace (ONLY=part-of-a-name)
 	vm-tests/run $(ONLY)
 
 .PHONY: bench-iso
-bench-iso: ## seals 500 gateways and measures it
-	$(CARGO) run --release --locked --example bench_iso
+bench-iso: ## seals 500 gateways and measures it (IPXE_SOURCE=tree compiles iPXE once beside it)
+	@tools="$$(scripts/install-packages demo)" && eval "$$tools" && \
+		$(CARGO) bench --locked --bench iso
 
 .PHONY: fmt
 fmt: ## formats the sources
