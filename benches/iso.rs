@@ -50,7 +50,7 @@ fn main() -> Result<()> {
         Ok(())
     })?;
     report("sealed in memory", times);
-    let folder = tempfile::tempdir_in(".")?;
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
     let path = |index| folder.path().join(format!("gateway-{index}.iso"));
     let times = measure(|index| {
         let image = iso::seal(&base, identity(index))?;
