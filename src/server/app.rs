@@ -160,6 +160,7 @@ impl App {
     pub(super) async fn redeem(
         self: &Arc<Self>,
         token: String,
+        address: String,
     ) -> Result<Option<Vec<u8>>, HttpError> {
         let app = self.clone();
         blocking(move || {

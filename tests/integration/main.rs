@@ -7,6 +7,7 @@ mod common;
 
 mod assessment;
 mod gateways;
+mod iso;
 mod layers;
 mod nginx_config;
 mod publish;

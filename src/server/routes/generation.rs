@@ -71,7 +71,7 @@ async fn send(
     headers: &HeaderMap,
 ) -> Result<Response, HttpError> {
     let name = &client.gateway.name;
-    let boots = history.boots().iter();
+    let mut boots = history.boots().iter();
     let boot = boots.rfind(|(_, boot)| boot.generation == generation.number).map(|(id, _)| *id);
     let subject = client.subject(boot);
     let Some(asset) = generation.asset(path) else {
