@@ -7,6 +7,7 @@ mod iso;
 mod nginx_config;
 mod publish;
 mod serve;
+mod status;
 
 use std::fmt;
 use std::io::IsTerminal;
@@ -73,6 +74,8 @@ enum Command {
     Pin(generations::Pin),
     /// Take the pin away
     Release(generations::Release),
+    /// Show what gateways get next, and how their last boots went
+    Status(status::Status),
     /// Make boot images, seal identities into them, read them
     #[command(subcommand)]
     Iso(iso::Command),
@@ -96,6 +99,7 @@ pub fn main() -> ExitCode {
         Command::Rollback(command) => command.run(&context),
         Command::Pin(command) => command.run(&context),
         Command::Release(command) => command.run(&context),
+        Command::Status(command) => command.run(&context),
         Command::Iso(command) => command.run(&context),
         Command::Serve(command) => command.run(&context),
         Command::NginxConfig(command) => command.run(&context),
