@@ -2,6 +2,7 @@
 //! Pure state machines: no files, no clock.
 
 mod assessment;
+pub mod rollout;
 mod template;
 mod token;
 

@@ -6,6 +6,7 @@ mod init;
 mod iso;
 mod nginx_config;
 mod publish;
+mod rollout;
 mod serve;
 mod status;
 
@@ -64,8 +65,11 @@ enum Command {
     /// Add gateways and care for their certificates
     #[command(subcommand)]
     Gateway(gateway::Command),
-    /// Publish a folder as the next generation of a gateway
+    /// Publish a folder as the next generation of a gateway, or of many in waves
     Publish(publish::Publish),
+    /// See and stop rollouts in waves
+    #[command(subcommand)]
+    Rollout(rollout::Command),
     /// Show the generations of a gateway
     Generations(generations::Generations),
     /// Make an earlier generation of a gateway the one that is served
@@ -95,6 +99,7 @@ pub fn main() -> ExitCode {
         Command::Init(command) => command.run(&context),
         Command::Gateway(command) => command.run(&context),
         Command::Publish(command) => command.run(&context),
+        Command::Rollout(command) => command.run(&context),
         Command::Generations(command) => command.run(&context),
         Command::Rollback(command) => command.run(&context),
         Command::Pin(command) => command.run(&context),

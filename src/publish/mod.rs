@@ -1,6 +1,7 @@
 //! From a folder to a generation.
 
 mod folder;
+pub mod rollout;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,6 +13,7 @@ use anyhow::ensure;
 use time::OffsetDateTime;
 
 use crate::store::State;
+use crate::store::events::Asset;
 use crate::store::events::BOOT_SCRIPT;
 use crate::store::events::Kind;
 use crate::store::events::MAX_SCRIPT_LEN;
@@ -40,6 +42,20 @@ pub fn publish(
     progress: &dyn Fn(u64),
 ) -> Result<u64> {
     let generations = Generations::new(state);
+    let files = store_folder(&generations, dir, progress)?;
+    let _lock = state.lock()?;
+    let number = generations.history(&gateway.id)?.next_number();
+    let published = generations.append(&gateway.id, Kind::Published { number, files }, now)?;
+    generations.append(&gateway.id, Kind::Activated { generation: published }, now)?;
+    Ok(number)
+}
+
+/// Checks `dir` and copies its files into blobs.
+fn store_folder(
+    generations: &Generations,
+    dir: &Path,
+    progress: &dyn Fn(u64),
+) -> Result<BTreeMap<String, Asset>> {
     let folder = Folder::open(dir)?;
     check_boot_script(&folder)?;
     let mut files = BTreeMap::new();
@@ -48,12 +64,7 @@ pub fn publish(
         files.insert(path.to_owned(), asset);
     }
     folder.ensure_unchanged()?;
-
-    let _lock = state.lock()?;
-    let number = generations.history(&gateway.id)?.next_number();
-    let published = generations.append(&gateway.id, Kind::Published { number, files }, now)?;
-    generations.append(&gateway.id, Kind::Activated { generation: published }, now)?;
-    Ok(number)
+    Ok(files)
 }
 
 /// Total size in bytes of what [`publish`] would copy.

@@ -35,9 +35,11 @@ use crate::store::journal::Journals;
 use crate::store::journal::Stage;
 use crate::store::leases::Leases;
 use crate::store::leases::Terms;
+use crate::store::rollouts;
 
 /// What all requests share.
 pub(super) struct App {
+    state: State,
     verifier: ClientVerifier,
     gateways: Gateways,
     pub(super) generations: LiveGenerations,
@@ -54,6 +56,7 @@ pub(super) struct App {
 impl App {
     pub(super) fn new(state: &State, accel: Option<AccelPrefix>) -> Result<Self> {
         Ok(Self {
+            state: state.clone(),
             verifier: ClientVerifier::new(&state.ca_certificate()?)?,
             gateways: state.gateways(),
             generations: LiveGenerations::new(Generations::new(state)),
@@ -119,6 +122,8 @@ impl App {
             self.append(id, Kind::Acknowledged { boot }).await?;
             let subject = Subject { gateway_id: id.to_owned(), boot: Some(boot), address };
             self.recorder.record(&subject, Stage::Acknowledged);
+            let app = self.clone();
+            tokio::spawn(async move { app.advance_rollouts().await });
         }
         Ok(Some((id.to_owned(), known.generation)))
     }
@@ -192,6 +197,16 @@ impl App {
     pub(super) async fn sweep(self: &Arc<Self>) -> Result<(), HttpError> {
         let app = self.clone();
         blocking(move || Ok(app.leases.sweep(OffsetDateTime::now_utc())?)).await
+    }
+
+    /// Takes rollouts as far as they can go. Only who is told of it waits for it.
+    pub(super) async fn advance_rollouts(self: &Arc<Self>) {
+        let app = self.clone();
+        let advanced =
+            blocking(move || Ok(rollouts::advance(&app.state, OffsetDateTime::now_utc())?));
+        if let Err(error) = advanced.await {
+            tracing::error!("rollouts cannot go on: {error}");
+        }
     }
 
     async fn append(self: &Arc<Self>, gateway: &str, kind: Kind) -> Result<EventId, HttpError> {

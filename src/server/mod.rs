@@ -30,8 +30,8 @@ use crate::store::State;
 use app::App;
 use connection::Connections;
 
-/// How often leases that are over are cleared away.
-const SWEEP: Duration = Duration::from_secs(60);
+/// How often leases that are over are cleared away, and rollouts looked at.
+const SWEEP: Duration = Duration::from_secs(30);
 
 /// Serves until SIGTERM or SIGINT, then lets running downloads finish for as
 /// long as `listen.drain` says. A second signal ends it at once.
@@ -87,6 +87,8 @@ pub async fn run(state: State, listen: Listen) -> Result<()> {
 
 async fn sweep(app: Arc<App>) {
     loop {
+        // Also notices canaries that used up their tries.
+        app.advance_rollouts().await;
         tokio::time::sleep(SWEEP).await;
         if let Err(error) = app.sweep().await {
             tracing::warn!("{error}");

@@ -217,6 +217,11 @@ impl History {
         good.max().and_then(|(_, number)| self.generations.get(number))
     }
 
+    /// Whether a generation was ever the current one.
+    pub fn was_activated(&self, number: u64) -> bool {
+        self.trials.get(&number).is_some_and(|trial| trial.live_since.is_some())
+    }
+
     /// What the boots of a generation have shown.
     pub fn trial(&self, number: u64) -> Trial {
         self.trials.get(&number).cloned().unwrap_or_default()

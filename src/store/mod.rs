@@ -10,6 +10,7 @@ pub mod history;
 pub mod journal;
 pub mod leases;
 mod revocation;
+pub mod rollouts;
 mod state;
 
 pub use state::NewState;

@@ -252,6 +252,13 @@ impl TestServer {
         Some(StreamOwned::new(connection, stream))
     }
 
+    /// Asks through own TLS as any gateway.
+    #[track_caller]
+    pub(crate) fn get_as(&self, state: &TestState, gateway: &str, path: &str) -> Reply {
+        let stream = self.tls(state, Some(state.credentials(gateway)));
+        request(stream, "GET", path, "").unwrap()
+    }
+
     /// Asks through own TLS as the gateway `lab-1`.
     #[track_caller]
     pub(crate) fn get(&self, state: &TestState, path: &str) -> Reply {
