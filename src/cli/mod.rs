@@ -1,5 +1,6 @@
 //! The command line: one file per command; this one holds what they share.
 
+mod check;
 mod gateway;
 mod generations;
 mod init;
@@ -63,6 +64,8 @@ enum Command {
     /// Add gateways and care for their certificates
     #[command(subcommand)]
     Gateway(gateway::Command),
+    /// Check boot scripts, and folders that are to be published
+    Check(check::Check),
     /// Publish a folder as the next generation of a gateway
     Publish(publish::Publish),
     /// Show the generations of a gateway
@@ -87,6 +90,7 @@ pub fn main() -> ExitCode {
     let result = match cli.command {
         Command::Init(command) => command.run(&context),
         Command::Gateway(command) => command.run(&context),
+        Command::Check(command) => command.run(&context),
         Command::Publish(command) => command.run(&context),
         Command::Generations(command) => command.run(&context),
         Command::Rollback(command) => command.run(&context),

@@ -106,9 +106,8 @@ fn version_at(bytes: &[u8]) -> Option<String> {
 
 /// "HdrS" of the Linux boot protocol (Linux `Documentation/arch/x86/boot.rst`).
 fn is_linux_kernel(file: &[u8]) -> bool {
-    file.get(0x1fe..0x206) .is_some_and(|header| {
-        header.starts_with(&[0x55, 0xaa]) && header.ends_with(b"HdrS")
-    })
+    file.get(0x1fe..0x206)
+        .is_some_and(|header| header.starts_with(&[0x55, 0xaa]) && header.ends_with(b"HdrS"))
 }
 
 /// A PE file for x86-64 (Microsoft PE format, "Machine Types").

@@ -18,11 +18,7 @@ use crate::identity::Fingerprint;
 ///
 /// A binary that trusts this root already (built with `TRUST=`, or re-rooted
 /// before) is given back as it is.
-pub fn reroot<'a>(
-    kind: Kind,
-    file: &'a [u8],
-    root: &Fingerprint,
-) -> Result<Cow<'a, [u8]>, Error> {
+pub fn reroot<'a>(kind: Kind, file: &'a [u8], root: &Fingerprint) -> Result<Cow<'a, [u8]>, Error> {
     let binary = Binary::read(kind, file)?;
     let file = match (binary.count_root(&STOCK_ROOT), binary.count_root(root)) {
         (0, 1) => Cow::Borrowed(file),
@@ -63,9 +59,7 @@ pub enum Error {
     )]
     NoRoot,
     /// It is not clear which bytes are the root.
-    #[error(
-        "expected one root of trust, found iPXE's own {stock} times and this CA's {own} times"
-    )]
+    #[error("expected one root of trust, found iPXE's own {stock} times and this CA's {own} times")]
     SeveralRoots {
         /// Occurrences of the stock root.
         stock: usize,

@@ -56,10 +56,7 @@ impl Build<'_> {
     /// `step` is called for each step of the build.
     pub fn run(&self, mut step: impl FnMut()) -> Result<Ipxe> {
         if !self.source.join("src/Makefile").is_file() {
-            bail!(
-                "{} is no iPXE source tree: it has no src/Makefile",
-                self.source.display()
-            );
+            bail!("{} is no iPXE source tree: it has no src/Makefile", self.source.display());
         }
         let kept = self.cache.join(format!("ipxe-{}", self.key()?));
         if !kept.is_dir() {
@@ -220,7 +217,8 @@ fn walk(
         let built = below.as_os_str().is_empty()
             && name.to_str().is_some_and(|name| name == "bin" || name.starts_with("bin-"));
         // Settings that somebody made by hand are part of the source.
-        let kind = fs::metadata(&from).with_context(|| format!("cannot read {}", from.display()))?;
+        let kind =
+            fs::metadata(&from).with_context(|| format!("cannot read {}", from.display()))?;
         if kind.is_dir() && !built {
             walk(root, &path, visit)?;
         } else if kind.is_file() {

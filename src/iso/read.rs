@@ -114,9 +114,7 @@ fn catalog(bytes: &[u8]) -> Option<(Option<usize>, Option<usize>)> {
     }
     let start = word_at(bytes, BOOT_RECORD + 71)?.checked_mul(BLOCK)?;
     let entry = |index: usize| bytes_at::<ENTRY>(bytes, start.checked_add(index * ENTRY)?);
-    let block = |entry: &[u8; ENTRY]| {
-        (entry[0] == BOOTABLE).then(|| word_at(entry, 8)).flatten()
-    };
+    let block = |entry: &[u8; ENTRY]| (entry[0] == BOOTABLE).then(|| word_at(entry, 8)).flatten();
     if entry(0)?[..2] != [1, 0] {
         return None;
     }

@@ -120,7 +120,8 @@ fn find(dirs: &[PathBuf], names: &[&str], way_out: &str) -> Result<Found> {
                 let bytes = read_all(file).with_context(|| cannot_read(&path))?;
                 return Ok(Found { path, bytes });
             }
-            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {}
+            Err(error)
+                if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {}
             Err(error) => return Err(error).with_context(|| cannot_read(&path)),
         }
     }

@@ -62,7 +62,11 @@ pub struct SealedIdentity {
 }
 
 /// Reads an image and compares what it says with what is on it.
-pub fn verify(image: &[u8], ca: Option<&Fingerprint>, now: OffsetDateTime) -> Result<Report, Error> {
+pub fn verify(
+    image: &[u8],
+    ca: Option<&Fingerprint>,
+    now: OffsetDateTime,
+) -> Result<Report, Error> {
     let volume = Image::read(image)?;
     let script_place = volume.place("AUTOEXEC.IPXE")?;
     let script = volume.file("AUTOEXEC.IPXE")?;
@@ -74,8 +78,7 @@ pub fn verify(image: &[u8], ca: Option<&Fingerprint>, now: OffsetDateTime) -> Re
     {
         problems.push("BIOS and UEFI would run different scripts".to_owned());
     }
-    let bios =
-        Binary::read(Kind::Bios, volume.file("IPXE.LKRN")?).map_err(Error::Bios)?;
+    let bios = Binary::read(Kind::Bios, volume.file("IPXE.LKRN")?).map_err(Error::Bios)?;
     let efi = Binary::read(Kind::Efi, &loader).map_err(Error::Efi)?;
     for (name, binary) in [("BIOS", &bios), ("UEFI", &efi)] {
         check_binary(name, binary, &facts, &mut problems);
@@ -184,7 +187,12 @@ impl fmt::Display for Report {
                 writeln!(f, "identity     {}", identity.subject)?;
                 writeln!(f, "fingerprint  {}", identity.fingerprint)?;
                 writeln!(f, "issuer       {}", identity.issuer)?;
-                writeln!(f, "valid        {} to {}", day(identity.not_before), day(identity.not_after))?;
+                writeln!(
+                    f,
+                    "valid        {} to {}",
+                    day(identity.not_before),
+                    day(identity.not_after)
+                )?;
                 let fits = if identity.key_fits { "fits" } else { "does not fit" };
                 write!(f, "private key  {fits} the certificate")?;
             }

@@ -168,9 +168,9 @@ fn catalog(bios: usize, (efi, efi_len): (usize, usize)) -> Vec<u8> {
     validation[0] = 1;
     validation[4..12].copy_from_slice(b"FARMGATE");
     validation[30..].copy_from_slice(&[0x55, 0xaa]);
-    let sum = validation.chunks_exact(2).fold(0u16, |sum, pair| {
-        sum.wrapping_add(u16::from_le_bytes([pair[0], pair[1]]))
-    });
+    let sum = validation
+        .chunks_exact(2)
+        .fold(0u16, |sum, pair| sum.wrapping_add(u16::from_le_bytes([pair[0], pair[1]])));
     validation[28..30].copy_from_slice(&sum.wrapping_neg().to_le_bytes());
     let mut section = [0; 32];
     section[..4].copy_from_slice(&[0x91, 0xef, 1, 0]);

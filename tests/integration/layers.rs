@@ -79,3 +79,13 @@ fn only_the_server_knows_axum_and_only_one_file_systemd() {
         assert_eq!(text.contains("sd_notify"), systemd, "{}", path.display());
     }
 }
+
+#[test]
+fn only_the_grammar_of_boot_scripts_knows_nom() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    for path in sources(&src) {
+        let code = fs::read_to_string(&path).unwrap();
+        let knows = code.lines().any(|line| line.trim_start().starts_with("use nom"));
+        assert_eq!(knows, path.ends_with("ipxe/script/grammar.rs"), "{}", path.display());
+    }
+}

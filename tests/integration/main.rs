@@ -2,6 +2,7 @@
 
 mod common;
 
+mod check;
 mod gateways;
 mod layers;
 mod nginx_config;

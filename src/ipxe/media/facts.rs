@@ -77,7 +77,9 @@ pub enum Error {
     #[error("its script was not written by farmgate")]
     NotOurs,
     /// Written by another version of farmgate.
-    #[error("its format is not the one of this farmgate; use the one that made it, or make it anew")]
+    #[error(
+        "its format is not the one of this farmgate; use the one that made it, or make it anew"
+    )]
     OtherFormat,
     /// The lines are not as they should be.
     #[error("the head of its script is damaged")]

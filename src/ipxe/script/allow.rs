@@ -20,6 +20,7 @@ pub(super) fn silence(script: &Script<'_>, report: &mut Report) {
             if let Some((file, rest)) = directive(line.get(comment)) {
                 for word in rest.split(|c: char| c == ',' || c.is_whitespace()) {
                     match codes::find(word) {
+                        None if word.is_empty() => {}
                         Some(code) if file => drop(everywhere.insert(code.id)),
                         Some(code) => pending.push(code.id),
                         // A reason may follow the codes.

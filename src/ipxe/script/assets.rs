@@ -13,8 +13,19 @@ use super::report::Report;
 /// Commands that fetch what their first argument names, or use an image of that
 /// name (`imgacquire` in `src/usr/imgmgmt.c`).
 const ACQUIRE: &[&str] = &[
-    "boot", "certstore", "chain", "fdt", "imgargs", "imgdecrypt", "imgexec", "imgextract", "imgload",
-    "imgselect", "imgverify", "kernel", "shim",
+    "boot",
+    "certstore",
+    "chain",
+    "fdt",
+    "imgargs",
+    "imgdecrypt",
+    "imgexec",
+    "imgextract",
+    "imgload",
+    "imgselect",
+    "imgverify",
+    "kernel",
+    "shim",
 ];
 /// Commands that always fetch.
 pub(super) const FETCH: &[&str] = &["imgfetch", "initrd", "module"];
@@ -112,7 +123,9 @@ pub(super) fn check(seen: &Seen<'_>, options: &Options<'_>, report: &mut Report)
         open_scheme(seen, fact, report);
         let found = uri(fact).filter(|_| FETCH.contains(&fact.name()));
         let Some((files, (at, path))) = options.files.zip(found) else { continue };
-        let Some(path) = relative(path).filter(|path| counted.insert(path.clone())) else { continue };
+        let Some(path) = relative(path).filter(|path| counted.insert(path.clone())) else {
+            continue;
+        };
         let before = initramfs;
         initramfs = initramfs.saturating_add(files.get(&path).copied().unwrap_or(0));
         if before <= options.initramfs_budget && initramfs > options.initramfs_budget {

@@ -66,20 +66,14 @@ pub enum Takes {
 pub const ANY: usize = 255;
 
 const fn opt(long: &'static str, short: u8, takes: Takes) -> Opt {
-    Opt { long, short, takes, on: On::All }
+    Opt { long, short, takes, on: All }
 }
 
 const fn newer(long: &'static str, short: u8, takes: Takes) -> Opt {
-    Opt { long, short, takes, on: On::Newer }
+    Opt { long, short, takes, on: Newer }
 }
 
-const fn spec(
-    name: &'static str,
-    options: &'static [Opt],
-    min: usize,
-    max: usize,
-    on: On,
-) -> Spec {
+const fn spec(name: &'static str, options: &'static [Opt], min: usize, max: usize, on: On) -> Spec {
     Spec { name, options, min, max, on }
 }
 
@@ -132,13 +126,7 @@ pub const COMMANDS: &[Spec] = &[
     // src/hci/commands/cert_cmd.c
     spec("certfree", &[opt("subject", b's', Text)], 0, 0, All),
     spec("certstat", &[opt("subject", b's', Text)], 0, 0, All),
-    spec(
-        "certstore",
-        &[opt("subject", b's', Text), opt("keep", b'k', Nothing)],
-        0,
-        1,
-        All,
-    ),
+    spec("certstore", &[opt("subject", b's', Text), opt("keep", b'k', Nothing)], 0, 1, All),
     // src/hci/commands/image_cmd.c
     spec("chain", IMGEXEC, 0, ANY, All),
     // src/hci/commands/dynui_cmd.c
@@ -263,7 +251,13 @@ pub const COMMANDS: &[Spec] = &[
     // src/hci/commands/image_cmd.c
     spec("imgstat", NONE, 0, ANY, All),
     // src/hci/commands/image_trust_cmd.c
-    spec("imgtrust", &[opt("allow", b'a', Nothing), opt("permanent", b'p', Nothing)], 0, 0, Optional),
+    spec(
+        "imgtrust",
+        &[opt("allow", b'a', Nothing), opt("permanent", b'p', Nothing)],
+        0,
+        0,
+        Optional,
+    ),
     spec(
         "imgverify",
         &[
@@ -365,13 +359,7 @@ pub const COMMANDS: &[Spec] = &[
     spec("route", NONE, 0, 0, All),
     // src/hci/commands/sanboot_cmd.c
     spec("sanboot", SANBOOT, 0, ANY, All),
-    spec(
-        "sanhook",
-        &[opt("drive", b'd', Integer), opt("no-describe", b'n', Nothing)],
-        1,
-        ANY,
-        All,
-    ),
+    spec("sanhook", &[opt("drive", b'd', Integer), opt("no-describe", b'n', Nothing)], 1, ANY, All),
     spec("sanunhook", DRIVE, 0, 0, All),
     // src/hci/commands/nvo_cmd.c
     spec("set", NONE, 1, ANY, All),

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use super::assets;
 use super::Options;
+use super::assets;
 use super::commands;
 use super::commands::Spec;
 use super::expand::is_literal;
@@ -128,11 +128,7 @@ fn fact<'a>(line: &'a Line<'_>, number: usize, command: &'a Command, last: bool)
 }
 
 /// Arguments that must be numbers (`src/core/exec.c`, `nvo_cmd.c`).
-fn numbers<'a>(
-    spec: &Spec,
-    words: &[&[u8]],
-    found: Arguments<'a>,
-) -> Result<Arguments<'a>, Wrong> {
+fn numbers<'a>(spec: &Spec, words: &[&[u8]], found: Arguments<'a>) -> Result<Arguments<'a>, Wrong> {
     let word = match spec.name {
         "sleep" | "exit" => found.first,
         "inc" => found.first + 1,

@@ -34,11 +34,21 @@ pub(super) struct Flow {
     passes_failure: Vec<bool>,
 }
 
+/// On what condition a path is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum When {
+    Always,
+    /// What was booted comes back.
+    Returned,
+    /// What fails for certain has been mended: what stands behind it deserves
+    /// to be looked at too.
+    Mended,
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Edge {
     to: State,
-    /// Only if what was booted comes back.
-    returned: bool,
+    when: When,
 }
 
 impl Flow {
@@ -68,7 +78,7 @@ impl Flow {
         let mut seen = std::collections::HashSet::new();
         for (line, start) in script.lines.iter().zip(&lines) {
             if line.label.as_ref().is_some_and(|label| seen.insert(line.get(label))) {
-                flow.edges.push(Edge { to: *start, returned: false });
+                flow.edges.push(Edge { to: *start, when: When::Always });
             }
         }
         for _ in 0..6 {
@@ -141,13 +151,15 @@ impl Flow {
             Effect::Exit => &[self.gone()],
             Effect::Restart => &[self.gone(), failure],
             Effect::Boot | Effect::Chain => &[self.booted(), failure],
-            Effect::Unknown => {
-                &[success, failure, self.any_label(), self.booted(), self.gone()]
-            }
+            Effect::Unknown => &[success, failure, self.any_label(), self.booted(), self.gone()],
         };
-        let returned = (runs && fact.effect == Effect::Chain).then_some(success);
-        self.edges.extend(next.iter().map(|to| Edge { to: *to, returned: false }));
-        self.edges.extend(returned.map(|to| Edge { to, returned: true }));
+        let also = match fact.effect {
+            Effect::Chain if runs => Some(When::Returned),
+            Effect::Fails if runs => Some(When::Mended),
+            _ => None,
+        };
+        self.edges.extend(next.iter().map(|to| Edge { to: *to, when: When::Always }));
+        self.edges.extend(also.map(|when| Edge { to: success, when }));
     }
 
     fn next(&self, state: State) -> &[Edge] {
@@ -165,7 +177,7 @@ impl Flow {
         seen[self.first] = true;
         while let Some(state) = todo.pop() {
             for edge in self.next(state) {
-                let follow = !edge.returned || returns >= Returns::Scripts;
+                let follow = edge.when != When::Returned || returns >= Returns::Scripts;
                 if follow && !std::mem::replace(&mut seen[edge.to], true) {
                     todo.push(edge.to);
                 }
@@ -177,7 +189,9 @@ impl Flow {
     fn backward(&self, target: State) -> Vec<bool> {
         // Incoming edges, sorted by where they lead.
         let mut into: Vec<(State, State)> = (0..self.states())
-            .flat_map(|from| self.next(from).iter().map(move |edge| (edge.to, from)))
+            .flat_map(|from| self.next(from).iter().map(move |edge| (edge, from)))
+            .filter(|(edge, _)| edge.when != When::Mended)
+            .map(|(edge, from)| (edge.to, from))
             .collect();
         into.sort_unstable();
         let mut seen = vec![false; self.states()];
@@ -293,8 +307,8 @@ impl Loops {
     }
 
     fn leave(&mut self, flow: &Flow, root: State) {
-        let alone = self.stack.last() == Some(&root)
-            && flow.next(root).iter().all(|edge| edge.to != root);
+        let alone =
+            self.stack.last() == Some(&root) && flow.next(root).iter().all(|edge| edge.to != root);
         self.found += 1;
         while let Some(state) = self.stack.pop() {
             self.on_stack[state] = false;

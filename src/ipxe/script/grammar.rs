@@ -211,7 +211,8 @@ impl Line<'_> {
                     continue;
                 }
             };
-            self.commands.push(std::mem::replace(&mut command, Command { joined, words: Vec::new() }));
+            self.commands
+                .push(std::mem::replace(&mut command, Command { joined, words: Vec::new() }));
         }
         self.commands.push(command);
     }
@@ -283,7 +284,8 @@ impl Line<'_> {
 pub(super) fn shown(bytes: &[u8]) -> String {
     const MOST: usize = 60;
     let mut text = String::new();
-    for (count, c) in String::from_utf8_lossy(&bytes[..bytes.len().min(4 * MOST)]).chars().enumerate()
+    for (count, c) in
+        String::from_utf8_lossy(&bytes[..bytes.len().min(4 * MOST)]).chars().enumerate()
     {
         if count == MOST {
             text.push('…');

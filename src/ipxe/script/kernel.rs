@@ -22,8 +22,10 @@ const PASSED_ON: &[&[u8]] = &[b"secrets_url", b"ack_url", b"s3_access_key_id"];
 pub(super) fn check(seen: &Seen<'_>, report: &mut Report) {
     let elsewhere = seen.facts.iter().any(|fact| fact.name() == "imgargs");
     for fact in seen.facts {
-        if !matches!(fact.name(), "kernel" | "imgargs" | "imgselect" | "imgload" | "boot" | "imgexec")
-        {
+        if !matches!(
+            fact.name(),
+            "kernel" | "imgargs" | "imgselect" | "imgload" | "boot" | "imgexec"
+        ) {
             continue;
         }
         let Some((at, uri)) = assets::uri(fact).filter(|(_, uri)| may_be_linux(uri)) else {
@@ -52,8 +54,16 @@ fn may_be_linux(uri: &[u8]) -> bool {
     let name = uri[..end].rsplit(|byte| *byte == b'/').next().unwrap_or_default();
     let name = name.to_ascii_lowercase();
     let others: [&[u8]; 10] = [
-        b"wimboot", b"memdisk", b"memtest", b"syslinux", b"pxelinux", b"grub", b"mboot", b"xen",
-        b"ipxe", b"shim",
+        b"wimboot",
+        b"memdisk",
+        b"memtest",
+        b"syslinux",
+        b"pxelinux",
+        b"grub",
+        b"mboot",
+        b"xen",
+        b"ipxe",
+        b"shim",
     ];
     let endings: [&[u8]; 6] = [b".ipxe", b".efi", b".pxe", b".kpxe", b".c32", b".0"];
     !name.is_empty()

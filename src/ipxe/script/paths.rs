@@ -17,8 +17,24 @@ use super::report::Report;
 
 /// Commands whose failure is a matter of the network, that is, of time.
 const NETWORK: &[&str] = &[
-    "boot", "chain", "dhcp", "ifconf", "iflinkwait", "ifopen", "imgexec", "imgfetch", "imgload",
-    "imgselect", "imgverify", "initrd", "kernel", "module", "nslookup", "ntp", "ping", "sync",
+    "boot",
+    "chain",
+    "dhcp",
+    "ifconf",
+    "iflinkwait",
+    "ifopen",
+    "imgexec",
+    "imgfetch",
+    "imgload",
+    "imgselect",
+    "imgverify",
+    "initrd",
+    "kernel",
+    "module",
+    "nslookup",
+    "ntp",
+    "ping",
+    "sync",
 ];
 
 /// A backslash before the end of the file, where a path leads to it.
@@ -54,7 +70,8 @@ fn ends(seen: &Seen<'_>, report: &mut Report) {
     let over = seen.flow.reachable(Returns::Never)[seen.flow.over()];
     let Some(line) = seen.script.lines.last().filter(|_| over) else { return };
     let hope = seen.flow.hope();
-    let what = if hope { "a path leads past the last line" } else { "the script ends and boots nothing" };
+    let what =
+        if hope { "a path leads past the last line" } else { "the script ends and boots nothing" };
     let severity = if hope { Severity::Warning } else { Severity::Error };
     let help = "end every path with `boot`, `chain`, `reboot`, or a goto that tries again";
     report.add(codes::FALLS_OFF, severity, line.whole(), what.to_owned(), help);
@@ -111,7 +128,9 @@ fn waits(seen: &Seen<'_>, _number: usize, fact: &Fact<'_>, report: &mut Report) 
     let timeout = fact.arguments.as_ref().ok().and_then(|found| found.option("timeout"));
     // A timeout of 0 is none.
     let endless = match timeout.and_then(|given| given.value) {
-        Some((_, value)) => is_literal(value) && value.iter().all(|byte| matches!(byte, b'0' | b'x')),
+        Some((_, value)) => {
+            is_literal(value) && value.iter().all(|byte| matches!(byte, b'0' | b'x'))
+        }
         None => true,
     };
     let help = match name {

@@ -28,24 +28,45 @@ impl Report {
         self.findings.push(Finding { code, severity, span, start, end, what, help });
     }
 
-    pub(super) fn error(&mut self, code: &'static Code, span: Range<usize>, what: String, help: &str) {
+    pub(super) fn error(
+        &mut self,
+        code: &'static Code,
+        span: Range<usize>,
+        what: String,
+        help: &str,
+    ) {
         self.add(code, Severity::Error, span, what, help);
     }
 
-    pub(super) fn warn(&mut self, code: &'static Code, span: Range<usize>, what: String, help: &str) {
+    pub(super) fn warn(
+        &mut self,
+        code: &'static Code,
+        span: Range<usize>,
+        what: String,
+        help: &str,
+    ) {
         self.add(code, Severity::Warning, span, what, help);
     }
 
     pub(super) fn not_a_script(&mut self, source: &[u8]) {
         let end = memchr::memchr(b'\n', source).unwrap_or(source.len()).min(16);
         let (what, help) = if source.starts_with(b"\xef\xbb\xbf#!") {
-            ("a byte order mark stands before `#!ipxe`", "save the file as UTF-8 without byte order mark")
+            (
+                "a byte order mark stands before `#!ipxe`",
+                "save the file as UTF-8 without byte order mark",
+            )
         } else if source.starts_with(b"\xff\xfe") || source.starts_with(b"\xfe\xff") {
-            ("the file is UTF-16", "save the file as UTF-8 without byte order mark")
+            (
+                "the file is UTF-16, and does not begin with `#!ipxe`",
+                "save the file as UTF-8 without byte order mark",
+            )
         } else if source == b"#!ipxe" || source == b"#!gpxe" {
             ("nothing follows `#!ipxe`", "add a line end, and the commands that boot")
         } else {
-            ("the first line is not `#!ipxe`", "must begin with a line `#!ipxe`, with nothing before it")
+            (
+                "the first line is not `#!ipxe`",
+                "must begin with a line `#!ipxe`, with nothing before it",
+            )
         };
         self.error(codes::NOT_A_SCRIPT, 0..end, what.to_owned(), help);
     }

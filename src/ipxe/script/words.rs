@@ -63,7 +63,9 @@ fn unknown(seen: &Seen<'_>, number: usize, fact: &Fact<'_>, name: &[u8], report:
             &format!("put white space on both sides of `{operator}`"),
         );
     }
-    let help = match commands::similar(name) {
+    // A file that is no script at all need not be guessed at for long.
+    let few = report.findings.len() < super::MOST;
+    let help = match few.then(|| commands::similar(name)).flatten() {
         Some(similar) => format!("did you mean `{similar}`?"),
         None => "correct it, or delete the line".to_owned(),
     };
@@ -89,7 +91,8 @@ fn known(seen: &Seen<'_>, number: usize, fact: &Fact<'_>, report: &mut Report) {
     };
     if let Some(why) = missing {
         let what = format!("`{}` may be missing from the iPXE on the images: {why}", spec.name);
-        let help = "do without it, or put `||` behind the command, or make the images from iPXE's source";
+        let help =
+            "do without it, or put `||` behind the command, or make the images from iPXE's source";
         if !fact_is_guarded(seen, number, fact) {
             report.warn(codes::NOT_ON_IMAGE, seen.word(fact, 0), what, help);
         }
@@ -139,12 +142,17 @@ fn bad(seen: &Seen<'_>, number: usize, fact: &Fact<'_>, wrong: &Wrong, report: &
                     .flat_map(|spec| spec.options)
                     .map(|option| format!("--{}", option.long))
                     .collect();
-                format!("`{name}` has {}; put `--` before an argument that begins with `-`", all.join(", "))
+                format!(
+                    "`{name}` has {}; put `--` before an argument that begins with `-`",
+                    all.join(", ")
+                )
             };
             (codes::BAD_OPTION, *at, format!("`{name}` has no option `{given}`"), help)
         }
         Wrong::NoValue { word: at, option } => {
-            let what = format!("`--{option}` of `{name}` needs an argument, which must not begin with `-`");
+            let what = format!(
+                "`--{option}` of `{name}` needs an argument, which must not begin with `-`"
+            );
             (codes::BAD_OPTION, *at, what, "give it one, or write `--option=argument`".to_owned())
         }
         Wrong::Value { word: at, option } => {
