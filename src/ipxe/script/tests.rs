@@ -321,9 +321,7 @@ fn hostile_scripts_are_read_in_time() {
         many("# farmgate: allow FG010\n", 40_000),
         many("initrd a || goto x\n", 50_000),
     ] {
-        let start = std::time::Instant::now();
         let findings = check(source.as_bytes(), &Options::default());
-        eprintln!("{:?} {:?} {}", start.elapsed(), &source[7..30], findings.len());
         assert!(findings.len() <= MOST);
     }
 }
