@@ -118,7 +118,8 @@ fn start_log(cli: &Cli) {
         (false, _) => "trace",
     };
     let filter = EnvFilter::try_from_env("FARMGATE_LOG")
-        .unwrap_or_else(|_| EnvFilter::new(format!("warn,farmgate={level}")));
+        // rustls warns of every gateway that asks for a boot host by its address.
+        .unwrap_or_else(|_| EnvFilter::new(format!("warn,rustls=error,farmgate={level}")));
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

@@ -65,7 +65,7 @@ pub fn base(inputs: &Inputs<'_>) -> Result<Vec<u8>, Error> {
     }
     .render();
     check_isolinux(inputs)?;
-    let efi = fat::build(&script, inputs.ipxe_efi).map_err(Error::Fat)?;
+    let efi = fat::build(&script, inputs.ipxe_efi).ok_or(Error::TooLarge)?;
     let mut files = [
         File { name: "ISOLINUX.BIN;1", content: inputs.isolinux.to_vec() },
         File { name: "LDLINUX.C32;1", content: inputs.ldlinux.to_vec() },
@@ -195,7 +195,7 @@ pub enum Error {
     /// ldlinux.c32 is something else.
     #[error("ldlinux.c32 is not a syslinux module")]
     NotLdlinux,
-    /// The FAT file system cannot be made.
-    #[error("cannot make the file system for UEFI")]
-    Fat(#[source] std::io::Error),
+    /// The iPXE for UEFI is larger than any that there is.
+    #[error("the iPXE for UEFI is larger than 8 MB")]
+    TooLarge,
 }

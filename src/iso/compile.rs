@@ -29,7 +29,6 @@ const EFI: &str = "bin-x86_64-efi/ipxe.efi";
 /// Laid over iPXE's own configuration.
 const CONFIG: &[(&str, &str)] = &[
     ("general.h", include_str!("../../ipxe/config/general.h")),
-    ("console.h", include_str!("../../ipxe/config/console.h")),
     ("crypto.h", include_str!("../../ipxe/config/crypto.h")),
 ];
 

@@ -1,26 +1,39 @@
 //! `EFI.IMG`: a FAT file system with iPXE where UEFI looks for a boot loader
 //! on removable media (UEFI specification, section 3.5.1.1), and its script.
+//!
+//! Written here rather than by a crate: where each file stands matters, and
+//! the one crate there is gives "." and ".." long names, which `fsck.fat`
+//! takes for damage.
 
-use std::io::Cursor;
-use std::io::Write;
 use std::ops::Range;
-
-use fatfs::FileSystem;
-use fatfs::FormatVolumeOptions;
-use fatfs::FsOptions;
-use memchr::memmem;
 
 use super::BLOCK;
 use super::SECTOR;
 use super::half_at;
 use super::word_at;
 
-const SCRIPT: &str = "autoexec.ipxe";
-const BOOT_FOLDER: &str = "EFI/BOOT";
-const BOOT_LOADER: &str = "EFI/BOOT/BOOTX64.EFI";
 /// Fixed, so that equal content means equal bytes.
 const VOLUME_ID: u32 = 0x6661_726d;
+const LABEL: &[u8; 11] = b"FARMGATE   ";
+/// The long name, and its short form.
+const SCRIPT: &[u8; 13] = b"autoexec.ipxe";
+const SCRIPT_SHORT: &[u8; 11] = b"AUTOEX~1IPX";
+const EFI: &[u8; 11] = b"EFI        ";
+const BOOT: &[u8; 11] = b"BOOT       ";
+const LOADER: &[u8; 11] = b"BOOTX64 EFI";
+
 const DIR_ENTRY: usize = 32;
+const TABLES: usize = 2;
+/// FAT12 has fewer clusters than this.
+const MOST_CLUSTERS: usize = 4084;
+const FIRST_CLUSTER: usize = 2;
+
+const FILE: u8 = 0x20;
+const FOLDER: u8 = 0x10;
+const VOLUME: u8 = 0x08;
+const LONG_NAME: u8 = 0x0f;
+/// 1980-01-01, the first day that FAT knows.
+const DATE: u16 = 0x21;
 
 /// The file system, and where in it the script stands.
 pub(super) struct EfiImage {
@@ -28,49 +41,127 @@ pub(super) struct EfiImage {
     pub(super) script: Range<usize>,
 }
 
-/// Makes the file system. The script stands in one piece at a multiple of
-/// [`BLOCK`], so that ISO 9660 can point at it.
-pub(super) fn build(script: &[u8], loader: &[u8]) -> std::io::Result<EfiImage> {
-    let folders = 2;
-    let clusters = script.len().div_ceil(BLOCK) + loader.len().div_ceil(BLOCK) + folders;
-    for root_sectors in 1..=4 {
-        // Boot sector, one table of 12-bit entries, root directory.
-        let table = (clusters + 2).div_ceil(2) * 3;
-        let before = 1 + table.div_ceil(SECTOR) + root_sectors;
-        let mut bytes = vec![0; before * SECTOR + clusters * BLOCK];
-        fatfs::format_volume(
-            Cursor::new(&mut bytes),
-            FormatVolumeOptions::new()
-                .bytes_per_sector(SECTOR as u16)
-                .bytes_per_cluster(BLOCK as u32)
-                .total_sectors((before + clusters * BLOCK / SECTOR) as u32)
-                .max_root_dir_entries((root_sectors * SECTOR / DIR_ENTRY) as u16)
-                .fats(1)
-                .fat_type(fatfs::FatType::Fat12)
-                .volume_id(VOLUME_ID)
-                .volume_label(*b"FARMGATE   "),
-        )?;
-        let aligned = Fat::read(&bytes).is_some_and(|fat| fat.data.is_multiple_of(BLOCK));
-        if !aligned {
-            continue;
-        }
-        fill(&mut bytes, script, loader)?;
-        let at = memmem::find(&bytes, script).filter(|at| at.is_multiple_of(BLOCK));
-        let start = at.ok_or_else(|| std::io::Error::other("the script is in pieces"))?;
-        return Ok(EfiImage { bytes, script: start..start + script.len() });
+/// Makes the file system: script, two folders and loader, one after the other.
+/// The script stands at a multiple of [`BLOCK`], so that ISO 9660 can point at
+/// it. `None` when it would not fit into a FAT12 file system.
+pub(super) fn build(script: &[u8], loader: &[u8]) -> Option<EfiImage> {
+    let efi = FIRST_CLUSTER + script.len().div_ceil(BLOCK);
+    let boot = efi + 1;
+    let first_of_loader = boot + 1;
+    let end = first_of_loader + loader.len().div_ceil(BLOCK);
+    let clusters = end - FIRST_CLUSTER;
+    if clusters > MOST_CLUSTERS {
+        return None;
     }
-    Err(std::io::Error::other("no layout puts the data at a block's start"))
+    let table_sectors = (end.div_ceil(2) * 3).div_ceil(SECTOR);
+    let before_root = 1 + TABLES * table_sectors;
+    // As many as put the data at a block's start.
+    let data_sector = (before_root + 1).next_multiple_of(BLOCK / SECTOR);
+    let root_sectors = data_sector - before_root;
+    let total = data_sector + clusters * (BLOCK / SECTOR);
+
+    let mut bytes = boot_sector(root_sectors * SECTOR / DIR_ENTRY, total, table_sectors);
+    let chains = [FIRST_CLUSTER..efi, efi..boot, boot..first_of_loader, first_of_loader..end];
+    for _ in 0..TABLES {
+        let mut table = table(&chains);
+        table.resize(table_sectors * SECTOR, 0);
+        bytes.extend(table);
+    }
+    let root = [
+        entry_of(LABEL, VOLUME, 0, 0),
+        long_name(SCRIPT, SCRIPT_SHORT),
+        entry_of(SCRIPT_SHORT, FILE, FIRST_CLUSTER, script.len()),
+        entry_of(EFI, FOLDER, efi, 0),
+    ];
+    bytes.extend(root.concat());
+    bytes.resize(data_sector * SECTOR, 0);
+    let mut put = |content: &[u8]| {
+        let start = bytes.len();
+        bytes.extend_from_slice(content);
+        bytes.resize(start + content.len().next_multiple_of(BLOCK), 0);
+        start..start + content.len()
+    };
+    let script = put(script);
+    put(&folder(efi, 0, entry_of(BOOT, FOLDER, boot, 0)));
+    put(&folder(boot, efi, entry_of(LOADER, FILE, first_of_loader, loader.len())));
+    put(loader);
+    Some(EfiImage { bytes, script })
 }
 
-fn fill(bytes: &mut Vec<u8>, script: &[u8], loader: &[u8]) -> std::io::Result<()> {
-    let disk = FileSystem::new(Cursor::new(bytes), FsOptions::new())?;
-    let root = disk.root_dir();
-    root.create_file(SCRIPT)?.write_all(script)?;
-    root.create_dir("EFI")?;
-    root.create_dir(BOOT_FOLDER)?;
-    root.create_file(BOOT_LOADER)?.write_all(loader)?;
-    drop(root);
-    disk.unmount()
+/// Microsoft's "FAT: General Overview of On-Disk Format", 1.03.
+fn boot_sector(root_entries: usize, total: usize, table_sectors: usize) -> Vec<u8> {
+    let mut sector = vec![0; SECTOR];
+    let mut at = |offset: usize, bytes: &[u8]| {
+        sector[offset..offset + bytes.len()].copy_from_slice(bytes);
+    };
+    at(0, b"\xeb\x3c\x90MSDOS5.0");
+    at(11, &(SECTOR as u16).to_le_bytes());
+    at(13, &[(BLOCK / SECTOR) as u8, 1, 0, TABLES as u8]);
+    at(17, &(root_entries as u16).to_le_bytes());
+    at(19, &(total as u16).to_le_bytes());
+    at(21, &[0xf8]);
+    at(22, &(table_sectors as u16).to_le_bytes());
+    at(24, &[32, 0, 64, 0]);
+    at(36, &[0x80, 0, 0x29]);
+    at(39, &VOLUME_ID.to_le_bytes());
+    at(43, LABEL);
+    at(54, b"FAT12   ");
+    // Nothing starts this partition but UEFI, which does not run this code.
+    at(62, b"\xeb\xfe");
+    at(510, &[0x55, 0xaa]);
+    sector
+}
+
+/// The table of 12-bit entries, for files that stand in one piece each.
+fn table(chains: &[Range<usize>]) -> Vec<u8> {
+    const END: usize = 0xfff;
+    let mut entries = vec![0xff8, END];
+    for chain in chains {
+        entries.extend(chain.clone().map(
+            |cluster| {
+                if cluster + 1 == chain.end { END } else { cluster + 1 }
+            },
+        ));
+    }
+    let pack = |pair: &[usize]| {
+        let pair = pair[0] | pair.get(1).unwrap_or(&0) << 12;
+        [pair as u8, (pair >> 8) as u8, (pair >> 16) as u8]
+    };
+    entries.chunks(2).flat_map(pack).collect()
+}
+
+fn entry_of(name: &[u8; 11], kind: u8, first: usize, len: usize) -> [u8; DIR_ENTRY] {
+    let mut entry = [0; DIR_ENTRY];
+    entry[..11].copy_from_slice(name);
+    entry[11] = kind;
+    for offset in [16, 18, 24] {
+        entry[offset..offset + 2].copy_from_slice(&DATE.to_le_bytes());
+    }
+    entry[26..28].copy_from_slice(&(first as u16).to_le_bytes());
+    entry[28..].copy_from_slice(&(len as u32).to_le_bytes());
+    entry
+}
+
+/// One entry holds thirteen characters: as many as the name has.
+fn long_name(name: &[u8; 13], short: &[u8; 11]) -> [u8; DIR_ENTRY] {
+    const LAST_AND_FIRST: u8 = 0x41;
+    let mut entry = [0; DIR_ENTRY];
+    entry[0] = LAST_AND_FIRST;
+    entry[11] = LONG_NAME;
+    entry[13] = short.iter().fold(0u8, |sum, byte| sum.rotate_right(1).wrapping_add(*byte));
+    let places = (1..11).step_by(2).chain((14..26).step_by(2)).chain([28, 30]);
+    for (place, character) in places.zip(name) {
+        entry[place] = *character;
+    }
+    entry
+}
+
+fn folder(itself: usize, parent: usize, only: [u8; DIR_ENTRY]) -> Vec<u8> {
+    let here = entry_of(b".          ", FOLDER, itself, 0);
+    let above = entry_of(b"..         ", FOLDER, parent, 0);
+    let mut folder = [here, above, only].concat();
+    folder.resize(BLOCK, 0);
+    folder
 }
 
 /// The boot loader and the place of the script in a FAT file system that
@@ -78,15 +169,15 @@ fn fill(bytes: &mut Vec<u8>, script: &[u8], loader: &[u8]) -> std::io::Result<()
 pub(super) fn read(bytes: &[u8]) -> Option<(Vec<u8>, Range<usize>)> {
     let fat = Fat::read(bytes)?;
     let root = bytes.get(fat.root.clone())?;
-    let script = entry(root, b"AUTOEX~1IPX").or_else(|| entry(root, b"AUTOEXECIPX"))?;
+    let script = entry(root, SCRIPT_SHORT)?;
     let start = fat.cluster(script.first)?;
     let script = start..start.checked_add(script.len).filter(|end| *end <= bytes.len())?;
     let mut folder = root.to_vec();
-    for name in [b"EFI        ", b"BOOT       "] {
+    for name in [EFI, BOOT] {
         let entry = entry(&folder, name)?;
         folder = fat.chain(bytes, entry.first, None)?;
     }
-    let loader = entry(&folder, b"BOOTX64 EFI")?;
+    let loader = entry(&folder, LOADER)?;
     Some((fat.chain(bytes, loader.first, Some(loader.len))?, script))
 }
 
@@ -152,7 +243,6 @@ struct Entry {
 
 /// Finds a file by its short name.
 fn entry(folder: &[u8], name: &[u8; 11]) -> Option<Entry> {
-    const LONG_NAME: u8 = 0x0f;
     let entry = folder
         .chunks_exact(DIR_ENTRY)
         .take_while(|entry| entry[0] != 0)
@@ -172,11 +262,18 @@ mod tests {
             let loader: Vec<u8> = (0..loader_len).map(|i| (i % 251) as u8).collect();
             let script = vec![b'#'; 13_000];
             let image = build(&script, &loader).unwrap();
+            assert_eq!(&image.bytes[image.script.clone()], script);
             assert_eq!(image.script.start % BLOCK, 0);
             assert_eq!(image.bytes.len() % SECTOR, 0);
             let (found, place) = read(&image.bytes).unwrap();
             assert_eq!((found, place), (loader, image.script));
         }
+    }
+
+    #[test]
+    fn what_is_too_large_is_refused() {
+        assert!(build(b"#!ipxe\n", &vec![0; MOST_CLUSTERS * BLOCK]).is_none());
+        assert!(build(b"#!ipxe\n", &vec![0; (MOST_CLUSTERS - 3) * BLOCK]).is_some());
     }
 
     proptest! {

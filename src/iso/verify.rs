@@ -87,7 +87,11 @@ pub fn verify(
     if starts.len() < ALL_STARTS {
         problems.push(format!("it starts only as {}", starts.join(", ")));
     }
-    let identity = match slot::read(script)? {
+    let slot = slot::find(image)?;
+    if slot.start < script_place.start || slot.end > script_place.end {
+        problems.push("its slot does not stand in its script".to_owned());
+    }
+    let identity = match slot::read(image)? {
         None => None,
         Some(contents) => Some(identity(&contents, &facts, now, &mut problems)?),
     };

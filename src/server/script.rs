@@ -7,6 +7,9 @@ use crate::identity::GatewayName;
 /// Puts the prelude before `script`. Its values need no quoting: names, hex
 /// digits and numbers hold nothing that iPXE's command line would read
 /// (`src/core/exec.c`). The first line of `script` is a comment from here on.
+///
+/// iPXE has a setting `gateway` of its own, the router's IPv4 address; only with
+/// a type it takes a name, and only `${gateway:string}` gives it back.
 pub(super) fn with_prelude(
     gateway: &GatewayName,
     fingerprint: &Fingerprint,
@@ -15,7 +18,7 @@ pub(super) fn with_prelude(
 ) -> Vec<u8> {
     let prelude = format!(
         "#!ipxe\n\
-         set gateway {gateway}\n\
+         set gateway:string {gateway}\n\
          set fingerprint {fingerprint}\n\
          set client_cert_fingerprint {fingerprint}\n\
          set generation {generation}\n"
@@ -34,7 +37,7 @@ mod tests {
         let script = b"#!ipxe\r\nkernel vmlinuz x=$y ${z}\n\xff\0";
         let fingerprint = Fingerprint::from_bytes([0xab; 32]);
         let text = with_prelude(&"lab-1".parse().unwrap(), &fingerprint, 7, script);
-        assert!(text.starts_with(b"#!ipxe\nset gateway lab-1\nset fingerprint abab"));
+        assert!(text.starts_with(b"#!ipxe\nset gateway:string lab-1\nset fingerprint abab"));
         assert!(text.ends_with(&[&b"\nset generation 7\n"[..], script].concat()));
     }
 }

@@ -1,9 +1,13 @@
 //! Runs the real program. One binary for all topics: it links once.
 
+// Here a panic is how a test says what went wrong.
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 mod check;
 mod gateways;
+mod iso;
 mod layers;
 mod nginx_config;
 mod publish;

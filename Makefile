@@ -1,0 +1,68 @@
+# What a contributor types. `make demo` and `make test` need a Debian 12 or 13 with Rust and install
+# the rest themselves (scripts/install-packages says what, and where it leaves downloads).
+
+CARGO ?= cargo
+# Which part of the chain tests: make test-vm ONLY=refuses
+ONLY ?=
+
+# rustup's place, for shells that did not read its environment file.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+
+.PHONY: help
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
+
+.PHONY: build
+build: ## the program, for use: target/release/farmgate
+	$(CARGO) build --release --locked
+
+.PHONY: demo
+demo: ## boots a gateway in QEMU before your eyes (FIRMWARE=bios|uefi MEDIUM=cd|usb)
+	@scripts/demo
+
+.PHONY: test
+test: ## every test there is; installs what is missing
+	@scripts/install-packages test >/dev/null
+	$(MAKE) lint
+	$(MAKE) test-unit
+	$(MAKE) test-vm
+
+.PHONY: lint
+lint: deny ## formatting, clippy, documentation, dependencies
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items --quiet
+
+# Advisories are not checked: their database is on the network, and a test must not fail because of
+# what happened elsewhere.
+.PHONY: deny
+deny: ## licences, sources and banned packages of the dependencies (where cargo-deny is installed)
+	@if $(CARGO) deny --version >/dev/null 2>&1; then \
+		$(CARGO) deny --locked check bans licenses sources; \
+	else \
+		echo "skipped: deny.toml is not checked, there is no cargo-deny (cargo install cargo-deny --locked)"; \
+	fi
+
+.PHONY: test-unit
+test-unit: ## the tests in Rust
+	@tools="$$(scripts/install-packages test)" && eval "$$tools" && \
+		PATH="$$PATH:$$(dirname "$$FARMGATE_NGINX"):/usr/sbin" $(CARGO) test --locked
+
+.PHONY: test-vm
+test-vm: ## the chain in QEMU, firmware to userspace (ONLY=part-of-a-name)
+	$(CARGO) build --locked
+	vm-tests/run $(ONLY)
+
+.PHONY: bench-iso
+bench-iso: ## seals 500 gateways and measures it (IPXE_SOURCE=tree compiles iPXE once beside it)
+	@tools="$$(scripts/install-packages demo)" && eval "$$tools" && \
+		$(CARGO) bench --locked --bench iso
+
+.PHONY: fmt
+fmt: ## formats the sources
+	$(CARGO) fmt
+
+.PHONY: clean
+clean: ## removes what was built and the demo's state
+	$(CARGO) clean
+	rm -rf demo-state

@@ -1,0 +1,248 @@
+"""The boot host: the real `farmgate serve` on the loopback, alone or behind a real nginx."""
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+from pathlib import Path
+
+from .process import Failure
+from .process import Log
+from .process import Process
+from .process import pause
+from .qemu import BOOT_HOST
+
+# Relative names are inside nginx's prefix. The log has one line per request, with what tells who sent
+# the bytes: farmgate answers an asset with an address and no body, and nginx sends the file.
+_NGINX = """\
+daemon off;
+worker_processes 1;
+pid nginx.pid;
+error_log {errors} info;
+{user}
+events {{ worker_connections 256; }}
+http {{
+    log_format evidence '$status $request_method $request_uri sent=$body_bytes_sent '
+        'upstream=$upstream_bytes_received accel=$upstream_http_x_accel_redirect '
+        'verify=$ssl_client_verify protocol=$ssl_protocol/$ssl_cipher';
+    access_log {access} evidence;
+    client_body_temp_path body;
+    proxy_temp_path proxy;
+    fastcgi_temp_path fastcgi;
+    uwsgi_temp_path uwsgi;
+    scgi_temp_path scgi;
+    include farmgate.conf;
+}}
+"""
+
+
+class BootHost:
+    """One state directory and the servers on it. `door` says who speaks TLS: "own" or "nginx"."""
+
+    def __init__(self, tools, logs, key_type=None, url=None, name="host"):
+        self.tools, self.name = tools, name
+        self.logs = Path(logs)
+        # Short, because the path of a Unix socket may have no more than 107 characters.
+        self._scratch = tempfile.TemporaryDirectory(prefix="farmgate-vm-")
+        self.scratch = Path(self._scratch.name)
+        self.state = self.scratch / "state"
+        self.port = free_port()
+        self.url = url or f"https://{BOOT_HOST}:{self.port}"
+        self._served = 0
+        self.server = self.log = self.access = None
+        kind = ["--key-type", key_type] if key_type else []
+        self.farmgate("init", "--url", self.url, "--san", "127.0.0.1", *kind)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._scratch.cleanup()
+
+    # --- The command line ---
+
+    def run(self, *arguments):
+        """Runs farmgate on this state; the completed process, whatever its exit status."""
+        command = [self.tools.farmgate, "--state", self.state, *arguments]
+        return subprocess.run(
+            [str(part) for part in command],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    def farmgate(self, *arguments):
+        """Runs farmgate on this state; its standard output. A Failure when it fails."""
+        done = self.run(*arguments)
+        if done.returncode != 0:
+            words = " ".join(str(argument) for argument in arguments)
+            raise Failure(f"`farmgate {words}` exits {done.returncode}: {done.stderr.strip()}")
+        return done.stdout
+
+    def image(self, name, ipxe=None):
+        """A boot medium for the gateway `name`, which is added when it is not known yet."""
+        if not (self.state / "gateways" / name).exists():
+            self.farmgate("gateway", "add", name)
+        path = self.scratch / f"{name}.iso"
+        self.farmgate("iso", "make", name, "-o", path, *self.parts(ipxe))
+        return path
+
+    def base_image(self, ipxe=None):
+        """A boot medium without an identity."""
+        path = self.scratch / "base.iso"
+        if not path.exists():
+            self.farmgate("iso", "base", "-o", path, *self.parts(ipxe))
+        return path
+
+    def parts(self, ipxe=None):
+        """What images are made of. No time server: the tests reach nothing but this machine."""
+        return "--ipxe", ipxe or self.tools.ipxe, "--ntp", "none"
+
+    def seal(self, base, certificate, key, name):
+        """A copy of `base` with this identity."""
+        path = self.scratch / f"{name}.iso"
+        self.farmgate("iso", "seal", base, "--cert", certificate, "--key", key, "-o", path)
+        return path
+
+    def publish(self, name):
+        """Publishes the test system for the gateway `name`."""
+        return self.farmgate("publish", name, self.tools.generation)
+
+    # --- Identities ---
+
+    @property
+    def authority(self):
+        return self.state / "pki" / "ca.crt", self.state / "pki" / "ca.key"
+
+    def identity(self, name):
+        """The files with certificate and key of the gateway `name`."""
+        where = self.state / "gateways" / name
+        return one_pem(where, b"BEGIN CERTIFICATE"), one_pem(where, b"PRIVATE KEY")
+
+    # --- Serving ---
+
+    @contextlib.contextmanager
+    def serving(self, door="own"):
+        """Serves inside the `with` block."""
+        self._served += 1
+        prefix = f"{self.name}-{self._served}"
+        self.logs.mkdir(parents=True, exist_ok=True)
+        with contextlib.ExitStack() as stack:
+            server_log = self.logs / f"{prefix}-farmgate.log"
+            # Both doors at once, as on a real boot host; the gateways' port has one of them.
+            own_port = self.port if door == "own" else free_port()
+            self.unix = self.scratch / "farmgate.sock"
+            self.set_listen(own_port)
+            command = [self.tools.farmgate, "--state", self.state, "serve"]
+            self.server = stack.enter_context(Process("farmgate serve", command, server_log))
+            self.log = self.server.log
+            wait_for_port(own_port, self.server)
+            self.front = self.server
+            if door == "nginx":
+                self.front = stack.enter_context(self._nginx(prefix))
+                wait_for_port(self.port, self.front)
+            yield self
+
+    def set_listen(self, port):
+        """Sets the table [listen] of farmgate.toml and leaves the rest as it is."""
+        path = self.state / "farmgate.toml"
+        kept, inside = [], False
+        for line in path.read_text().splitlines():
+            if line.startswith("["):
+                inside = line.strip() == "[listen]"
+            if not inside:
+                kept.append(line)
+        # `accel` concerns nginx alone: through own TLS farmgate still sends every byte.
+        kept += ["[listen]", f'tls = "127.0.0.1:{port}"', f'unix = "{self.unix}"']
+        kept += ['accel = "/farmgate-blobs"', ""]
+        path.write_text("\n".join(kept))
+
+    def _nginx(self, log_prefix):
+        prefix = self.scratch / f"nginx-{self._served}"
+        prefix.mkdir()
+        errors = Log(self.logs / f"{log_prefix}-nginx-error.log").path
+        self.access = Log(self.logs / f"{log_prefix}-nginx-access.log")
+        # As root nginx would give its workers to another user, who cannot enter a private
+        # directory of the tests.
+        user = "user root root;" if os.geteuid() == 0 else ""
+        (prefix / "nginx.conf").write_text(
+            _NGINX.format(
+                errors=quoted(errors),
+                access=quoted(self.access.path),
+                user=user,
+            )
+        )
+        block = self.farmgate("nginx-config", "--listen", f"127.0.0.1:{self.port}")
+        # The evidence needs every request, also where a boot host would not log it.
+        (prefix / "farmgate.conf").write_text(block.replace("access_log off;", ""))
+        command = [self.tools.nginx, "-p", prefix, "-c", prefix / "nginx.conf", "-e", errors]
+        checked = subprocess.run(
+            [*map(str, command), "-t"], capture_output=True, text=True, timeout=30, check=False
+        )
+        if checked.returncode != 0:
+            raise Failure(f"nginx refuses what `farmgate nginx-config` printed:\n{checked.stderr}")
+        return Process("nginx", command, self.logs / f"{log_prefix}-nginx.log")
+
+    # --- Asking as a gateway would ---
+
+    def curl(self, path, *options, identity=None):
+        """(HTTP status, headers and body) of one request; status 0 when TLS fails."""
+        return self._ask(f"https://127.0.0.1:{self.port}{path}", options, identity)
+
+    def _ask(self, url, options, identity):
+        authority, _ = self.authority
+        command = ["curl", "--silent", "--show-error", "--include", "--max-time", "30"]
+        command += ["--noproxy", "*", "--path-as-is", "--cacert", str(authority)]
+        if identity:
+            certificate, key = identity
+            command += ["--cert", str(certificate), "--key", str(key)]
+        command += ["--write-out", "\n%{http_code}", *options, url]
+        done = subprocess.run(command, capture_output=True, timeout=60, check=False)
+        answer = done.stdout.decode("utf-8", "replace")
+        body, _, status = answer.rpartition("\n")
+        return int(status), body + done.stderr.decode("utf-8", "replace")
+
+
+def quoted(path):
+    """A path as nginx takes it in quotes."""
+    return '"' + str(path).replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def one_pem(directory, mark):
+    """The one file in `directory` that holds a PEM block with this mark."""
+    found = [
+        path
+        for path in sorted(Path(directory).rglob("*"))
+        if path.is_file() and mark in path.read_bytes()
+    ]
+    if len(found) != 1:
+        raise Failure(f"{len(found)} files with {mark.decode()!r} in {directory}, not one: {found}")
+    return found[0]
+
+
+def free_port():
+    """A port of the loopback that nobody has just now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def wait_for_port(port, process, timeout=20):
+    """Returns when somebody accepts connections there."""
+    for _ in range(timeout * 20):
+        if process.ended():
+            raise Failure(f"{process.name} ended at once:\n{process.log.tail()}")
+        with contextlib.suppress(OSError):
+            socket.create_connection(("127.0.0.1", port), 1).close()
+            return
+        pause(0.05)
+    raise Failure(f"{process.name} does not listen after {timeout} s:\n{process.log.tail()}")
+
+
+def find_program(name):
+    """A program of the PATH or of the directories that a normal user's PATH lacks."""
+    return shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin")

@@ -1,0 +1,152 @@
+"""Processes that the tests start, and the logs they write.
+
+Every process is ended by the handle that started it, and never by name. Should the tests themselves
+be killed, the kernel ends the processes (PR_SET_PDEATHSIG, set by setpriv of util-linux).
+"""
+
+import re
+import shutil
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+_live = set()
+_lock = threading.Lock()
+_stopping = threading.Event()
+
+# Colours and cursor movements of firmware and iPXE.
+_ESCAPES = re.compile(r"\x1b\[[0-9;?=]*[A-Za-z]|\x1b[()][A-Z0-9]|\x1bc|\x00")
+
+
+class Failure(Exception):
+    """A promise that was not kept; the message says which and shows the evidence."""
+
+
+class Stopped(Exception):
+    """The whole run was told to stop."""
+
+
+def plain(raw):
+    """The text in what a console wrote."""
+    text = _ESCAPES.sub("", raw.decode("utf-8", "replace"))
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+class Log:
+    """A file that a process writes, read as plain text."""
+
+    def __init__(self, path):
+        self.path = Path(path)
+        self.path.touch()
+
+    def text(self, start=0):
+        with self.path.open("rb") as file:
+            file.seek(start)
+            text = plain(file.read())
+        # The BIOS breaks a line when its 80 columns are full, also in the middle of a word.
+        return re.sub(r"(?m)^([^\n]{80})\n(?!\n)", r"\1", text)
+
+    def end(self):
+        """A position to pass as `start`, so that only what follows counts."""
+        return self.path.stat().st_size
+
+    def lines(self, start=0):
+        return [line.rstrip() for line in self.text(start).split("\n") if line.strip()]
+
+    def tail(self, count=25):
+        return "\n".join(f"    | {line}" for line in self.lines()[-count:])
+
+    def search(self, pattern, start=0):
+        return re.search(pattern, self.text(start), re.MULTILINE)
+
+    def wait_for(self, pattern, timeout, start=0, process=None):
+        """The first match of `pattern`; a Failure after `timeout` seconds or when `process` ends."""
+        deadline = time.monotonic() + timeout
+        while True:
+            ended = process is not None and process.ended()
+            found = self.search(pattern, start)
+            if found:
+                return found
+            if ended:
+                raise Failure(f"{process.name} ended before {pattern!r} was seen:\n{self.tail()}")
+            if time.monotonic() > deadline:
+                raise Failure(f"no {pattern!r} within {timeout:.0f} s in {self.path}:\n{self.tail()}")
+            pause(0.1)
+
+
+class Process:
+    """A running program whose output goes to a log; a context manager that ends it."""
+
+    def __init__(self, name, arguments, log, environment=None, nice=None):
+        self.name = name
+        self.log = Log(log)
+        arguments = [str(argument) for argument in arguments]
+        if nice is not None:
+            arguments = ["nice", "-n", str(nice), *arguments]
+        if shutil.which("setpriv"):
+            arguments = ["setpriv", "--pdeathsig", "TERM", "--", *arguments]
+        with _lock:
+            if _stopping.is_set():
+                raise Stopped
+            with self.log.path.open("ab") as output:
+                self._child = subprocess.Popen(
+                    arguments,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    env=environment,
+                )
+            _live.add(self)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
+
+    def ended(self):
+        return self._child.poll() is not None
+
+    def terminate(self):
+        """Asks the process to stop, and does not wait for it."""
+        if not self.ended():
+            self._child.terminate()
+
+    def wait(self, timeout):
+        """The exit status; a Failure when the process still runs after `timeout` seconds."""
+        deadline = time.monotonic() + timeout
+        while not self.ended():
+            if time.monotonic() > deadline:
+                raise Failure(f"{self.name} still runs after {timeout:.0f} s:\n{self.log.tail()}")
+            pause(0.05)
+        return self._child.returncode
+
+    def stop(self, grace=5):
+        """Ends the process, by force when it does not listen."""
+        self.terminate()
+        try:
+            self._child.wait(grace)
+        except subprocess.TimeoutExpired:
+            self._child.kill()
+            self._child.wait()
+        with _lock:
+            _live.discard(self)
+        return self._child.returncode
+
+
+def pause(seconds):
+    """Sleeps, unless the run was told to stop."""
+    if _stopping.wait(seconds):
+        raise Stopped
+
+
+def stop_all():
+    """Ends every process of this run; nothing can be started afterwards."""
+    with _lock:
+        _stopping.set()
+        live = list(_live)
+    for process in live:
+        process.terminate()
+    for process in live:
+        process.stop(grace=3)

@@ -1,0 +1,161 @@
+"""A gateway: a QEMU machine that starts from a boot medium and knows nothing else.
+
+Its network is QEMU's own user network, which needs no root: a DHCP server, and the boot host at
+10.0.2.2, which is this machine's loopback.
+"""
+
+import contextlib
+import functools
+import shutil
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+from .process import Failure
+from .process import Process
+from .process import pause
+
+BOOT_HOST = "10.0.2.2"
+FIRMWARES = ("bios", "uefi")
+MEDIA = ("cd", "usb")
+# What iPXE shows when it asked the boot host and got no script: the address and the error's number.
+REFUSED = r"https://10\.0\.2\.2:[^\n]*https?://ipxe\.org/[0-9a-f]{8}"
+BOOTED = r"^FARMGATE-BOOTED gateway=(\S*) generation=(\S*)$"
+
+_PROGRAM = "qemu-system-x86_64"
+_OVMF = (
+    ("/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd"),
+    ("/usr/share/edk2/x64/OVMF_CODE.4m.fd", "/usr/share/edk2/x64/OVMF_VARS.4m.fd"),
+    ("/usr/share/OVMF/OVMF_CODE.fd", "/usr/share/OVMF/OVMF_VARS.fd"),
+)
+
+# Each machine keeps one core busy: more at once would only make all of them late.
+_slots = threading.BoundedSemaphore(2)
+
+_turn = threading.local()
+
+# How long this thread has waited for its turn, which is no part of a boot's time.
+queued = threading.local()
+
+
+@functools.lru_cache(maxsize=None)
+def accelerator():
+    """("kvm" or "tcg", why): KVM only when a machine really starts with it.
+
+    That /dev/kvm can be opened does not prove it: inside some virtual machines QEMU then fails on a
+    model-specific register.
+    """
+    if not Path("/dev/kvm").exists():
+        return "tcg", "no /dev/kvm"
+    with tempfile.TemporaryDirectory(prefix="farmgate-kvm-") as where:
+        # SeaBIOS writes what it does to the I/O port 0x402.
+        arguments = [
+            *(_PROGRAM, "-machine", "pc,accel=kvm", "-cpu", "host", "-m", "64"),
+            *("-nodefaults", "-display", "none", "-chardev", "stdio,id=debug"),
+            *("-device", "isa-debugcon,iobase=0x402,chardev=debug"),
+        ]
+        with Process("KVM probe", arguments, Path(where, "probe.log")) as probe:
+            try:
+                probe.log.wait_for(r"SeaBIOS", timeout=10, process=probe)
+            except Failure:
+                last = (probe.log.lines() or ["it said nothing"])[-1]
+                return "tcg", f"a machine does not start with KVM: {last.strip()[:120]}"
+    return "kvm", "a machine started with it"
+
+
+@contextlib.contextmanager
+def turn():
+    """Waits until one more machine may run; inside, this thread may start one at once."""
+    if getattr(_turn, "held", False):
+        yield
+        return
+    asked = time.monotonic()
+    while not _slots.acquire(timeout=0.2):
+        pause(0)
+    queued.seconds = getattr(queued, "seconds", 0) + time.monotonic() - asked
+    _turn.held = True
+    try:
+        yield
+    finally:
+        _turn.held = False
+        _slots.release()
+
+
+class Gateway:
+    """One power-on. A context manager: the machine runs inside the `with` block."""
+
+    def __init__(self, image, firmware="bios", medium="cd", logs=None, name="console"):
+        assert firmware in FIRMWARES and medium in MEDIA
+        self.image, self.firmware, self.medium = Path(image), firmware, medium
+        self._scratch = tempfile.TemporaryDirectory(prefix="farmgate-vm-")
+        self._log = Path(logs or self._scratch.name, f"{name}.log")
+
+    def __enter__(self):
+        self._turn = turn()
+        self._turn.__enter__()
+        try:
+            self.started = time.monotonic()
+            self._process = Process("QEMU", self._arguments(), self._log, nice=5)
+        except BaseException:
+            self._release()
+            raise
+        self.console = self._process.log
+        return self
+
+    def __exit__(self, *_):
+        try:
+            self._process.stop()
+        finally:
+            self._release()
+
+    def _release(self):
+        self._turn.__exit__(None, None, None)
+        self._scratch.cleanup()
+
+    def _arguments(self):
+        kind, _ = accelerator()
+        arguments = [_PROGRAM, "-name", "gateway", "-m", "512", "-no-reboot", "-nodefaults"]
+        # Without graphics SeaBIOS, and with it iPXE, writes its screen to the serial port too.
+        arguments += ["-machine", f"pc,accel={kind},graphics=off", "-display", "none"]
+        arguments += ["-cpu", "host"] if kind == "kvm" else []
+        arguments += ["-serial", "stdio", "-monitor", "none", "-device", "virtio-rng-pci"]
+        # The machine's own network boot must not get in the way of the medium.
+        arguments += ["-netdev", "user,id=lan", "-device", "virtio-net-pci,netdev=lan,romfile="]
+        if self.firmware == "uefi":
+            arguments += self._uefi()
+        # An image name may hold a comma, which QEMU wants twice.
+        file = str(self.image).replace(",", ",,")
+        arguments += ["-drive", f"if=none,id=medium,file={file},format=raw,readonly=on"]
+        if self.medium == "cd":
+            arguments += ["-device", "ide-cd,drive=medium,bootindex=0"]
+        else:
+            arguments += ["-device", "qemu-xhci"]
+            arguments += ["-device", "usb-storage,drive=medium,bootindex=0,removable=on"]
+        return arguments
+
+    def _uefi(self):
+        for code, variables in _OVMF:
+            if Path(code).exists():
+                own = Path(self._scratch.name, "variables.fd")
+                shutil.copyfile(variables, own)
+                return [
+                    *("-drive", f"if=pflash,unit=0,format=raw,readonly=on,file={code}"),
+                    *("-drive", f"if=pflash,unit=1,format=raw,file={own}"),
+                ]
+        raise Failure("no UEFI firmware for QEMU: install the package ovmf")
+
+    def ended(self):
+        return self._process.ended()
+
+    def wait_for(self, pattern, timeout=120):
+        """The first match on the console; a Failure when it does not come."""
+        return self.console.wait_for(pattern, timeout, process=self._process)
+
+    def wait_until_booted(self, timeout=180):
+        """(gateway's name, generation, seconds since power-on) as the booted system reports them."""
+        # The medium tries again and again; when it was turned away three times, it will be so again.
+        found = self.wait_for(rf"{BOOTED}|(?s:(?:{REFUSED}.*?){{3}})", timeout)
+        if found[2] is None:
+            raise Failure(f"the gateway does not get its script:\n{self.console.tail(12)}")
+        return found[1], found[2], time.monotonic() - self.started

@@ -1,0 +1,110 @@
+"""What a scenario is given: subtests, and the two questions that most of them ask.
+
+A scenario is a module in vm-tests/ whose first line says its promise and whose function
+`scenario(t)` keeps it with subtests named as sentences.
+"""
+
+import contextlib
+import os
+import threading
+import time
+import traceback
+
+from .host import BootHost
+from .process import Failure
+from .process import Stopped
+from .qemu import BOOTED
+from .qemu import Gateway
+from .qemu import REFUSED
+from .qemu import queued
+
+
+class Skip(Exception):
+    """A subtest that cannot run here; the message says why."""
+
+    def __init__(self, why, allowed_in_ci=False):
+        super().__init__(why)
+        self.allowed_in_ci = allowed_in_ci
+
+
+class Scenario:
+    """One scenario under way. Its results go to `report(scenario, subtest, outcome, seconds, text)`."""
+
+    def __init__(self, name, tools, logs, report):
+        self.name, self.tools, self.logs = name, tools, logs
+        self._report = report
+        self._machines = 0
+        logs.mkdir(parents=True, exist_ok=True)
+
+    @contextlib.contextmanager
+    def subtest(self, sentence):
+        """Counts the block as one subtest; what it raises is told and does not go further."""
+        started, queued.seconds = time.monotonic(), 0
+        outcome, text = "passed", ""
+        try:
+            yield
+        except Skip as why:
+            outcome, text = "skipped", str(why)
+            if os.environ.get("CI") == "true" and not why.allowed_in_ci:
+                outcome = "failed"
+        except (Stopped, KeyboardInterrupt):
+            raise
+        except (Failure, AssertionError) as failure:
+            outcome, text = "failed", str(failure) or traceback.format_exc()
+        except Exception:  # noqa: BLE001 (whatever it is, it is this subtest's failure)
+            outcome, text = "failed", traceback.format_exc()
+        seconds = time.monotonic() - started - queued.seconds
+        self._report(self, sentence, outcome, seconds, text)
+
+    def together(self, subtests):
+        """Runs {sentence: function} side by side."""
+
+        def run(sentence, function):
+            with contextlib.suppress(Stopped), self.subtest(sentence):
+                function()
+
+        threads = [threading.Thread(target=run, args=item) for item in subtests.items()]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    def boot_host(self, **options):
+        return BootHost(self.tools, self.logs, **options)
+
+    def gateway(self, image, firmware="bios", medium="cd"):
+        """A machine that is powered on inside the `with` block."""
+        self._machines += 1
+        name = f"console-{self._machines}-{firmware}-{medium}"
+        return Gateway(image, firmware, medium, self.logs, name)
+
+    # --- The two questions ---
+
+    def boots(self, image, firmware="bios", medium="cd", gateway="lab-1", generation=1):
+        """The image boots to userspace, which has this name and this generation."""
+        with self.gateway(image, firmware, medium) as machine:
+            name, number, seconds = machine.wait_until_booted()
+        reported = f"gateway {name}, generation {number}"
+        assert (name, number) == (gateway, str(generation)), (
+            f"the booted system is {reported}, not gateway {gateway}, generation {generation}"
+        )
+        return seconds
+
+    def does_not_boot(self, host, image, firmware="bios", medium="cd", logged=None, shown=REFUSED):
+        """The gateway is turned away: iPXE shows it, the host's log says it, and no asset was sent.
+
+        `shown` is what the console must show, `logged` what the log must say after power-on.
+        """
+        log_start = host.log.end()
+        access_start = host.access.end() if host.access else 0
+        with self.gateway(image, firmware, medium) as machine:
+            # A medium that does not even start must not pass for one that is turned away.
+            machine.wait_for(r"iPXE.*Open Source Network Boot Firmware")
+            machine.wait_for(f"{shown}|Linux version")
+            if logged:
+                host.log.wait_for(logged, timeout=10, start=log_start)
+            found = machine.console.search(f"{BOOTED}|Linux version")
+            assert not found, "it boots all the same"
+        for log, start in ((host.log, log_start), (host.access, access_start)):
+            found = log and log.search(r"vmlinuz|initrd\.img|/g/[0-9]", start)
+            assert not found, f"the host sent something of a generation:\n{log.tail()}"

@@ -1,0 +1,16 @@
+"""What was published last is what boots, until it is rolled back; neither needs a restart."""
+
+
+def scenario(t):
+    with t.boot_host() as host:
+        image = host.image("lab-1")
+        host.publish("lab-1")
+        with host.serving():
+            with t.subtest("generation 1 boots"):
+                t.boots(image, generation=1)
+            with t.subtest("after another publish, generation 2 boots"):
+                host.publish("lab-1")
+                t.boots(image, generation=2)
+            with t.subtest("after a rollback, generation 1 boots again"):
+                host.farmgate("rollback", "lab-1")
+                t.boots(image, generation=1)

@@ -1,0 +1,61 @@
+"""A server that is told to stop finishes the downloads that are running, and then ends."""
+
+import hashlib
+import subprocess
+
+from common.process import Failure
+from common.process import pause
+
+# Slow enough to be running when the server is told to stop, and to need some seconds more.
+RATE, BYTES = 1_000_000, 6_000_000
+
+
+def scenario(t):
+    for door in ("own", "nginx"):
+        through = "through nginx" if door == "nginx" else "through own TLS"
+        with t.boot_host(name=door) as host:
+            host.farmgate("gateway", "add", "lab-1")
+            identity = host.identity("lab-1")
+            host.publish("lab-1")
+            with host.serving(door):
+                with t.subtest(f"a download runs {through}"):
+                    output = host.scratch / "part"
+                    download = start(host, identity, output)
+                    size = wait_for_bytes(output, download)
+
+                with t.subtest(f"it is finished {through} after SIGTERM"):
+                    host.server.terminate()
+                    pause(0.5)
+                    assert download.poll() is None and size < BYTES, "it was too fast to prove it"
+                    status = download.wait(60)
+                    assert status == 0, f"curl exits {status}: {download.stderr.read().decode()}"
+                    whole = (t.tools.generation / "vmlinuz").read_bytes()[1000 : 1000 + BYTES]
+                    assert digest(output.read_bytes()) == digest(whole), "the bytes are wrong"
+
+                with t.subtest(f"the server then ends with status 0 ({through})"):
+                    status = host.server.wait(15)
+                    assert status == 0, f"status {status}:\n{host.log.tail()}"
+
+
+def start(host, identity, output):
+    certificate, key = identity
+    authority, _ = host.authority
+    command = ["curl", "--silent", "--show-error", "--fail", "--max-time", "90", "--noproxy", "*"]
+    command += ["--cacert", authority, "--cert", certificate, "--key", key]
+    command += ["--limit-rate", str(RATE), "--range", f"1000-{1000 + BYTES - 1}"]
+    command += ["--output", output, f"https://127.0.0.1:{host.port}/g/1/vmlinuz"]
+    return subprocess.Popen([str(part) for part in command], stderr=subprocess.PIPE)
+
+
+def wait_for_bytes(path, download):
+    for _ in range(200):
+        if path.exists() and path.stat().st_size:
+            return path.stat().st_size
+        if download.poll() is not None:
+            break
+        pause(0.05)
+    raise Failure(f"the download does not start: {download.stderr.read().decode()}")
+
+
+def digest(data):
+    return len(data), hashlib.sha256(data).hexdigest()
