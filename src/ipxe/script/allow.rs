@@ -16,22 +16,22 @@ pub(super) fn silence(script: &Script<'_>, report: &mut Report) {
     let mut pending: Vec<&'static str> = Vec::new();
     for (number, line) in script.lines.iter().enumerate() {
         let empty = line.label.is_none() && line.commands.iter().all(|c| c.words.is_empty());
-        if let Some(comment) = &line.comment {
-            if let Some((file, rest)) = directive(line.get(comment)) {
-                for word in rest.split(|c: char| c == ',' || c.is_whitespace()) {
-                    match codes::find(word) {
-                        None if word.is_empty() => {}
-                        Some(code) if file => drop(everywhere.insert(code.id)),
-                        Some(code) => pending.push(code.id),
-                        // A reason may follow the codes.
-                        None if !word.starts_with("FG") => break,
-                        None => report.warn(
-                            codes::UNKNOWN_CODE,
-                            line.locate(comment),
-                            format!("there is no code `{}`", shown(word.as_bytes())),
-                            "docs/checks/README.md lists the codes",
-                        ),
-                    }
+        if let Some(comment) = &line.comment
+            && let Some((file, rest)) = directive(line.get(comment))
+        {
+            for word in rest.split(|c: char| c == ',' || c.is_whitespace()) {
+                match codes::find(word) {
+                    None if word.is_empty() => {}
+                    Some(code) if file => drop(everywhere.insert(code.id)),
+                    Some(code) => pending.push(code.id),
+                    // A reason may follow the codes.
+                    None if !word.starts_with("FG") => break,
+                    None => report.warn(
+                        codes::UNKNOWN_CODE,
+                        line.locate(comment),
+                        format!("there is no code `{}`", shown(word.as_bytes())),
+                        "docs/checks/README.md lists the codes",
+                    ),
                 }
             }
         }

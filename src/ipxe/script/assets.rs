@@ -108,17 +108,15 @@ pub(super) fn check(seen: &Seen<'_>, options: &Options<'_>, report: &mut Report)
     let mut initramfs = 0_u64;
     let mut counted = HashSet::new();
     for (number, fact) in seen.facts.iter().enumerate() {
-        if let Some(path) = &fact.missing {
-            if let Some((at, _)) = uri(fact) {
-                let what = format!("`{}` is not in the folder", shown(path.as_bytes()));
-                let help = if path == "secrets" {
-                    "the secrets template is never served as a file: fetch ${secrets_url}"
-                } else {
-                    "add the file, or correct the name"
-                };
-                let severity = seen.severity_of_failure(number);
-                report.add(codes::MISSING_ASSET, severity, seen.word(fact, at), what, help);
-            }
+        if let (Some(path), Some((at, _))) = (&fact.missing, uri(fact)) {
+            let what = format!("`{}` is not in the folder", shown(path.as_bytes()));
+            let help = if path == "secrets" {
+                "the secrets template is never served as a file: fetch ${secrets_url}"
+            } else {
+                "add the file, or correct the name"
+            };
+            let severity = seen.severity_of_failure(number);
+            report.add(codes::MISSING_ASSET, severity, seen.word(fact, at), what, help);
         }
         open_scheme(seen, fact, report);
         let found = uri(fact).filter(|_| FETCH.contains(&fact.name()));

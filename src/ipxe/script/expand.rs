@@ -48,7 +48,7 @@ pub fn is_literal(word: &[u8]) -> bool {
     memchr::memchr(b'$', word).is_none() || references(word).all.is_empty()
 }
 
-/// Splits "[scope/]name[:type]" (`parse_setting_name`).
+/// Splits `scope/name:type`, of which only the name must be there (`parse_setting_name`).
 pub fn split_name(name: &[u8]) -> (Option<&[u8]>, &[u8], Option<&[u8]>) {
     let (scope, rest) = match memchr::memchr(b'/', name) {
         Some(at) => (Some(&name[..at]), &name[at + 1..]),

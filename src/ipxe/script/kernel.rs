@@ -35,7 +35,8 @@ pub(super) fn check(seen: &Seen<'_>, report: &mut Report) {
         if fact.name() == "kernel" || !arguments.is_empty() {
             let has_panic = arguments.iter().any(|word| word.starts_with(b"panic="));
             let unsure = arguments.iter().any(|word| word.starts_with(b"${"));
-            if !has_panic && !unsure && !(elsewhere && arguments.is_empty()) {
+            let set_elsewhere = elsewhere && arguments.is_empty();
+            if !has_panic && !unsure && !set_elsewhere {
                 let what = format!("the command line of `{}` has no `panic=`", shown(uri));
                 let help = "add `panic=30`, so that the machine starts anew after a panic";
                 report.warn(codes::NO_PANIC, seen.word(fact, at), what, help);
