@@ -53,6 +53,7 @@ codes! {
     UNGUARDED "FG027" Judgement "a line that fails ends the script at once: what tries again is then never reached"
     UNSET "FG030" Judgement "iPXE puts nothing in the place of a setting that is not set"
     BAD_TYPE "FG031" Judgement "iPXE puts nothing in the place of a setting with a type that it does not know, and does not set one"
+    NAME_AS_ADDRESS "FG032" Judgement "iPXE has a setting of its own of that name, the router's address, and shows the name as one"
     MISSING_ASSET "FG040" Judgement "the boot host answers 404 for what is not in the folder"
     NOT_HTTPS "FG041" Judgement "without TLS anybody on the way can put another system in its place"
     SECRET_ARGUMENT "FG042" Judgement "every process can read /proc/cmdline, and it ends up in logs"

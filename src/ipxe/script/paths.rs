@@ -63,7 +63,12 @@ fn ends(seen: &Seen<'_>, report: &mut Report) {
         if fact.name() == "exit" && fact.arguments.is_ok() && seen.runs(number) {
             let what = "the script ends here without booting anything".to_owned();
             let help = "go to a label that tries again, or `reboot`";
-            let severity = if fact.is_plain() { Severity::Error } else { Severity::Warning };
+            // Another status says that it was meant: the medium tries again.
+            let failure = fact.argument().is_some_and(|(_, status)| {
+                is_literal(status) && status.iter().any(|byte| !matches!(byte, b'0' | b'x'))
+            });
+            let error = fact.is_plain() && !failure;
+            let severity = if error { Severity::Error } else { Severity::Warning };
             report.add(codes::EXIT, severity, seen.word(fact, 0), what, help);
         }
     }

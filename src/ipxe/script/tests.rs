@@ -209,7 +209,8 @@ fn ends_of_scripts() {
     assert_one("#!ipxe\nkernel vmlinuz panic=1\nboot || echo failed\n", "FG024", Warning);
     assert_one("#!ipxe\nkernel vmlinuz panic=1 || exit\nboot\n", "FG023", Warning);
     assert_one("#!ipxe\nexit\n", "FG023", Error);
-    assert_one("#!ipxe\nexit 1\n", "FG023", Error);
+    assert_one("#!ipxe\nexit 0\n", "FG023", Error);
+    assert_one("#!ipxe\nexit 1\n", "FG023", Warning);
     // With nothing chosen; harmless as it is, since the medium starts over.
     assert_one("#!ipxe\nboot\n", "FG026", Warning);
     assert_clean("#!ipxe\nreboot\n");

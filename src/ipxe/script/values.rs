@@ -92,6 +92,10 @@ pub(super) fn check(seen: &Seen<'_>, report: &mut Report) {
                     let what = format!("iPXE has no setting type `{}`", shown(kind));
                     let help = format!("the types are {}", settings::TYPES.join(", "));
                     report.warn(codes::BAD_TYPE, span, what, &help);
+                } else if name == b"gateway" {
+                    let what = "`gateway` is shown as an address here".to_owned();
+                    let help = "write ${gateway:string} for the gateway's name, ${net0/gateway} for the router";
+                    report.warn(codes::NAME_AS_ADDRESS, span, what, help);
                 } else if !known.anything && !known.has(name) {
                     let what = format!("nothing sets `{}`", shown(name));
                     let help = "set it, correct its name, or look with `isset` whether it is there";
