@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -30,6 +31,47 @@ pub struct Config {
     /// What goes on the boot media besides `url`.
     #[serde(default)]
     pub media: Media,
+    /// How new generations are tried.
+    #[serde(default)]
+    pub assessment: Assessment,
+    /// How secrets are handed out.
+    #[serde(default)]
+    pub secrets: Secrets,
+}
+
+/// How secrets are handed out.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Secrets {
+    /// How long after its boot script a gateway can read its secrets.
+    #[serde(deserialize_with = "duration")]
+    pub ttl: Duration,
+    /// How often.
+    pub max_reads: NonZeroU32,
+    /// Folder of templates outside of what is published: one file per gateway, named
+    /// like it.
+    pub dir: Option<PathBuf>,
+}
+
+impl Default for Secrets {
+    fn default() -> Self {
+        Self { ttl: Duration::from_secs(60), max_reads: NonZeroU32::MIN, dir: None }
+    }
+}
+
+/// How new generations are tried.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Assessment {
+    /// Boots that a new generation gets. If none of them is acknowledged, the last
+    /// good generation is served again.
+    pub tries: NonZeroU32,
+}
+
+impl Default for Assessment {
+    fn default() -> Self {
+        Self { tries: NonZeroU32::MIN.saturating_add(2) }
+    }
 }
 
 /// Where the server listens. At least one of the two doors must be open.
@@ -218,6 +260,12 @@ mod tests {
             unix = "/run/farmgate.sock"
             accel = "/farmgate-blobs"
             drain = "2m"
+            [assessment]
+            tries = 5
+            [secrets]
+            ttl = "1m"
+            max-reads = 2
+            dir = "/run/secrets"
             [media]
             fallback-urls = ["https://[2001:db8::1]"]
             ntp = "ntp.example.org"
@@ -230,6 +278,7 @@ mod tests {
         assert_eq!(config.media.fallback_urls[0].host().to_string(), "2001:db8::1");
         let config = Config::parse(r#"url = "https://10.0.2.2""#).unwrap();
         assert_eq!((config.url.port(), config.listen.tls), (443, None));
+        assert_eq!(config.assessment.tries.get(), 3);
     }
 
     #[test]

@@ -3,12 +3,13 @@
 //! Dependencies point one way only:
 //!
 //! ```text
-//! main → cli → { server, iso, publish } → store → { identity, ipxe, config }
+//! main → cli → { server, iso, publish } → { store, boot } → { identity, ipxe, config }
 //! ```
 //!
 //! The last group is pure: bytes in, values out, no tokio, axum, clock, files
 //! or environment. Only [`server`] knows axum.
 
+pub mod boot;
 pub mod cli;
 pub mod config;
 pub mod identity;

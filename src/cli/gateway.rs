@@ -18,6 +18,7 @@ use crate::identity::Fingerprint;
 use crate::identity::GatewayName;
 use crate::identity::pki::Validity;
 use crate::store::State;
+use crate::store::gateways::Assessment;
 use crate::store::gateways::OwnedCertificate;
 use crate::store::gateways::Record;
 use crate::store::generations::Generations;
@@ -44,6 +45,14 @@ pub(super) enum Command {
         gateway: super::Gateway,
         #[command(flatten)]
         source: Source,
+    },
+    /// Change how a gateway is treated
+    Set {
+        #[command(flatten)]
+        gateway: super::Gateway,
+        /// "none" if its system never acknowledges a boot, else "default"
+        #[arg(long, value_name = "HOW")]
+        assessment: Assessment,
     },
     /// Shut out certificates of a gateway, at once and for good
     Revoke {
@@ -130,6 +139,13 @@ impl Command {
                 let record = gateways.renew(&gateway.name, &pem, key.as_deref())?;
                 context.print(&Changed::of(&record, "renewed"))
             }
+            Self::Set { gateway, assessment } => {
+                let _lock = state.lock()?;
+                let mut record = gateways.load(&gateway.name)?;
+                record.assessment = assessment;
+                gateways.save(&record)?;
+                context.print(&Shown::of(&state, record)?)
+            }
             Self::List => {
                 let mut rows = Vec::new();
                 for name in gateways.names()? {
@@ -206,6 +222,7 @@ struct Shown {
     #[serde(with = "time::serde::rfc3339")]
     added: OffsetDateTime,
     generation: Option<u64>,
+    assessment: Assessment,
     certificates: Vec<ShownCertificate>,
 }
 
@@ -227,6 +244,7 @@ impl Shown {
         Ok(Self {
             certificates: record.certificates.iter().cloned().map(certificate).collect(),
             added: record.added,
+            assessment: record.assessment,
             generation: history.current().map(|generation| generation.number),
             gateway: record.name,
         })
@@ -238,6 +256,9 @@ impl std::fmt::Display for Shown {
         let generation = self.generation.map_or("none".to_owned(), |number| number.to_string());
         write!(f, "{}\n  added       {}", self.gateway, self.added.date())?;
         write!(f, "\n  generation  {generation}")?;
+        if self.assessment == Assessment::None {
+            write!(f, ", not assessed")?;
+        }
         for ShownCertificate { owned, key_kept_here } in &self.certificates {
             let key = if *key_kept_here { ", key kept here" } else { "" };
             let (state, until) = (owned.state, owned.not_after.date());

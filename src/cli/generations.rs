@@ -5,6 +5,8 @@ use time::format_description::well_known::Rfc3339;
 
 use super::Context;
 use super::now;
+use crate::boot::Reason;
+use crate::boot::decide;
 use crate::identity::GatewayName;
 use crate::publish;
 use crate::store;
@@ -18,8 +20,18 @@ pub(super) struct Generations {
 #[derive(Serialize)]
 struct Listing {
     gateway: GatewayName,
+    /// The one that was activated last.
     current: Option<u64>,
+    /// The one that the next boot gets, and why.
+    next: Option<Next>,
     generations: Vec<Row>,
+}
+
+#[derive(Serialize)]
+struct Next {
+    generation: u64,
+    #[serde(flatten)]
+    reason: Reason,
 }
 
 #[derive(Serialize)]
@@ -29,6 +41,8 @@ struct Row {
     published: OffsetDateTime,
     files: usize,
     bytes: u64,
+    boots: u32,
+    good: bool,
 }
 
 impl std::fmt::Display for Listing {
@@ -37,18 +51,24 @@ impl std::fmt::Display for Listing {
             let name = &self.gateway;
             return write!(f, "nothing is published yet; `farmgate publish {name} DIR` does it");
         }
-        write!(f, "  GENERATION  PUBLISHED             FILES       BYTES")?;
+        write!(f, "  GENERATION  PUBLISHED             FILES       BYTES  BOOTS  GOOD")?;
         for row in self.generations.iter().rev() {
             let mark = if Some(row.generation) == self.current { '*' } else { ' ' };
             let second = row.published.replace_nanosecond(0).unwrap_or(row.published);
             let published = second.format(&Rfc3339).unwrap_or_default();
             write!(
                 f,
-                "\n{mark} {:>10}  {published}  {:>5}  {:>10}",
-                row.generation, row.files, row.bytes
+                "\n{mark} {:>10}  {published}  {:>5}  {:>10}  {:>5}  {:<4}",
+                row.generation,
+                row.files,
+                row.bytes,
+                row.boots,
+                if row.good { "yes" } else { "-" }
             )?;
         }
-        Ok(())
+        self.next.as_ref().map_or(Ok(()), |Next { generation, reason }| {
+            write!(f, "\nthe next boot gets generation {generation}: {reason}")
+        })
     }
 }
 
@@ -57,14 +77,21 @@ impl Generations {
         let state = context.state()?;
         let record = state.gateways().load(&self.gateway.name)?;
         let history = store::generations::Generations::new(&state).history(&record.id)?;
-        let row = |generation: &store::events::Generation| Row {
+        let row = |generation: &store::history::Generation| Row {
             generation: generation.number,
             published: generation.published,
             files: generation.files().len(),
             bytes: generation.files().values().map(|asset| asset.size).sum(),
+            boots: history.trial(generation.number).tries,
+            good: history.trial(generation.number).is_good(),
         };
+        let next = decide(&history, record.policy(state.config().assessment.tries));
         context.print(&Listing {
             gateway: record.name,
+            next: next.map(|decision| Next {
+                generation: decision.generation.number,
+                reason: decision.reason,
+            }),
             current: history.current().map(|generation| generation.number),
             generations: history.generations().map(|generation| row(generation)).collect(),
         })
@@ -80,15 +107,32 @@ pub(super) struct Rollback {
     generation: Option<u64>,
 }
 
-#[derive(Serialize)]
-struct RolledBack {
-    gateway: GatewayName,
-    generation: u64,
+#[derive(clap::Args)]
+pub(super) struct Pin {
+    #[command(flatten)]
+    gateway: super::Gateway,
+    /// Number of the generation; the current one if left out
+    #[arg(value_name = "N")]
+    generation: Option<u64>,
 }
 
-impl std::fmt::Display for RolledBack {
+#[derive(clap::Args)]
+pub(super) struct Release {
+    #[command(flatten)]
+    gateway: super::Gateway,
+}
+
+#[derive(Serialize)]
+struct Changed {
+    gateway: GatewayName,
+    generation: u64,
+    #[serde(skip)]
+    how: &'static str,
+}
+
+impl std::fmt::Display for Changed {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} now gets generation {} again", self.gateway, self.generation)
+        write!(f, "{} now gets generation {}{}", self.gateway, self.generation, self.how)
     }
 }
 
@@ -97,6 +141,25 @@ impl Rollback {
         let state = context.state()?;
         let record = state.gateways().load(&self.gateway.name)?;
         let generation = publish::rollback(&state, &record, self.generation, now())?;
-        context.print(&RolledBack { gateway: record.name, generation })
+        context.print(&Changed { gateway: record.name, generation, how: " again" })
+    }
+}
+
+impl Pin {
+    pub(super) fn run(self, context: &Context) -> Result<()> {
+        let state = context.state()?;
+        let record = state.gateways().load(&self.gateway.name)?;
+        let generation = publish::pin(&state, &record, self.generation, now())?;
+        let how = ", whatever comes, until the pin is released";
+        context.print(&Changed { gateway: record.name, generation, how })
+    }
+}
+
+impl Release {
+    pub(super) fn run(self, context: &Context) -> Result<()> {
+        let state = context.state()?;
+        let record = state.gateways().load(&self.gateway.name)?;
+        let generation = publish::release(&state, &record, now())?;
+        context.print(&Changed { gateway: record.name, generation, how: ", if it works" })
     }
 }

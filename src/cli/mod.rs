@@ -7,7 +7,9 @@ mod init;
 mod iso;
 mod nginx_config;
 mod publish;
+mod rollout;
 mod serve;
+mod status;
 
 use std::fmt;
 use std::io::IsTerminal;
@@ -66,12 +68,21 @@ enum Command {
     Gateway(gateway::Command),
     /// Check boot scripts, and folders that are to be published
     Check(check::Check),
-    /// Publish a folder as the next generation of a gateway
+    /// Publish a folder as the next generation of a gateway, or of many in waves
     Publish(publish::Publish),
+    /// See and stop rollouts in waves
+    #[command(subcommand)]
+    Rollout(rollout::Command),
     /// Show the generations of a gateway
     Generations(generations::Generations),
     /// Make an earlier generation of a gateway the one that is served
     Rollback(generations::Rollback),
+    /// Have a generation served whatever its boots show
+    Pin(generations::Pin),
+    /// Take the pin away
+    Release(generations::Release),
+    /// Show what gateways get next, and how their last boots went
+    Status(status::Status),
     /// Make boot images, seal identities into them, read them
     #[command(subcommand)]
     Iso(iso::Command),
@@ -92,8 +103,12 @@ pub fn main() -> ExitCode {
         Command::Gateway(command) => command.run(&context),
         Command::Check(command) => command.run(&context),
         Command::Publish(command) => command.run(&context),
+        Command::Rollout(command) => command.run(&context),
         Command::Generations(command) => command.run(&context),
         Command::Rollback(command) => command.run(&context),
+        Command::Pin(command) => command.run(&context),
+        Command::Release(command) => command.run(&context),
+        Command::Status(command) => command.run(&context),
         Command::Iso(command) => command.run(&context),
         Command::Serve(command) => command.run(&context),
         Command::NginxConfig(command) => command.run(&context),

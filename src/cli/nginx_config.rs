@@ -85,18 +85,30 @@ server {{
     # A request of iPXE has no body.
     client_max_body_size 64k;
 
+    # Overwrites whatever the client sent under these names. A location that sets
+    # any header of its own must set all of these again.
+    proxy_http_version 1.1;
+    proxy_set_header Host $host;
+    proxy_set_header Connection "";
+    proxy_set_header X-Real-IP $remote_addr;
+    proxy_set_header X-SSL-Client-Verify $ssl_client_verify;
+    proxy_set_header X-SSL-Client-Cert $ssl_client_escaped_cert;
+    # No copies of assets on nginx's disk.
+    proxy_max_temp_file_size 0;
+
     location / {{
         proxy_pass http://unix:{socket};
-        proxy_http_version 1.1;
-        # Overwrites whatever the client sent under these names. A location that
-        # sets any header of its own must set all of these again.
-        proxy_set_header Host $host;
-        proxy_set_header Connection "";
-        proxy_set_header X-Real-IP $remote_addr;
-        proxy_set_header X-SSL-Client-Verify $ssl_client_verify;
-        proxy_set_header X-SSL-Client-Cert $ssl_client_escaped_cert;
-        # No copies of assets on nginx's disk.
-        proxy_max_temp_file_size 0;
+    }}
+    # Tokens in these addresses are as good as passwords: not for the log.
+    location /secrets/ {{
+        access_log off;
+        log_not_found off;
+        proxy_pass http://unix:{socket};
+    }}
+    location /boot/ack/ {{
+        access_log off;
+        log_not_found off;
+        proxy_pass http://unix:{socket};
     }}
 {blobs}}}
 "#,

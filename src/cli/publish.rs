@@ -1,19 +1,47 @@
-use std::path::PathBuf;
+use std::path::Path;
 
 use anyhow::Result;
+use clap::CommandFactory;
+use clap::error::ErrorKind;
 use serde::Serialize;
 
 use super::Context;
 use super::now;
 use crate::identity::GatewayName;
 use crate::publish;
+use crate::store::State;
+use crate::store::events::EventId;
+use crate::store::gateways::Record;
 
 #[derive(clap::Args)]
 pub(super) struct Publish {
-    #[command(flatten)]
-    gateway: super::Gateway,
-    /// Folder with boot.ipxe and the files that it names
-    dir: PathBuf,
+    /// Name of the gateway (not with --canary), and a folder with boot.ipxe and the
+    /// files that it names
+    #[arg(value_names = ["NAME", "DIR"], num_args = 1..=2, required = true)]
+    target: Vec<String>,
+    /// Roll out to these gateways first, and go on when all of them acknowledged
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',', requires = "then")]
+    canary: Vec<GatewayName>,
+    /// The next wave: "all" for all gateways that are left, or NAME,...; may be repeated
+    #[arg(long, value_name = "all|NAME,...", requires = "canary")]
+    then: Vec<Wave>,
+}
+
+#[derive(Clone)]
+enum Wave {
+    All,
+    Names(Vec<GatewayName>),
+}
+
+impl std::str::FromStr for Wave {
+    type Err = crate::identity::ParseNameError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "all" {
+            return Ok(Self::All);
+        }
+        text.split(',').map(str::parse).collect::<Result<_, _>>().map(Self::Names)
+    }
 }
 
 #[derive(Serialize)]
@@ -28,14 +56,76 @@ impl std::fmt::Display for Published {
     }
 }
 
+#[derive(Serialize)]
+struct Begun {
+    rollout: EventId,
+    waves: Vec<Vec<GatewayName>>,
+}
+
+impl std::fmt::Display for Begun {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "rollout {} in {} waves", self.rollout, self.waves.len())?;
+        for (number, wave) in self.waves.iter().enumerate() {
+            let names = wave.iter().map(GatewayName::as_str).collect::<Vec<_>>().join(" ");
+            write!(f, "\n  {}: {names}", number + 1)?;
+        }
+        write!(
+            f,
+            "\nthe server goes on when a wave has acknowledged; `farmgate rollout list` shows it"
+        )
+    }
+}
+
 impl Publish {
     pub(super) fn run(self, context: &Context) -> Result<()> {
-        let state = context.state()?;
-        let record = state.gateways().load(&self.gateway.name)?;
-        let progress = context.progress(publish::size(&self.dir)?, "storing");
-        let generation =
-            publish::publish(&state, &record, &self.dir, now(), &|bytes| progress.inc(bytes))?;
-        progress.finish_and_clear();
-        context.print(&Published { gateway: record.name, generation })
+        match (&self.target[..], self.canary.is_empty()) {
+            ([name, dir], true) => {
+                let name = name.parse().unwrap_or_else(|error| wrong_usage(&error));
+                one(context, &name, Path::new(dir))
+            }
+            ([dir], false) => self.waves(context, Path::new(dir)),
+            (_, true) => wrong_usage(&"NAME and DIR are needed, or --canary with DIR"),
+            (_, false) => wrong_usage(&"with --canary, DIR alone is needed"),
+        }
     }
+
+    fn waves(&self, context: &Context, dir: &Path) -> Result<()> {
+        let state = context.state()?;
+        let mut waves = vec![load(&state, &self.canary)?];
+        for wave in &self.then {
+            let names = match wave {
+                Wave::Names(names) => names.clone(),
+                Wave::All => {
+                    let taken =
+                        |name: &GatewayName| waves.iter().flatten().any(|r| r.name == *name);
+                    let names = state.gateways().names()?;
+                    names.into_iter().filter(|name| !taken(name)).collect()
+                }
+            };
+            waves.push(load(&state, &names)?);
+        }
+        let progress = context.progress(publish::size(dir)?, "storing");
+        let rollout =
+            publish::rollout::begin(&state, &waves, dir, now(), &|bytes| progress.inc(bytes))?;
+        progress.finish_and_clear();
+        let names = |wave: &Vec<Record>| wave.iter().map(|record| record.name.clone()).collect();
+        context.print(&Begun { rollout, waves: waves.iter().map(names).collect() })
+    }
+}
+
+fn one(context: &Context, name: &GatewayName, dir: &Path) -> Result<()> {
+    let state = context.state()?;
+    let record = state.gateways().load(name)?;
+    let progress = context.progress(publish::size(dir)?, "storing");
+    let generation = publish::publish(&state, &record, dir, now(), &|bytes| progress.inc(bytes))?;
+    progress.finish_and_clear();
+    context.print(&Published { gateway: record.name, generation })
+}
+
+fn load(state: &State, names: &[GatewayName]) -> Result<Vec<Record>> {
+    names.iter().map(|name| state.gateways().load(name)).collect()
+}
+
+fn wrong_usage(what: &dyn std::fmt::Display) -> ! {
+    super::Cli::command().error(ErrorKind::ValueValidation, what).exit()
 }

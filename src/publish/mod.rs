@@ -2,9 +2,11 @@
 
 mod checked;
 mod folder;
+pub mod rollout;
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::Context;
 use anyhow::Result;
@@ -12,10 +14,13 @@ use anyhow::ensure;
 use time::OffsetDateTime;
 
 use crate::store::State;
+use crate::store::events::Asset;
 use crate::store::events::Kind;
 use crate::store::events::SECRETS;
 use crate::store::gateways::Record;
 use crate::store::generations::Generations;
+use crate::store::history::Generation;
+use crate::store::history::History;
 pub use checked::Checked;
 use folder::Folder;
 
@@ -33,6 +38,20 @@ pub fn publish(
     progress: &dyn Fn(u64),
 ) -> Result<u64> {
     let generations = Generations::new(state);
+    let files = store_folder(&generations, dir, progress)?;
+    let _lock = state.lock()?;
+    let number = generations.history(&gateway.id)?.next_number();
+    let published = generations.append(&gateway.id, Kind::Published { number, files }, now)?;
+    generations.append(&gateway.id, Kind::Activated { generation: published }, now)?;
+    Ok(number)
+}
+
+/// Checks `dir` and copies its files into blobs.
+fn store_folder(
+    generations: &Generations,
+    dir: &Path,
+    progress: &dyn Fn(u64),
+) -> Result<BTreeMap<String, Asset>> {
     let folder = Folder::open(dir)?;
     let checked = Checked::read(&folder)?;
     checked.ensure_no_error(dir)?;
@@ -42,13 +61,8 @@ pub fn publish(
         files.insert(path.to_owned(), asset);
     }
     folder.ensure_unchanged()?;
-
-    let _lock = state.lock()?;
-    let number = generations.history(&gateway.id)?.next_number();
-    let published = generations.append(&gateway.id, Kind::Published { number, files }, now)?;
-    generations.append(&gateway.id, Kind::Activated { generation: published }, now)?;
     checked.warn();
-    Ok(number)
+    Ok(files)
 }
 
 /// Checks the boot script of a folder against its files.
@@ -69,21 +83,80 @@ pub fn rollback(
     number: Option<u64>,
     now: OffsetDateTime,
 ) -> Result<u64> {
+    record(state, gateway, now, |history| {
+        let target = match number {
+            Some(number) => generation(gateway, history, number)?,
+            None => history.previous().with_context(|| {
+                let name = &gateway.name;
+                format!("gateway {name} was never served any other generation than the current one")
+            })?,
+        };
+        Ok((target, Kind::Activated { generation: target.id }))
+    })
+}
+
+/// Has a generation served whatever assessment says, until [`release`]: `number`,
+/// or else the current one. Returns its number.
+pub fn pin(
+    state: &State,
+    gateway: &Record,
+    number: Option<u64>,
+    now: OffsetDateTime,
+) -> Result<u64> {
+    record(state, gateway, now, |history| {
+        let target = match number {
+            Some(number) => generation(gateway, history, number)?,
+            None => current(gateway, history)?,
+        };
+        Ok((target, Kind::Pinned { generation: target.id }))
+    })
+}
+
+/// Takes the pin away. Returns the number of the generation that is current.
+pub fn release(state: &State, gateway: &Record, now: OffsetDateTime) -> Result<u64> {
+    record(state, gateway, now, |history| {
+        ensure!(history.pinned().is_some(), "gateway {} has no pin", gateway.name);
+        Ok((current(gateway, history)?, Kind::Released))
+    })
+}
+
+/// Records what `choose` makes of the history, if the generation can be served.
+fn record(
+    state: &State,
+    gateway: &Record,
+    now: OffsetDateTime,
+    choose: impl FnOnce(&History) -> Result<(&Arc<Generation>, Kind)>,
+) -> Result<u64> {
     let generations = Generations::new(state);
     let _lock = state.lock()?;
     let history = generations.history(&gateway.id)?;
+    let (target, kind) = choose(&history)?;
+    ensure_servable(&generations, target)?;
+    let number = target.number;
+    generations.append(&gateway.id, kind, now)?;
+    Ok(number)
+}
+
+fn current<'a>(gateway: &Record, history: &'a History) -> Result<&'a Arc<Generation>> {
     let name = &gateway.name;
-    let target = match number {
-        Some(number) => history.generation(number).with_context(|| {
-            format!(
-                "gateway {name} has no generation {number}; \
-                 `farmgate generations {name}` shows those there are"
-            )
-        })?,
-        None => history.previous().with_context(|| {
-            format!("gateway {name} was never served any other generation than the current one")
-        })?,
-    };
+    history.current().with_context(|| format!("nothing is published for gateway {name}"))
+}
+
+fn generation<'a>(
+    gateway: &Record,
+    history: &'a History,
+    number: u64,
+) -> Result<&'a Arc<Generation>> {
+    let name = &gateway.name;
+    history.generation(number).with_context(|| {
+        format!(
+            "gateway {name} has no generation {number}; \
+             `farmgate generations {name}` shows those there are"
+        )
+    })
+}
+
+fn ensure_servable(generations: &Generations, target: &Generation) -> Result<()> {
     for (path, asset) in target.files() {
         let size = generations.blobs().size(&asset.sha256).with_context(|| {
             format!("generation {} cannot be served: {path} is missing", target.number)
@@ -95,7 +168,5 @@ pub fn rollback(
             asset.sha256
         );
     }
-    let number = target.number;
-    generations.append(&gateway.id, Kind::Activated { generation: target.id }, now)?;
-    Ok(number)
+    Ok(())
 }

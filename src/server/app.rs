@@ -1,36 +1,73 @@
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use anyhow::Result;
 use rustls::pki_types::UnixTime;
+use time::OffsetDateTime;
 
+use super::client::Client;
 use super::error::HttpError;
 use super::error::Refusal;
+use super::recorder::Recorder;
+use super::recorder::Subject;
+use super::secrets;
+use super::secrets::Templates;
+use super::systemd;
+use crate::boot::AckTokens;
+use crate::boot::Decision;
+use crate::boot::Reason;
+use crate::boot::decide;
 use crate::config::AccelPrefix;
+use crate::config::BootUrl;
 use crate::identity::ClientVerifier;
 use crate::identity::Fingerprint;
 use crate::store::State;
-use crate::store::events::History;
+use crate::store::events::EventId;
+use crate::store::events::Kind;
 use crate::store::gateways::CertificateState;
 use crate::store::gateways::Gateways;
 use crate::store::gateways::Record;
 use crate::store::generations::Generations;
 use crate::store::generations::LiveGenerations;
+use crate::store::history::Generation;
+use crate::store::history::History;
+use crate::store::journal::Journals;
+use crate::store::journal::Stage;
+use crate::store::leases::Leases;
+use crate::store::leases::Terms;
+use crate::store::rollouts;
 
 /// What all requests share.
 pub(super) struct App {
+    state: State,
     verifier: ClientVerifier,
     gateways: Gateways,
     pub(super) generations: LiveGenerations,
     pub(super) accel: Option<AccelPrefix>,
+    tries: NonZeroU32,
+    tokens: AckTokens,
+    url: BootUrl,
+    templates: Templates,
+    leases: Leases,
+    terms: Terms,
+    pub(super) recorder: Recorder,
 }
 
 impl App {
     pub(super) fn new(state: &State, accel: Option<AccelPrefix>) -> Result<Self> {
         Ok(Self {
+            state: state.clone(),
             verifier: ClientVerifier::new(&state.ca_certificate()?)?,
             gateways: state.gateways(),
             generations: LiveGenerations::new(Generations::new(state)),
             accel,
+            tries: state.config().assessment.tries,
+            tokens: AckTokens::new(state.token_key()?),
+            url: state.config().url.clone(),
+            templates: Templates::new(state.config().secrets.dir.clone(), systemd::credentials()),
+            leases: Leases::open(state.leases_dir())?,
+            terms: secrets::terms(&state.config().secrets),
+            recorder: Recorder::start(Journals::new(state)),
         })
     }
 
@@ -40,14 +77,152 @@ impl App {
         gateway: &Record,
     ) -> Result<Arc<History>, HttpError> {
         let (app, id) = (self.clone(), gateway.id.clone());
-        let read = tokio::task::spawn_blocking(move || app.generations.history(&id)).await;
-        Ok(read.map_err(|error| HttpError::Internal(error.into()))??)
+        blocking(move || Ok(app.generations.history(&id)?)).await
+    }
+
+    /// Chooses the generation for a boot that begins now, and records the boot
+    /// before anybody hears of it: a try that was not counted could be the first
+    /// of a circle without end.
+    pub(super) async fn begin_boot(
+        self: &Arc<Self>,
+        gateway: &Record,
+    ) -> Result<Option<(Decision, Option<EventId>)>, HttpError> {
+        let history = self.history(gateway).await?;
+        let Some(mut decision) = decide(&history, gateway.policy(self.tries)) else {
+            return Ok(None);
+        };
+        let kind = Kind::Booted { generation: decision.generation.id };
+        let boot = match self.append(&gateway.id, kind).await {
+            Ok(boot) => Some(boot),
+            Err(error) => {
+                tracing::error!(gateway = %gateway.name, "a boot could not be recorded: {error}");
+                if let (Reason::Trying { .. }, Some(good)) = (decision.reason, history.last_good())
+                {
+                    decision = Decision { generation: good.clone(), reason: Reason::Good };
+                }
+                None
+            }
+        };
+        Ok(Some((decision, boot)))
+    }
+
+    /// Records that the booted system works. Says for which gateway, or `None` if
+    /// the token is not one of ours or its boot was too long ago.
+    pub(super) async fn acknowledge(
+        self: &Arc<Self>,
+        token: &str,
+        address: String,
+    ) -> Result<Option<(String, u64)>, HttpError> {
+        let Some((id, boot)) = self.tokens.check(token) else { return Ok(None) };
+        let (app, gateway) = (self.clone(), id.to_owned());
+        let read = blocking(move || Ok(app.generations.history(&gateway)?)).await?;
+        let Some(known) = read.boots().get(&boot) else { return Ok(None) };
+        // Asked again, because the answer was lost: it is the same answer.
+        if !known.acknowledged {
+            self.append(id, Kind::Acknowledged { boot }).await?;
+            let subject = Subject { gateway_id: id.to_owned(), boot: Some(boot), address };
+            self.recorder.record(&subject, Stage::Acknowledged);
+            let app = self.clone();
+            tokio::spawn(async move { app.advance_rollouts().await });
+        }
+        Ok(Some((id.to_owned(), known.generation)))
+    }
+
+    /// Where a system acknowledges the latest boot of this generation.
+    pub(super) fn ack_url(
+        &self,
+        gateway: &Record,
+        history: &History,
+        number: u64,
+    ) -> Option<String> {
+        let latest = history.boots().iter().rfind(|(_, boot)| boot.generation == number);
+        let token = self.tokens.issue(&gateway.id, *latest?.0);
+        Some(format!("{}/boot/ack/{token}", self.url))
+    }
+
+    /// Where the booted system can read its secrets, if there are any: a new lease
+    /// for each boot script that is handed out.
+    pub(super) async fn secrets_url(
+        self: &Arc<Self>,
+        client: &Client,
+        generation: &Arc<Generation>,
+    ) -> Result<Option<String>, HttpError> {
+        let (app, generation) = (self.clone(), generation.clone());
+        let (gateway, fingerprint) = (client.gateway.clone(), client.fingerprint);
+        blocking(move || {
+            if !app.templates.any(&gateway, &generation, &app.generations)? {
+                return Ok(None);
+            }
+            let owner = (&gateway.name, gateway.id.as_str());
+            let now = OffsetDateTime::now_utc();
+            let token = app.leases.grant(owner, fingerprint, generation.number, app.terms, now)?;
+            Ok(Some(format!("{}/secrets/{token}", app.url)))
+        })
+        .await
+    }
+
+    /// The secrets that a token leads to. Who was revoked since gets none.
+    pub(super) async fn redeem(
+        self: &Arc<Self>,
+        token: String,
+        address: String,
+    ) -> Result<Option<Vec<u8>>, HttpError> {
+        let app = self.clone();
+        blocking(move || {
+            let Some(lease) = app.leases.redeem(&token, OffsetDateTime::now_utc())? else {
+                return Ok(None);
+            };
+            let owner = app.gateways.owner(&lease.fingerprint)?;
+            let Some(gateway) = owner.filter(|gateway| gateway.id == lease.gateway_id) else {
+                return Ok(None);
+            };
+            let welcome = gateway
+                .certificate(&lease.fingerprint)
+                .is_some_and(|owned| owned.state != CertificateState::Revoked);
+            let history = app.generations.history(&gateway.id)?;
+            let Some(generation) = history.generation(lease.generation).filter(|_| welcome) else {
+                return Ok(None);
+            };
+            let number = generation.number;
+            tracing::info!(gateway = %gateway.name, generation = number, "secrets read");
+            let boot = history.boots().keys().next_back().copied();
+            let subject = Subject { gateway_id: gateway.id.clone(), boot, address };
+            app.recorder.record(&subject, Stage::Secrets);
+            Ok(app.templates.render(&gateway, generation, &lease, &app.generations)?)
+        })
+        .await
+    }
+
+    /// Clears away leases that are over.
+    pub(super) async fn sweep(self: &Arc<Self>) -> Result<(), HttpError> {
+        let app = self.clone();
+        blocking(move || Ok(app.leases.sweep(OffsetDateTime::now_utc())?)).await
+    }
+
+    /// Takes rollouts as far as they can go. Only who is told of it waits for it.
+    pub(super) async fn advance_rollouts(self: &Arc<Self>) {
+        let app = self.clone();
+        let advanced =
+            blocking(move || Ok(rollouts::advance(&app.state, OffsetDateTime::now_utc())?));
+        if let Err(error) = advanced.await {
+            tracing::error!("rollouts cannot go on: {error}");
+        }
+    }
+
+    async fn append(self: &Arc<Self>, gateway: &str, kind: Kind) -> Result<EventId, HttpError> {
+        let (app, gateway) = (self.clone(), gateway.to_owned());
+        blocking(move || Ok(app.generations.append(&gateway, kind, OffsetDateTime::now_utc())?))
+            .await
     }
 
     /// Finds the gateway that a certificate belongs to, if it lets it in: signed
     /// by the CA and valid now, registered, and not revoked. Asks the disk each
     /// time, so that a revocation counts from the next request on.
-    pub(super) fn authenticate(&self, der: &[u8]) -> Result<(Record, Fingerprint), HttpError> {
+    pub(super) fn authenticate(
+        &self,
+        der: &[u8],
+        address: String,
+    ) -> Result<(Record, Fingerprint), HttpError> {
         let certificate = self.verifier.verify(der, UnixTime::now()).map_err(Refusal::Verify)?;
         let fingerprint = certificate.fingerprint;
         let record = self.gateways.owner(&fingerprint)?.ok_or(Refusal::Unknown(fingerprint))?;
@@ -55,8 +230,18 @@ impl App {
         match owned.state {
             CertificateState::Active | CertificateState::Retiring => Ok((record, fingerprint)),
             CertificateState::Revoked => {
+                let subject = Subject { gateway_id: record.id.clone(), boot: None, address };
+                let error = format!("turned away: certificate {fingerprint} is revoked");
+                self.recorder.record(&subject, Stage::Error { error });
                 Err(Refusal::Revoked { gateway: record.name, fingerprint }.into())
             }
         }
     }
+}
+
+/// Runs what waits for the disk where it holds nobody up.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, HttpError> + Send + 'static,
+) -> Result<T, HttpError> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| HttpError::Internal(error.into()))?
 }

@@ -19,6 +19,8 @@ use tokio::io::AsyncSeekExt;
 use tokio_util::io::ReaderStream;
 
 use super::error::HttpError;
+use super::recorder::Recorded;
+use super::recorder::Recording;
 
 /// Bytes that are read from disk at a time; all that is ever held of an asset.
 const CHUNK: usize = 128 * 1024;
@@ -79,15 +81,22 @@ fn single_range(text: &str, size: u64) -> Option<Part> {
 pub(super) enum Content {
     /// In memory.
     Bytes(Vec<u8>),
-    /// On disk, with its size in bytes.
-    File(File, u64),
+    /// On disk.
+    File {
+        /// From its beginning.
+        file: File,
+        /// In bytes.
+        size: u64,
+        /// Who wants to know how it went.
+        recording: Recording,
+    },
 }
 
 impl Content {
     fn size(&self) -> u64 {
         match self {
             Self::Bytes(bytes) => bytes.len() as u64,
-            Self::File(_, size) => *size,
+            Self::File { size, .. } => *size,
         }
     }
 
@@ -97,12 +106,13 @@ impl Content {
                 let range = start as usize..end as usize;
                 Body::from(bytes.get(range).unwrap_or_default().to_vec())
             }
-            Self::File(mut file, _) => {
+            Self::File { mut file, recording, .. } => {
                 if start > 0 {
                     file.seek(SeekFrom::Start(start)).await?;
                 }
                 let part = file.take(end - start);
-                Body::from_stream(ReaderStream::with_capacity(part, CHUNK))
+                let stream = ReaderStream::with_capacity(part, CHUNK);
+                Body::from_stream(Recorded::new(stream, recording, end - start))
             }
         })
     }

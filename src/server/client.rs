@@ -4,11 +4,15 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 
 use super::app::App;
+use super::app::blocking;
 use super::error::HttpError;
 use super::error::Refusal;
+use super::peer;
 use super::peer::Peer;
+use super::recorder::Subject;
 use crate::identity::Fingerprint;
 use crate::identity::certificate_from_headers;
+use crate::store::events::EventId;
 use crate::store::gateways::Record;
 
 /// The gateway that a request comes from, proved by its client certificate. A
@@ -19,8 +23,18 @@ pub(super) struct Client {
     pub(super) gateway: Record,
     /// The certificate that it came with.
     pub(super) fingerprint: Fingerprint,
+    /// Where it comes from; a label.
+    pub(super) address: String,
     /// Whether nginx stands between.
     pub(super) behind_nginx: bool,
+}
+
+impl Client {
+    /// For the flight recorder.
+    pub(super) fn subject(&self, boot: Option<EventId>) -> Subject {
+        let (gateway_id, address) = (self.gateway.id.clone(), self.address.clone());
+        Subject { gateway_id, boot, address }
+    }
 }
 
 impl FromRequestParts<Arc<App>> for Client {
@@ -41,10 +55,9 @@ impl FromRequestParts<Arc<App>> for Client {
             }
         };
         let der = der.ok_or(Refusal::NoCertificate)?;
-        let app = app.clone();
-        let authenticated = tokio::task::spawn_blocking(move || app.authenticate(&der)).await;
-        let (gateway, fingerprint) =
-            authenticated.map_err(|error| HttpError::Internal(error.into()))??;
-        Ok(Self { gateway, fingerprint, behind_nginx })
+        let address = peer::address(Some(peer), &parts.headers);
+        let (app, from) = (app.clone(), address.clone());
+        let (gateway, fingerprint) = blocking(move || app.authenticate(&der, from)).await?;
+        Ok(Self { gateway, fingerprint, address, behind_nginx })
     }
 }

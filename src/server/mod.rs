@@ -8,13 +8,16 @@ mod connection;
 mod error;
 mod listener;
 mod peer;
+mod recorder;
 mod routes;
 mod script;
+mod secrets;
 mod span;
 mod systemd;
 mod tls;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use anyhow::Result;
@@ -27,6 +30,9 @@ use crate::store::State;
 use app::App;
 use connection::Connections;
 
+/// How often leases that are over are cleared away, and rollouts looked at.
+const SWEEP: Duration = Duration::from_secs(30);
+
 /// Serves until SIGTERM or SIGINT, then lets running downloads finish for as
 /// long as `listen.drain` says. A second signal ends it at once.
 pub async fn run(state: State, listen: Listen) -> Result<()> {
@@ -36,7 +42,7 @@ pub async fn run(state: State, listen: Listen) -> Result<()> {
          or give --tls or --unix"
     );
     let app = Arc::new(App::new(&state, listen.accel.clone())?);
-    let connections = Connections::new(routes::router(app));
+    let connections = Connections::new(routes::router(app.clone()));
 
     let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
@@ -53,6 +59,7 @@ pub async fn run(state: State, listen: Listen) -> Result<()> {
         tracing::info!(path = %path.display(), "listening: Unix socket for nginx");
         doors.spawn(listener::serve_unix(listener, connections.clone()));
     }
+    doors.spawn(sweep(app));
     systemd::ready();
 
     tokio::select! {
@@ -76,4 +83,15 @@ pub async fn run(state: State, listen: Listen) -> Result<()> {
         let _ = std::fs::remove_file(path);
     }
     Ok(())
+}
+
+async fn sweep(app: Arc<App>) {
+    loop {
+        // Also notices canaries that used up their tries.
+        app.advance_rollouts().await;
+        tokio::time::sleep(SWEEP).await;
+        if let Err(error) = app.sweep().await {
+            tracing::warn!("{error}");
+        }
+    }
 }

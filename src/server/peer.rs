@@ -1,4 +1,7 @@
+use std::net::IpAddr;
 use std::net::SocketAddr;
+
+use axum::http::HeaderMap;
 
 /// Through which door a request came: decides how the client can prove who it is.
 #[derive(Clone, Debug)]
@@ -12,4 +15,17 @@ pub(super) enum Peer {
     },
     /// The Unix socket: nginx says in headers what its handshake proved.
     Nginx,
+}
+
+/// Where a request comes from, for logs and journals. Behind nginx it is what nginx
+/// says.
+pub(super) fn address(peer: Option<&Peer>, headers: &HeaderMap) -> String {
+    match peer {
+        Some(Peer::Tls { address, .. }) => address.ip().to_string(),
+        Some(Peer::Nginx) | None => {
+            let text = headers.get("x-real-ip").and_then(|value| value.to_str().ok());
+            text.and_then(|text| text.parse::<IpAddr>().ok())
+                .map_or_else(|| "unknown".to_owned(), |address| address.to_string())
+        }
+    }
 }

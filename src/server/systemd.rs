@@ -1,5 +1,7 @@
 //! What systemd is told. Without systemd nothing happens.
 
+use std::path::PathBuf;
+
 use sd_notify::NotifyState;
 
 /// Both doors are open.
@@ -10,6 +12,11 @@ pub(super) fn ready() {
 /// No new connections; running downloads finish.
 pub(super) fn stopping() {
     notify(&[NotifyState::Stopping]);
+}
+
+/// Where systemd puts credentials of this service (`LoadCredential=`).
+pub(super) fn credentials() -> Option<PathBuf> {
+    std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from)
 }
 
 fn notify(state: &[NotifyState<'_>]) {

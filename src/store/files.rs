@@ -6,15 +6,17 @@ use std::fs::Permissions;
 use std::io;
 use std::io::Write;
 use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use anyhow::Context;
 use anyhow::Result;
 use atomic_write_file::AtomicWriteFile;
-use atomic_write_file::unix::OpenOptionsExt;
+use atomic_write_file::unix::OpenOptionsExt as _;
 use rustix::fs::AtFlags;
 use rustix::fs::CWD;
+use rustix::fs::FlockOperation;
 use rustix::fs::Mode;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
@@ -77,6 +79,32 @@ pub fn create_dir(path: &Path, mode: u32) -> Result<()> {
         sync_parent(path)
     };
     create().with_context(|| format!("cannot make the directory {}", path.display()))
+}
+
+/// Held until dropped.
+#[must_use]
+pub struct Lock {
+    _file: File,
+}
+
+/// Waits until nobody else holds the lock at `path`.
+pub fn lock(path: &Path) -> Result<Lock> {
+    let open = || -> io::Result<File> {
+        // Not for others: whoever can open it could hold it for ever.
+        let file = File::options().create(true).append(true).mode(0o600).open(path)?;
+        rustix::fs::flock(&file, FlockOperation::LockExclusive)?;
+        Ok(file)
+    };
+    let file = open().with_context(|| format!("cannot lock {}", path.display()))?;
+    Ok(Lock { _file: file })
+}
+
+/// Removes a file; that there is none is as good.
+pub fn remove_if_there(path: &Path) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// Makes sure that a name which was added to, or taken from, a directory stays so.

@@ -9,9 +9,11 @@
 use std::fmt;
 use std::fs;
 use std::io;
+use std::num::NonZeroU32;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use anyhow::Context;
 use anyhow::Result;
@@ -22,6 +24,7 @@ use serde::Serialize;
 use time::OffsetDateTime;
 
 use super::files;
+use crate::boot::Policy;
 use crate::identity::Certificate;
 use crate::identity::Fingerprint;
 use crate::identity::GatewayName;
@@ -56,6 +59,34 @@ impl fmt::Display for CertificateState {
     }
 }
 
+/// Whether a gateway's generations are assessed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Assessment {
+    /// As the configuration says.
+    #[default]
+    Default,
+    /// No: its system never acknowledges.
+    None,
+}
+
+impl FromStr for Assessment {
+    type Err = ParseAssessmentError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "default" => Ok(Self::Default),
+            "none" => Ok(Self::None),
+            _ => Err(ParseAssessmentError),
+        }
+    }
+}
+
+/// The text names no kind of assessment.
+#[derive(Debug, thiserror::Error)]
+#[error("expected default or none")]
+pub struct ParseAssessmentError;
+
 /// A certificate that a gateway owns.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -84,11 +115,22 @@ pub struct Record {
     /// When it was added.
     #[serde(with = "time::serde::rfc3339")]
     pub added: OffsetDateTime,
+    /// Whether its generations are assessed.
+    #[serde(default)]
+    pub assessment: Assessment,
     /// Its certificates, oldest first.
     pub certificates: Vec<OwnedCertificate>,
 }
 
 impl Record {
+    /// How its generations are assessed, where `tries` is the fleet's number of tries.
+    pub fn policy(&self, tries: NonZeroU32) -> Policy {
+        match self.assessment {
+            Assessment::Default => Policy::Tries(tries),
+            Assessment::None => Policy::None,
+        }
+    }
+
     /// The certificate that new images get.
     pub fn active(&self) -> Option<&OwnedCertificate> {
         self.certificates.iter().rfind(|owned| owned.state == CertificateState::Active)
@@ -180,6 +222,7 @@ impl Gateways {
             name: name.clone(),
             id: format!("{name}-{suffix}"),
             added: now,
+            assessment: Assessment::default(),
             certificates: vec![owned.clone()],
         };
         // The record is born complete.
@@ -231,7 +274,7 @@ impl Gateways {
             fs::rename(&home, &grave)?;
             files::sync_parent(&home)?;
             for owned in &record.certificates {
-                remove_if_there(&self.index_entry(&owned.fingerprint))?;
+                files::remove_if_there(&self.index_entry(&owned.fingerprint))?;
             }
             Ok(())
         };
@@ -285,7 +328,8 @@ impl Gateways {
         let home = self.home(name);
         for owned in self.load(name)?.certificates {
             let path = key_path(&home, &owned.fingerprint);
-            remove_if_there(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+            files::remove_if_there(&path)
+                .with_context(|| format!("cannot remove {}", path.display()))?;
         }
         Ok(())
     }
@@ -338,18 +382,11 @@ impl Gateways {
         files::create_dir(&self.dir.join(INDEX), 0o700)?;
         let entry = self.index_entry(fingerprint);
         let write = || -> io::Result<()> {
-            remove_if_there(&entry)?;
+            files::remove_if_there(&entry)?;
             std::os::unix::fs::symlink(Path::new("..").join(name), &entry)?;
             files::sync_parent(&entry)
         };
         write().with_context(|| format!("cannot write {}", entry.display()))
-    }
-}
-
-fn remove_if_there(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
     }
 }
 

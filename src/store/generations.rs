@@ -13,6 +13,7 @@ use std::sync::PoisonError;
 
 use anyhow::Context;
 use anyhow::Result;
+use anyhow::bail;
 use anyhow::ensure;
 use serde::Deserialize;
 use time::OffsetDateTime;
@@ -22,9 +23,16 @@ use super::blobs::Blobs;
 use super::events::Event;
 use super::events::EventId;
 use super::events::FORMAT;
-use super::events::History;
 use super::events::Kind;
 use super::files;
+use super::history::History;
+
+/// So many events of a gateway are kept before they are folded into one: what a
+/// request lists stays small, also for a machine that boots in a circle.
+const MOST_EVENTS: usize = 256;
+
+/// Listings in a row that a compaction may disturb.
+const MOST_LISTINGS: usize = 8;
 
 type Events = BTreeMap<EventId, Arc<Event>>;
 
@@ -57,19 +65,37 @@ impl Generations {
         }
     }
 
-    /// Writes one event. Whoever calls this holds the lock of the state.
+    /// Writes one event, later than all others of this gateway. Once this returns,
+    /// the event outlasts a power failure.
     pub fn append(&self, gateway: &str, kind: Kind, now: OffsetDateTime) -> Result<EventId> {
         let dir = self.dir.join(gateway);
         files::create_dir(&dir, 0o700)?;
-        let last = event_names(&dir)?.into_iter().next_back();
-        let millis = (now.unix_timestamp_nanos() / 1_000_000).try_into().unwrap_or(0);
-        let id = EventId::after(last, millis);
-        let event = Event { format: FORMAT, at: now, kind };
-        files::replace(&dir.join(file_name(id)), 0o600, |file| {
-            serde_json::to_writer(&mut *file, &event)?;
-            file.write_all(b"\n")
-        })?;
+        // Held by one writer at a time, so that no event gets a name that a snapshot
+        // already covers. Readers need no lock, other gateways have their own.
+        let _lock = files::lock(&dir.join("lock"))?;
+        let names = event_names(&dir)?;
+        let id = write_event(&dir, names.last().copied(), kind, now)?;
+        if names.len() >= MOST_EVENTS
+            && let Err(error) = self.compact(gateway, &dir, now)
+        {
+            tracing::warn!(gateway, "events are kept longer than needed: {error:#}");
+        }
         Ok(id)
+    }
+
+    /// Folds all events into one, and deletes them once that is safely on disk.
+    fn compact(&self, gateway: &str, dir: &Path, now: OffsetDateTime) -> Result<()> {
+        let (events, unreadable) = self.read(gateway, &BTreeMap::new(), &BTreeSet::new())?;
+        if let Some(unreadable) = unreadable.into_values().next() {
+            return Err(unreadable.error);
+        }
+        let Some(through) = events.keys().next_back().copied() else { return Ok(()) };
+        let history = Box::new(History::fold(&events));
+        write_event(dir, Some(through), Kind::Snapshot { through, history }, now)?;
+        for id in events.keys() {
+            fs::remove_file(dir.join(file_name(*id)))?;
+        }
+        Ok(())
     }
 
     /// Forgets all events of a gateway.
@@ -93,20 +119,41 @@ impl Generations {
         skip: &BTreeSet<EventId>,
     ) -> Result<(Events, BTreeMap<EventId, Unreadable>)> {
         let dir = self.dir.join(gateway);
-        let mut events = BTreeMap::new();
-        let mut unreadable = BTreeMap::new();
-        for id in event_names(&dir)? {
-            if let Some(event) = known.get(&id) {
-                events.insert(id, event.clone());
-            } else if !skip.contains(&id) {
-                match read_event(&dir.join(file_name(id))) {
-                    Ok(event) => drop(events.insert(id, Arc::new(event))),
-                    Err(error) => drop(unreadable.insert(id, error)),
+        'listing: for _ in 0..MOST_LISTINGS {
+            let mut events = BTreeMap::new();
+            let mut unreadable = BTreeMap::new();
+            for id in event_names(&dir)? {
+                if let Some(event) = known.get(&id) {
+                    events.insert(id, event.clone());
+                } else if !skip.contains(&id) {
+                    match read_event(&dir.join(file_name(id))) {
+                        Ok(Some(event)) => drop(events.insert(id, Arc::new(event))),
+                        // A snapshot has just taken its place.
+                        Ok(None) => continue 'listing,
+                        Err(error) => drop(unreadable.insert(id, error)),
+                    }
                 }
             }
+            return Ok((events, unreadable));
         }
-        Ok((events, unreadable))
+        bail!("the events in {} vanish while they are read", dir.display())
     }
+}
+
+fn write_event(
+    dir: &Path,
+    last: Option<EventId>,
+    kind: Kind,
+    now: OffsetDateTime,
+) -> Result<EventId> {
+    let millis = (now.unix_timestamp_nanos() / 1_000_000).try_into().unwrap_or(0);
+    let id = EventId::after(last, millis);
+    let event = Event { format: FORMAT, at: now, kind };
+    files::replace(&dir.join(file_name(id)), 0o600, |file| {
+        serde_json::to_writer(&mut *file, &event)?;
+        file.write_all(b"\n")
+    })?;
+    Ok(id)
 }
 
 fn file_name(id: EventId) -> String {
@@ -136,11 +183,18 @@ struct Unreadable {
     lasting: bool,
 }
 
-fn read_event(path: &Path) -> Result<Event, Unreadable> {
-    let text = fs::read(path)
-        .with_context(|| format!("cannot read {}", path.display()))
-        .map_err(|error| Unreadable { error, lasting: false })?;
-    parse_event(path, &text).map_err(|error| Unreadable { error, lasting: true })
+/// `None` if the event is not there any more.
+fn read_event(path: &Path) -> Result<Option<Event>, Unreadable> {
+    let text = match fs::read(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => {
+            let error =
+                anyhow::Error::new(error).context(format!("cannot read {}", path.display()));
+            return Err(Unreadable { error, lasting: false });
+        }
+    };
+    parse_event(path, &text).map(Some).map_err(|error| Unreadable { error, lasting: true })
 }
 
 fn parse_event(path: &Path, text: &[u8]) -> Result<Event> {
@@ -202,7 +256,7 @@ impl LiveGenerations {
                 }
             };
         if let Some(last) = &last
-            && last.events.len() == events.len()
+            && last.events.keys().eq(events.keys())
             && failed.is_empty()
         {
             return Ok(last.history.clone());
@@ -217,6 +271,11 @@ impl LiveGenerations {
         let snapshot = Snapshot { events, unreadable, history: history.clone() };
         self.lock().insert(gateway.to_owned(), Arc::new(snapshot));
         Ok(history)
+    }
+
+    /// See [`Generations::append`].
+    pub fn append(&self, gateway: &str, kind: Kind, now: OffsetDateTime) -> Result<EventId> {
+        self.generations.append(gateway, kind, now)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<Snapshot>>> {

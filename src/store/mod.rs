@@ -6,9 +6,12 @@ pub mod events;
 pub mod files;
 pub mod gateways;
 pub mod generations;
+pub mod history;
+pub mod journal;
+pub mod leases;
 mod revocation;
+pub mod rollouts;
 mod state;
 
-pub use state::Lock;
 pub use state::NewState;
 pub use state::State;

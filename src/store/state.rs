@@ -1,18 +1,17 @@
 use std::fs;
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::path::PathBuf;
 
 use anyhow::Context;
 use anyhow::Result;
+use anyhow::anyhow;
 use anyhow::bail;
 use anyhow::ensure;
-use rustix::fs::FlockOperation;
 
 use super::files;
 use super::gateways::Gateways;
+use crate::boot::KEY_LEN;
 use crate::config::Config;
 use crate::identity::Certificate;
 use crate::identity::pki::Authority;
@@ -98,7 +97,7 @@ impl State {
                 .with_context(|| format!("cannot make the directory {}", parent.display()))?;
         }
         files::create_dir(dir, PASSABLE)?;
-        let _lock = lock(dir)?;
+        let _lock = files::lock(&dir.join("lock"))?;
         for entry in fs::read_dir(dir).with_context(|| format!("cannot read {}", dir.display()))? {
             let name = entry?.file_name();
             let ours = ["lock", "pki", "gateways", "store", "cache", "farmgate.toml"];
@@ -167,9 +166,32 @@ impl State {
             .with_context(|| format!("cannot use the CA in {}", self.dir.join("pki").display()))
     }
 
+    /// The key of acknowledgement tokens, made when it is first asked for.
+    pub fn token_key(&self) -> Result<[u8; KEY_LEN]> {
+        let path = self.dir.join("token.key");
+        let _lock = self.lock()?;
+        match fs::read(&path) {
+            Ok(key) => key.try_into().map_err(|_| {
+                anyhow!("{} is damaged; remove it, and a new one is made", path.display())
+            }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let mut key = [0; KEY_LEN];
+                getrandom::fill(&mut key).context("no randomness for a new key")?;
+                files::replace(&path, PRIVATE, |file| file.write_all(&key))?;
+                Ok(key)
+            }
+            Err(error) => Err(error).context(format!("cannot read {}", path.display())),
+        }
+    }
+
     /// Where things are kept that can be made again.
     pub fn cache_dir(&self) -> PathBuf {
         self.dir.join("cache")
+    }
+
+    /// Where leases of secrets are.
+    pub fn leases_dir(&self) -> PathBuf {
+        self.dir.join("leases")
     }
 
     /// Where blobs and events are.
@@ -184,25 +206,7 @@ impl State {
 
     /// Keeps other commands from changing the state until the lock is dropped.
     /// Reading, and so serving, needs no lock.
-    pub fn lock(&self) -> Result<Lock> {
-        lock(&self.dir)
+    pub fn lock(&self) -> Result<files::Lock> {
+        files::lock(&self.dir.join("lock"))
     }
-}
-
-/// Held while a command changes the state.
-#[must_use]
-pub struct Lock {
-    _file: File,
-}
-
-fn lock(dir: &Path) -> Result<Lock> {
-    let path = dir.join("lock");
-    let open = || -> io::Result<File> {
-        // Not for others: whoever can open it could hold it for ever.
-        let file = File::options().create(true).append(true).mode(PRIVATE).open(&path)?;
-        rustix::fs::flock(&file, FlockOperation::LockExclusive)?;
-        Ok(file)
-    };
-    let file = open().with_context(|| format!("cannot lock {}", path.display()))?;
-    Ok(Lock { _file: file })
 }

@@ -141,7 +141,7 @@ pub(crate) struct TestServer {
     child: Child,
     pub(crate) tls_port: u16,
     pub(crate) unix: PathBuf,
-    log: std::sync::mpsc::Receiver<String>,
+    log: std::sync::Mutex<std::sync::mpsc::Receiver<String>>,
 }
 
 impl TestServer {
@@ -171,7 +171,7 @@ impl TestServer {
                 }
             }
         });
-        let mut server = Self { child, tls_port: 0, unix, log };
+        let mut server = Self { child, tls_port: 0, unix, log: log.into() };
         let line = server.wait_for_log("listening: mutual TLS");
         let (_, address) = line.rsplit_once(':').unwrap();
         server.tls_port = address.trim().parse().unwrap();
@@ -184,9 +184,8 @@ impl TestServer {
     pub(crate) fn wait_for_log(&self, text: &str) -> String {
         let deadline = Instant::now() + PATIENCE;
         let mut seen = String::new();
-        while let Ok(line) =
-            self.log.recv_timeout(deadline.saturating_duration_since(Instant::now()))
-        {
+        let log = self.log.lock().unwrap();
+        while let Ok(line) = log.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
             if line.contains(text) {
                 return line;
             }
@@ -196,9 +195,12 @@ impl TestServer {
         panic!("the log never said {text:?}, only:\n{seen}");
     }
 
+    pub(crate) fn pid(&self) -> rustix::process::Pid {
+        rustix::process::Pid::from_child(&self.child)
+    }
+
     pub(crate) fn terminate(&self) {
-        let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        rustix::process::kill_process(self.pid(), rustix::process::Signal::TERM).unwrap();
     }
 
     pub(crate) fn wait(&mut self) -> std::process::ExitStatus {
@@ -218,6 +220,15 @@ impl TestServer {
         state: &TestState,
         credentials: Option<(PathBuf, PathBuf)>,
     ) -> StreamOwned<ClientConnection, TcpStream> {
+        self.try_tls(state, credentials).unwrap()
+    }
+
+    /// `None` if nobody listens.
+    pub(crate) fn try_tls(
+        &self,
+        state: &TestState,
+        credentials: Option<(PathBuf, PathBuf)>,
+    ) -> Option<StreamOwned<ClientConnection, TcpStream>> {
         let mut roots = RootCertStore::empty();
         let ca = CertificateDer::from_pem_file(state.dir().join("pki/ca.crt")).unwrap();
         roots.add(ca).unwrap();
@@ -236,9 +247,16 @@ impl TestServer {
         };
         let name = "127.0.0.1".try_into().unwrap();
         let connection = ClientConnection::new(Arc::new(config), name).unwrap();
-        let stream = TcpStream::connect(("127.0.0.1", self.tls_port)).unwrap();
+        let stream = TcpStream::connect(("127.0.0.1", self.tls_port)).ok()?;
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        StreamOwned::new(connection, stream)
+        Some(StreamOwned::new(connection, stream))
+    }
+
+    /// Asks through own TLS as any gateway.
+    #[track_caller]
+    pub(crate) fn get_as(&self, state: &TestState, gateway: &str, path: &str) -> Reply {
+        let stream = self.tls(state, Some(state.credentials(gateway)));
+        request(stream, "GET", path, "").unwrap()
     }
 
     /// Asks through own TLS as the gateway `lab-1`.

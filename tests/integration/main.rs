@@ -5,6 +5,7 @@
 
 mod common;
 
+mod assessment;
 mod check;
 mod gateways;
 mod iso;
@@ -12,6 +13,9 @@ mod layers;
 mod nginx_config;
 mod publish;
 mod reroot;
+mod rollout;
+mod secrets;
 mod serve;
 mod state;
+mod status;
 mod stop;

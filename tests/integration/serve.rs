@@ -24,10 +24,11 @@ fn a_boot_leads_through_the_script_to_the_assets_of_one_generation() {
         .to_owned();
     for line in [
         "#!ipxe",
-        "set gateway:string lab-1",
-        &format!("set fingerprint {fingerprint}"),
-        &format!("set client_cert_fingerprint {fingerprint}"),
-        "set generation 1",
+        "set gateway:string lab-1 ||",
+        "set gateway_name lab-1 ||",
+        &format!("set fingerprint {fingerprint} ||"),
+        &format!("set client_cert_fingerprint {fingerprint} ||"),
+        "set generation 1 ||",
     ] {
         assert!(prelude.lines().any(|found| found == line), "{line} is not in {prelude}");
     }

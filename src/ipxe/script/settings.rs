@@ -3,6 +3,7 @@
 /// Set by farmgate before the operator's script runs.
 pub const PRELUDE: &[&str] = &[
     "gateway",
+    "gateway_name",
     "fingerprint",
     "client_cert_fingerprint",
     "generation",

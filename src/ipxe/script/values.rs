@@ -94,7 +94,7 @@ pub(super) fn check(seen: &Seen<'_>, report: &mut Report) {
                     report.warn(codes::BAD_TYPE, span, what, &help);
                 } else if name == b"gateway" {
                     let what = "`gateway` is shown as an address here".to_owned();
-                    let help = "write ${gateway:string} for the gateway's name, ${net0/gateway} for the router";
+                    let help = "write ${gateway_name} for the gateway's name, ${net0/gateway} for the router";
                     report.warn(codes::NAME_AS_ADDRESS, span, what, help);
                 } else if !known.anything && !known.has(name) {
                     let what = format!("nothing sets `{}`", shown(name));

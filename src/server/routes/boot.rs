@@ -13,6 +13,7 @@ use crate::server::app::App;
 use crate::server::client::Client;
 use crate::server::error::HttpError;
 use crate::store::events::BOOT_SCRIPT;
+use crate::store::journal::Stage;
 
 /// Longest value of a label that is logged.
 const MAX_LABEL: usize = 64;
@@ -27,10 +28,14 @@ pub(super) async fn boot(
     client: Client,
     labels: Result<Query<HashMap<String, String>>, QueryRejection>,
 ) -> Result<Response, HttpError> {
-    let history = app.history(&client.gateway).await?;
     let name = &client.gateway.name;
-    let generation =
-        history.current().ok_or_else(|| HttpError::NothingPublished(name.clone()))?.number;
+    let decision = app.begin_boot(&client.gateway).await?;
+    let Some((decision, boot)) = decision else {
+        let error = "nothing is published".to_owned();
+        app.recorder.record(&client.subject(None), Stage::Error { error });
+        return Err(HttpError::NothingPublished(name.clone()));
+    };
+    let generation = decision.generation.number;
     let label = |key: &str| -> String {
         let value = labels.as_ref().ok().and_then(|Query(labels)| labels.get(key));
         value.map_or_else(String::new, |value| value.chars().take(MAX_LABEL).collect())
@@ -38,11 +43,20 @@ pub(super) async fn boot(
     tracing::info!(
         gateway = %name,
         generation,
+        reason = %decision.reason,
         mac = ?label("mac"),
         platform = ?label("platform"),
         ipxe = ?label("version"),
         "boot"
     );
+    let stage = Stage::Boot {
+        generation,
+        reason: decision.reason.to_string(),
+        mac: label("mac"),
+        platform: label("platform"),
+        ipxe: label("version"),
+    };
+    app.recorder.record(&client.subject(boot), stage);
     let location = format!("/g/{generation}/{BOOT_SCRIPT}");
     Ok((StatusCode::FOUND, [(header::LOCATION, location)]).into_response())
 }

@@ -15,11 +15,15 @@ use crate::server::asset;
 use crate::server::asset::Content;
 use crate::server::client::Client;
 use crate::server::error::HttpError;
-use crate::server::script;
+use crate::server::recorder::Recording;
+use crate::server::recorder::Subject;
+use crate::server::script::Prelude;
 use crate::store::events::Asset;
 use crate::store::events::BOOT_SCRIPT;
-use crate::store::events::Generation;
 use crate::store::events::MAX_SCRIPT_LEN;
+use crate::store::history::Generation;
+use crate::store::history::History;
+use crate::store::journal::Stage;
 
 /// `GET /g/<generation>/<path>`: a file of one generation of the gateway that asks.
 ///
@@ -39,10 +43,11 @@ pub(super) async fn of_number(
     let generation = generation.ok_or_else(|| {
         HttpError::NotFound(format!("gateway {} has no generation {number:?}", client.gateway.name))
     })?;
-    send(&app, &client, generation, &path, &method, &headers).await
+    send(&app, &client, &history, generation, &path, &method, &headers).await
 }
 
-/// `GET /files/<path>`: the same for the generation that the gateway gets now.
+/// `GET /files/<path>`: the same for the generation that the gateway was sent to, or
+/// the current one.
 pub(super) async fn of_current(
     State(app): State<Arc<App>>,
     client: Client,
@@ -52,23 +57,28 @@ pub(super) async fn of_current(
 ) -> Result<Response, HttpError> {
     let history = app.history(&client.gateway).await?;
     let name = &client.gateway.name;
-    let generation = history.current().ok_or_else(|| HttpError::NothingPublished(name.clone()))?;
-    send(&app, &client, generation, &path, &method, &headers).await
+    let generation = history.in_use().ok_or_else(|| HttpError::NothingPublished(name.clone()))?;
+    send(&app, &client, &history, generation, &path, &method, &headers).await
 }
 
 async fn send(
-    app: &App,
+    app: &Arc<App>,
     client: &Client,
-    generation: &Generation,
+    history: &History,
+    generation: &Arc<Generation>,
     path: &str,
     method: &Method,
     headers: &HeaderMap,
 ) -> Result<Response, HttpError> {
     let name = &client.gateway.name;
-    let asset = generation.asset(path).ok_or_else(|| {
-        let number = generation.number;
-        HttpError::NotFound(format!("generation {number} of gateway {name} has no file {path:?}"))
-    })?;
+    let mut boots = history.boots().iter();
+    let boot = boots.rfind(|(_, boot)| boot.generation == generation.number).map(|(id, _)| *id);
+    let subject = client.subject(boot);
+    let Some(asset) = generation.asset(path) else {
+        let error = format!("generation {} has no file {path:?}", generation.number);
+        app.recorder.record(&subject, Stage::Error { error: error.clone() });
+        return Err(HttpError::NotFound(format!("gateway {name}: {error}")));
+    };
     tracing::info!(
         gateway = %name,
         generation = generation.number,
@@ -78,34 +88,49 @@ async fn send(
         "asset"
     );
     if path == BOOT_SCRIPT {
-        return send_script(app, client, generation.number, asset, headers).await;
+        return send_script(app, client, subject, history, generation, asset, headers).await;
     }
     let tag = asset.sha256.to_string();
     if client.behind_nginx
         && let Some(prefix) = &app.accel
     {
         let location = format!("{}/{}", prefix.as_str(), asset.sha256.path());
+        let stage = Stage::FileByNginx { path: path.to_owned(), size: asset.size };
+        app.recorder.record(&subject, stage);
         return asset::redirect_to_nginx(headers, &tag, OCTETS, location);
     }
-    let file = open(app, asset).await?;
-    asset::respond(headers, &tag, OCTETS, Content::File(File::from_std(file), asset.size)).await
+    let file = File::from_std(open(app, asset).await?);
+    let recording = Recording { recorder: app.recorder.clone(), subject, path: path.to_owned() };
+    let content = Content::File { file, size: asset.size, recording };
+    asset::respond(headers, &tag, OCTETS, content).await
 }
 
 const OCTETS: &str = "application/octet-stream";
 
 async fn send_script(
-    app: &App,
+    app: &Arc<App>,
     client: &Client,
-    generation: u64,
+    subject: Subject,
+    history: &History,
+    generation: &Arc<Generation>,
     asset: &Asset,
     headers: &HeaderMap,
 ) -> Result<Response, HttpError> {
     let mut file = open(app, asset).await?.take(MAX_SCRIPT_LEN);
     let mut operators = Vec::new();
     file.read_to_end(&mut operators).map_err(|error| HttpError::Internal(error.into()))?;
-    let name = &client.gateway.name;
-    let text = script::with_prelude(name, &client.fingerprint, generation, &operators);
+    let prelude = Prelude {
+        gateway: &client.gateway.name,
+        fingerprint: &client.fingerprint,
+        generation: generation.number,
+        ack_url: app.ack_url(&client.gateway, history, generation.number),
+        secrets_url: app.secrets_url(client, generation).await?,
+    };
+    let text = prelude.before(&operators);
     let tag = hex::encode(Sha256::digest(&text));
+    let bytes = text.len() as u64;
+    let path = BOOT_SCRIPT.to_owned();
+    app.recorder.record(&subject, Stage::File { path, size: bytes, bytes, millis: 0 });
     asset::respond(headers, &tag, "text/plain", Content::Bytes(text)).await
 }
 

@@ -1,5 +1,7 @@
+mod ack;
 mod boot;
 mod generation;
+mod secrets;
 
 use std::sync::Arc;
 
@@ -18,6 +20,11 @@ pub(super) fn router(app: Arc<App>) -> Router {
         .route("/boot/ipxe", get(boot::boot))
         .route("/g/{generation}/{*path}", get(generation::of_number))
         .route("/files/{*path}", get(generation::of_current))
+        .route(
+            "/boot/ack/{token}",
+            get(ack::acknowledge).post(ack::acknowledge).head(ack::not_allowed),
+        )
+        .route("/secrets/{token}", get(secrets::read).head(secrets::not_allowed))
         .fallback(nothing)
         .layer(middleware::from_fn(span::name_request))
         .with_state(app)

@@ -1,0 +1,240 @@
+//! Rollouts in waves: who gets a new generation next. Pure.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde::Serialize;
+
+use super::assessment::Policy;
+use crate::identity::GatewayName;
+use crate::store::events::EventId;
+use crate::store::history::History;
+
+/// One gateway of a wave, and the generation that was published for it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Member {
+    /// Its name.
+    pub gateway: GatewayName,
+    /// Its id.
+    pub id: String,
+    /// The event that published the generation.
+    pub generation: EventId,
+}
+
+/// Gateways that get a new generation wave by wave.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Rollout {
+    /// The waves, first the canaries.
+    pub waves: Vec<Vec<Member>>,
+}
+
+/// What a rollout needs now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step<'a> {
+    /// These go live; those before them work.
+    Activate(Vec<&'a Member>),
+    /// These have still to acknowledge.
+    Wait(Vec<&'a Member>),
+    /// This one shows that the generation does not work, or went another way. No
+    /// other gateway gets it.
+    Stop(&'a Member, &'static str),
+    /// All waves went live, and all but the last one work.
+    Done,
+}
+
+/// Where one gateway stands.
+enum Standing {
+    /// Its turn has not come.
+    Waiting,
+    /// It is being tried.
+    Trying,
+    /// It works.
+    Good,
+    /// It used up its tries.
+    Bad,
+    /// Something else was activated since, or it was removed.
+    Elsewhere,
+}
+
+fn standing(member: &Member, gateway: Option<&(History, Policy)>) -> Standing {
+    let Some((history, policy)) = gateway else { return Standing::Elsewhere };
+    let published = history.generations().find(|generation| generation.id == member.generation);
+    let (Some(published), current) = (published, history.current()) else {
+        return Standing::Elsewhere;
+    };
+    let trial = history.trial(published.number);
+    match current {
+        _ if trial.is_good() => Standing::Good,
+        Some(current) if current.number > published.number => Standing::Elsewhere,
+        Some(current) if current.number == published.number => match policy {
+            Policy::Tries(tries) if trial.tries >= tries.get() => Standing::Bad,
+            _ => Standing::Trying,
+        },
+        // It went live, and somebody went back.
+        _ if history.was_activated(published.number) => Standing::Elsewhere,
+        _ => Standing::Waiting,
+    }
+}
+
+/// What a rollout needs now, given what is known of its gateways by id.
+pub fn next<'a>(rollout: &'a Rollout, gateways: &BTreeMap<String, (History, Policy)>) -> Step<'a> {
+    let last = rollout.waves.len().saturating_sub(1);
+    for (number, wave) in rollout.waves.iter().enumerate() {
+        let standings =
+            wave.iter().map(|member| (member, standing(member, gateways.get(&member.id))));
+        let (mut waiting, mut trying) = (Vec::new(), Vec::new());
+        for (member, standing) in standings {
+            match standing {
+                Standing::Waiting => waiting.push(member),
+                Standing::Trying => trying.push(member),
+                Standing::Good => {}
+                Standing::Bad => return Step::Stop(member, "it used up its tries"),
+                // Who goes its own way in the last wave holds nobody up.
+                Standing::Elsewhere if number == last => {}
+                Standing::Elsewhere => {
+                    return Step::Stop(member, "something else was activated for it");
+                }
+            }
+        }
+        if !waiting.is_empty() {
+            return Step::Activate(waiting);
+        }
+        if !trying.is_empty() && number != last {
+            return Step::Wait(trying);
+        }
+    }
+    Step::Done
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+    use std::sync::Arc;
+
+    use time::OffsetDateTime;
+
+    use super::*;
+    use crate::store::events::Event;
+    use crate::store::events::FORMAT;
+    use crate::store::events::Kind;
+
+    const POLICY: Policy = Policy::Tries(NonZeroU32::new(2).unwrap());
+
+    /// A fleet in which every gateway has an old generation that works.
+    #[derive(Default)]
+    struct Fleet {
+        events: BTreeMap<String, BTreeMap<EventId, Arc<Event>>>,
+    }
+
+    impl Fleet {
+        fn record(&mut self, id: &str, kind: Kind) -> EventId {
+            let events = self.events.entry(id.to_owned()).or_default();
+            let event = EventId::after(events.keys().next_back().copied(), 0);
+            let stored = Event { format: FORMAT, at: OffsetDateTime::UNIX_EPOCH, kind };
+            events.insert(event, Arc::new(stored));
+            event
+        }
+
+        fn publish(&mut self, id: &str) -> EventId {
+            let number = History::fold(&self.events[id]).next_number();
+            self.record(id, Kind::Published { number, files: BTreeMap::new() })
+        }
+
+        fn member(&mut self, id: &str) -> Member {
+            self.record(id, Kind::Released);
+            let old = self.publish(id);
+            self.record(id, Kind::Activated { generation: old });
+            let generation = self.publish(id);
+            Member { gateway: id.parse().unwrap(), id: id.to_owned(), generation }
+        }
+
+        fn known(&self) -> BTreeMap<String, (History, Policy)> {
+            let known = |(id, events): (&String, _)| (id.clone(), (History::fold(events), POLICY));
+            self.events.iter().map(known).collect()
+        }
+
+        /// What the next step is, in words.
+        fn next(&self, rollout: &Rollout) -> String {
+            let names = |members: Vec<&Member>| {
+                members.iter().map(|member| member.id.as_str()).collect::<Vec<_>>().join(" ")
+            };
+            match next(rollout, &self.known()) {
+                Step::Activate(members) => format!("activate {}", names(members)),
+                Step::Wait(members) => format!("wait for {}", names(members)),
+                Step::Stop(member, _) => format!("stop at {}", member.id),
+                Step::Done => "done".to_owned(),
+            }
+        }
+
+        fn activate(&mut self, rollout: &Rollout) {
+            if let Step::Activate(members) = next(rollout, &self.known()) {
+                for member in members {
+                    self.record(&member.id, Kind::Activated { generation: member.generation });
+                }
+            }
+        }
+
+        fn boot(&mut self, member: &Member, acknowledge: bool) {
+            let boot = self.record(&member.id, Kind::Booted { generation: member.generation });
+            if acknowledge {
+                self.record(&member.id, Kind::Acknowledged { boot });
+            }
+        }
+    }
+
+    fn three_waves() -> (Fleet, Rollout) {
+        let mut fleet = Fleet::default();
+        let waves = vec![
+            vec![fleet.member("a"), fleet.member("b")],
+            vec![fleet.member("c")],
+            vec![fleet.member("d"), fleet.member("e")],
+        ];
+        (fleet, Rollout { waves })
+    }
+
+    #[test]
+    fn a_wave_begins_when_all_before_it_work() {
+        let (mut fleet, rollout) = three_waves();
+        assert_eq!(fleet.next(&rollout), "activate a b");
+        fleet.activate(&rollout);
+        assert_eq!(fleet.next(&rollout), "wait for a b");
+        fleet.boot(&rollout.waves[0][0], true);
+        assert_eq!(fleet.next(&rollout), "wait for b");
+        fleet.boot(&rollout.waves[0][1], false);
+        fleet.boot(&rollout.waves[0][1], true);
+        assert_eq!(fleet.next(&rollout), "activate c");
+        fleet.activate(&rollout);
+        fleet.boot(&rollout.waves[1][0], true);
+        assert_eq!(fleet.next(&rollout), "activate d e");
+        fleet.activate(&rollout);
+        assert_eq!(fleet.next(&rollout), "done");
+    }
+
+    #[test]
+    fn it_stops_at_the_first_that_does_not_work_or_goes_its_own_way() {
+        let (mut fleet, rollout) = three_waves();
+        fleet.activate(&rollout);
+        fleet.boot(&rollout.waves[0][0], false);
+        fleet.boot(&rollout.waves[0][0], false);
+        assert_eq!(fleet.next(&rollout), "stop at a");
+
+        let (mut fleet, rollout) = three_waves();
+        fleet.activate(&rollout);
+        let newer = fleet.publish("b");
+        fleet.record("b", Kind::Activated { generation: newer });
+        assert_eq!(fleet.next(&rollout), "stop at b");
+
+        // An operator who went back says the same.
+        let (mut fleet, rollout) = three_waves();
+        fleet.activate(&rollout);
+        let old = fleet.known()["a"].0.generation(1).unwrap().id;
+        fleet.record("a", Kind::Activated { generation: old });
+        assert_eq!(fleet.next(&rollout), "stop at a");
+
+        let (mut fleet, rollout) = three_waves();
+        fleet.events.remove("a");
+        assert_eq!(fleet.next(&rollout), "stop at a");
+    }
+}

@@ -1,0 +1,226 @@
+use anyhow::Result;
+use serde::Serialize;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::Context;
+use crate::boot::Reason;
+use crate::boot::decide;
+use crate::identity::GatewayName;
+use crate::store::State;
+use crate::store::events::EventId;
+use crate::store::gateways::Record;
+use crate::store::generations::Generations;
+use crate::store::journal::Entry;
+use crate::store::journal::Journals;
+use crate::store::journal::Stage;
+
+/// Boots that `status NAME` shows.
+const SHOWN_BOOTS: usize = 10;
+
+#[derive(clap::Args)]
+pub(super) struct Status {
+    /// Only this gateway, with its latest boots
+    #[arg(value_name = "NAME")]
+    name: Option<GatewayName>,
+}
+
+impl Status {
+    pub(super) fn run(self, context: &Context) -> Result<()> {
+        let state = context.state()?;
+        match self.name {
+            Some(name) => context.print(&One::of(&state, state.gateways().load(&name)?)?),
+            None => {
+                let mut rows = Vec::new();
+                for name in state.gateways().names()? {
+                    rows.push(Row::of(&state, &state.gateways().load(&name)?)?);
+                }
+                context.print(&All(rows))
+            }
+        }
+    }
+}
+
+/// One gateway in a line.
+#[derive(Serialize)]
+struct Row {
+    gateway: GatewayName,
+    /// What the next boot gets.
+    generation: Option<u64>,
+    /// Why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<Reason>,
+    #[serde(with = "time::serde::rfc3339::option")]
+    last_boot: Option<OffsetDateTime>,
+    /// How far the last boot came.
+    stage: Option<String>,
+    acknowledged: Option<bool>,
+    #[serde(with = "time::serde::rfc3339::option")]
+    certificate_until: Option<OffsetDateTime>,
+}
+
+impl Row {
+    fn of(state: &State, record: &Record) -> Result<Self> {
+        let history = Generations::new(state).history(&record.id)?;
+        let next = decide(&history, record.policy(state.config().assessment.tries));
+        let last = history.boots().last_key_value();
+        let journal = Journals::new(state).read(&record.id)?;
+        let stage = last.and_then(|(boot, _)| {
+            journal
+                .iter()
+                .rev()
+                .find(|entry| entry.boot == Some(*boot))
+                .map(|entry| short(&entry.stage))
+        });
+        Ok(Self {
+            gateway: record.name.clone(),
+            generation: next.as_ref().map(|next| next.generation.number),
+            reason: next.map(|next| next.reason),
+            last_boot: last.map(|(_, boot)| boot.at),
+            stage,
+            acknowledged: last.map(|(_, boot)| boot.acknowledged),
+            certificate_until: record.active().map(|active| active.not_after),
+        })
+    }
+}
+
+/// A stage in a few words.
+fn short(stage: &Stage) -> String {
+    match stage {
+        Stage::Boot { .. } => "boot".to_owned(),
+        Stage::File { path, size, bytes, .. } if bytes < size => {
+            format!("{path} ({} %)", bytes * 100 / size)
+        }
+        Stage::File { path, .. } | Stage::FileByNginx { path, .. } => path.clone(),
+        Stage::Secrets => "secrets".to_owned(),
+        Stage::Acknowledged => "acknowledged".to_owned(),
+        Stage::Error { error } => error.clone(),
+    }
+}
+
+fn moment(at: OffsetDateTime) -> String {
+    at.replace_nanosecond(0).unwrap_or(at).format(&Rfc3339).unwrap_or_default()
+}
+
+#[derive(Serialize)]
+#[serde(transparent)]
+struct All(Vec<Row>);
+
+impl std::fmt::Display for All {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.0.is_empty() {
+            return write!(f, "no gateways yet; `farmgate gateway add NAME` makes one");
+        }
+        write!(
+            f,
+            "{:<20} {:>10}  {:<20}  {:<3}  {:<10}  {:<24}  WHY",
+            "GATEWAY", "GENERATION", "LAST BOOT", "ACK", "CERT UNTIL", "STAGE"
+        )?;
+        for row in &self.0 {
+            let dash = || "-".to_owned();
+            write!(
+                f,
+                "\n{:<20} {:>10}  {:<20}  {:<3}  {:<10}  {:<24}  {}",
+                row.gateway.as_str(),
+                row.generation.map_or_else(dash, |number| number.to_string()),
+                row.last_boot.map_or_else(dash, moment),
+                row.acknowledged.map_or("-", |yes| if yes { "yes" } else { "no" }),
+                row.certificate_until.map_or_else(dash, |until| until.date().to_string()),
+                row.stage.clone().unwrap_or_else(dash),
+                row.reason.map_or_else(dash, |reason| reason.to_string()),
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// One gateway with its latest boots.
+#[derive(Serialize)]
+struct One {
+    #[serde(flatten)]
+    row: Row,
+    boots: Vec<Boot>,
+    /// What was recorded outside of any boot: refusals, for instance.
+    other: Vec<Entry>,
+}
+
+#[derive(Serialize)]
+struct Boot {
+    id: EventId,
+    generation: u64,
+    #[serde(with = "time::serde::rfc3339")]
+    at: OffsetDateTime,
+    acknowledged: bool,
+    stages: Vec<Entry>,
+}
+
+impl One {
+    fn of(state: &State, record: Record) -> Result<Self> {
+        let history = Generations::new(state).history(&record.id)?;
+        let journal = Journals::new(state).read(&record.id)?;
+        let latest = history.boots().iter().rev().take(SHOWN_BOOTS);
+        let boots = latest.map(|(id, boot)| Boot {
+            id: *id,
+            generation: boot.generation,
+            at: boot.at,
+            acknowledged: boot.acknowledged,
+            stages: journal.iter().filter(|entry| entry.boot == Some(*id)).cloned().collect(),
+        });
+        let other = journal.iter().filter(|entry| entry.boot.is_none()).rev().take(SHOWN_BOOTS);
+        Ok(Self {
+            row: Row::of(state, &record)?,
+            boots: boots.collect(),
+            other: other.cloned().collect(),
+        })
+    }
+}
+
+impl std::fmt::Display for One {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let row = &self.row;
+        write!(f, "{}", row.gateway)?;
+        match (row.generation, row.reason) {
+            (Some(generation), Some(reason)) => {
+                write!(f, "\n  the next boot gets generation {generation}: {reason}")?;
+            }
+            _ => write!(f, "\n  nothing is published")?,
+        }
+        match row.certificate_until {
+            Some(until) => write!(f, "\n  certificate valid until {}", until.date())?,
+            None => write!(f, "\n  no active certificate")?,
+        }
+        for boot in &self.boots {
+            let word = if boot.acknowledged { "acknowledged" } else { "not acknowledged" };
+            write!(f, "\n\n  {}  generation {}, {word}", moment(boot.at), boot.generation)?;
+            for entry in &boot.stages {
+                write!(f, "\n    {:>8}  {}", since(boot.at, entry.at), long(entry))?;
+            }
+        }
+        if !self.other.is_empty() {
+            write!(f, "\n\n  outside of any boot")?;
+        }
+        for entry in &self.other {
+            write!(f, "\n    {}  {}", moment(entry.at), long(entry))?;
+        }
+        Ok(())
+    }
+}
+
+fn since(start: OffsetDateTime, at: OffsetDateTime) -> String {
+    format!("+{:.1} s", (at - start).as_seconds_f64().max(0.0))
+}
+
+fn long(entry: &Entry) -> String {
+    match &entry.stage {
+        Stage::Boot { mac, platform, ipxe, .. } => {
+            format!("asked what to run, from {}: {mac} {platform} iPXE {ipxe}", entry.address)
+        }
+        Stage::File { path, size, bytes, millis } => {
+            format!("{path}: {bytes} of {size} bytes in {millis} ms")
+        }
+        Stage::FileByNginx { path, size } => format!("{path}: {size} bytes, sent by nginx"),
+        Stage::Secrets => "read its secrets".to_owned(),
+        Stage::Acknowledged => "acknowledged".to_owned(),
+        Stage::Error { error } => format!("{error} (from {})", entry.address),
+    }
+}

@@ -1,0 +1,60 @@
+//! Publishing to many gateways, wave by wave.
+
+use std::path::Path;
+
+use anyhow::Result;
+use anyhow::bail;
+use anyhow::ensure;
+use time::OffsetDateTime;
+
+use super::store_folder;
+use crate::boot::rollout::Member;
+use crate::boot::rollout::Rollout;
+use crate::store::State;
+use crate::store::events::EventId;
+use crate::store::events::Kind;
+use crate::store::gateways::Assessment;
+use crate::store::gateways::Record;
+use crate::store::generations::Generations;
+use crate::store::rollouts;
+use crate::store::rollouts::Rollouts;
+
+/// Stores `dir` as the next generation of every gateway in `waves`, and makes it
+/// the one that is served for the first wave. The server sees to the others.
+pub fn begin(
+    state: &State,
+    waves: &[Vec<Record>],
+    dir: &Path,
+    now: OffsetDateTime,
+    progress: &dyn Fn(u64),
+) -> Result<EventId> {
+    if let Some(empty) = waves.iter().position(Vec::is_empty) {
+        bail!("wave {} has no gateway", empty + 1);
+    }
+    for (earlier, wave) in waves.iter().enumerate() {
+        for record in wave {
+            let twice = waves[..earlier].iter().flatten().any(|other| other.id == record.id);
+            ensure!(!twice, "gateway {} is in two waves", record.name);
+            ensure!(
+                earlier + 1 == waves.len() || record.assessment != Assessment::None,
+                "gateway {} never acknowledges (assessment none): nothing can wait for it",
+                record.name
+            );
+        }
+    }
+    let generations = Generations::new(state);
+    let files = store_folder(&generations, dir, progress)?;
+    let lock = state.lock()?;
+    let publish = |record: &Record| -> Result<Member> {
+        let number = generations.history(&record.id)?.next_number();
+        let kind = Kind::Published { number, files: files.clone() };
+        let generation = generations.append(&record.id, kind, now)?;
+        Ok(Member { gateway: record.name.clone(), id: record.id.clone(), generation })
+    };
+    let wave = |wave: &Vec<Record>| wave.iter().map(publish).collect::<Result<Vec<_>>>();
+    let rollout = Rollout { waves: waves.iter().map(wave).collect::<Result<_>>()? };
+    let id = Rollouts::new(state).begin(rollout, now)?;
+    drop(lock);
+    rollouts::advance(state, now)?;
+    Ok(id)
+}

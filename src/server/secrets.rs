@@ -1,0 +1,107 @@
+//! Secrets of a boot: where the template comes from, and what is filled in.
+
+use std::fs::File;
+use std::io;
+use std::io::Read;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use anyhow::Result;
+use anyhow::ensure;
+
+use crate::boot::render;
+use crate::config;
+use crate::store::events::SECRETS;
+use crate::store::gateways::Record;
+use crate::store::generations::LiveGenerations;
+use crate::store::history::Generation;
+use crate::store::leases::Lease;
+use crate::store::leases::Terms;
+
+/// Longest template, in bytes.
+const MAX_LEN: u64 = 64 * 1024;
+
+/// Finds and fills in templates.
+pub(super) struct Templates {
+    /// `secrets.dir` of the configuration: files named like gateways.
+    dir: Option<PathBuf>,
+    /// systemd's credentials: `secrets-NAME`.
+    credentials: Option<PathBuf>,
+}
+
+impl Templates {
+    pub(super) fn new(dir: Option<PathBuf>, credentials: Option<PathBuf>) -> Self {
+        Self { dir, credentials }
+    }
+
+    /// The template of a gateway: one that is kept outside of what is published
+    /// comes before that of the generation.
+    fn open(
+        &self,
+        gateway: &Record,
+        generation: &Generation,
+        store: &LiveGenerations,
+    ) -> Result<Option<File>> {
+        let name = &gateway.name;
+        let outside = [
+            self.dir.as_ref().map(|dir| dir.join(name)),
+            self.credentials.as_ref().map(|dir| dir.join(format!("secrets-{name}"))),
+        ];
+        for path in outside.into_iter().flatten() {
+            match File::open(&path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                file => {
+                    return file
+                        .map(Some)
+                        .with_context(|| format!("cannot read {}", path.display()));
+                }
+            }
+        }
+        let Some(asset) = generation.files().get(SECRETS) else { return Ok(None) };
+        let file = store.blobs().open(&asset.sha256);
+        file.map(Some).with_context(|| format!("cannot open blob {}", asset.sha256))
+    }
+
+    /// Whether there is anything to hand out.
+    pub(super) fn any(
+        &self,
+        gateway: &Record,
+        generation: &Generation,
+        store: &LiveGenerations,
+    ) -> Result<bool> {
+        Ok(self.open(gateway, generation, store)?.is_some())
+    }
+
+    /// The secrets that a lease is for.
+    pub(super) fn render(
+        &self,
+        gateway: &Record,
+        generation: &Generation,
+        lease: &Lease,
+        store: &LiveGenerations,
+    ) -> Result<Option<Vec<u8>>> {
+        let Some(file) = self.open(gateway, generation, store)? else { return Ok(None) };
+        let mut template = Vec::new();
+        file.take(MAX_LEN + 1).read_to_end(&mut template).context("cannot read a template")?;
+        ensure!(
+            template.len() as u64 <= MAX_LEN,
+            "the secrets template of gateway {} is larger than {MAX_LEN} bytes",
+            gateway.name
+        );
+        let (fingerprint, number) = (lease.fingerprint.to_string(), generation.number.to_string());
+        Ok(Some(render(&template, |name| match name {
+            "gateway" | "gateway_name" => Some(gateway.name.as_str()),
+            "fingerprint" | "client_cert_fingerprint" => Some(&fingerprint),
+            "generation" => Some(&number),
+            _ => None,
+        })))
+    }
+}
+
+/// The terms that the configuration sets.
+pub(super) fn terms(secrets: &config::Secrets) -> Terms {
+    Terms {
+        seconds: secrets.ttl.as_secs().try_into().unwrap_or(u32::MAX),
+        max_reads: secrets.max_reads.get(),
+    }
+}

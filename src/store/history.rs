@@ -1,0 +1,382 @@
+//! The state that a gateway's events fold to. Pure: the same events give the
+//! same state, whatever the order in which they arrive.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde::Serialize;
+use time::OffsetDateTime;
+
+use super::events::Asset;
+use super::events::Event;
+use super::events::EventId;
+use super::events::Kind;
+use super::events::SECRETS;
+
+/// How many boots and activations are remembered. An acknowledgement counts as
+/// long as its boot is among them: a bound in boots and not in hours, since no
+/// clock has to be right for it.
+const REMEMBERED: usize = 64;
+
+/// An immutable, numbered set of files.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Generation {
+    /// Its number: 1 is the first.
+    pub number: u64,
+    /// The event that published it.
+    pub id: EventId,
+    /// When it was published.
+    #[serde(with = "time::serde::rfc3339")]
+    pub published: OffsetDateTime,
+    files: BTreeMap<String, Asset>,
+}
+
+impl Generation {
+    /// The file at `path`, if gateways may have it.
+    pub fn asset(&self, path: &str) -> Option<&Asset> {
+        if path == SECRETS { None } else { self.files.get(path) }
+    }
+
+    /// All files by path.
+    pub fn files(&self) -> &BTreeMap<String, Asset> {
+        &self.files
+    }
+}
+
+/// What the boots of one generation have shown.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Trial {
+    /// Boots since it last went live.
+    pub tries: u32,
+    /// The activation that made it live last.
+    live_since: Option<EventId>,
+    /// The earliest and the latest boot that was acknowledged.
+    acknowledged: Option<(EventId, EventId)>,
+}
+
+impl Trial {
+    /// Whether a boot of it was ever acknowledged.
+    pub fn is_good(&self) -> bool {
+        self.acknowledged.is_some()
+    }
+
+    /// The latest event that speaks for it: a boot that was acknowledged, or an
+    /// operator who went back to it when it was known to be good.
+    fn evidence(&self) -> Option<EventId> {
+        let (first, last) = self.acknowledged?;
+        Some(self.live_since.filter(|since| *since > first).map_or(last, |since| since.max(last)))
+    }
+
+    fn acknowledge(&mut self, boot: EventId) {
+        let (first, last) = self.acknowledged.unwrap_or((boot, boot));
+        self.acknowledged = Some((first.min(boot), last.max(boot)));
+    }
+}
+
+/// One boot of the gateway.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Boot {
+    /// Number of the generation that it was sent to.
+    pub generation: u64,
+    /// When it began.
+    #[serde(with = "time::serde::rfc3339")]
+    pub at: OffsetDateTime,
+    /// Whether the booted system said that it works.
+    pub acknowledged: bool,
+}
+
+/// What the events of one gateway fold to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct History {
+    #[serde(with = "pairs")]
+    generations: BTreeMap<u64, Arc<Generation>>,
+    #[serde(with = "pairs")]
+    trials: BTreeMap<u64, Trial>,
+    /// Numbers in the order in which they went live; the last one is live now.
+    activations: Vec<u64>,
+    pinned: Option<u64>,
+    boots: BTreeMap<EventId, Boot>,
+}
+
+impl History {
+    /// Folds events, in whatever order they come.
+    pub fn fold(events: &BTreeMap<EventId, Arc<Event>>) -> Self {
+        let snapshot = events.values().filter_map(|event| match &event.kind {
+            Kind::Snapshot { through, history } => Some((*through, history)),
+            _ => None,
+        });
+        let (through, mut history) = match snapshot.max_by_key(|(through, _)| *through) {
+            Some((through, history)) => (Some(through), (**history).clone()),
+            None => (None, Self::default()),
+        };
+        let recent = || events.iter().filter(|(id, _)| Some(**id) > through);
+        for (id, event) in recent() {
+            history.apply(*id, event);
+        }
+        // Last, so that it does not matter whose clock gave a boot and its
+        // acknowledgement their names.
+        for (_, event) in recent() {
+            if let Kind::Acknowledged { boot } = &event.kind {
+                history.acknowledge(*boot);
+            }
+        }
+        history.forget_the_distant_past();
+        history
+    }
+
+    fn apply(&mut self, id: EventId, event: &Event) {
+        match &event.kind {
+            Kind::Published { number, files } => {
+                // Two publishers may have chosen the same number: the earlier event
+                // keeps it, the later one gets the next that is free.
+                let taken = |number: &u64| self.generations.contains_key(number);
+                let number = (*number..=u64::MAX).find(|n| !taken(n)).unwrap_or(u64::MAX);
+                let generation =
+                    Generation { number, id, published: event.at, files: files.clone() };
+                self.generations.insert(number, Arc::new(generation));
+            }
+            Kind::Activated { generation } => {
+                if let Some(number) = self.number_of(generation) {
+                    self.activations.push(number);
+                    let trial = self.trials.entry(number).or_default();
+                    trial.tries = 0;
+                    trial.live_since = Some(id);
+                }
+            }
+            Kind::Pinned { generation } => {
+                self.pinned = self.number_of(generation).or(self.pinned);
+            }
+            Kind::Released => self.pinned = None,
+            Kind::Booted { generation } => {
+                if let Some(number) = self.number_of(generation) {
+                    let trial = self.trials.entry(number).or_default();
+                    trial.tries = trial.tries.saturating_add(1);
+                    let boot = Boot { generation: number, at: event.at, acknowledged: false };
+                    self.boots.insert(id, boot);
+                }
+            }
+            Kind::Acknowledged { .. } | Kind::Snapshot { .. } => {}
+        }
+    }
+
+    fn acknowledge(&mut self, boot: EventId) {
+        if let Some(found) = self.boots.get_mut(&boot) {
+            found.acknowledged = true;
+            self.trials.entry(found.generation).or_default().acknowledge(boot);
+        }
+    }
+
+    fn forget_the_distant_past(&mut self) {
+        while self.boots.len() > REMEMBERED {
+            self.boots.pop_first();
+        }
+        let surplus = self.activations.len().saturating_sub(REMEMBERED);
+        self.activations.drain(..surplus);
+    }
+
+    fn number_of(&self, id: &EventId) -> Option<u64> {
+        self.generations.values().find(|generation| generation.id == *id).map(|g| g.number)
+    }
+
+    /// The generation that was activated last.
+    pub fn current(&self) -> Option<&Arc<Generation>> {
+        self.activations.last().and_then(|number| self.generations.get(number))
+    }
+
+    /// The generation that was current before.
+    pub fn previous(&self) -> Option<&Arc<Generation>> {
+        let current = self.activations.last()?;
+        let number = self.activations.iter().rev().find(|number| *number != current)?;
+        self.generations.get(number)
+    }
+
+    /// The generation that gateways get whatever assessment says.
+    pub fn pinned(&self) -> Option<&Arc<Generation>> {
+        self.generations.get(&self.pinned?)
+    }
+
+    /// The generation that the gateway is to find at addresses which name none: the
+    /// one that its latest boot was sent to, or a pinned or activated one since.
+    pub fn in_use(&self) -> Option<&Arc<Generation>> {
+        let current = self.current()?;
+        let since = self.trial(current.number).live_since;
+        let booted = self.boots.last_key_value().filter(|(boot, _)| Some(**boot) > since);
+        let booted = booted.and_then(|(_, boot)| self.generations.get(&boot.generation));
+        Some(self.pinned().or(booted).unwrap_or(current))
+    }
+
+    /// The generation that was last known to work.
+    pub fn last_good(&self) -> Option<&Arc<Generation>> {
+        let good =
+            self.trials.iter().filter_map(|(number, trial)| Some((trial.evidence()?, number)));
+        good.max().and_then(|(_, number)| self.generations.get(number))
+    }
+
+    /// Whether a generation was ever the current one.
+    pub fn was_activated(&self, number: u64) -> bool {
+        self.trials.get(&number).is_some_and(|trial| trial.live_since.is_some())
+    }
+
+    /// What the boots of a generation have shown.
+    pub fn trial(&self, number: u64) -> Trial {
+        self.trials.get(&number).cloned().unwrap_or_default()
+    }
+
+    /// The latest boots, oldest first.
+    pub fn boots(&self) -> &BTreeMap<EventId, Boot> {
+        &self.boots
+    }
+
+    /// The generation with this number.
+    pub fn generation(&self, number: u64) -> Option<&Arc<Generation>> {
+        self.generations.get(&number)
+    }
+
+    /// All generations, oldest first.
+    pub fn generations(&self) -> impl Iterator<Item = &Arc<Generation>> {
+        self.generations.values()
+    }
+
+    /// The number for the next generation.
+    pub fn next_number(&self) -> u64 {
+        self.generations.keys().next_back().map_or(1, |last| last + 1)
+    }
+}
+
+/// Maps as lists of pairs: within a tagged enum, serde takes no numbers for keys.
+mod pairs {
+    use std::collections::BTreeMap;
+
+    use serde::Deserialize;
+    use serde::Deserializer;
+    use serde::Serialize;
+    use serde::Serializer;
+
+    pub(super) fn serialize<V: Serialize, S: Serializer>(
+        map: &BTreeMap<u64, V>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(map)
+    }
+
+    pub(super) fn deserialize<'de, V: Deserialize<'de>, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<BTreeMap<u64, V>, D::Error> {
+        Ok(Vec::deserialize(deserializer)?.into_iter().collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::store::events::FORMAT;
+
+    fn event(kind: Kind) -> Arc<Event> {
+        Arc::new(Event { format: FORMAT, at: OffsetDateTime::UNIX_EPOCH, kind })
+    }
+
+    fn published(number: u64) -> Arc<Event> {
+        event(Kind::Published { number, files: BTreeMap::new() })
+    }
+
+    /// Events of a life: each names earlier ones by their position.
+    fn life() -> impl Strategy<Value = BTreeMap<EventId, Arc<Event>>> {
+        proptest::collection::vec((0u8..6, 0usize..100, 1u64..6), 0..80).prop_map(|steps| {
+            let mut ids: Vec<EventId> = Vec::new();
+            let mut events = BTreeMap::new();
+            for (kind, target, number) in steps {
+                let id = EventId::after(ids.last().copied(), 0);
+                let named = *ids.get(target % (ids.len() + 1)).unwrap_or(&id);
+                let kind = match kind {
+                    0 => Kind::Published { number, files: BTreeMap::new() },
+                    1 => Kind::Activated { generation: named },
+                    2 => Kind::Pinned { generation: named },
+                    3 => Kind::Released,
+                    4 => Kind::Booted { generation: named },
+                    _ => Kind::Acknowledged { boot: named },
+                };
+                ids.push(id);
+                events.insert(id, event(kind));
+            }
+            events
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn a_snapshot_at_any_moment_changes_nothing(events in life(), cut in 0usize..80) {
+            let whole = History::fold(&events);
+            let Some(through) = events.keys().nth(cut).copied() else { return Ok(()) };
+            let (before, mut after) = (events.clone(), events);
+            let before = before.into_iter().filter(|(id, _)| *id <= through).collect();
+            after.retain(|id, _| *id > through);
+            let history = Box::new(History::fold(&before));
+            let id = EventId::after(after.keys().next_back().copied().or(Some(through)), 0);
+            after.insert(id, event(Kind::Snapshot { through, history }));
+            prop_assert_eq!(&History::fold(&after), &whole);
+            // Also while the folded events are still there.
+            after.extend(before);
+            prop_assert_eq!(&History::fold(&after), &whole);
+        }
+
+        #[test]
+        fn each_published_generation_keeps_a_number_of_its_own(
+            numbers in proptest::collection::vec(1u64..5, 0..12),
+        ) {
+            let events: BTreeMap<_, _> = numbers
+                .iter()
+                .enumerate()
+                .map(|(i, number)| (EventId::after(None, i as u64), published(*number)))
+                .collect();
+            let history = History::fold(&events);
+            prop_assert_eq!(history.generations().count(), numbers.len());
+            prop_assert!(history.current().is_none());
+        }
+
+        #[test]
+        fn reads_what_it_writes(events in life()) {
+            let through = EventId::after(None, 0);
+            let history = Box::new(History::fold(&events));
+            let snapshot = event(Kind::Snapshot { through, history });
+            let text = serde_json::to_string(&*snapshot).unwrap();
+            prop_assert_eq!(serde_json::from_str::<Event>(&text).unwrap(), (*snapshot).clone());
+        }
+    }
+
+    #[test]
+    fn the_last_activation_counts_and_the_one_before_is_the_way_back() {
+        let ids: Vec<_> = (0..6).map(|i| EventId::after(None, i)).collect();
+        let activated = |generation| event(Kind::Activated { generation });
+        let mut events = BTreeMap::from([(ids[0], published(1)), (ids[1], activated(ids[0]))]);
+        let current = |events: &_| History::fold(events).current().map(|g| g.number);
+        let previous = |events: &_| History::fold(events).previous().map(|g| g.number);
+        assert_eq!((current(&events), previous(&events)), (Some(1), None));
+
+        events.insert(ids[2], published(2));
+        assert_eq!(current(&events), Some(1), "published is not yet activated");
+        events.insert(ids[3], activated(ids[2]));
+        assert_eq!((current(&events), previous(&events)), (Some(2), Some(1)));
+        events.insert(ids[4], activated(ids[0]));
+        assert_eq!((current(&events), previous(&events)), (Some(1), Some(2)));
+        events.insert(ids[5], activated(EventId::after(None, 99)));
+        assert_eq!(current(&events), Some(1), "what nobody published cannot be activated");
+    }
+
+    #[test]
+    fn the_secrets_template_is_no_asset() {
+        let asset = Asset { sha256: "00".repeat(32).parse().unwrap(), size: 0 };
+        let files = [SECRETS, "vmlinuz"].map(|path| (path.to_owned(), asset.clone()));
+        let kind = Kind::Published { number: 1, files: files.into() };
+        let history = History::fold(&BTreeMap::from([(EventId::after(None, 0), event(kind))]));
+        let generation = history.generation(1).unwrap();
+        assert!(generation.asset("vmlinuz").is_some());
+        assert!(generation.asset(SECRETS).is_none());
+    }
+}

@@ -1,0 +1,130 @@
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
+use crate::common::Reply;
+use crate::common::TestServer;
+use crate::common::TestState;
+use crate::common::request;
+
+const TEMPLATE: &[u8] = b"NAME=${gateway}\nGEN=$generation\nPRICE=$$5 ${unknown}\n";
+
+fn publish(state: &TestState, template: Option<&[u8]>) {
+    let mut files = vec![("boot.ipxe", &b"#!ipxe\nboot\n"[..])];
+    files.extend(template.map(|template| ("secrets", template)));
+    let folder = state.folder("published", &files);
+    state.ok(&["publish", "lab-1", folder.to_str().unwrap()]);
+}
+
+/// The path of a new lease.
+fn lease(server: &TestServer, state: &TestState) -> Option<String> {
+    let script = server.get(state, "/files/boot.ipxe").text();
+    let url = script.lines().find_map(|line| line.strip_prefix("set secrets_url "))?;
+    let url = url.trim_end_matches(" ||");
+    Some(url.strip_prefix("https://127.0.0.1:8443").unwrap().to_owned())
+}
+
+fn ask(server: &TestServer, method: &str, path: &str) -> Reply {
+    let stream = UnixStream::connect(&server.unix).unwrap();
+    request(stream, method, path, "").unwrap()
+}
+
+/// Whether any file below `dir` holds `needle`.
+fn is_on_disk(dir: &Path, needle: &str) -> bool {
+    std::fs::read_dir(dir).unwrap().any(|entry| {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            return is_on_disk(&path, needle);
+        }
+        path.to_str().unwrap().contains(needle)
+            || std::fs::read(&path).is_ok_and(|bytes| {
+                bytes.windows(needle.len()).any(|window| window == needle.as_bytes())
+            })
+    })
+}
+
+#[test]
+fn they_are_read_once_by_get_alone() {
+    let state = TestState::with_gateway();
+    publish(&state, Some(TEMPLATE));
+    let server = TestServer::start(&state);
+    let path = lease(&server, &state).unwrap();
+    let token = path.strip_prefix("/secrets/").unwrap();
+    assert_eq!(token.len(), 43);
+    assert!(!is_on_disk(&state.dir(), token));
+
+    for method in ["HEAD", "POST", "PUT"] {
+        assert_eq!(ask(&server, method, &path).status, 405, "{method}");
+    }
+    let reply = ask(&server, "GET", &path);
+    assert_eq!((reply.status, reply.header("cache-control")), (200, Some("no-store")));
+    assert_eq!(reply.text(), "NAME=lab-1\nGEN=1\nPRICE=$5 ${unknown}\n");
+    let again = ask(&server, "GET", &path);
+    let never = ask(&server, "GET", "/secrets/AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA");
+    assert_eq!((again.status, &again.body), (404, &never.body));
+    let log = server.wait_for_log("secrets read");
+    assert!(log.contains("lab-1") && !log.contains(token), "{log}");
+}
+
+#[test]
+fn they_outlast_a_restart_and_end_with_revocation() {
+    let state = TestState::with_gateway();
+    publish(&state, Some(TEMPLATE));
+    let server = TestServer::start(&state);
+    let (first, second) = (lease(&server, &state).unwrap(), lease(&server, &state).unwrap());
+    drop(server);
+    let server = TestServer::start(&state);
+    assert_eq!(ask(&server, "GET", &first).status, 200);
+    state.ok(&["gateway", "revoke", "lab-1"]);
+    assert_eq!(ask(&server, "GET", &second).status, 404);
+}
+
+#[test]
+fn the_terms_can_be_set() {
+    let state = TestState::with_gateway();
+    publish(&state, Some(TEMPLATE));
+    let terms = |text: &str| state.set_listen(&format!("[secrets]\n{text}"));
+    terms("max-reads = 2");
+    let server = TestServer::start(&state);
+    let path = lease(&server, &state).unwrap();
+    let statuses = [(); 3].map(|()| ask(&server, "GET", &path).status);
+    assert_eq!(statuses, [200, 200, 404]);
+    drop(server);
+    terms("ttl = \"0s\"");
+    let server = TestServer::start(&state);
+    let path = lease(&server, &state).unwrap();
+    assert_eq!(ask(&server, "GET", &path).status, 404);
+}
+
+#[test]
+fn a_template_can_stay_out_of_what_is_published() {
+    let state = TestState::with_gateway();
+    publish(&state, None);
+    let server = TestServer::start(&state);
+    assert_eq!(lease(&server, &state), None);
+    drop(server);
+    let dir = state.folder("templates", &[("lab-1", b"OUTSIDE=$gateway")]);
+    state.set_listen(&format!("[secrets]\ndir = {dir:?}"));
+    let server = TestServer::start(&state);
+    let path = lease(&server, &state).unwrap();
+    assert_eq!(ask(&server, "GET", &path).text(), "OUTSIDE=lab-1");
+    assert!(!is_on_disk(&state.dir().join("store"), "OUTSIDE"));
+}
+
+#[test]
+fn the_template_is_for_the_owner_alone() {
+    let state = TestState::with_gateway();
+    publish(&state, Some(b"unmistakable"));
+    let mut found = 0;
+    let blobs = state.dir().join("store/blobs");
+    for entry in std::fs::read_dir(blobs).unwrap() {
+        for blob in std::fs::read_dir(entry.unwrap().path()).unwrap() {
+            let blob = blob.unwrap();
+            if std::fs::read(blob.path()).unwrap() == b"unmistakable" {
+                assert_eq!(blob.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+                found += 1;
+            }
+        }
+    }
+    assert_eq!(found, 1);
+}
