@@ -15,7 +15,7 @@ def scenario(t):
             host.farmgate("gateway", "add", name)
             folder = host.scratch / f"generation-{name}"
             folder.mkdir()
-            (folder / "boot.ipxe").write_text(f"#!ipxe\necho {MARK} {name}\n")
+            (folder / "boot.ipxe").write_text(f"#!ipxe\necho {MARK} {name}\nreboot\n")
             host.farmgate("publish", name, folder)
         stranger.farmgate("gateway", "add", "lab-2")
 

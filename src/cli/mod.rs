@@ -1,5 +1,6 @@
 //! The command line: one file per command; this one holds what they share.
 
+mod check;
 mod gateway;
 mod generations;
 mod init;
@@ -65,6 +66,8 @@ enum Command {
     /// Add gateways and care for their certificates
     #[command(subcommand)]
     Gateway(gateway::Command),
+    /// Check boot scripts, and folders that are to be published
+    Check(check::Check),
     /// Publish a folder as the next generation of a gateway, or of many in waves
     Publish(publish::Publish),
     /// See and stop rollouts in waves
@@ -98,6 +101,7 @@ pub fn main() -> ExitCode {
     let result = match cli.command {
         Command::Init(command) => command.run(&context),
         Command::Gateway(command) => command.run(&context),
+        Command::Check(command) => command.run(&context),
         Command::Publish(command) => command.run(&context),
         Command::Rollout(command) => command.run(&context),
         Command::Generations(command) => command.run(&context),

@@ -6,6 +6,7 @@ mod binary;
 pub mod media;
 mod packed;
 mod reroot;
+pub mod script;
 pub mod slot;
 
 pub use binary::Binary;

@@ -66,8 +66,8 @@ impl Folder {
     }
 
     /// The folder as the user named it.
-    pub(super) fn shown(&self) -> std::path::Display<'_> {
-        self.shown.display()
+    pub(super) fn shown(&self) -> &Path {
+        &self.shown
     }
 
     /// Paths of all files, relative to the folder, with `/` between parts.
@@ -174,7 +174,7 @@ impl Folder {
                 ensure!(
                     files.len() <= MAX_FILES,
                     "{} holds more than {MAX_FILES} files; is it the right folder?",
-                    self.shown()
+                    self.shown.display()
                 );
             } else {
                 bail!("{} is not a file", self.shown.join(&path).display());

@@ -1,5 +1,6 @@
 //! From a folder to a generation.
 
+mod checked;
 mod folder;
 pub mod rollout;
 
@@ -14,19 +15,14 @@ use time::OffsetDateTime;
 
 use crate::store::State;
 use crate::store::events::Asset;
-use crate::store::events::BOOT_SCRIPT;
 use crate::store::events::Kind;
-use crate::store::events::MAX_SCRIPT_LEN;
 use crate::store::events::SECRETS;
 use crate::store::gateways::Record;
 use crate::store::generations::Generations;
 use crate::store::history::Generation;
 use crate::store::history::History;
+pub use checked::Checked;
 use folder::Folder;
-
-/// What iPXE takes for a script: the first word of the first line
-/// (`src/image/script.c`, `script_probe`).
-const SCRIPT_MAGIC: &[u8] = b"#!ipxe";
 
 /// Stores `dir` as the gateway's next generation and makes it the one that is
 /// served. Returns its number.
@@ -57,38 +53,26 @@ fn store_folder(
     progress: &dyn Fn(u64),
 ) -> Result<BTreeMap<String, Asset>> {
     let folder = Folder::open(dir)?;
-    check_boot_script(&folder)?;
+    let checked = Checked::read(&folder)?;
+    checked.ensure_no_error(dir)?;
     let mut files = BTreeMap::new();
     for path in folder.paths() {
         let asset = folder.store(path, generations.blobs(), path == SECRETS, progress)?;
         files.insert(path.to_owned(), asset);
     }
     folder.ensure_unchanged()?;
+    checked.warn();
     Ok(files)
+}
+
+/// Checks the boot script of a folder against its files.
+pub fn check(dir: &Path) -> Result<Checked> {
+    Checked::read(&Folder::open(dir)?)
 }
 
 /// Total size in bytes of what [`publish`] would copy.
 pub fn size(dir: &Path) -> Result<u64> {
     Ok(Folder::open(dir)?.size())
-}
-
-fn check_boot_script(folder: &Folder) -> Result<()> {
-    let head = folder.head(BOOT_SCRIPT, SCRIPT_MAGIC.len() + 1).with_context(|| {
-        format!("{} needs a {BOOT_SCRIPT}: the iPXE script that boots the gateway", folder.shown())
-    })?;
-    let is_script = head.starts_with(SCRIPT_MAGIC)
-        && head.get(SCRIPT_MAGIC.len()).is_some_and(u8::is_ascii_whitespace);
-    ensure!(
-        is_script,
-        "{}/{BOOT_SCRIPT} must begin with a line `#!ipxe`, or iPXE does not take it for a script",
-        folder.shown()
-    );
-    ensure!(
-        folder.len(BOOT_SCRIPT) <= MAX_SCRIPT_LEN,
-        "{}/{BOOT_SCRIPT} is larger than {MAX_SCRIPT_LEN} bytes; is it the right file?",
-        folder.shown()
-    );
-    Ok(())
 }
 
 /// Makes an earlier generation the one that is served: `number`, or else the one

@@ -6,6 +6,7 @@
 mod common;
 
 mod assessment;
+mod check;
 mod gateways;
 mod iso;
 mod layers;

@@ -72,7 +72,7 @@ fn a_folder_without_a_boot_script_is_refused() {
         fs::write(folder.join("boot.ipxe"), not_a_script).unwrap();
         assert!(refused(&state, &folder).contains("#!ipxe"), "{not_a_script:?}");
     }
-    fs::write(folder.join("boot.ipxe"), "#!ipxe\n").unwrap();
+    fs::write(folder.join("boot.ipxe"), "#!ipxe\nboot").unwrap();
     state.ok(&["publish", "lab-1", folder.to_str().unwrap()]);
     let nowhere = folder.join("nowhere");
     assert!(refused(&state, &nowhere).contains("nowhere"));

@@ -111,7 +111,7 @@ fn no_path_leads_out_of_a_generation() {
     state.ok(&["gateway", "add", "lab-2"]);
     let folder = state.folder(
         "f",
-        &[("boot.ipxe", b"#!ipxe\n"), ("sub/a", b"A"), ("secrets", b"KEY=${s3_access_key}")],
+        &[("boot.ipxe", b"#!ipxe\nboot\n"), ("sub/a", b"A"), ("secrets", b"KEY=${s3_access_key}")],
     );
     state.ok(&["publish", "lab-1", folder.to_str().unwrap()]);
     state.publish("lab-2", 10);

@@ -1,0 +1,134 @@
+mod show;
+
+use std::fmt;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use anyhow::Result;
+use anyhow::bail;
+use anyhow::ensure;
+use serde::Serialize;
+
+use super::Context;
+use crate::ipxe::script;
+use crate::ipxe::script::Finding;
+use crate::ipxe::script::Kind;
+use crate::ipxe::script::Position;
+use crate::ipxe::script::Severity;
+use crate::publish;
+
+/// Larger than any script: a slip such as naming a kernel ends here.
+const MAX_LEN: u64 = 64 * 1024 * 1024;
+
+#[derive(clap::Args)]
+pub(super) struct Check {
+    /// Look only for what iPXE itself would refuse
+    #[arg(long)]
+    syntax: bool,
+    /// Boot scripts, and folders with a boot.ipxe and its files
+    #[arg(required = true, value_name = "PATH")]
+    paths: Vec<PathBuf>,
+}
+
+/// A script and what was found in it.
+struct Checked {
+    path: PathBuf,
+    source: Vec<u8>,
+    findings: Vec<Finding>,
+}
+
+/// A finding, as `--json` prints it.
+#[derive(Serialize)]
+struct Fact<'a> {
+    file: &'a Path,
+    #[serde(flatten)]
+    start: Position,
+    end: Position,
+    code: &'static str,
+    kind: Kind,
+    severity: Severity,
+    what: &'a str,
+    why: &'static str,
+    help: &'a str,
+}
+
+/// All findings of all files.
+struct Findings<'a>(&'a [Checked]);
+
+impl Serialize for Findings<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let facts = self.0.iter().flat_map(|checked| {
+            checked.findings.iter().map(|finding| Fact {
+                file: &checked.path,
+                start: finding.start,
+                end: finding.end,
+                code: finding.code.id,
+                kind: finding.code.kind,
+                severity: finding.severity,
+                what: &finding.what,
+                why: finding.code.why,
+                help: &finding.help,
+            })
+        });
+        serializer.collect_seq(facts)
+    }
+}
+
+impl fmt::Display for Findings<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for checked in self.0 {
+            show::show(f, checked)?;
+        }
+        let files = count(self.0.len(), "file");
+        match self.0.iter().map(|checked| checked.findings.len()).sum() {
+            0_usize => write!(f, "{files} checked, nothing found"),
+            findings => write!(f, "{files} checked, {}", count(findings, "finding")),
+        }
+    }
+}
+
+fn count(number: usize, word: &str) -> String {
+    format!("{number} {word}{}", if number == 1 { "" } else { "s" })
+}
+
+impl Check {
+    pub(super) fn run(self, context: &Context) -> Result<()> {
+        let checked: Vec<Checked> =
+            self.paths.iter().map(|path| self.check(path)).collect::<Result<_>>()?;
+        context.print(&Findings(&checked))?;
+        let errors = checked
+            .iter()
+            .flat_map(|checked| &checked.findings)
+            .filter(|finding| finding.severity.is_error())
+            .count();
+        match errors {
+            0 => Ok(()),
+            errors => bail!("{}; docs/checks/ explains the codes", count(errors, "error")),
+        }
+    }
+
+    fn check(&self, path: &Path) -> Result<Checked> {
+        if path.is_dir() {
+            let publish::Checked { path, source, mut findings } = publish::check(path)?;
+            if self.syntax {
+                findings.retain(|finding| finding.code.kind == Kind::Syntax);
+            }
+            return Ok(Checked { path, source, findings });
+        }
+        let shown = path.display();
+        let mut source = Vec::new();
+        File::open(path)
+            .and_then(|file| file.take(MAX_LEN + 1).read_to_end(&mut source))
+            .with_context(|| format!("cannot read {shown}"))?;
+        ensure!(
+            source.len() as u64 <= MAX_LEN,
+            "{shown} is larger than {MAX_LEN} bytes; is it the right file?"
+        );
+        let options = script::Options { syntax_only: self.syntax, ..script::Options::default() };
+        let findings = script::check(&source, &options);
+        Ok(Checked { path: path.to_owned(), source, findings })
+    }
+}

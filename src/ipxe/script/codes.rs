@@ -1,0 +1,70 @@
+//! All findings by their codes. Codes are stable: scripts name them to silence
+//! them. Each has a page in `docs/checks/`.
+
+/// What a finding is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// iPXE itself refuses the script, or stops with an error of its own.
+    Syntax,
+    /// iPXE reads it, but a gateway may be stranded.
+    Judgement,
+}
+
+/// One code.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Code {
+    /// `FG` and three digits.
+    pub id: &'static str,
+    /// What it is about.
+    pub kind: Kind,
+    /// Why it matters, in a sentence.
+    pub why: &'static str,
+}
+
+macro_rules! codes {
+    ($($name:ident $id:literal $kind:ident $why:literal)*) => {
+        $(#[doc = $why] pub const $name: &Code = &Code { id: $id, kind: Kind::$kind, why: $why };)*
+        /// All of them, in order.
+        pub const ALL: &[&Code] = &[$($name),*];
+    };
+}
+
+codes! {
+    NOT_A_SCRIPT "FG001" Syntax "iPXE takes a file for a script only if it begins with `#!ipxe` and white space"
+    UNFINISHED "FG002" Syntax "iPXE waits for the rest of the line, does not run it and fails with `Invalid argument`"
+    UNKNOWN_COMMAND "FG010" Judgement "iPXE says `command not found`, which counts as a failure"
+    NOT_ON_IMAGE "FG011" Judgement "a command or an option that is not compiled in fails like an unknown one"
+    BAD_OPTION "FG012" Judgement "iPXE prints the command's usage instead of running it, which counts as a failure"
+    ARGUMENT_COUNT "FG013" Judgement "iPXE prints the command's usage instead of running it, which counts as a failure"
+    NOT_A_NUMBER "FG014" Judgement "iPXE says `invalid integer value` instead of running the command, which counts as a failure"
+    GLUED_OPERATOR "FG015" Judgement "iPXE knows `&&`, `||` and `;` only as words of their own, with white space on both sides"
+    QUOTES "FG016" Judgement "iPXE knows no quotes: they stay part of the value"
+    UNCLOSED "FG017" Judgement "iPXE expands `${` only up to a `}` in the same word, and leaves it as it is otherwise"
+    NUL "FG018" Judgement "iPXE ignores the rest of the line after a NUL byte"
+    CONTINUED_COMMENT "FG019" Judgement "a backslash at its end continues a comment too, so iPXE does not run the next line"
+    NO_LABEL "FG020" Judgement "a goto to a label that does not exist fails"
+    DUPLICATE_LABEL "FG021" Judgement "goto always takes the first label of that name"
+    UNREACHABLE "FG022" Judgement "no path leads here, so what was meant to happen does not"
+    EXIT "FG023" Judgement "exit ends the script without booting anything: the medium starts over with the same script"
+    FALLS_OFF "FG024" Judgement "after its last line the script is over without booting anything: the medium starts over with the same script"
+    WAITS "FG025" Judgement "nobody is there to press a key"
+    NOTHING_TO_BOOT "FG026" Judgement "without an image chosen by `kernel` before, boot does nothing"
+    UNGUARDED "FG027" Judgement "a line that fails ends the script at once: what tries again is then never reached"
+    UNSET "FG030" Judgement "iPXE puts nothing in the place of a setting that is not set"
+    BAD_TYPE "FG031" Judgement "iPXE puts nothing in the place of a setting with a type that it does not know, and does not set one"
+    NAME_AS_ADDRESS "FG032" Judgement "iPXE has a setting of its own of that name, the router's address, and shows the name as one"
+    MISSING_ASSET "FG040" Judgement "the boot host answers 404 for what is not in the folder"
+    NOT_HTTPS "FG041" Judgement "without TLS anybody on the way can put another system in its place"
+    SECRET_ARGUMENT "FG042" Judgement "every process can read /proc/cmdline, and it ends up in logs"
+    LONG_ARGUMENTS "FG043" Judgement "Linux on x86 takes 2047 bytes and drops the rest without a word"
+    NO_PANIC "FG044" Judgement "without `panic=` a kernel that panics waits forever, and the gateway never asks again"
+    NO_IMGFREE "FG045" Judgement "every round adds another copy to those in memory, and the kernel gets them all"
+    BIG_INITRAMFS "FG046" Judgement "iPXE must hold it in memory twice, and a slow line makes every boot long"
+    UNKNOWN_CODE "FG090" Judgement "a comment that should silence something silences nothing"
+}
+
+/// The code with that id.
+pub fn find(id: &str) -> Option<&'static Code> {
+    ALL.iter().copied().find(|code| code.id == id)
+}

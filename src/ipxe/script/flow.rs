@@ -1,0 +1,321 @@
+//! The paths through a script. A state is a command and whether the last one
+//! that ran before it succeeded (`system` in `src/core/exec.c`); a line that
+//! ends in failure ends the script (`src/image/script.c`).
+
+use super::facts::Effect;
+use super::facts::Fact;
+use super::grammar::Joined;
+use super::grammar::Script;
+
+/// A state, by number.
+pub(super) type State = usize;
+
+/// What to assume of a command that gives the machine away.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Returns {
+    /// It never comes back with success.
+    Never,
+    /// What may be a script may.
+    Scripts,
+}
+
+#[derive(Debug)]
+pub(super) struct Flow {
+    /// Number of commands.
+    commands: usize,
+    /// Where the next states of each begin in `edges`.
+    starts: Vec<usize>,
+    edges: Vec<Edge>,
+    first: State,
+    /// For each state: whether something may be booted from here.
+    hopeful: Vec<bool>,
+    /// For each command: a failure before it is still one at the line's end,
+    /// with nothing run in between.
+    passes_failure: Vec<bool>,
+}
+
+/// On what condition a path is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum When {
+    Always,
+    /// What was booted comes back.
+    Returned,
+    /// What fails for certain has been mended: what stands behind it deserves
+    /// to be looked at too.
+    Mended,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Edge {
+    to: State,
+    when: When,
+}
+
+impl Flow {
+    pub(super) fn new(script: &Script<'_>, facts: &[Fact<'_>]) -> Self {
+        let mut flow = Self {
+            commands: facts.len(),
+            starts: Vec::with_capacity(2 * facts.len() + 7),
+            edges: Vec::new(),
+            first: 0,
+            hopeful: Vec::new(),
+            passes_failure: vec![false; facts.len()],
+        };
+        for (number, fact) in facts.iter().enumerate().rev() {
+            flow.passes_failure[number] = fact.command.joined == Joined::And
+                && (fact.last || flow.passes_failure[number + 1]);
+        }
+        let lines = flow.line_starts(script);
+        flow.first = lines[0];
+        for (number, fact) in facts.iter().enumerate() {
+            for ok in [true, false] {
+                flow.starts.push(flow.edges.len());
+                flow.outcomes(number, ok, fact, &lines);
+            }
+        }
+        // The labels, then the five ends, which lead nowhere.
+        flow.starts.push(flow.edges.len());
+        let mut seen = std::collections::HashSet::new();
+        for (line, start) in script.lines.iter().zip(&lines) {
+            if line.label.as_ref().is_some_and(|label| seen.insert(line.get(label))) {
+                flow.edges.push(Edge { to: *start, when: When::Always });
+            }
+        }
+        for _ in 0..6 {
+            flow.starts.push(flow.edges.len());
+        }
+        flow.hopeful = flow.backward(flow.booted());
+        flow
+    }
+
+    /// Before a command, when the last one succeeded or failed.
+    pub(super) fn before(&self, command: usize, ok: bool) -> State {
+        2 * command + usize::from(!ok)
+    }
+
+    fn any_label(&self) -> State {
+        2 * self.commands
+    }
+    /// The script is over: its last line succeeded.
+    pub(super) fn over(&self) -> State {
+        2 * self.commands + 1
+    }
+    fn failed(&self) -> State {
+        2 * self.commands + 2
+    }
+    /// The line that never ends is reached.
+    pub(super) fn unfinished(&self) -> State {
+        2 * self.commands + 3
+    }
+    fn booted(&self) -> State {
+        2 * self.commands + 4
+    }
+    /// By exit or a restart.
+    fn gone(&self) -> State {
+        2 * self.commands + 5
+    }
+
+    /// The states in which the lines begin, and that after the last one.
+    fn line_starts(&self, script: &Script<'_>) -> Vec<State> {
+        let mut lines = Vec::with_capacity(script.lines.len() + 1);
+        let mut command = 0;
+        for line in &script.lines {
+            let start =
+                if line.unfinished { self.unfinished() } else { self.before(command, true) };
+            lines.push(start);
+            command += line.commands.len();
+        }
+        lines.push(self.over());
+        lines
+    }
+
+    fn outcomes(&mut self, number: usize, ok: bool, fact: &Fact<'_>, lines: &[State]) {
+        let after = |ok: bool| match (fact.last, ok) {
+            (false, ok) => self.before(number + 1, ok),
+            (true, true) => lines[fact.line + 1],
+            (true, false) => self.failed(),
+        };
+        let runs = match fact.command.joined {
+            Joined::First | Joined::Then => true,
+            Joined::And => ok,
+            Joined::Or => !ok,
+        };
+        let (success, failure) = (after(true), after(false));
+        let next: &[State] = match fact.effect {
+            _ if !runs => &[after(ok)],
+            Effect::Succeeds => &[success],
+            Effect::Plain => &[success, failure],
+            Effect::Fails => &[failure],
+            Effect::Goto(line) => &[lines[line]],
+            Effect::GotoAny => &[self.any_label(), failure],
+            Effect::Exit => &[self.gone()],
+            Effect::Restart => &[self.gone(), failure],
+            Effect::Boot | Effect::Chain => &[self.booted(), failure],
+            Effect::Unknown => &[success, failure, self.any_label(), self.booted(), self.gone()],
+        };
+        let also = match fact.effect {
+            Effect::Chain if runs => Some(When::Returned),
+            Effect::Fails if runs => Some(When::Mended),
+            _ => None,
+        };
+        self.edges.extend(next.iter().map(|to| Edge { to: *to, when: When::Always }));
+        self.edges.extend(also.map(|when| Edge { to: success, when }));
+    }
+
+    fn next(&self, state: State) -> &[Edge] {
+        &self.edges[self.starts[state]..self.starts[state + 1]]
+    }
+
+    fn states(&self) -> usize {
+        self.starts.len() - 1
+    }
+
+    /// All states that the script can come to.
+    pub(super) fn reachable(&self, returns: Returns) -> Vec<bool> {
+        let mut seen = vec![false; self.states()];
+        let mut todo = vec![self.first];
+        seen[self.first] = true;
+        while let Some(state) = todo.pop() {
+            for edge in self.next(state) {
+                let follow = edge.when != When::Returned || returns >= Returns::Scripts;
+                if follow && !std::mem::replace(&mut seen[edge.to], true) {
+                    todo.push(edge.to);
+                }
+            }
+        }
+        seen
+    }
+
+    fn backward(&self, target: State) -> Vec<bool> {
+        // Incoming edges, sorted by where they lead.
+        let mut into: Vec<(State, State)> = (0..self.states())
+            .flat_map(|from| self.next(from).iter().map(move |edge| (edge, from)))
+            .filter(|(edge, _)| edge.when != When::Mended)
+            .map(|(edge, from)| (edge.to, from))
+            .collect();
+        into.sort_unstable();
+        let mut seen = vec![false; self.states()];
+        let mut todo = vec![target];
+        seen[target] = true;
+        while let Some(state) = todo.pop() {
+            let begin = into.partition_point(|(to, _)| *to < state);
+            for (_, from) in into[begin..].iter().take_while(|(to, _)| *to == state) {
+                if !std::mem::replace(&mut seen[*from], true) {
+                    todo.push(*from);
+                }
+            }
+        }
+        seen
+    }
+
+    /// Whether anything may still be booted after this command has failed.
+    pub(super) fn hope_after_failure(&self, number: usize, fact: &Fact<'_>) -> bool {
+        !fact.last && self.hopeful[self.before(number + 1, false)]
+    }
+
+    /// Whether anything may be booted at all.
+    pub(super) fn hope(&self) -> bool {
+        self.hopeful[self.first]
+    }
+
+    /// Whether success of this command leads to the next one or past the line.
+    pub(super) fn success(&self, number: usize, fact: &Fact<'_>, lines: &[State]) -> State {
+        if fact.last { lines[fact.line + 1] } else { self.before(number + 1, true) }
+    }
+
+    /// See [`Self::line_starts`].
+    pub(super) fn lines(&self, script: &Script<'_>) -> Vec<State> {
+        self.line_starts(script)
+    }
+
+    /// The script ends with failure if this command fails.
+    pub(super) fn failure_ends(&self, number: usize, fact: &Fact<'_>) -> bool {
+        fact.last || self.passes_failure[number + 1]
+    }
+
+    /// Numbers the loops: states on a common cycle get the same number, others
+    /// 0. Leaves out labels that only iPXE knows, and the commands of `without`.
+    pub(super) fn loops(&self, without: &dyn Fn(usize) -> bool) -> Vec<usize> {
+        Loops::find(self, without)
+    }
+}
+
+/// Tarjan's algorithm, with its own stack: scripts can be long.
+struct Loops {
+    order: Vec<usize>,
+    low: Vec<usize>,
+    on_stack: Vec<bool>,
+    stack: Vec<State>,
+    numbers: Vec<usize>,
+    found: usize,
+    count: usize,
+}
+
+impl Loops {
+    fn find(flow: &Flow, without: &dyn Fn(usize) -> bool) -> Vec<usize> {
+        let states = flow.states();
+        let mut loops = Self {
+            order: vec![0; states],
+            low: vec![0; states],
+            on_stack: vec![false; states],
+            stack: Vec::new(),
+            numbers: vec![0; states],
+            found: 0,
+            count: 0,
+        };
+        let skip = |state: State| state >= flow.any_label() || without(state / 2);
+        for root in 0..flow.any_label() {
+            if loops.order[root] == 0 && !skip(root) {
+                loops.walk(flow, root, &skip);
+            }
+        }
+        loops.numbers
+    }
+
+    fn enter(&mut self, state: State) {
+        self.count += 1;
+        self.order[state] = self.count;
+        self.low[state] = self.count;
+        self.on_stack[state] = true;
+        self.stack.push(state);
+    }
+
+    fn walk(&mut self, flow: &Flow, root: State, skip: &dyn Fn(State) -> bool) {
+        let mut calls = vec![(root, 0)];
+        self.enter(root);
+        while let Some((state, position)) = calls.last_mut() {
+            let state = *state;
+            if let Some(edge) = flow.next(state).get(*position) {
+                *position += 1;
+                if skip(edge.to) {
+                } else if self.order[edge.to] == 0 {
+                    self.enter(edge.to);
+                    calls.push((edge.to, 0));
+                } else if self.on_stack[edge.to] {
+                    self.low[state] = self.low[state].min(self.order[edge.to]);
+                }
+                continue;
+            }
+            calls.pop();
+            if let Some((caller, _)) = calls.last() {
+                self.low[*caller] = self.low[*caller].min(self.low[state]);
+            }
+            if self.low[state] == self.order[state] {
+                self.leave(flow, state);
+            }
+        }
+    }
+
+    fn leave(&mut self, flow: &Flow, root: State) {
+        let alone =
+            self.stack.last() == Some(&root) && flow.next(root).iter().all(|edge| edge.to != root);
+        self.found += 1;
+        while let Some(state) = self.stack.pop() {
+            self.on_stack[state] = false;
+            self.numbers[state] = if alone { 0 } else { self.found };
+            if state == root {
+                break;
+            }
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! What depends on the way that is taken through the script.
+
+use super::Seen;
+use super::Severity;
+use super::assets::FETCH;
+use super::codes;
+use super::expand::is_literal;
+use super::facts::Effect;
+use super::facts::Fact;
+use super::facts::Labels;
+use super::flow::Flow;
+use super::flow::Returns;
+use super::grammar::Joined;
+use super::grammar::Script;
+use super::grammar::shown;
+use super::report::Report;
+
+/// Commands whose failure is a matter of the network, that is, of time.
+const NETWORK: &[&str] = &[
+    "boot",
+    "chain",
+    "dhcp",
+    "ifconf",
+    "iflinkwait",
+    "ifopen",
+    "imgexec",
+    "imgfetch",
+    "imgload",
+    "imgselect",
+    "imgverify",
+    "initrd",
+    "kernel",
+    "module",
+    "nslookup",
+    "ntp",
+    "ping",
+    "sync",
+];
+
+/// A backslash before the end of the file, where a path leads to it.
+pub(super) fn unfinished(script: &Script<'_>, flow: &Flow, report: &mut Report) {
+    let Some(line) = script.lines.last().filter(|line| line.unfinished) else { return };
+    if flow.reachable(Returns::Scripts)[flow.unfinished()] {
+        let what = "the file ends where this line should go on".to_owned();
+        let help = "delete the backslash at the end";
+        report.error(codes::UNFINISHED, line.whole(), what, help);
+    }
+}
+
+pub(super) fn check(seen: &Seen<'_>, labels: &Labels<'_>, report: &mut Report) {
+    ends(seen, report);
+    unreachable(seen, report);
+    duplicates(seen, labels, report);
+    for (number, fact) in seen.facts.iter().enumerate().filter(|(number, _)| seen.runs(*number)) {
+        waits(seen, number, fact, report);
+    }
+    nothing_to_boot(seen, report);
+    loops(seen, report);
+}
+
+fn ends(seen: &Seen<'_>, report: &mut Report) {
+    for (number, fact) in seen.facts.iter().enumerate() {
+        if fact.name() == "exit" && fact.arguments.is_ok() && seen.runs(number) {
+            let what = "the script ends here without booting anything".to_owned();
+            let help = "go to a label that tries again, or `reboot`";
+            // Another status says that it was meant: the medium tries again.
+            let failure = fact.argument().is_some_and(|(_, status)| {
+                is_literal(status) && status.iter().any(|byte| !matches!(byte, b'0' | b'x'))
+            });
+            let error = fact.is_plain() && !failure;
+            let severity = if error { Severity::Error } else { Severity::Warning };
+            report.add(codes::EXIT, severity, seen.word(fact, 0), what, help);
+        }
+    }
+    let over = seen.flow.reachable(Returns::Never)[seen.flow.over()];
+    let Some(line) = seen.script.lines.last().filter(|_| over) else { return };
+    let hope = seen.flow.hope();
+    let what =
+        if hope { "a path leads past the last line" } else { "the script ends and boots nothing" };
+    let severity = if hope { Severity::Warning } else { Severity::Error };
+    let help = "end every path with `boot`, `chain`, `reboot`, or a goto that tries again";
+    report.add(codes::FALLS_OFF, severity, line.whole(), what.to_owned(), help);
+}
+
+fn unreachable(seen: &Seen<'_>, report: &mut Report) {
+    // Of a stretch of lines that no path leads to, the first is enough.
+    let mut before = false;
+    let mut after_boot = false;
+    let mut reported = usize::MAX;
+    for (number, fact) in seen.facts.iter().enumerate() {
+        let runs = seen.runs(number);
+        let empty = fact.words.is_empty();
+        let starts_line = fact.command.joined == Joined::First;
+        if starts_line && !empty {
+            if !runs && !before && reported != fact.line {
+                let what = "no path leads to this line".to_owned();
+                let help = if after_boot {
+                    "a `boot` that fails ends the script: write `boot || goto label`"
+                } else {
+                    "delete it, or lead a path to it"
+                };
+                report.warn(codes::UNREACHABLE, seen.line(fact).whole(), what, help);
+            }
+            before = !runs;
+        } else if !empty && !runs && !before && reported != fact.line {
+            let what = format!("`{}` is never run", shown(fact.words[0]));
+            let help = "the command before never fails, never succeeds, or leads elsewhere";
+            report.warn(codes::UNREACHABLE, seen.word(fact, 0), what, help);
+            reported = fact.line;
+        }
+        if !empty {
+            after_boot = fact.effect == Effect::Boot;
+        }
+    }
+}
+
+fn duplicates(seen: &Seen<'_>, labels: &Labels<'_>, report: &mut Report) {
+    for (number, line) in seen.script.lines.iter().enumerate() {
+        let Some(range) = &line.label else { continue };
+        let label = line.get(range);
+        if labels.get(label).is_some_and(|first| *first != number) {
+            let what = format!("another line before has the label `{}` too", shown(label));
+            report.warn(codes::DUPLICATE_LABEL, line.locate(range), what, "rename one of them");
+        }
+    }
+}
+
+fn waits(seen: &Seen<'_>, _number: usize, fact: &Fact<'_>, report: &mut Report) {
+    let name = fact.name();
+    if fact.arguments.is_err() {
+        return;
+    }
+    let timeout = fact.arguments.as_ref().ok().and_then(|found| found.option("timeout"));
+    // A timeout of 0 is none.
+    let endless = match timeout.and_then(|given| given.value) {
+        Some((_, value)) => {
+            is_literal(value) && value.iter().all(|byte| matches!(byte, b'0' | b'x'))
+        }
+        None => true,
+    };
+    let help = match name {
+        "prompt" | "choose" | "read" if endless => "add `--timeout` with milliseconds",
+        "shell" | "config" | "login" | "present" => "delete it",
+        _ => return,
+    };
+    let what = format!("`{name}` waits for somebody to press a key");
+    report.warn(codes::WAITS, seen.word(fact, 0), what, help);
+}
+
+/// A `boot` without name where no line chooses an image at all.
+fn nothing_to_boot(seen: &Seen<'_>, report: &mut Report) {
+    let chooses = |fact: &Fact<'_>| {
+        matches!(fact.effect, Effect::Unknown | Effect::Chain)
+            || matches!(fact.name(), "kernel" | "imgselect" | "imgload")
+    };
+    if seen.facts.iter().any(chooses) {
+        return;
+    }
+    for fact in seen.facts {
+        let bare = matches!(fact.name(), "boot" | "imgexec" | "chain")
+            && fact.arguments.as_ref().is_ok_and(|found| fact.words.len() == found.first);
+        if bare {
+            let what = format!("no line before `{}` chooses what to boot", fact.name());
+            let help = "add a line `kernel FILE ARGUMENTS`";
+            report.warn(codes::NOTHING_TO_BOOT, seen.word(fact, 0), what, help);
+        }
+    }
+}
+
+fn loops(seen: &Seen<'_>, report: &mut Report) {
+    let all = seen.flow.loops(&|_| false);
+    let unfreed = seen.flow.loops(&|number| seen.facts[number].name() == "imgfree");
+    let lines = seen.flow.lines(seen.script);
+    for (number, fact) in seen.facts.iter().enumerate().filter(|(number, _)| seen.runs(*number)) {
+        let states = [true, false].map(|ok| seen.flow.before(number, ok));
+        let name = fact.name();
+        let in_loop = states.iter().any(|state| seen.reachable[*state] && all[*state] != 0);
+        if in_loop && NETWORK.contains(&name) && seen.flow.failure_ends(number, fact) {
+            let what = format!("if `{name}` fails here, the script ends and nothing tries again");
+            let help = "put `|| goto label` behind it, with a label that tries again";
+            report.warn(codes::UNGUARDED, seen.word(fact, 0), what, help);
+        }
+        let success = seen.flow.success(number, fact, &lines);
+        let again = states.iter().any(|state| {
+            seen.reachable[*state]
+                && unfreed[*state] != 0
+                && unfreed.get(success) == Some(&unfreed[*state])
+        });
+        if again && FETCH.contains(&name) && !fact.has("autofree") {
+            let what = format!("a loop leads back to this `{name}` without `imgfree`");
+            let help = "put `imgfree` at the start of the loop";
+            report.warn(codes::NO_IMGFREE, seen.word(fact, 0), what, help);
+        }
+    }
+}

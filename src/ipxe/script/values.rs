@@ -1,0 +1,122 @@
+//! Settings: those that nothing sets, and types that do not exist.
+
+use std::collections::HashSet;
+
+use super::Seen;
+use super::codes;
+use super::expand::is_literal;
+use super::expand::references;
+use super::expand::split_name;
+use super::facts::Effect;
+use super::facts::Fact;
+use super::grammar::shown;
+use super::report::Report;
+use super::settings;
+
+/// What the script gives values to, or looks at with `isset`.
+#[derive(Default)]
+struct Known<'a> {
+    names: HashSet<&'a [u8]>,
+    /// Something else may have set anything.
+    anything: bool,
+}
+
+impl<'a> Known<'a> {
+    fn gather(facts: &'a [Fact<'_>]) -> Self {
+        let mut known = Self::default();
+        for fact in facts {
+            known.anything |= matches!(fact.effect, Effect::Chain | Effect::Unknown);
+            if let Ok(arguments) = &fact.arguments {
+                let stored = arguments.options.iter().filter(|o| o.option.long == "set");
+                for (_, name) in stored.filter_map(|given| given.value) {
+                    known.add(name);
+                }
+            }
+            let Some((_, argument)) = fact.argument() else { continue };
+            match fact.name() {
+                "set" | "read" | "inc" | "choose" | "nslookup" | "pciscan" | "usbscan" | "item"
+                | "imgset" => known.add(argument),
+                "isset" => {
+                    for reference in references(argument).all {
+                        known.add(&argument[reference.name]);
+                    }
+                }
+                _ => {}
+            }
+        }
+        known
+    }
+
+    fn add(&mut self, name: &'a [u8]) {
+        if !is_literal(name) {
+            // `net${i}/x`: only what stands after the block's name counts.
+            match memchr::memrchr(b'/', name).map(|at| &name[at + 1..]) {
+                Some(last) if is_literal(last) => self.add(last),
+                _ => self.anything = true,
+            }
+            return;
+        }
+        let (_, last, _) = split_name(name);
+        self.names.insert(last);
+        self.names.insert(untyped(name));
+    }
+
+    fn has(&self, name: &[u8]) -> bool {
+        let (scope, last, _) = split_name(name);
+        let known = self.names.contains(untyped(name));
+        match scope {
+            Some(scope) => known || settings::is_scope(scope),
+            None => known || self.names.contains(last) || settings::is_builtin(last),
+        }
+    }
+}
+
+/// The name without its type.
+fn untyped(name: &[u8]) -> &[u8] {
+    let (_, _, kind) = split_name(name);
+    kind.map_or(name, |kind| &name[..name.len() - kind.len() - 1])
+}
+
+pub(super) fn check(seen: &Seen<'_>, report: &mut Report) {
+    let known = Known::gather(seen.facts);
+    for (number, fact) in seen.facts.iter().enumerate() {
+        stored_type(seen, number, fact, report);
+        for (at, word) in fact.words.iter().enumerate() {
+            for reference in references(word).all.iter().filter(|r| !r.dynamic) {
+                let name = &word[reference.name.clone()];
+                let start = fact.range(at).start;
+                let span = start + reference.span.start..start + reference.span.end;
+                let span = seen.line(fact).locate(&span);
+                let (_, _, kind) = split_name(name);
+                if let Some(kind) = kind.filter(|kind| !settings::is_type(kind)) {
+                    let what = format!("iPXE has no setting type `{}`", shown(kind));
+                    let help = format!("the types are {}", settings::TYPES.join(", "));
+                    report.warn(codes::BAD_TYPE, span, what, &help);
+                } else if name == b"gateway" {
+                    let what = "`gateway` is shown as an address here".to_owned();
+                    let help = "write ${gateway_name} for the gateway's name, ${net0/gateway} for the router";
+                    report.warn(codes::NAME_AS_ADDRESS, span, what, help);
+                } else if !known.anything && !known.has(name) {
+                    let what = format!("nothing sets `{}`", shown(name));
+                    let help = "set it, correct its name, or look with `isset` whether it is there";
+                    report.warn(codes::UNSET, span, what, help);
+                }
+            }
+        }
+    }
+}
+
+/// `set x:nonsense y` fails.
+fn stored_type(seen: &Seen<'_>, number: usize, fact: &Fact<'_>, report: &mut Report) {
+    if !matches!(fact.name(), "set" | "read" | "inc" | "clear" | "show" | "choose") {
+        return;
+    }
+    let Some((at, name)) = fact.argument().filter(|(_, name)| is_literal(name)) else { return };
+    let (_, _, kind) = split_name(name);
+    if let Some(kind) = kind.filter(|kind| !settings::is_type(kind)) {
+        let what = format!("iPXE has no setting type `{}`", shown(kind));
+        let help = format!("the types are {}", settings::TYPES.join(", "));
+        let severity = seen.severity_of_failure(number);
+        report.add(codes::BAD_TYPE, severity, seen.word(fact, at), what, &help);
+    }
+}
