@@ -58,6 +58,20 @@ bench-iso: ## seals 500 gateways and measures it (IPXE_SOURCE=tree compiles iPXE
 	@tools="$$(scripts/install-packages demo)" && eval "$$tools" && \
 		$(CARGO) bench --locked --bench iso
 
+FUZZ_SECONDS ?= 60
+
+.PHONY: fuzz
+fuzz: ## every fuzz target for FUZZ_SECONDS each (needs cargo-fuzz and a C++ compiler)
+	@$(CARGO) fuzz --version >/dev/null 2>&1 || { echo "cargo-fuzz is missing: cargo install cargo-fuzz --locked"; exit 1; }
+	@for target in $$(RUSTC_BOOTSTRAP=1 $(CARGO) fuzz list); do \
+		echo "== $$target"; \
+		RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run --sanitizer none $$target -- \
+			-max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 || exit 1; \
+	done
+
+.PHONY: test-long
+test-long: test fuzz ## every test, and the fuzz targets
+
 .PHONY: fmt
 fmt: ## formats the sources
 	$(CARGO) fmt
