@@ -65,7 +65,7 @@ fuzz: ## every fuzz target for FUZZ_SECONDS each (needs cargo-fuzz and a C++ com
 	@$(CARGO) fuzz --version >/dev/null 2>&1 || { echo "cargo-fuzz is missing: cargo install cargo-fuzz --locked"; exit 1; }
 	@for target in $$(RUSTC_BOOTSTRAP=1 $(CARGO) fuzz list); do \
 		echo "== $$target"; \
-		RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run --sanitizer none $$target -- \
+		RUSTC_BOOTSTRAP=1 $(CARGO) fuzz run $$target -- \
 			-max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 || exit 1; \
 	done
 
