@@ -1,6 +1,6 @@
 """A generation that never acknowledges is left after three boots for the last one that did.
 
-The gateway is power-cycled each time. What it never hears of is that it is being tested.
+Each boot is a power-on of its own; the booted system powers off when it has said what it has to say.
 """
 
 import json
