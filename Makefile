@@ -28,8 +28,9 @@ test: ## every test there is; installs what is missing
 	$(MAKE) test-vm
 
 .PHONY: lint
-lint: deny ## formatting, clippy, documentation, dependencies
+lint: deny ## formatting, clippy, documentation, dependencies, the script for gateways
 	$(CARGO) fmt --check
+	shellcheck --shell sh systemd/farmgate-ack
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items --quiet
 

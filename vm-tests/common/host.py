@@ -108,9 +108,24 @@ class BootHost:
         self.farmgate("iso", "seal", base, "--cert", certificate, "--key", key, "-o", path)
         return path
 
-    def publish(self, name):
-        """Publishes the test system for the gateway `name`."""
-        return self.farmgate("publish", name, self.tools.generation)
+    def publish(self, name, folder=None):
+        """Publishes a folder, or the test system, for the gateway `name`."""
+        return self.farmgate("publish", name, folder or self.tools.generation)
+
+    def folder(self, name, script, network=False, files=None):
+        """A folder to publish: the test system with another boot script of common/, and `files`.
+
+        With `network` the booted system can acknowledge.
+        """
+        folder = self.scratch / name
+        shutil.copytree(self.tools.generation, folder)
+        shutil.copy(Path(__file__).with_name(script), folder / "boot.ipxe")
+        if network:
+            shutil.copy(self.tools.network(), folder)
+            shutil.copy(self.authority[0], folder / "ca.crt")
+        for path, content in (files or {}).items():
+            (folder / path).write_text(content)
+        return folder
 
     # --- Identities ---
 
@@ -126,8 +141,8 @@ class BootHost:
     # --- Serving ---
 
     @contextlib.contextmanager
-    def serving(self, door="own"):
-        """Serves inside the `with` block."""
+    def serving(self, door="own", log_all=True):
+        """Serves inside the `with` block. Without `log_all`, nginx logs what it would anywhere."""
         self._served += 1
         prefix = f"{self.name}-{self._served}"
         self.logs.mkdir(parents=True, exist_ok=True)
@@ -143,7 +158,7 @@ class BootHost:
             wait_for_port(own_port, self.server)
             self.front = self.server
             if door == "nginx":
-                self.front = stack.enter_context(self._nginx(prefix))
+                self.front = stack.enter_context(self._nginx(prefix, log_all))
                 wait_for_port(self.port, self.front)
             yield self
 
@@ -161,7 +176,7 @@ class BootHost:
         kept += ['accel = "/farmgate-blobs"', ""]
         path.write_text("\n".join(kept))
 
-    def _nginx(self, log_prefix):
+    def _nginx(self, log_prefix, log_all):
         prefix = self.scratch / f"nginx-{self._served}"
         prefix.mkdir()
         errors = Log(self.logs / f"{log_prefix}-nginx-error.log").path
@@ -178,7 +193,8 @@ class BootHost:
         )
         block = self.farmgate("nginx-config", "--listen", f"127.0.0.1:{self.port}")
         # The evidence needs every request, also where a boot host would not log it.
-        (prefix / "farmgate.conf").write_text(block.replace("access_log off;", ""))
+        hidden = "access_log off;" if log_all else "\0"
+        (prefix / "farmgate.conf").write_text(block.replace(hidden, ""))
         command = [self.tools.nginx, "-p", prefix, "-c", prefix / "nginx.conf", "-e", errors]
         checked = subprocess.run(
             [*map(str, command), "-t"], capture_output=True, text=True, timeout=30, check=False

@@ -22,6 +22,8 @@ MEDIA = ("cd", "usb")
 # What iPXE shows when it asked the boot host and got no script: the address and the error's number.
 REFUSED = r"https://10\.0\.2\.2:[^\n]*https?://ipxe\.org/[0-9a-f]{8}"
 BOOTED = r"^FARMGATE-BOOTED gateway=(\S*) generation=(\S*)$"
+# What the booted system says when it was told to acknowledge: yes, or no and why.
+ACKNOWLEDGED = r"^FARMGATE-ACK (yes|no.*)$"
 
 _PROGRAM = "qemu-system-x86_64"
 _OVMF = (
@@ -159,3 +161,7 @@ class Gateway:
         if found[2] is None:
             raise Failure(f"the gateway does not get its script:\n{self.console.tail(12)}")
         return found[1], found[2], time.monotonic() - self.started
+
+    def wait_until_off(self, timeout=60):
+        """Waits for the booted system to power its machine off."""
+        self._process.wait(timeout)

@@ -13,6 +13,7 @@ import traceback
 from .host import BootHost
 from .process import Failure
 from .process import Stopped
+from .qemu import ACKNOWLEDGED
 from .qemu import BOOTED
 from .qemu import Gateway
 from .qemu import REFUSED
@@ -83,12 +84,22 @@ class Scenario:
     def boots(self, image, firmware="bios", medium="cd", gateway="lab-1", generation=1):
         """The image boots to userspace, which has this name and this generation."""
         with self.gateway(image, firmware, medium) as machine:
-            name, number, seconds = machine.wait_until_booted()
-        reported = f"gateway {name}, generation {number}"
-        assert (name, number) == (gateway, str(generation)), (
-            f"the booted system is {reported}, not gateway {gateway}, generation {generation}"
-        )
-        return seconds
+            return booted_as(machine, gateway, generation)
+
+    def boots_and_says(self, image, pattern, gateway="lab-1", generation=1):
+        """The same, and then the system says `pattern` and powers off by itself; the match."""
+        with self.gateway(image) as machine:
+            booted_as(machine, gateway, generation)
+            # Until the end, because the system may say it in its last moment.
+            machine.wait_until_off()
+            found = machine.console.search(pattern)
+            assert found, f"it never says {pattern!r}:\n{machine.console.tail()}"
+            return found
+
+    def boots_and_acknowledges(self, image, gateway="lab-1", generation=1, word="yes"):
+        """The same with the word about the acknowledgement: "yes", or "no" and why."""
+        said = self.boots_and_says(image, ACKNOWLEDGED, gateway, generation)[1]
+        assert said.startswith(word), f"acknowledged: {said}, not {word}"
 
     def does_not_boot(self, host, image, firmware="bios", medium="cd", logged=None, shown=REFUSED):
         """The gateway is turned away: iPXE shows it, the host's log says it, and no asset was sent.
@@ -108,3 +119,13 @@ class Scenario:
         for log, start in ((host.log, log_start), (host.access, access_start)):
             found = log and log.search(r"vmlinuz|initrd\.img|/g/[0-9]", start)
             assert not found, f"the host sent something of a generation:\n{log.tail()}"
+
+
+def booted_as(machine, gateway, generation):
+    """Waits until the machine booted as this gateway with this generation; the seconds."""
+    name, number, seconds = machine.wait_until_booted()
+    assert (name, number) == (gateway, str(generation)), (
+        f"the booted system is gateway {name}, generation {number}, "
+        f"not gateway {gateway}, generation {generation}"
+    )
+    return seconds
