@@ -21,8 +21,8 @@ use rustix::fs::Mode;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
-/// Writes the file at `path` with the permissions `mode`, in place of whatever
-/// stood there. Once this returns, the file outlasts a power failure; when it
+/// Writes the file at `path` with the permissions `mode`, in place of the regular
+/// file that stood there. Once this returns, the file outlasts a power failure; when it
 /// fails, what stood there is as it was.
 pub fn replace(
     path: &Path,
@@ -37,6 +37,14 @@ fn replace_io(
     mode: u32,
     write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> io::Result<()> {
+    // Something else, `/dev/stdout` for instance, would be replaced and not written to.
+    match std::fs::symlink_metadata(path) {
+        Ok(metadata) if !metadata.is_file() => {
+            return Err(io::Error::other("what is there is not a regular file"));
+        }
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
     let mut file = AtomicWriteFile::options().preserve_mode(false).open(path)?;
     file.as_file().set_permissions(Permissions::from_mode(mode))?;
     write(&mut file)?;
@@ -111,4 +119,43 @@ pub fn remove_if_there(path: &Path) -> io::Result<()> {
 pub fn sync_parent(path: &Path) -> io::Result<()> {
     let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(parent)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `iso make -o /dev/stdout` used to put an image in the place of that link.
+    #[test]
+    fn only_regular_files_are_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, link) = (dir.path().join("file"), dir.path().join("link"));
+        let write = |path: &Path, text: &'static [u8]| replace(path, 0o600, |f| f.write_all(text));
+        write(&file, b"one").unwrap();
+        write(&file, b"two").unwrap();
+        assert_eq!(std::fs::read(&file).unwrap(), b"two");
+        std::os::unix::fs::symlink("file", &link).unwrap();
+        let socket = dir.path().join("socket");
+        let _socket = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        for path in [&*link, &*socket, dir.path()] {
+            let error = format!("{:#}", write(path, b"three").unwrap_err());
+            assert!(error.contains("not a regular file"), "{error}");
+        }
+        assert!(link.is_symlink());
+        assert_eq!(std::fs::read(&file).unwrap(), b"two");
+    }
+
+    #[test]
+    fn a_writer_that_fails_leaves_what_was_there_and_nothing_beside() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        replace(&file, 0o644, |f| f.write_all(b"old")).unwrap();
+        let failed = replace(&file, 0o644, |f| {
+            f.write_all(b"half")?;
+            Err(io::Error::other("full"))
+        });
+        assert!(failed.is_err());
+        assert_eq!(std::fs::read(&file).unwrap(), b"old");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
 }
