@@ -1,4 +1,4 @@
-"""systemd/farmgate-ack gets its word to the boot host or says loudly that it did not, and never the token.
+"""systemd/farmgate-ack tells the boot host, or says loudly that it could not, and never shows the token.
 
 The script runs here as it is, with another kernel command line; falls_back.py runs it in a booted
 system.
@@ -60,6 +60,10 @@ def scenario(t):
             for url in ("http://127.0.0.1/boot/ack/x", 'https://a/b"c', "https://", "-x"):
                 run(host, "curl", f"farmgate.ack={url}", says="not a", status=1)
 
+        with t.subtest("without a kernel command line it says so"):
+            line = f"farmgate.ack=https://127.0.0.1:{free_port()}/boot/ack/x"
+            finish(start(host, "curl", line, cmdline="/nowhere"), line, "/nowhere cannot be read", 1)
+
         with t.subtest("without curl and GNU wget it says so"):
             line = f"farmgate.ack=https://127.0.0.1:{free_port()}/boot/ack/x"
             run(host, None, line, says="neither curl nor GNU wget", status=1)
@@ -84,7 +88,7 @@ def last(host):
     return json.loads(host.farmgate("--json", "generations", "lab-1"))["generations"][-1]
 
 
-def start(host, client, line, ca=None, limit=2):
+def start(host, client, line, ca=None, limit=2, cmdline=None):
     """The script with this kernel command line and no other client than this one."""
     if client and not shutil.which(client):
         raise Skip(f"{client} is not installed")
@@ -94,11 +98,11 @@ def start(host, client, line, ca=None, limit=2):
         if name:
             with contextlib.suppress(FileExistsError):
                 (tools / name).symlink_to(shutil.which(name))
-    cmdline = host.scratch / "cmdline"
-    cmdline.write_text(f"{line} farmgate.ca={ca or host.authority[0]}\n")
+    written = host.scratch / "cmdline"
+    written.write_text(f"{line} farmgate.ca={ca or host.authority[0]}\n")
     environment = {
         "PATH": str(tools),
-        "FARMGATE_ACK_CMDLINE": str(cmdline),
+        "FARMGATE_ACK_CMDLINE": str(cmdline or written),
         "FARMGATE_ACK_TIMEOUT": str(limit),
         "no_proxy": "*",
     }
