@@ -238,3 +238,68 @@ fn killed_at_any_moment_nothing_is_torn_lost_or_counted_back() {
         assert!(reply.body.len() == 100 || reply.body == [7; 50_000], "{path} is torn");
     }
 }
+
+#[test]
+fn two_boots_at_once_are_both_served_and_both_counted() {
+    let state = TestState::with_gateway();
+    state.publish("lab-1", 10);
+    state.ok(&["gateway", "set", "lab-1", "--assessment", "none"]);
+    let server = TestServer::start(&state);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| (0..20).for_each(|_| drop(boot(&server, &state))));
+        }
+    });
+    assert_eq!(state.json(&["generations", "lab-1"])["generations"][0]["boots"], 40);
+}
+
+/// Everything that was recorded so far, as if the clock had been a year ahead.
+fn set_the_clock_back_a_year(state: &TestState) {
+    const YEAR: u64 = 365 * 24 * 3600 * 1000;
+    let gateways = state.dir().join("store/gateways");
+    let home = std::fs::read_dir(gateways).unwrap().next().unwrap().unwrap().path();
+    let entries = std::fs::read_dir(&home).unwrap().map(|entry| entry.unwrap().path());
+    let files: Vec<_> =
+        entries.filter(|path| path.extension().is_some_and(|e| e == "json")).collect();
+    let later = |name: &str| {
+        let millis = u64::from_str_radix(&name.replace('-', "")[..12], 16).unwrap() + YEAR;
+        let digits = format!("{millis:012x}");
+        format!("{}-{}{}", &digits[..8], &digits[8..], &name[13..])
+    };
+    let names: Vec<_> =
+        files.iter().map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned()).collect();
+    for path in files {
+        let mut text = std::fs::read_to_string(&path).unwrap();
+        for name in &names {
+            text = text.replace(name.as_str(), &later(name));
+        }
+        let name = later(path.file_stem().unwrap().to_str().unwrap());
+        std::fs::write(home.join(format!("{name}.json")), text).unwrap();
+        std::fs::remove_file(path).unwrap();
+    }
+}
+
+#[test]
+fn a_clock_that_is_set_back_a_year_changes_nothing() {
+    let state = TestState::with_gateway();
+    state.publish("lab-1", 10);
+    let server = TestServer::start(&state);
+    boot(&server, &state);
+    let ack = ack_path(&server, &state, "/g/1/boot.ipxe");
+    assert_eq!(ask(&server, "GET", &ack).status, 200);
+    drop(server);
+    set_the_clock_back_a_year(&state);
+
+    let server = TestServer::start(&state);
+    assert_eq!(boot(&server, &state), "/g/1/boot.ipxe");
+    state.publish("lab-1", 20);
+    for _ in 0..3 {
+        assert_eq!(boot(&server, &state), "/g/2/boot.ipxe");
+    }
+    assert_eq!(boot(&server, &state), "/g/1/boot.ipxe");
+    state.ok(&["rollback", "lab-1", "2"]);
+    assert_eq!(boot(&server, &state), "/g/2/boot.ipxe");
+    let ack = ack_path(&server, &state, "/g/2/boot.ipxe");
+    assert_eq!(ask(&server, "GET", &ack).status, 200);
+    assert_eq!(state.json(&["generations", "lab-1"])["generations"][1]["good"], true);
+}
