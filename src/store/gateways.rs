@@ -142,6 +142,11 @@ impl Record {
     }
 }
 
+/// The name of the gateway that has, or had, this id.
+pub fn name_of(id: &str) -> &str {
+    id.rsplit_once('-').map_or(id, |(name, _)| name)
+}
+
 /// All gateways.
 #[derive(Clone, Debug)]
 pub struct Gateways {
