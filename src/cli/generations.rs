@@ -10,6 +10,8 @@ use crate::boot::decide;
 use crate::identity::GatewayName;
 use crate::publish;
 use crate::store;
+use crate::store::State;
+use crate::store::gateways::Record;
 
 #[derive(clap::Args)]
 pub(super) struct Generations {
@@ -126,13 +128,41 @@ pub(super) struct Release {
 struct Changed {
     gateway: GatewayName,
     generation: u64,
+    /// The generation that is served all the same, because it is pinned.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pinned: Option<u64>,
     #[serde(skip)]
     how: &'static str,
 }
 
+/// The generation that is served whatever is current.
+pub(super) fn pinned(state: &State, record: &Record) -> Result<Option<u64>> {
+    let history = store::generations::Generations::new(state).history(&record.id)?;
+    Ok(history.pinned().map(|generation| generation.number))
+}
+
+/// Says that a pin keeps a new current generation from being served.
+pub(super) fn held_back(
+    f: &mut std::fmt::Formatter<'_>,
+    gateway: &GatewayName,
+    generation: u64,
+    pinned: u64,
+) -> std::fmt::Result {
+    write!(
+        f,
+        "generation {generation} is current, but {gateway} gets generation {pinned}, which is pinned: \
+         `farmgate release {gateway}` takes the pin away"
+    )
+}
+
 impl std::fmt::Display for Changed {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} now gets generation {}{}", self.gateway, self.generation, self.how)
+        match self.pinned {
+            Some(pinned) => held_back(f, &self.gateway, self.generation, pinned),
+            None => {
+                write!(f, "{} now gets generation {}{}", self.gateway, self.generation, self.how)
+            }
+        }
     }
 }
 
@@ -141,7 +171,8 @@ impl Rollback {
         let state = context.state()?;
         let record = state.gateways().load(&self.gateway.name)?;
         let generation = publish::rollback(&state, &record, self.generation, now())?;
-        context.print(&Changed { gateway: record.name, generation, how: " again" })
+        let pinned = pinned(&state, &record)?;
+        context.print(&Changed { gateway: record.name, generation, pinned, how: " again" })
     }
 }
 
@@ -151,7 +182,7 @@ impl Pin {
         let record = state.gateways().load(&self.gateway.name)?;
         let generation = publish::pin(&state, &record, self.generation, now())?;
         let how = ", whatever comes, until the pin is released";
-        context.print(&Changed { gateway: record.name, generation, how })
+        context.print(&Changed { gateway: record.name, generation, pinned: None, how })
     }
 }
 
@@ -160,6 +191,7 @@ impl Release {
         let state = context.state()?;
         let record = state.gateways().load(&self.gateway.name)?;
         let generation = publish::release(&state, &record, now())?;
-        context.print(&Changed { gateway: record.name, generation, how: ", if it works" })
+        let how = ", if it works";
+        context.print(&Changed { gateway: record.name, generation, pinned: None, how })
     }
 }

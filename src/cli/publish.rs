@@ -6,6 +6,8 @@ use clap::error::ErrorKind;
 use serde::Serialize;
 
 use super::Context;
+use super::generations::held_back;
+use super::generations::pinned;
 use super::now;
 use crate::identity::GatewayName;
 use crate::publish;
@@ -48,11 +50,16 @@ impl std::str::FromStr for Wave {
 struct Published {
     gateway: GatewayName,
     generation: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pinned: Option<u64>,
 }
 
 impl std::fmt::Display for Published {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} now gets generation {}", self.gateway, self.generation)
+        match self.pinned {
+            Some(pinned) => held_back(f, &self.gateway, self.generation, pinned),
+            None => write!(f, "{} now gets generation {}", self.gateway, self.generation),
+        }
     }
 }
 
@@ -119,7 +126,8 @@ fn one(context: &Context, name: &GatewayName, dir: &Path) -> Result<()> {
     let progress = context.progress(publish::size(dir)?, "storing");
     let generation = publish::publish(&state, &record, dir, now(), &|bytes| progress.inc(bytes))?;
     progress.finish_and_clear();
-    context.print(&Published { gateway: record.name, generation })
+    let pinned = pinned(&state, &record)?;
+    context.print(&Published { gateway: record.name, generation, pinned })
 }
 
 fn load(state: &State, names: &[GatewayName]) -> Result<Vec<Record>> {

@@ -100,6 +100,8 @@ fn pins_and_gateways_that_never_acknowledge() {
     state.ok(&["pin", "lab-1", "1"]);
     (0..4).for_each(|_| assert_eq!(boot(&server, &state), "/g/1/boot.ipxe"));
     assert!(state.fails(&["pin", "lab-1", "7"]).contains("no generation 7"));
+    let said = state.ok(&["rollback", "lab-1", "2"]);
+    assert!(said.contains("but lab-1 gets generation 1, which is pinned"), "{said}");
     state.ok(&["release", "lab-1"]);
     assert_eq!(boot(&server, &state), "/g/2/boot.ipxe");
 
