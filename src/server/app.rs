@@ -5,7 +5,6 @@ use anyhow::Result;
 use rustls::pki_types::UnixTime;
 use time::OffsetDateTime;
 
-use super::client::Client;
 use super::error::HttpError;
 use super::error::Refusal;
 use super::recorder::Recorder;
@@ -144,11 +143,11 @@ impl App {
     /// for each boot script that is handed out.
     pub(super) async fn secrets_url(
         self: &Arc<Self>,
-        client: &Client,
+        gateway: &Record,
+        fingerprint: Fingerprint,
         generation: &Arc<Generation>,
     ) -> Result<Option<String>, HttpError> {
-        let (app, generation) = (self.clone(), generation.clone());
-        let (gateway, fingerprint) = (client.gateway.clone(), client.fingerprint);
+        let (app, gateway, generation) = (self.clone(), gateway.clone(), generation.clone());
         blocking(move || {
             if !app.templates.any(&gateway, &generation, &app.generations)? {
                 return Ok(None);

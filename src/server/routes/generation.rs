@@ -124,7 +124,7 @@ async fn send_script(
         fingerprint: &client.fingerprint,
         generation: generation.number,
         ack_url: app.ack_url(&client.gateway, history, generation.number),
-        secrets_url: app.secrets_url(client, generation).await?,
+        secrets_url: app.secrets_url(&client.gateway, client.fingerprint, generation).await?,
     };
     let text = prelude.before(&operators);
     let tag = hex::encode(Sha256::digest(&text));
