@@ -128,11 +128,15 @@ impl<'a> Script<'a> {
 /// Takes one line and its continuations.
 fn logical(input: &[u8], offset: usize) -> (&[u8], Line<'_>) {
     let mut text: Cow<'_, [u8]> = Cow::Borrowed(&[]);
-    let mut pieces = Vec::new();
+    let mut pieces: Vec<(usize, usize)> = Vec::new();
     let mut rest = input;
     let unfinished = loop {
         // Neither parser fails on any input.
         let (left, piece) = physical(rest).unwrap_or((&[], rest));
+        // Pieces of which every byte was taken back.
+        while pieces.last().is_some_and(|(start, _)| *start >= text.len()) {
+            pieces.pop();
+        }
         pieces.push((text.len(), offset + input.len() - rest.len()));
         rest = left;
         if text.is_empty() {

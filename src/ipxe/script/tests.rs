@@ -376,25 +376,40 @@ fn scripts() -> impl Strategy<Value = Vec<u8>> {
         .prop_flat_map(|body| prop_oneof![Just([b"#!ipxe\n", &body[..]].concat()), Just(body)])
 }
 
+fn assert_each_byte_belongs_to_one_line(source: &[u8]) {
+    let script = Script::parse(source);
+    let mut end = 0;
+    for line in &script.lines {
+        assert_eq!(line.span.start, end);
+        assert!(line.span.end > end);
+        end = line.span.end;
+        // Every byte of the text comes from this line, in order.
+        let mut before = line.span.start;
+        for at in 0..line.text.len() {
+            let place = line.locate(&(at..at + 1));
+            assert!(place.start >= before && place.end <= end);
+            assert_eq!(source[place.start], line.text[at]);
+            before = place.end;
+        }
+    }
+    assert_eq!(end, source.len());
+}
+
+/// A continuation that takes back the last byte of the piece before it used to leave
+/// that piece behind, and findings pointed at the wrong place.
+#[test]
+fn a_continuation_may_take_a_whole_piece_back() {
+    for source in
+        [&b"#!ipxe\n\\\\\n\r\nimgfree\n"[..], b"\\\\\n\nab", b"a\\\\\n\n\\\n\nb", b"\\\\\\\n\n\nab"]
+    {
+        assert_each_byte_belongs_to_one_line(source);
+    }
+}
+
 proptest! {
     #[test]
     fn each_byte_belongs_to_one_line(source in scripts()) {
-        let script = Script::parse(&source);
-        let mut end = 0;
-        for line in &script.lines {
-            prop_assert_eq!(line.span.start, end);
-            prop_assert!(line.span.end > end);
-            end = line.span.end;
-            // Every byte of the text comes from this line, in order.
-            let mut before = line.span.start;
-            for at in 0..line.text.len() {
-                let place = line.locate(&(at..at + 1));
-                prop_assert!(place.start >= before && place.end <= end);
-                prop_assert_eq!(source[place.start], line.text[at]);
-                before = place.end;
-            }
-        }
-        prop_assert_eq!(end, source.len());
+        assert_each_byte_belongs_to_one_line(&source);
     }
 
     #[test]
