@@ -22,6 +22,9 @@ use crate::identity::pki::ServerName;
 pub struct Config {
     /// Where gateways find this boot host.
     pub url: BootUrl,
+    /// Where systems that have booted find it, if they do not know the fleet's CA:
+    /// a name with a public certificate, for what needs no client certificate.
+    pub public_url: Option<BootUrl>,
     /// Kind of keys for new certificates.
     #[serde(default)]
     pub key_type: KeyType,
@@ -74,7 +77,8 @@ impl Default for Assessment {
     }
 }
 
-/// Where the server listens. At least one of the two doors must be open.
+/// Where the server listens. At least one of `tls` and `unix` must be open, unless
+/// systemd hands a socket over.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Listen {
@@ -87,6 +91,14 @@ pub struct Listen {
     /// Behind nginx: the internal location (`X-Accel-Redirect`) under which
     /// nginx serves `STATE/store/blobs`. Without it, the server sends assets itself.
     pub accel: Option<AccelPrefix>,
+    /// Behind nginx: believe only requests with a header that nothing but nginx's own
+    /// configuration can have added (`X_Farmgate_Proxy`: nginx drops headers of clients
+    /// that have an underscore in their name). Should the lines about certificates get
+    /// lost there, nobody is let in, whatever a client sends.
+    pub proxy_mark: bool,
+    /// For operators and monitoring, never for gateways: an address of the loopback,
+    /// or a Unix socket.
+    pub admin: Option<AdminAddress>,
     /// How long running downloads may take to finish after SIGTERM.
     #[serde(deserialize_with = "duration")]
     pub drain: Duration,
@@ -99,8 +111,18 @@ impl Default for Listen {
             unix: None,
             unix_group: None,
             accel: None,
+            proxy_mark: false,
+            admin: None,
             drain: Duration::from_secs(300),
         }
+    }
+}
+
+impl Listen {
+    /// Whether a server with these settings would listen just where one with `other` does.
+    pub fn same_doors(&self, other: &Self) -> bool {
+        (self.tls, &self.unix, &self.unix_group, &self.admin)
+            == (other.tls, &other.unix, &other.unix_group, &other.admin)
     }
 }
 
@@ -228,6 +250,31 @@ impl<'de> Deserialize<'de> for AccelPrefix {
     }
 }
 
+/// Where operators ask: nobody who is not on this machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AdminAddress {
+    /// An address of the loopback.
+    Tcp(SocketAddr),
+    /// A Unix socket.
+    Unix(PathBuf),
+}
+
+impl<'de> Deserialize<'de> for AdminAddress {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        if text.starts_with('/') {
+            return Ok(Self::Unix(text.into()));
+        }
+        match text.parse::<SocketAddr>() {
+            Ok(address) if address.ip().is_loopback() => Ok(Self::Tcp(address)),
+            _ => Err(de::Error::custom(format!(
+                "{text:?} is neither on the loopback nor a Unix socket: \
+                 expected something like \"127.0.0.1:9180\" or \"/run/farmgate-admin.sock\""
+            ))),
+        }
+    }
+}
+
 /// Reads `"90s"`, `"5m"`, `"1h"`.
 fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     let text = String::deserialize(deserializer)?;
@@ -255,10 +302,12 @@ mod tests {
         let config = Config::parse(
             r#"
             url = "https://boot.example.org:8443/"
+            public-url = "https://boot-public.example.org"
             [listen]
             tls = "0.0.0.0:443"
             unix = "/run/farmgate.sock"
             accel = "/farmgate-blobs"
+            admin = "127.0.0.1:9180"
             drain = "2m"
             [assessment]
             tries = 5
@@ -286,6 +335,20 @@ mod tests {
         let error = Config::parse("url = \"https://a\"\n[listen]\ntsl = \"x\"\n").unwrap_err();
         let text = error.to_string();
         assert!(text.contains("tsl") && text.contains("line 3"), "{text}");
+    }
+
+    #[test]
+    fn nobody_but_this_machine_reaches_the_admin_listener() {
+        let parse = |address: &str| {
+            Config::parse(&format!("url = \"https://a\"\n[listen]\nadmin = \"{address}\"\n"))
+        };
+        for good in ["127.0.0.1:9180", "[::1]:9180", "/run/farmgate-admin.sock"] {
+            assert!(parse(good).unwrap().listen.admin.is_some());
+        }
+        for bad in ["0.0.0.0:9180", "192.0.2.1:9180", "[::]:9180", "9180", "localhost:1", ""] {
+            let error = parse(bad).unwrap_err().to_string();
+            assert!(error.contains("loopback"), "{bad:?}: {error}");
+        }
     }
 
     #[test]

@@ -19,6 +19,7 @@ use crate::ipxe::script::Kind;
 use crate::ipxe::script::Position;
 use crate::ipxe::script::Severity;
 use crate::publish;
+use crate::store::read_config;
 
 /// Larger than any script: a slip such as naming a kernel ends here.
 const MAX_LEN: u64 = 64 * 1024 * 1024;
@@ -28,7 +29,7 @@ pub(super) struct Check {
     /// Look only for what iPXE itself would refuse
     #[arg(long)]
     syntax: bool,
-    /// Boot scripts, and folders with a boot.ipxe and its files
+    /// Boot scripts, folders with a boot.ipxe and its files, configurations (*.toml)
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
 }
@@ -96,8 +97,14 @@ fn count(number: usize, word: &str) -> String {
 
 impl Check {
     pub(super) fn run(self, context: &Context) -> Result<()> {
+        let (configurations, paths): (Vec<_>, Vec<_>) = self.paths.iter().partition(|path| {
+            path.extension().is_some_and(|extension| extension == "toml") && !path.is_dir()
+        });
+        for path in configurations {
+            read_config(path)?;
+        }
         let checked: Vec<Checked> =
-            self.paths.iter().map(|path| self.check(path)).collect::<Result<_>>()?;
+            paths.into_iter().map(|path| self.check(path)).collect::<Result<_>>()?;
         context.print(&Findings(&checked))?;
         let errors = checked
             .iter()

@@ -31,6 +31,10 @@ pub(super) enum Command {
         gateway: super::Gateway,
         #[command(flatten)]
         source: Source,
+        /// Leave a gateway that is there already as it is; with --cert, see that it has
+        /// this certificate
+        #[arg(long, conflicts_with = "csr")]
+        if_missing: bool,
     },
     /// Show all gateways
     List,
@@ -84,6 +88,15 @@ pub(super) struct Source {
 }
 
 impl Source {
+    /// Whether the gateway has the certificate that is given, if one is.
+    fn is_known(&self, record: &Record) -> Result<bool> {
+        let Some(path) = &self.cert else { return Ok(true) };
+        let pem = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let certificate = Certificate::from_pem(&pem)
+            .with_context(|| format!("cannot use {}", path.display()))?;
+        Ok(record.certificate(&certificate.fingerprint).is_some())
+    }
+
     /// The certificate (PEM), and its key if it was made here.
     fn certificate(&self, state: &State, name: &GatewayName) -> Result<(String, Option<String>)> {
         let now = now();
@@ -124,8 +137,17 @@ impl Command {
         let state = context.state()?;
         let gateways = state.gateways();
         match self {
-            Self::Add { gateway, source } => {
+            Self::Add { gateway, source, if_missing } => {
                 let _lock = state.lock()?;
+                if if_missing && gateways.names()?.contains(&gateway.name) {
+                    let record = gateways.load(&gateway.name)?;
+                    if source.is_known(&record)? {
+                        return context.print(&Changed::of(&record, "unchanged"));
+                    }
+                    let (pem, key) = source.certificate(&state, &gateway.name)?;
+                    let record = gateways.renew(&gateway.name, &pem, key.as_deref())?;
+                    return context.print(&Changed::of(&record, "renewed"));
+                }
                 // Before a key is made for nothing.
                 gateways.ensure_free(&gateway.name)?;
                 let (pem, key) = source.certificate(&state, &gateway.name)?;

@@ -1,5 +1,6 @@
 use anyhow::Context as _;
 use anyhow::Result;
+use anyhow::bail;
 use serde::Serialize;
 use time::Duration;
 
@@ -12,16 +13,21 @@ use crate::identity::pki::KeyType;
 use crate::identity::pki::ServerName;
 use crate::store::NewState;
 use crate::store::State;
+use crate::store::read_config;
+
+/// Where systemd listens for nginx (systemd/farmgate.socket).
+pub(super) const SOCKET: &str = "/run/farmgate.sock";
 
 /// How long the CA and the server's certificate are valid. The CA is frozen on
 /// every boot medium, so this is the longest life of a fleet.
-const LIFETIME: Duration = Duration::days(30 * 365);
+pub(super) const LIFETIME: Duration = Duration::days(30 * 365);
 
 #[derive(clap::Args)]
 pub(super) struct Init {
-    /// Where gateways will find this boot host: https://, a host, perhaps a port
-    #[arg(long)]
-    url: BootUrl,
+    /// Where gateways will find this boot host: https://, a host, perhaps a port. With
+    /// --config it is what that configuration says
+    #[arg(long, required_unless_present = "config")]
+    url: Option<BootUrl>,
     /// Another name or IP address that the server's certificate speaks for
     #[arg(long, value_name = "NAME-OR-IP")]
     san: Vec<ServerName>,
@@ -31,6 +37,9 @@ pub(super) struct Init {
     /// Time server for gateways, or "none"
     #[arg(long, value_name = "HOST", default_value = "pool.ntp.org")]
     ntp: ServerNameOrNone,
+    /// Configure the server to stand behind nginx, with the socket of farmgate.socket
+    #[arg(long)]
+    nginx: bool,
 }
 
 /// A host, or the word `none`.
@@ -64,52 +73,64 @@ impl std::fmt::Display for Made {
 
 impl Init {
     pub(super) fn run(self, context: &Context) -> Result<()> {
-        let mut names = vec![self.url.host().clone()];
-        names.extend(self.san.iter().filter(|san| *san != self.url.host()).cloned());
+        let given = context.config.as_deref().map(read_config).transpose()?;
+        let url = match (&given, &self.url) {
+            (Some(config), Some(url)) if config.url != *url => {
+                bail!("--url is {url}, but the configuration says {}: leave out --url", config.url)
+            }
+            (Some(config), _) => config.url.clone(),
+            (None, Some(url)) => url.clone(),
+            (None, None) => bail!("--url is needed"),
+        };
+        let key_type = given.as_ref().map_or(self.key_type, |config| config.key_type);
+        let mut names = vec![url.host().clone()];
+        names.extend(self.san.iter().filter(|san| *san != url.host()).cloned());
         let not_after = now() + LIFETIME;
 
-        let common_name = format!("farmgate CA {}", self.url.host());
-        let ca = Authority::create(&common_name, self.key_type, not_after)?;
+        let common_name = format!("farmgate CA {}", url.host());
+        let ca = Authority::create(&common_name, key_type, not_after)?;
         let authority = Authority::from_pem(&ca.certificate_pem, &ca.private_key_pem)?;
-        let server = authority.issue_server(&names, self.key_type, not_after)?;
+        let server = authority.issue_server(&names, key_type, not_after)?;
         let crl = authority.sign_crl(&[], 1, now())?;
-        let config = self.configuration();
+        let config = given.is_none().then(|| self.configuration(&url));
         State::create(
             &context.state,
-            &NewState { config: &config, ca: &ca, server: &server, crl: &crl },
+            &NewState { config: config.as_deref(), ca: &ca, server: &server, crl: &crl },
         )?;
 
         // What was just written must be what the next command can read.
         context.state().context("the new state cannot be opened")?;
         context.print(&Made {
             state: context.state.display().to_string(),
-            url: self.url,
+            url,
             ca_fingerprint: authority.certificate().fingerprint,
         })
     }
 
-    fn configuration(&self) -> String {
+    fn configuration(&self, url: &BootUrl) -> String {
         let ntp = match &self.ntp.0 {
             Some(host) => format!("ntp = \"{host}\""),
             None => "# ntp = \"pool.ntp.org\"".to_owned(),
         };
+        let (own, behind) = if self.nginx { ("# ", "") } else { ("", "# ") };
         format!(
             "# farmgate: configuration of this boot host. Unknown keys are errors.\n\
-             url = \"{}\"\n\
+             url = \"{url}\"\n\
              key-type = \"{}\"\n\
              \n\
              [listen]\n\
-             tls = \"0.0.0.0:{}\"          # own mutual TLS; leave out behind nginx\n\
-             # unix = \"/run/farmgate.sock\"  # behind nginx\n\
-             # accel = \"/farmgate-blobs\"    # behind nginx: it sends assets itself\n\
+             {own}tls = \"0.0.0.0:{}\"          # own mutual TLS; leave out behind nginx\n\
+             {behind}unix = \"{SOCKET}\"  # behind nginx\n\
+             {behind}accel = \"/farmgate-blobs\"    # behind nginx: it sends assets itself\n\
+             {behind}proxy-mark = true            # behind nginx: know its configuration again\n\
+             # admin = \"127.0.0.1:9180\"    # /healthz and /readyz, for this machine alone\n\
              # drain = \"300s\"              # time for running downloads on stop\n\
              \n\
              [media]\n\
              # fallback-urls = [\"https://boot2.example.org\"]\n\
              {ntp}\n",
-            self.url,
             self.key_type,
-            self.url.port(),
+            url.port(),
         )
     }
 }

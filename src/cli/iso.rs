@@ -18,6 +18,7 @@ use super::Context;
 use crate::identity::Fingerprint;
 use crate::identity::GatewayName;
 use crate::identity::Identity;
+use crate::identity::IdentityError;
 use crate::iso;
 use crate::iso::sources;
 use crate::store::files;
@@ -57,13 +58,19 @@ pub(super) struct Base {
     /// Where to write the image
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
+    /// CA of the fleet (certificate, PEM); with --url, no state is needed
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
     #[command(flatten)]
     parts: Parts,
 }
 
 impl Base {
     fn run(self, cx: &Context) -> Result<()> {
-        let image = self.parts.base(cx, &cx.state()?)?;
+        let image = match &self.ca {
+            Some(ca) => self.parts.base_without_state(cx, ca)?,
+            None => self.parts.base(cx, &cx.state()?)?,
+        };
         write(&self.output, PUBLIC, &image)?;
         cx.print(&Written { gateway: None, file: self.output, size: image.len() })
     }
@@ -77,9 +84,9 @@ pub(super) struct Seal {
     /// Gateway whose identity to write
     #[arg(long, value_name = "NAME", required_unless_present = "cert", conflicts_with = "cert")]
     gateway: Option<GatewayName>,
-    /// Certificate to write, PEM
+    /// Certificate to write, PEM; of several, the one that belongs to the key
     #[arg(long, value_name = "FILE", requires = "key")]
-    cert: Option<PathBuf>,
+    cert: Vec<PathBuf>,
     /// Its private key, PEM
     #[arg(long, value_name = "FILE", requires = "cert")]
     key: Option<PathBuf>,
@@ -94,14 +101,14 @@ pub(super) struct Seal {
 impl Seal {
     fn run(self, cx: &Context) -> Result<()> {
         let base = sources::read_image(&self.base)?;
-        let (state, identity) = match (&self.gateway, &self.cert, &self.key) {
-            (Some(gateway), ..) => {
+        let (state, identity) = match (&self.gateway, &self.key) {
+            (Some(gateway), _) => {
                 let state = cx.state()?;
                 let identity = state.gateways().identity(gateway)?;
                 (Some(state), identity)
             }
-            (None, Some(cert), Some(key)) => (None, identity_of(cert, key)?),
-            _ => bail!("either --gateway, or --cert and --key, is needed"),
+            (None, Some(key)) => (None, identity_of(&self.cert, key)?),
+            (None, None) => bail!("either --gateway, or --cert and --key, is needed"),
         };
         let image = iso::seal(&base, &identity)
             .with_context(|| format!("cannot seal {}", self.base.display()))?;
@@ -113,12 +120,22 @@ impl Seal {
     }
 }
 
-fn identity_of(cert: &Path, key: &Path) -> Result<Identity> {
+fn identity_of(certs: &[PathBuf], key_file: &Path) -> Result<Identity> {
     let read = |path: &Path| {
         std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))
     };
-    Identity::from_pem(&read(cert)?, &read(key)?)
-        .with_context(|| format!("cannot use {} with {}", cert.display(), key.display()))
+    let key = read(key_file)?;
+    for cert in certs {
+        match Identity::from_pem(&read(cert)?, &key) {
+            Err(IdentityError::Mismatch) if certs.len() > 1 => {}
+            identity => {
+                return identity.with_context(|| {
+                    format!("cannot use {} with {}", cert.display(), key_file.display())
+                });
+            }
+        }
+    }
+    bail!("none of the {} certificates belongs to {}", certs.len(), key_file.display())
 }
 
 /// `farmgate iso make`.
@@ -203,7 +220,7 @@ impl Verify {
 }
 
 fn write(path: &Path, mode: u32, image: &[u8]) -> Result<()> {
-    files::replace(path, mode, |file| file.write_all(image))
+    files::export(path, mode, |file| file.write_all(image))
 }
 
 /// An image that was written.

@@ -1,11 +1,14 @@
 //! The command line: one file per command; this one holds what they share.
 
 mod check;
+mod completions;
 mod gateway;
 mod generations;
 mod init;
 mod iso;
+mod man;
 mod nginx_config;
+mod pki;
 mod publish;
 mod rollout;
 mod serve;
@@ -44,7 +47,7 @@ struct Cli {
     )]
     state: PathBuf,
     /// Configuration, if not STATE/farmgate.toml
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, env = "FARMGATE_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
     /// Print facts as one JSON document
     #[arg(long, global = true)]
@@ -86,10 +89,17 @@ enum Command {
     /// Make boot images, seal identities into them, read them
     #[command(subcommand)]
     Iso(iso::Command),
+    /// Care for the boot host's own certificate and the CRL
+    #[command(subcommand)]
+    Pki(pki::Command),
     /// Run the boot server
     Serve(serve::Serve),
     /// Print the nginx configuration for this boot host
     NginxConfig(nginx_config::NginxConfig),
+    /// Print what completes commands in a shell
+    Completions(completions::Completions),
+    /// Print the manual page, or write one for each command
+    Man(man::Man),
 }
 
 /// Runs the program and says how it went: 0 done, 1 failed, 2 wrong usage.
@@ -110,8 +120,11 @@ pub fn main() -> ExitCode {
         Command::Release(command) => command.run(&context),
         Command::Status(command) => command.run(&context),
         Command::Iso(command) => command.run(&context),
+        Command::Pki(command) => command.run(&context),
         Command::Serve(command) => command.run(&context),
         Command::NginxConfig(command) => command.run(&context),
+        Command::Completions(command) => command.run(),
+        Command::Man(command) => command.run(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,3 +1,7 @@
+//! `farmgate nginx-config`: the one nginx configuration, for every distribution.
+
+mod template;
+
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -5,10 +9,16 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use anyhow::Result;
+use anyhow::bail;
 use anyhow::ensure;
 
+use self::template::Certificate;
+use self::template::Server;
 use super::Context;
-use crate::store::State;
+use super::init::SOCKET;
+use crate::config::Config;
+use crate::identity::pki::KeyType;
+use crate::store::read_config;
 
 #[derive(clap::Args)]
 pub(super) struct NginxConfig {
@@ -18,107 +28,82 @@ pub(super) struct NginxConfig {
     /// Socket of `farmgate serve`, if not listen.unix of the configuration
     #[arg(long, value_name = "PATH")]
     unix: Option<PathBuf>,
+    /// Certificate of the host in public-url, from a public authority
+    #[arg(long, value_name = "FILE", requires = "public_key")]
+    public_certificate: Option<PathBuf>,
+    /// Its key
+    #[arg(long, value_name = "FILE", requires = "public_certificate")]
+    public_key: Option<PathBuf>,
+    /// Listen here too, for media whose iPXE is older than 2024 and knows no forward
+    /// secrecy: with RSA key exchange
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    legacy_listen: Option<SocketAddr>,
 }
 
 impl NginxConfig {
     pub(super) fn run(self, context: &Context) -> Result<()> {
-        let state = context.state()?;
-        let text = self.render(&state)?;
+        // With --config no state is needed: it may be on another machine, or not made yet.
+        let config = match &context.config {
+            Some(file) => read_config(file)?,
+            None => context.state()?.config().clone(),
+        };
+        let text = self.render(&config, &context.state)?;
         Ok(std::io::stdout().write_all(text.as_bytes())?)
     }
 
-    fn render(&self, state: &State) -> Result<String> {
-        let config = state.config();
-        let socket = self.unix.as_ref().or(config.listen.unix.as_ref()).context(
-            "no socket to pass requests to: set unix in [listen] of the configuration, \
-             or give --unix PATH",
-        )?;
-        let listen = match self.listen {
-            Some(address) => format!("    listen {address} ssl;\n"),
-            None => {
-                let port = config.url.port();
-                format!("    listen {port} ssl;\n    listen [::]:{port} ssl;\n")
+    fn render(&self, config: &Config, state: &Path) -> Result<String> {
+        let socket = self.unix.as_deref().or(config.listen.unix.as_deref());
+        let state = std::path::absolute(state).context("cannot tell where we are")?;
+        let pki = |name: &str| quoted(&state.join("pki").join(name));
+        let server = Server {
+            host: config.url.host().to_string(),
+            own: Certificate { file: pki("server.crt")?, key: pki("server.key")? },
+            ca: pki("ca.crt")?,
+            crl: pki("crl.pem")?,
+            socket: plain(socket.unwrap_or(Path::new(SOCKET)))?,
+            accel: config.listen.accel.as_ref().map(|accel| accel.as_str().to_owned()),
+            blobs: quoted(&state.join("store/blobs/"))?,
+        };
+        let mut text = template::top(&server);
+        text += &template::gateways(&server, &self.listen(config.url.port()));
+        if let Some(address) = self.legacy_listen {
+            ensure!(
+                config.key_type == KeyType::Rsa2048,
+                "--legacy-listen is for RSA key exchange, and the keys here are {}",
+                config.key_type
+            );
+            text += &template::legacy(&server, &format!("    listen {address} ssl;\n"));
+        }
+        match (&config.public_url, &self.public_certificate, &self.public_key) {
+            (Some(url), Some(file), Some(key)) => {
+                ensure!(
+                    url.host() != config.url.host(),
+                    "public-url needs a host name of its own: {} is where gateways are told \
+                     apart by the fleet's own certificates",
+                    url.host()
+                );
+                let certificate = Certificate { file: quoted(file)?, key: quoted(key)? };
+                let (host, listen) = (url.host().to_string(), self.listen(url.port()));
+                text += &template::public(&host, &listen, &certificate);
             }
-        };
-        let state_dir = std::path::absolute(state.dir()).context("cannot tell where we are")?;
-        let pki = |name: &str| quoted(&state_dir.join("pki").join(name));
-        let blobs = match &config.listen.accel {
-            None => String::new(),
-            Some(accel) => format!(
-                r#"
-    # Assets, where farmgate sends nginx (X-Accel-Redirect). The entity tag is
-    # farmgate's: the SHA-256 of the file.
-    location {accel}/ {{
-        internal;
-        alias {blobs};
-        sendfile on;
-        tcp_nopush on;
-        max_ranges 1;
-        etag off;
-        if_modified_since off;
-        add_header ETag $upstream_http_etag;
-        access_log off;
-    }}
-"#,
-                accel = accel.as_str(),
-                blobs = quoted(&state_dir.join("store/blobs/"))?,
+            (None, None, None) => {}
+            (Some(url), ..) => bail!(
+                "public-url is {url}: give its certificate with --public-certificate \
+                 and --public-key"
             ),
-        };
-        Ok(format!(
-            r#"# Made by `farmgate nginx-config`; belongs into nginx's http block.
-server {{
-{listen}    server_name {host};
+            (None, ..) => bail!(
+                "--public-certificate is for the host in public-url, which the configuration \
+                 does not have"
+            ),
+        }
+        Ok(text)
+    }
 
-    ssl_certificate {certificate};
-    ssl_certificate_key {key};
-    # iPXE speaks TLS 1.2 and no later version.
-    ssl_protocols TLSv1.2 TLSv1.3;
-
-    # Optional, because some routes need no certificate: farmgate decides, and
-    # verifies once more. Revocation works at once without this CRL; it is the
-    # second lock on the door.
-    ssl_verify_client optional;
-    ssl_verify_depth 1;
-    ssl_client_certificate {ca};
-    ssl_crl {crl};
-
-    # A request of iPXE has no body.
-    client_max_body_size 64k;
-
-    # Overwrites whatever the client sent under these names. A location that sets
-    # any header of its own must set all of these again.
-    proxy_http_version 1.1;
-    proxy_set_header Host $host;
-    proxy_set_header Connection "";
-    proxy_set_header X-Real-IP $remote_addr;
-    proxy_set_header X-SSL-Client-Verify $ssl_client_verify;
-    proxy_set_header X-SSL-Client-Cert $ssl_client_escaped_cert;
-    # No copies of assets on nginx's disk.
-    proxy_max_temp_file_size 0;
-
-    location / {{
-        proxy_pass http://unix:{socket};
-    }}
-    # Tokens in these addresses are as good as passwords: not for the log.
-    location /secrets/ {{
-        access_log off;
-        log_not_found off;
-        proxy_pass http://unix:{socket};
-    }}
-    location /boot/ack/ {{
-        access_log off;
-        log_not_found off;
-        proxy_pass http://unix:{socket};
-    }}
-{blobs}}}
-"#,
-            host = config.url.host(),
-            certificate = pki("server.crt")?,
-            key = pki("server.key")?,
-            ca = pki("ca.crt")?,
-            crl = pki("crl.pem")?,
-            socket = plain(socket)?,
-        ))
+    fn listen(&self, port: u16) -> String {
+        match self.listen {
+            Some(address) => format!("    listen {address} ssl;\n"),
+            None => format!("    listen {port} ssl;\n    listen [::]:{port} ssl;\n"),
+        }
     }
 }
 

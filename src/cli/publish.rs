@@ -11,6 +11,7 @@ use super::generations::pinned;
 use super::now;
 use crate::identity::GatewayName;
 use crate::publish;
+use crate::publish::Outcome;
 use crate::store::State;
 use crate::store::events::EventId;
 use crate::store::gateways::Record;
@@ -21,6 +22,9 @@ pub(super) struct Publish {
     /// files that it names
     #[arg(value_names = ["NAME", "DIR"], num_args = 1..=2, required = true)]
     target: Vec<String>,
+    /// Do nothing if the newest generation has the same files already
+    #[arg(long, conflicts_with = "canary")]
+    if_changed: bool,
     /// Roll out to these gateways first, and go on when all of them acknowledged
     #[arg(long, value_name = "NAME,...", value_delimiter = ',', requires = "then")]
     canary: Vec<GatewayName>,
@@ -50,6 +54,7 @@ impl std::str::FromStr for Wave {
 struct Published {
     gateway: GatewayName,
     generation: u64,
+    changed: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pinned: Option<u64>,
 }
@@ -57,6 +62,13 @@ struct Published {
 impl std::fmt::Display for Published {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.pinned {
+            _ if !self.changed => {
+                write!(
+                    f,
+                    "generation {} of {} has these files already",
+                    self.generation, self.gateway
+                )
+            }
             Some(pinned) => held_back(f, &self.gateway, self.generation, pinned),
             None => write!(f, "{} now gets generation {}", self.gateway, self.generation),
         }
@@ -88,7 +100,7 @@ impl Publish {
         match (&self.target[..], self.canary.is_empty()) {
             ([name, dir], true) => {
                 let name = name.parse().unwrap_or_else(|error| wrong_usage(&error));
-                one(context, &name, Path::new(dir))
+                one(context, &name, Path::new(dir), self.if_changed)
             }
             ([dir], false) => self.waves(context, Path::new(dir)),
             (_, true) => wrong_usage(&"NAME and DIR are needed, or --canary with DIR"),
@@ -120,14 +132,19 @@ impl Publish {
     }
 }
 
-fn one(context: &Context, name: &GatewayName, dir: &Path) -> Result<()> {
+fn one(context: &Context, name: &GatewayName, dir: &Path, only_changed: bool) -> Result<()> {
     let state = context.state()?;
     let record = state.gateways().load(name)?;
     let progress = context.progress(publish::size(dir)?, "storing");
-    let generation = publish::publish(&state, &record, dir, now(), &|bytes| progress.inc(bytes))?;
+    let told = |bytes| progress.inc(bytes);
+    let outcome = publish::publish(&state, &record, dir, only_changed, now(), &told)?;
     progress.finish_and_clear();
+    let (generation, changed) = match outcome {
+        Outcome::Published(number) => (number, true),
+        Outcome::Unchanged(number) => (number, false),
+    };
     let pinned = pinned(&state, &record)?;
-    context.print(&Published { gateway: record.name, generation, pinned })
+    context.print(&Published { gateway: record.name, generation, changed, pinned })
 }
 
 fn load(state: &State, names: &[GatewayName]) -> Result<Vec<Record>> {

@@ -6,6 +6,8 @@ use anyhow::Result;
 
 use super::Context;
 use crate::server;
+use crate::server::GivenDoors;
+use crate::server::Source;
 
 #[derive(clap::Args)]
 pub(super) struct Serve {
@@ -15,20 +17,23 @@ pub(super) struct Serve {
     /// Listen on this Unix socket for nginx; the doors in the configuration are then not used
     #[arg(long, value_name = "PATH")]
     unix: Option<PathBuf>,
+    /// Only check what would be used: configuration, certificates, CRL
+    #[arg(long)]
+    check: bool,
 }
 
 impl Serve {
     pub(super) fn run(self, context: &Context) -> Result<()> {
-        let state = context.state()?;
-        let mut listen = state.config().listen.clone();
-        if self.tls.is_some() || self.unix.is_some() {
-            listen.tls = self.tls;
-            listen.unix = self.unix;
+        let given = self.tls.is_some() || self.unix.is_some();
+        let doors = given.then_some(GivenDoors { tls: self.tls, unix: self.unix });
+        let source = Source { state: context.state.clone(), config: context.config.clone(), doors };
+        if self.check {
+            return server::check(&source);
         }
         tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()
             .context("cannot start")?
-            .block_on(server::run(state, listen))
+            .block_on(server::run(source))
     }
 }

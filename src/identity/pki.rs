@@ -204,24 +204,42 @@ impl Authority {
         not_after: OffsetDateTime,
     ) -> Result<Issued, Error> {
         let key = key_type.generate().map_err(Error::Key)?;
+        let certificate_pem = self.certify_server(names, &key, not_after)?;
+        Ok(Issued { certificate_pem, private_key_pem: key.serialize_pem() })
+    }
+
+    /// Another certificate of the boot host (PEM chain), for the key (PEM) that it has.
+    pub fn renew_server(
+        &self,
+        names: &[ServerName],
+        private_key_pem: &str,
+        not_after: OffsetDateTime,
+    ) -> Result<String, Error> {
+        let key = KeyPair::from_pem(private_key_pem).map_err(Error::Key)?;
+        self.certify_server(names, &key, not_after)
+    }
+
+    fn certify_server(
+        &self,
+        names: &[ServerName],
+        key: &KeyPair,
+        not_after: OffsetDateTime,
+    ) -> Result<String, Error> {
         let common_name = names.first().ok_or(Error::NoName)?.to_string();
         let mut params = params(&common_name, not_after);
         params.subject_alt_names = names.iter().map(ServerName::san).collect::<Result<_, _>>()?;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        if key_type == KeyType::Rsa2048 {
+        if key.is_compatible(&rcgen::PKCS_RSA_SHA256) {
             // RSA key exchange, for media built before iPXE had ECDHE (January 2024).
             params.key_usages.push(KeyUsagePurpose::KeyEncipherment);
         }
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-        let issued = self.sign(params, &key)?;
+        let issued = self.sign(params, key)?;
         let chain_len = issued.der().len() + self.certificate.der.len();
         if chain_len > MAX_CHAIN_LEN {
             return Err(Error::ChainTooLong { len: chain_len });
         }
-        Ok(Issued {
-            certificate_pem: format!("{}{}", issued.pem(), self.certificate_pem),
-            private_key_pem: key.serialize_pem(),
-        })
+        Ok(format!("{}{}", issued.pem(), self.certificate_pem))
     }
 
     /// Issues a gateway's client certificate with a new key.
@@ -287,6 +305,14 @@ impl Authority {
         let crl = params.signed_by(&self.issuer).map_err(Error::Issue)?;
         crl.pem().map_err(Error::Issue)
     }
+}
+
+/// `nextUpdate` of a CRL (PEM), after which nobody believes it (RFC 5280, section
+/// 5.1.2.5).
+pub fn crl_ends(pem: &[u8]) -> Result<Option<OffsetDateTime>, Error> {
+    let (_, block) = x509_parser::pem::parse_x509_pem(pem).map_err(|_| Error::Crl)?;
+    let (_, crl) = CertificateRevocationList::from_der(&block.contents).map_err(|_| Error::Crl)?;
+    Ok(crl.next_update().map(|time| time.to_datetime()))
 }
 
 /// What a CRL (PEM) lists, and its number.

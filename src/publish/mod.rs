@@ -24,8 +24,17 @@ use crate::store::history::History;
 pub use checked::Checked;
 use folder::Folder;
 
+/// What [`publish`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// This generation is new, and activated.
+    Published(u64),
+    /// The newest generation has just these files already; nothing was done.
+    Unchanged(u64),
+}
+
 /// Stores `dir` as the gateway's next generation and makes it the one that is
-/// served. Returns its number.
+/// served; with `only_changed`, not if it equals the newest one.
 ///
 /// The bytes are copied without any lock; readers see the old generation until
 /// the one small file that activates the new one has been renamed into place.
@@ -34,16 +43,22 @@ pub fn publish(
     state: &State,
     gateway: &Record,
     dir: &Path,
+    only_changed: bool,
     now: OffsetDateTime,
     progress: &dyn Fn(u64),
-) -> Result<u64> {
+) -> Result<Outcome> {
     let generations = Generations::new(state);
     let files = store_folder(&generations, dir, progress)?;
     let _lock = state.lock()?;
-    let number = generations.history(&gateway.id)?.next_number();
+    let history = generations.history(&gateway.id)?;
+    let newest = history.generations().max_by_key(|generation| generation.number);
+    if let Some(newest) = newest.filter(|newest| only_changed && *newest.files() == files) {
+        return Ok(Outcome::Unchanged(newest.number));
+    }
+    let number = history.next_number();
     let published = generations.append(&gateway.id, Kind::Published { number, files }, now)?;
     generations.append(&gateway.id, Kind::Activated { generation: published }, now)?;
-    Ok(number)
+    Ok(Outcome::Published(number))
 }
 
 /// Checks `dir` and copies its files into blobs.

@@ -1,5 +1,11 @@
-use std::num::NonZeroU32;
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::sync::RwLock;
+use std::time::Duration;
+use std::time::Instant;
 
 use anyhow::Result;
 use rustls::pki_types::UnixTime;
@@ -9,18 +15,13 @@ use super::error::HttpError;
 use super::error::Refusal;
 use super::recorder::Recorder;
 use super::recorder::Subject;
-use super::secrets;
-use super::secrets::Templates;
-use super::systemd;
+use super::settings;
+use super::settings::Settings;
 use crate::boot::AckTokens;
 use crate::boot::Decision;
 use crate::boot::Reason;
 use crate::boot::decide;
-use crate::config::AccelPrefix;
-use crate::config::BootUrl;
-use crate::identity::ClientVerifier;
 use crate::identity::Fingerprint;
-use crate::store::State;
 use crate::store::events::EventId;
 use crate::store::events::Kind;
 use crate::store::gateways::CertificateState;
@@ -33,41 +34,72 @@ use crate::store::history::History;
 use crate::store::journal::Journals;
 use crate::store::journal::Stage;
 use crate::store::leases::Leases;
-use crate::store::leases::Terms;
 use crate::store::rollouts;
+
+/// A boot that was not acknowledged for so long does not run any more.
+const LONGEST_BOOT: Duration = Duration::from_secs(15 * 60);
 
 /// What all requests share.
 pub(super) struct App {
-    state: State,
-    verifier: ClientVerifier,
+    settings: RwLock<Arc<Settings>>,
     gateways: Gateways,
     pub(super) generations: LiveGenerations,
-    pub(super) accel: Option<AccelPrefix>,
-    tries: NonZeroU32,
     tokens: AckTokens,
-    url: BootUrl,
-    templates: Templates,
     leases: Leases,
-    terms: Terms,
     pub(super) recorder: Recorder,
+    /// Gateways whose boot began, and was not acknowledged yet.
+    booting: Mutex<HashMap<String, Instant>>,
 }
 
 impl App {
-    pub(super) fn new(state: &State, accel: Option<AccelPrefix>) -> Result<Self> {
+    pub(super) fn new(settings: Settings) -> Result<Self> {
+        let state = &settings.state;
         Ok(Self {
-            state: state.clone(),
-            verifier: ClientVerifier::new(&state.ca_certificate()?)?,
             gateways: state.gateways(),
             generations: LiveGenerations::new(Generations::new(state)),
-            accel,
-            tries: state.config().assessment.tries,
             tokens: AckTokens::new(state.token_key()?),
-            url: state.config().url.clone(),
-            templates: Templates::new(state.config().secrets.dir.clone(), systemd::credentials()),
             leases: Leases::open(state.leases_dir())?,
-            terms: secrets::terms(&state.config().secrets),
             recorder: Recorder::start(Journals::new(state)),
+            booting: Mutex::default(),
+            settings: RwLock::new(Arc::new(settings)),
         })
+    }
+
+    /// The settings that are in force now. A request that begins with some ends with them.
+    pub(super) fn settings(&self) -> Arc<Settings> {
+        self.settings.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Puts other settings in force, from the next request on.
+    pub(super) fn replace_settings(&self, settings: Settings) {
+        *self.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
+    }
+
+    /// Reads the state's disk as a boot would.
+    pub(super) async fn touch(self: &Arc<Self>) -> Result<(), HttpError> {
+        let app = self.clone();
+        blocking(move || Ok(app.settings().state.ca_certificate().map(drop)?)).await
+    }
+
+    /// What keeps gateways from booting at this moment.
+    pub(super) async fn problems(self: &Arc<Self>) -> Result<Vec<String>, HttpError> {
+        let app = self.clone();
+        let now = OffsetDateTime::now_utc();
+        blocking(move || Ok(settings::problems(&app.settings().state, now)?)).await
+    }
+
+    /// A line about the fleet, for `systemctl status`.
+    pub(super) async fn summary(self: &Arc<Self>) -> Result<String, HttpError> {
+        let app = self.clone();
+        let gateways = blocking(move || Ok(app.gateways.names()?.len())).await?;
+        let mut booting = self.booting();
+        booting.retain(|_, began| began.elapsed() < LONGEST_BOOT);
+        let (plural, running) = (if gateways == 1 { "" } else { "s" }, booting.len());
+        Ok(format!("{gateways} gateway{plural}, {running} booting"))
+    }
+
+    fn booting(&self) -> MutexGuard<'_, HashMap<String, Instant>> {
+        self.booting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What is known of a gateway's generations now.
@@ -87,9 +119,9 @@ impl App {
         gateway: &Record,
     ) -> Result<Option<(Decision, Option<EventId>)>, HttpError> {
         let history = self.history(gateway).await?;
-        let Some(mut decision) = decide(&history, gateway.policy(self.tries)) else {
-            return Ok(None);
-        };
+        let policy = gateway.policy(self.settings().tries);
+        let Some(mut decision) = decide(&history, policy) else { return Ok(None) };
+        self.booting().insert(gateway.id.clone(), Instant::now());
         let kind = Kind::Booted { generation: decision.generation.id };
         let boot = match self.append(&gateway.id, kind).await {
             Ok(boot) => Some(boot),
@@ -116,6 +148,7 @@ impl App {
         let (app, gateway) = (self.clone(), id.to_owned());
         let read = blocking(move || Ok(app.generations.history(&gateway)?)).await?;
         let Some(known) = read.boots().get(&boot) else { return Ok(None) };
+        self.booting().remove(id);
         // Asked again, because the answer was lost: it is the same answer.
         if !known.acknowledged {
             self.append(id, Kind::Acknowledged { boot }).await?;
@@ -127,8 +160,8 @@ impl App {
         Ok(Some((id.to_owned(), known.generation)))
     }
 
-    /// Where a system acknowledges the latest boot of this generation.
-    pub(super) fn ack_url(
+    /// The path where a system acknowledges the latest boot of this generation.
+    pub(super) fn ack_path(
         &self,
         gateway: &Record,
         history: &History,
@@ -136,12 +169,12 @@ impl App {
     ) -> Option<String> {
         let latest = history.boots().iter().rfind(|(_, boot)| boot.generation == number);
         let token = self.tokens.issue(&gateway.id, *latest?.0);
-        Some(format!("{}/boot/ack/{token}", self.url))
+        Some(format!("/boot/ack/{token}"))
     }
 
-    /// Where the booted system can read its secrets, if there are any: a new lease
-    /// for each boot script that is handed out.
-    pub(super) async fn secrets_url(
+    /// The path where the booted system can read its secrets, if there are any: a
+    /// new lease for each boot script that is handed out.
+    pub(super) async fn secrets_path(
         self: &Arc<Self>,
         gateway: &Record,
         fingerprint: Fingerprint,
@@ -149,13 +182,15 @@ impl App {
     ) -> Result<Option<String>, HttpError> {
         let (app, gateway, generation) = (self.clone(), gateway.clone(), generation.clone());
         blocking(move || {
-            if !app.templates.any(&gateway, &generation, &app.generations)? {
+            let settings = app.settings();
+            if !settings.templates.any(&gateway, &generation, &app.generations)? {
                 return Ok(None);
             }
             let owner = (&gateway.name, gateway.id.as_str());
             let now = OffsetDateTime::now_utc();
-            let token = app.leases.grant(owner, fingerprint, generation.number, app.terms, now)?;
-            Ok(Some(format!("{}/secrets/{token}", app.url)))
+            let (number, terms) = (generation.number, settings.terms);
+            let token = app.leases.grant(owner, fingerprint, number, terms, now)?;
+            Ok(Some(format!("/secrets/{token}")))
         })
         .await
     }
@@ -187,7 +222,8 @@ impl App {
             let boot = history.boots().keys().next_back().copied();
             let subject = Subject { gateway_id: gateway.id.clone(), boot, address };
             app.recorder.record(&subject, Stage::Secrets);
-            Ok(app.templates.render(&gateway, generation, &lease, &app.generations)?)
+            let templates = &app.settings().templates;
+            Ok(templates.render(&gateway, generation, &lease, &app.generations)?)
         })
         .await
     }
@@ -201,8 +237,9 @@ impl App {
     /// Takes rollouts as far as they can go. Only who is told of it waits for it.
     pub(super) async fn advance_rollouts(self: &Arc<Self>) {
         let app = self.clone();
-        let advanced =
-            blocking(move || Ok(rollouts::advance(&app.state, OffsetDateTime::now_utc())?));
+        let advanced = blocking(move || {
+            Ok(rollouts::advance(&app.settings().state, OffsetDateTime::now_utc())?)
+        });
         if let Err(error) = advanced.await {
             tracing::error!("rollouts cannot go on: {error}");
         }
@@ -222,7 +259,8 @@ impl App {
         der: &[u8],
         address: String,
     ) -> Result<(Record, Fingerprint), HttpError> {
-        let certificate = self.verifier.verify(der, UnixTime::now()).map_err(Refusal::Verify)?;
+        let verifier = &self.settings().verifier;
+        let certificate = verifier.verify(der, UnixTime::now()).map_err(Refusal::Verify)?;
         let fingerprint = certificate.fingerprint;
         let record = self.gateways.owner(&fingerprint)?.ok_or(Refusal::Unknown(fingerprint))?;
         let owned = record.certificate(&fingerprint).ok_or(Refusal::Unknown(fingerprint))?;

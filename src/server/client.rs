@@ -15,6 +15,9 @@ use crate::identity::certificate_from_headers;
 use crate::store::events::EventId;
 use crate::store::gateways::Record;
 
+/// See [`crate::config::Listen::proxy_mark`].
+const PROXY_MARK: &str = "x_farmgate_proxy";
+
 /// The gateway that a request comes from, proved by its client certificate. A
 /// handler that asks for it cannot be reached without; nothing else reads the
 /// headers about certificates.
@@ -45,6 +48,9 @@ impl FromRequestParts<Arc<App>> for Client {
         let (der, behind_nginx) = match peer {
             Peer::Tls { certificate, .. } => (certificate.clone(), false),
             Peer::Nginx => {
+                if app.settings().listen.proxy_mark && !parts.headers.contains_key(PROXY_MARK) {
+                    return Err(Refusal::NoProxyMark.into());
+                }
                 let values = |name| parts.headers.get_all(name).iter().map(|v| v.as_bytes());
                 let der = certificate_from_headers(
                     values("x-ssl-client-verify"),
@@ -53,6 +59,7 @@ impl FromRequestParts<Arc<App>> for Client {
                 .map_err(Refusal::Header)?;
                 (der, true)
             }
+            Peer::Admin | Peer::Watchdog => (None, false),
         };
         let der = der.ok_or(Refusal::NoCertificate)?;
         let address = peer::address(Some(peer), &parts.headers);

@@ -24,7 +24,7 @@ const IDLE: Duration = Duration::from_secs(90);
 /// an escaped header has less than 8 kB.
 const MAX_HEAD: usize = 64 * 1024;
 
-/// All open connections, of both doors.
+/// All open connections, of all doors.
 #[derive(Clone)]
 pub(super) struct Connections {
     router: Router,
@@ -35,6 +35,11 @@ pub(super) struct Connections {
 impl Connections {
     pub(super) fn new(router: Router) -> Self {
         Self { router, running: TaskTracker::new(), stop: CancellationToken::new() }
+    }
+
+    /// The same connections, for doors that lead to other routes.
+    pub(super) fn to(&self, router: Router) -> Self {
+        Self { router, ..self.clone() }
     }
 
     /// How many connections are open.

@@ -11,18 +11,23 @@ use anyhow::Context;
 use anyhow::Result;
 use anyhow::bail;
 use rustix::fs::Mode;
-use rustls::ServerConfig;
 use socket2::Domain;
 use socket2::SockAddr;
 use socket2::Socket;
 use socket2::TcpKeepalive;
 use socket2::Type;
+use tokio::io::DuplexStream;
 use tokio::net::TcpListener;
 use tokio::net::TcpStream;
 use tokio::net::UnixListener;
+use tokio::net::UnixStream;
+use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
 
+use super::app::App;
 use super::connection::Connections;
+use super::doors::Door;
+use super::doors::Role;
 use super::peer::Peer;
 
 /// Connections that may wait to be accepted: a whole fleet after a power cut.
@@ -93,57 +98,104 @@ fn remove_stale(path: &Path) -> Result<()> {
     }
 }
 
-/// Accepts connections of gateways. Handshakes run side by side: a slow one
-/// keeps nobody waiting.
-pub(super) async fn serve_tls(
-    listener: TcpListener,
-    config: Arc<ServerConfig>,
-    connections: Connections,
-) {
-    let acceptor = TlsAcceptor::from(config);
-    loop {
-        let (stream, address) = match listener.accept().await {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                pause(&error).await;
-                continue;
-            }
+/// A socket that is listened on.
+pub(super) enum Listener {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+enum Stream {
+    Tcp(TcpStream, SocketAddr),
+    Unix(UnixStream),
+}
+
+impl Listener {
+    /// Its address or path.
+    pub(super) fn name(&self) -> String {
+        let name = match self {
+            Self::Tcp(listener) => listener.local_addr().map(|address| address.to_string()),
+            Self::Unix(listener) => listener.local_addr().map(|address| {
+                let path = address.as_pathname().unwrap_or(Path::new("(no path)"));
+                path.display().to_string()
+            }),
         };
-        let acceptor = acceptor.clone();
-        let connections = connections.clone();
-        tokio::spawn(async move {
-            if let Err(error) = watch_for_death(&stream) {
-                tracing::debug!(%address, "cannot set socket options: {error}");
+        name.unwrap_or_else(|error| format!("(unknown: {error})"))
+    }
+
+    async fn accept(&self) -> io::Result<Stream> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, address) = listener.accept().await?;
+                Ok(Stream::Tcp(stream, address))
             }
-            let stream = match tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
-                Ok(Ok(stream)) => stream,
-                Ok(Err(error)) => {
-                    tracing::warn!(address = %address.ip(), "TLS handshake failed: {error}");
-                    return;
-                }
-                Err(_) => {
-                    tracing::warn!(address = %address.ip(), "TLS handshake took too long");
-                    return;
-                }
-            };
-            let certificates = stream.get_ref().1.peer_certificates();
-            let certificate = certificates.and_then(|chain| chain.first()).map(|der| der.to_vec());
-            connections.serve(stream, Peer::Tls { certificate, address }).await;
-        });
+            Self::Unix(listener) => Ok(Stream::Unix(listener.accept().await?.0)),
+        }
     }
 }
 
-/// Accepts connections of nginx.
-pub(super) async fn serve_unix(listener: UnixListener, connections: Connections) {
+/// Accepts connections, and now and then one of the watchdog, for ever. Each is
+/// served by a task of its own: a slow TLS handshake keeps nobody waiting.
+pub(super) async fn serve(
+    door: Door,
+    connections: Connections,
+    app: Arc<App>,
+    mut probes: mpsc::Receiver<DuplexStream>,
+) {
     loop {
-        match listener.accept().await {
-            Ok((stream, _)) => {
+        let accepted = tokio::select! {
+            Some(probe) = probes.recv() => {
                 let connections = connections.clone();
+                tokio::spawn(async move { connections.serve(probe, Peer::Watchdog).await });
+                continue;
+            }
+            accepted = door.listener.accept() => accepted,
+        };
+        let (connections, app) = (connections.clone(), app.clone());
+        match (door.role, accepted) {
+            (_, Err(error)) => pause(&error).await,
+            (Role::Tls, Ok(Stream::Tcp(stream, address))) => {
+                tokio::spawn(serve_tls(stream, address, app, connections));
+            }
+            // `Doors` lets no such socket in; without TLS nobody is let in here.
+            (Role::Tls, Ok(Stream::Unix(_))) | (Role::Http, Ok(Stream::Tcp(..))) => {}
+            (Role::Http, Ok(Stream::Unix(stream))) => {
                 tokio::spawn(async move { connections.serve(stream, Peer::Nginx).await });
             }
-            Err(error) => pause(&error).await,
+            (Role::Admin, Ok(Stream::Tcp(stream, _))) => {
+                tokio::spawn(async move { connections.serve(stream, Peer::Admin).await });
+            }
+            (Role::Admin, Ok(Stream::Unix(stream))) => {
+                tokio::spawn(async move { connections.serve(stream, Peer::Admin).await });
+            }
         }
     }
+}
+
+async fn serve_tls(
+    stream: TcpStream,
+    address: SocketAddr,
+    app: Arc<App>,
+    connections: Connections,
+) {
+    if let Err(error) = watch_for_death(&stream) {
+        tracing::debug!(%address, "cannot set socket options: {error}");
+    }
+    let Some(config) = app.settings().tls.clone() else { return };
+    let handshake = TlsAcceptor::from(config).accept(stream);
+    let stream = match tokio::time::timeout(HANDSHAKE, handshake).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => {
+            tracing::warn!(address = %address.ip(), "TLS handshake failed: {error}");
+            return;
+        }
+        Err(_) => {
+            tracing::warn!(address = %address.ip(), "TLS handshake took too long");
+            return;
+        }
+    };
+    let certificates = stream.get_ref().1.peer_certificates();
+    let certificate = certificates.and_then(|chain| chain.first()).map(|der| der.to_vec());
+    connections.serve(stream, Peer::Tls { certificate, address }).await;
 }
 
 async fn pause(error: &io::Error) {

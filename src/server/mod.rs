@@ -1,10 +1,12 @@
-//! The boot server. Two doors lead to the same routes: own mutual TLS, and a
-//! Unix socket behind nginx.
+//! The boot server. Two doors lead gateways to the same routes: own mutual TLS, and
+//! a Unix socket behind nginx. A third is for operators.
 
+mod admin;
 mod app;
 mod asset;
 mod client;
 mod connection;
+mod doors;
 mod error;
 mod listener;
 mod peer;
@@ -12,80 +14,162 @@ mod recorder;
 mod routes;
 mod script;
 mod secrets;
+mod settings;
 mod span;
 mod systemd;
 mod tls;
+mod watchdog;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use anyhow::Result;
+use anyhow::bail;
 use anyhow::ensure;
+use tokio::signal::unix::Signal;
 use tokio::signal::unix::SignalKind;
 use tokio::signal::unix::signal;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 
-use crate::config::Listen;
-use crate::store::State;
 use app::App;
 use connection::Connections;
+use doors::Doors;
+use doors::Role;
+pub use settings::GivenDoors;
+use settings::Settings;
+pub use settings::Source;
 
 /// How often leases that are over are cleared away, and rollouts looked at.
 const SWEEP: Duration = Duration::from_secs(30);
 
-/// Serves until SIGTERM or SIGINT, then lets running downloads finish for as
-/// long as `listen.drain` says. A second signal ends it at once.
-pub async fn run(state: State, listen: Listen) -> Result<()> {
-    ensure!(
-        listen.tls.is_some() || listen.unix.is_some(),
-        "nowhere to listen: set tls (own TLS) or unix (behind nginx) in [listen], \
-         or give --tls or --unix"
-    );
-    let app = Arc::new(App::new(&state, listen.accel.clone())?);
-    let connections = Connections::new(routes::router(app.clone()));
+/// How often systemd hears that running downloads still finish, and how much more
+/// time it is asked for.
+const DRAIN_REPORT: Duration = Duration::from_secs(5);
+const DRAIN_MARGIN: Duration = Duration::from_secs(30);
 
-    let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
-
-    let mut doors = tokio::task::JoinSet::new();
-    if let Some(address) = listen.tls {
-        let config = tls::server_config(&state)?;
-        let listener = listener::bind_tcp(address)?;
-        tracing::info!(address = %listener.local_addr()?, "listening: mutual TLS");
-        doors.spawn(listener::serve_tls(listener, config, connections.clone()));
-    }
-    if let Some(path) = &listen.unix {
-        let listener = listener::bind_unix(path, listen.unix_group.as_deref())?;
-        tracing::info!(path = %path.display(), "listening: Unix socket for nginx");
-        doors.spawn(listener::serve_unix(listener, connections.clone()));
-    }
-    doors.spawn(sweep(app));
-    systemd::ready();
-
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    systemd::stopping();
-    doors.shutdown().await;
-    tracing::info!(running = connections.count(), "stopping: running downloads may finish");
-    tokio::select! {
-        result = tokio::time::timeout(listen.drain, connections.drain()) => {
-            if result.is_err() {
-                tracing::warn!("stopped with downloads unfinished: the time for them was over");
-            }
-        }
-        _ = terminate.recv() => tracing::warn!("stopped at once on a second signal"),
-        _ = interrupt.recv() => tracing::warn!("stopped at once on a second signal"),
-    }
-    if let Some(path) = &listen.unix {
-        // It is stale from now on; a leftover would only be replaced at the next start.
-        let _ = std::fs::remove_file(path);
-    }
+/// Checks what [`run`] would use, without serving.
+pub fn check(source: &Source) -> Result<()> {
+    let settings = Settings::load(source, |_| true)?;
+    ensure!(settings.problems.is_empty(), "{}", settings.problems.join("; "));
     Ok(())
 }
 
+/// Serves until SIGTERM or SIGINT, then lets running downloads finish for as
+/// long as `listen.drain` says. A second signal ends it at once. SIGHUP takes up the
+/// configuration and the certificates anew.
+pub async fn run(source: Source) -> Result<()> {
+    let passed = systemd::sockets()?;
+    let tls_passed = passed.iter().any(|(name, _)| name == "tls");
+    let settings = Settings::load(&source, |listen| tls_passed || listen.tls.is_some())?;
+    for problem in &settings.problems {
+        tracing::error!("{problem}");
+    }
+    let mut doors = Doors::open(&settings.listen, passed)?;
+    let app = Arc::new(App::new(settings)?);
+    let connections = Connections::new(routes::router(app.clone()));
+    let admin = connections.to(admin::router(app.clone()));
+
+    let mut stop = Stop::new()?;
+    let mut hangup = signal(SignalKind::hangup()).context("cannot wait for SIGHUP")?;
+    let (mut tasks, mut probes) = (JoinSet::new(), Vec::new());
+    for door in doors.doors.drain(..) {
+        let (sender, receiver) = mpsc::channel(1);
+        probes.push((door.role.name(), sender));
+        let to = if door.role == Role::Admin { &admin } else { &connections };
+        tasks.spawn(listener::serve(door, to.clone(), app.clone(), receiver));
+    }
+    tasks.spawn(sweep(app.clone()));
+    tasks.spawn(watchdog::run(probes));
+    systemd::ready(&summary(&app).await);
+
+    loop {
+        tokio::select! {
+            () = stop.wait() => break,
+            _ = hangup.recv() => reload(&source, &app).await,
+            // They never end by themselves: without one of them, gateways would wait for ever.
+            ended = tasks.join_next() => bail!("a part of the server ended: {ended:?}"),
+        }
+    }
+    systemd::stopping();
+    tasks.shutdown().await;
+    tracing::info!(running = connections.count(), "stopping: running downloads may finish");
+    tokio::select! {
+        () = drain(&connections, app.settings().listen.drain) => {}
+        () = stop.wait() => tracing::warn!("stopped at once on a second signal"),
+    }
+    drop(doors);
+    Ok(())
+}
+
+/// SIGTERM or SIGINT.
+struct Stop {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Stop {
+    fn new() -> Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?,
+            interrupt: signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?,
+        })
+    }
+
+    async fn wait(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// Takes up new settings, or keeps the old ones when gateways could not boot with
+/// the new ones.
+async fn reload(source: &Source, app: &Arc<App>) {
+    systemd::reloading();
+    let (source, old) = (source.clone(), app.settings());
+    let own_tls = old.tls.is_some();
+    let loaded = tokio::task::spawn_blocking(move || -> Result<Settings> {
+        let new = Settings::load(&source, |_| own_tls)?;
+        let worse = new.problems.iter().filter(|problem| !old.problems.contains(problem));
+        let worse: Vec<&str> = worse.map(String::as_str).collect();
+        ensure!(worse.is_empty(), "{}", worse.join("; "));
+        if !new.listen.same_doors(&old.listen) {
+            tracing::warn!("other doors in [listen] are opened by a restart only");
+        }
+        Ok(new)
+    });
+    match loaded.await.map_err(anyhow::Error::from).and_then(|result| result) {
+        Ok(settings) => {
+            app.replace_settings(settings);
+            tracing::info!("reloaded");
+        }
+        Err(error) => tracing::error!("not reloaded, the old settings stay in force: {error:#}"),
+    }
+    systemd::ready(&summary(app).await);
+}
+
+async fn drain(connections: &Connections, limit: Duration) {
+    let report = async {
+        loop {
+            let running = connections.count();
+            systemd::still_stopping(DRAIN_MARGIN, &format!("stopping, {running} running"));
+            tokio::time::sleep(DRAIN_REPORT).await;
+        }
+    };
+    tokio::select! {
+        () = connections.drain() => {}
+        () = report => {}
+        () = tokio::time::sleep(limit) => {
+            tracing::warn!("stopped with downloads unfinished: the time for them was over");
+        }
+    }
+}
+
 async fn sweep(app: Arc<App>) {
+    let mut known = app.settings().problems.clone();
     loop {
         // Also notices canaries that used up their tries.
         app.advance_rollouts().await;
@@ -93,5 +177,19 @@ async fn sweep(app: Arc<App>) {
         if let Err(error) = app.sweep().await {
             tracing::warn!("{error}");
         }
+        match app.problems().await {
+            Ok(problems) => {
+                for problem in problems.iter().filter(|problem| !known.contains(problem)) {
+                    tracing::error!("{problem}");
+                }
+                known = problems;
+            }
+            Err(error) => tracing::error!("{error}"),
+        }
+        systemd::status(&summary(&app).await);
     }
+}
+
+async fn summary(app: &Arc<App>) -> String {
+    app.summary().await.unwrap_or_else(|error| format!("cannot read the state: {error}"))
 }

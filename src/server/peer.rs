@@ -15,6 +15,10 @@ pub(super) enum Peer {
     },
     /// The Unix socket: nginx says in headers what its handshake proved.
     Nginx,
+    /// The admin listener: nobody's gateway.
+    Admin,
+    /// The server itself, to see whether it answers.
+    Watchdog,
 }
 
 /// Where a request comes from, for logs and journals. Behind nginx it is what nginx
@@ -22,7 +26,8 @@ pub(super) enum Peer {
 pub(super) fn address(peer: Option<&Peer>, headers: &HeaderMap) -> String {
     match peer {
         Some(Peer::Tls { address, .. }) => address.ip().to_string(),
-        Some(Peer::Nginx) | None => {
+        Some(Peer::Admin | Peer::Watchdog) | None => "unknown".to_owned(),
+        Some(Peer::Nginx) => {
             let text = headers.get("x-real-ip").and_then(|value| value.to_str().ok());
             text.and_then(|text| text.parse::<IpAddr>().ok())
                 .map_or_else(|| "unknown".to_owned(), |address| address.to_string())

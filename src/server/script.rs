@@ -1,6 +1,7 @@
 //! The boot script as a gateway gets it: a prelude of settings, then what the
 //! operator wrote, byte for byte.
 
+use crate::config::BootUrl;
 use crate::identity::Fingerprint;
 use crate::identity::GatewayName;
 
@@ -9,8 +10,12 @@ pub(super) struct Prelude<'a> {
     pub(super) gateway: &'a GatewayName,
     pub(super) fingerprint: &'a Fingerprint,
     pub(super) generation: u64,
-    pub(super) ack_url: Option<String>,
-    pub(super) secrets_url: Option<String>,
+    /// Where gateways find this boot host.
+    pub(super) url: &'a BootUrl,
+    /// Where a booted system that does not know the fleet's CA finds it.
+    pub(super) public_url: Option<&'a BootUrl>,
+    pub(super) ack_path: Option<String>,
+    pub(super) secrets_path: Option<String>,
 }
 
 impl Prelude<'_> {
@@ -22,7 +27,7 @@ impl Prelude<'_> {
     /// address (`src/net/ipv4.c`): only with a type does it take a name, and only
     /// `${gateway:string}` gives it back; `gateway_name` needs no such care.
     pub(super) fn before(&self, script: &[u8]) -> Vec<u8> {
-        let Self { gateway, fingerprint, generation, ack_url, secrets_url } = self;
+        let Self { gateway, fingerprint, generation, url, public_url, .. } = self;
         let mut prelude = format!(
             "#!ipxe\n\
              set gateway:string {gateway} ||\n\
@@ -31,9 +36,11 @@ impl Prelude<'_> {
              set client_cert_fingerprint {fingerprint} ||\n\
              set generation {generation} ||\n"
         );
-        for (name, url) in [("ack_url", ack_url), ("secrets_url", secrets_url)] {
-            if let Some(url) = url {
-                prelude += &format!("set {name} {url} ||\n");
+        for (name, path) in [("ack_url", &self.ack_path), ("secrets_url", &self.secrets_path)] {
+            let Some(path) = path else { continue };
+            prelude += &format!("set {name} {url}{path} ||\n");
+            if let Some(public) = public_url {
+                prelude += &format!("set public_{name} {public}{path} ||\n");
             }
         }
         let mut text = prelude.into_bytes();
@@ -53,13 +60,15 @@ mod tests {
             gateway: &"lab-1".parse().unwrap(),
             fingerprint: &Fingerprint::from_bytes([0xab; 32]),
             generation: 7,
-            ack_url: Some("https://a/boot/ack/x".to_owned()),
-            secrets_url: None,
+            url: &"https://a".parse().unwrap(),
+            public_url: Some(&"https://b".parse().unwrap()),
+            ack_path: Some("/boot/ack/x".to_owned()),
+            secrets_path: None,
         };
         let text = prelude.before(script);
         assert!(text.starts_with(b"#!ipxe\nset gateway:string lab-1 ||\n"));
-        assert!(
-            text.ends_with(&[&b"\nset ack_url https://a/boot/ack/x ||\n"[..], script].concat())
-        );
+        let urls = b"\nset ack_url https://a/boot/ack/x ||\n\
+                     set public_ack_url https://b/boot/ack/x ||\n";
+        assert!(text.ends_with(&[&urls[..], script].concat()));
     }
 }

@@ -1,12 +1,27 @@
-//! What systemd is told. Without systemd nothing happens.
+//! What systemd is told, and what it hands over. Without systemd nothing happens.
 
+use std::os::fd::FromRawFd;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
+use anyhow::Context;
+use anyhow::Result;
 use sd_notify::NotifyState;
 
-/// Both doors are open.
-pub(super) fn ready() {
-    notify(&[NotifyState::Ready]);
+/// All doors are open, and the settings are in force.
+pub(super) fn ready(status: &str) {
+    notify(&[NotifyState::Ready, NotifyState::Status(status)]);
+}
+
+/// The settings are read anew; [`ready`] follows, also when the old ones stay.
+pub(super) fn reloading() {
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => notify(&[NotifyState::Reloading, now]),
+        Err(error) => tracing::warn!("cannot tell the time to systemd: {error}"),
+    }
 }
 
 /// No new connections; running downloads finish.
@@ -14,9 +29,48 @@ pub(super) fn stopping() {
     notify(&[NotifyState::Stopping]);
 }
 
+/// Still at it: asks for `more` time before systemd kills the service.
+pub(super) fn still_stopping(more: Duration, status: &str) {
+    let micros = more.as_micros().try_into().unwrap_or(u32::MAX);
+    notify(&[NotifyState::ExtendTimeoutUsec(micros), NotifyState::Status(status)]);
+}
+
+/// A line for `systemctl status`.
+pub(super) fn status(status: &str) {
+    notify(&[NotifyState::Status(status)]);
+}
+
+/// The server answers.
+pub(super) fn alive() {
+    notify(&[NotifyState::Watchdog]);
+}
+
+/// How long systemd waits for [`alive`] before it ends the service (`WatchdogSec=`).
+pub(super) fn watchdog() -> Option<Duration> {
+    sd_notify::watchdog_enabled()
+}
+
 /// Where systemd puts credentials of this service (`LoadCredential=`).
 pub(super) fn credentials() -> Option<PathBuf> {
     std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from)
+}
+
+/// Sockets that systemd listens on for this service, with their names
+/// (`FileDescriptorName=`). They are handed over once: a second call has none.
+pub(super) fn sockets() -> Result<Vec<(String, OwnedFd)>> {
+    static TAKEN: AtomicBool = AtomicBool::new(false);
+    if TAKEN.swap(true, Ordering::Relaxed) {
+        return Ok(Vec::new());
+    }
+    let passed = sd_notify::listen_fds_with_names().context("cannot take systemd's sockets")?;
+    let owned = passed.map(|(descriptor, name)| {
+        // SAFETY: systemd opened it for this process alone (LISTEN_PID), and the
+        // flag above keeps a second owner away.
+        #[expect(unsafe_code)]
+        let descriptor = unsafe { OwnedFd::from_raw_fd(descriptor) };
+        (name, descriptor)
+    });
+    Ok(owned.collect())
 }
 
 fn notify(state: &[NotifyState<'_>]) {

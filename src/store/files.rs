@@ -6,6 +6,7 @@ use std::fs::Permissions;
 use std::io;
 use std::io::Write;
 use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -24,17 +25,30 @@ use rustix::io::Errno;
 /// Writes the file at `path` with the permissions `mode`, in place of the regular
 /// file that stood there. Once this returns, the file outlasts a power failure; when it
 /// fails, what stood there is as it was.
+///
+/// Like everything that is made here, it belongs to the owner of its directory: when
+/// root works on the state of the server's own user, the server can still read it.
 pub fn replace(
     path: &Path,
     mode: u32,
     write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> Result<()> {
-    replace_io(path, mode, write).with_context(|| format!("cannot write {}", path.display()))
+    replace_io(path, mode, true, write).with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// The same for a file outside of the state, which belongs to whoever makes it.
+pub fn export(
+    path: &Path,
+    mode: u32,
+    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> Result<()> {
+    replace_io(path, mode, false, write).with_context(|| format!("cannot write {}", path.display()))
 }
 
 fn replace_io(
     path: &Path,
     mode: u32,
+    ours: bool,
     write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> io::Result<()> {
     // Something else, `/dev/stdout` for instance, would be replaced and not written to.
@@ -45,8 +59,12 @@ fn replace_io(
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let mut file = AtomicWriteFile::options().preserve_mode(false).open(path)?;
+    let mut file =
+        AtomicWriteFile::options().preserve_mode(false).try_preserve_owner(false).open(path)?;
     file.as_file().set_permissions(Permissions::from_mode(mode))?;
+    if ours {
+        adopt(file.as_file(), parent(path))?;
+    }
     write(&mut file)?;
     file.commit()?;
     sync_parent(path)
@@ -71,7 +89,28 @@ pub fn unnamed(directory: &Path, mode: u32) -> io::Result<File> {
     let file = File::from(rustix::fs::open(directory, flags, Mode::from_raw_mode(mode))?);
     // The umask of whoever runs this has no say.
     file.set_permissions(Permissions::from_mode(mode))?;
+    adopt(&file, directory)?;
     Ok(file)
+}
+
+/// Opens a file of this process's own to append to it; it is made when it is not there.
+pub fn append(path: &Path) -> io::Result<File> {
+    // Not for others: whoever can open it could hold its lock for ever.
+    let file = File::options().create(true).append(true).mode(0o600).open(path)?;
+    adopt(&file, parent(path))?;
+    Ok(file)
+}
+
+/// Gives what root has made in somebody's directory to that owner.
+fn adopt(file: &File, directory: &Path) -> io::Result<()> {
+    if !nix::unistd::geteuid().is_root() {
+        return Ok(());
+    }
+    let (owner, now) = (std::fs::metadata(directory)?, file.metadata()?);
+    if owner.uid() == now.uid() {
+        return Ok(());
+    }
+    std::os::unix::fs::fchown(file, Some(owner.uid()), Some(owner.gid()))
 }
 
 /// Makes a directory with exactly the permissions `mode`, if it is not there.
@@ -83,7 +122,9 @@ pub fn create_dir(path: &Path, mode: u32) -> Result<()> {
             }
             result => result?,
         }
-        std::fs::set_permissions(path, Permissions::from_mode(mode))?;
+        let directory = File::open(path)?;
+        directory.set_permissions(Permissions::from_mode(mode))?;
+        adopt(&directory, parent(path))?;
         sync_parent(path)
     };
     create().with_context(|| format!("cannot make the directory {}", path.display()))
@@ -98,8 +139,7 @@ pub struct Lock {
 /// Waits until nobody else holds the lock at `path`.
 pub fn lock(path: &Path) -> Result<Lock> {
     let open = || -> io::Result<File> {
-        // Not for others: whoever can open it could hold it for ever.
-        let file = File::options().create(true).append(true).mode(0o600).open(path)?;
+        let file = append(path)?;
         rustix::fs::flock(&file, FlockOperation::LockExclusive)?;
         Ok(file)
     };
@@ -117,8 +157,11 @@ pub fn remove_if_there(path: &Path) -> io::Result<()> {
 
 /// Makes sure that a name which was added to, or taken from, a directory stays so.
 pub fn sync_parent(path: &Path) -> io::Result<()> {
-    let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(parent)?.sync_all()
+    File::open(parent(path))?.sync_all()
+}
+
+fn parent(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 #[cfg(test)]

@@ -3,10 +3,8 @@
 //! decided by it, so it may lose its last lines in a power failure.
 
 use std::fs;
-use std::fs::File;
 use std::io;
 use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::path::PathBuf;
 
@@ -18,6 +16,7 @@ use time::OffsetDateTime;
 
 use super::State;
 use super::events::EventId;
+use super::files;
 
 /// A journal that has so many bytes becomes the old one; the old one goes.
 const MOST_BYTES: u64 = 128 * 1024;
@@ -106,7 +105,7 @@ impl Journals {
         let mut line = serde_json::to_vec(entry)?;
         line.push(b'\n');
         let append = || -> io::Result<()> {
-            let mut file = File::options().create(true).append(true).mode(0o600).open(&path)?;
+            let mut file = files::append(&path)?;
             // In one piece: a torn line can only be the last one.
             file.write_all(&line)?;
             if file.metadata()?.len() > MOST_BYTES {

@@ -15,3 +15,4 @@ mod state;
 
 pub use state::NewState;
 pub use state::State;
+pub use state::read_config;

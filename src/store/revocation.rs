@@ -15,6 +15,7 @@ use crate::identity::Certificate;
 use crate::identity::Fingerprint;
 use crate::identity::GatewayName;
 use crate::identity::pki::Revoked;
+use crate::identity::pki::crl_ends;
 use crate::identity::pki::read_crl;
 
 impl State {
@@ -76,6 +77,25 @@ impl State {
         read_crl(&pem).with_context(|| format!("cannot use {}", path.display()))
     }
 
+    /// When nginx stops to believe in the CRL, and refuses everybody.
+    pub fn crl_ends(&self) -> Result<Option<OffsetDateTime>> {
+        let path = self.pki_file("crl.pem");
+        let pem = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        crl_ends(&pem).with_context(|| format!("cannot use {}", path.display()))
+    }
+
+    /// Signs the CRL anew: the same list, valid as long as the CA.
+    pub fn renew_crl(&self, now: OffsetDateTime) -> Result<()> {
+        let _lock = self.lock()?;
+        let (listed, number) = self.crl()?;
+        self.write_crl(&listed, number + 1, now)
+    }
+
+    fn write_crl(&self, listed: &[Revoked], number: u64, now: OffsetDateTime) -> Result<()> {
+        let crl = self.authority()?.sign_crl(listed, number, now)?;
+        files::replace(&self.pki_file("crl.pem"), 0o644, |file| file.write_all(crl.as_bytes()))
+    }
+
     /// Brings the CRL in line with a record: also mends what an interrupted
     /// command left undone.
     fn add_to_crl(&self, record: &Record, now: OffsetDateTime) -> Result<()> {
@@ -90,8 +110,7 @@ impl State {
         if listed.len() == before {
             return Ok(());
         }
-        let crl = self.authority()?.sign_crl(&listed, number + 1, now)?;
-        files::replace(&self.pki_file("crl.pem"), 0o644, |file| file.write_all(crl.as_bytes()))
+        self.write_crl(&listed, number + 1, now)
     }
 }
 

@@ -35,10 +35,17 @@ pub struct State {
     config: Config,
 }
 
+/// Reads a configuration.
+pub fn read_config(path: &Path) -> Result<Config> {
+    let text =
+        fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    Config::parse(&text).with_context(|| format!("cannot use {}", path.display()))
+}
+
 /// What a new state is made of.
 pub struct NewState<'a> {
-    /// Text of `farmgate.toml`.
-    pub config: &'a str,
+    /// Text of `farmgate.toml`, unless the configuration is elsewhere.
+    pub config: Option<&'a str>,
     /// Certificate and key of the CA.
     pub ca: &'a Issued,
     /// Chain and key of the boot host.
@@ -77,11 +84,7 @@ impl State {
             ),
         }
         let config_file = config.map_or_else(|| dir.join("farmgate.toml"), Path::to_path_buf);
-        let text = fs::read_to_string(&config_file)
-            .with_context(|| format!("cannot read {}", config_file.display()))?;
-        let config = Config::parse(&text)
-            .with_context(|| format!("cannot use {}", config_file.display()))?;
-        Ok(Self { dir: dir.to_path_buf(), config })
+        Ok(Self { dir: dir.to_path_buf(), config: read_config(&config_file)? })
     }
 
     /// Makes a new state in `dir`, which must be empty or not there. The format
@@ -124,9 +127,12 @@ impl State {
             ("pki/server.key", PRIVATE, &*new.server.private_key_pem),
             ("pki/server.crt", PUBLIC, &*new.server.certificate_pem),
             ("pki/crl.pem", PUBLIC, new.crl),
-            ("farmgate.toml", PUBLIC, new.config),
+            ("farmgate.toml", PUBLIC, new.config.unwrap_or_default()),
             ("format", PUBLIC, &format!("{FORMAT}\n")),
         ] {
+            if name == "farmgate.toml" && new.config.is_none() {
+                continue;
+            }
             files::replace(&dir.join(name), mode, |file| file.write_all(content.as_bytes()))?;
         }
         Ok(())

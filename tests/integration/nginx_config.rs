@@ -33,9 +33,9 @@ fn nginx_takes_it() {
 }
 
 #[test]
-fn without_a_socket_there_is_nothing_to_configure() {
+fn a_socket_that_nginx_cannot_name_is_refused() {
     let state = TestState::new();
-    assert!(state.fails(&["nginx-config"]).contains("--unix"));
+    assert!(state.ok(&["nginx-config"]).contains("server unix:/run/farmgate.sock "));
     let error = state.fails(&["nginx-config", "--unix", "/run/a b;"]);
     assert!(error.contains("cannot be a socket"), "{error}");
 }

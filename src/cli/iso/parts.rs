@@ -4,13 +4,13 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use anyhow::Result;
+use anyhow::bail;
 use clap::Args;
 use sha2::Digest;
 use sha2::Sha256;
 use tracing::warn;
 
 use super::PUBLIC;
-use super::write;
 use crate::cli::Context;
 use crate::config::BootUrl;
 use crate::identity::Certificate;
@@ -24,6 +24,7 @@ use crate::iso::compile::Build;
 use crate::iso::sources::Ipxe;
 use crate::iso::sources::Syslinux;
 use crate::store::State;
+use crate::store::files;
 
 /// Part of the name under which a base image is kept: another version may make
 /// another image from the same input.
@@ -62,13 +63,36 @@ pub(super) struct Parts {
 }
 
 impl Parts {
-    /// The base image, from the cache when it was made before.
+    /// The base image of a state, from its cache when it was made before.
     pub(super) fn base(&self, cx: &Context, state: &State) -> Result<Vec<u8>> {
-        let ca = state.ca_certificate()?;
-        let root = Fingerprint::of_der(&ca);
+        let config = state.config();
+        let urls = std::iter::once(&config.url).chain(&config.media.fallback_urls);
+        let fleet = Fleet {
+            ca: state.ca_certificate()?,
+            urls: urls.cloned().collect(),
+            ntp: config.media.ntp.clone(),
+        };
+        self.image(cx, &fleet, Some(&state.cache_dir()))
+    }
+
+    /// A base image for a fleet whose state is elsewhere: all that it depends on are
+    /// the arguments. `ca` is the file with its certificate (PEM).
+    pub(super) fn base_without_state(&self, cx: &Context, ca: &Path) -> Result<Vec<u8>> {
+        if self.urls.is_empty() {
+            bail!("with --ca, no configuration says where the boot host is: give --url");
+        }
+        let pem = std::fs::read(ca).with_context(|| format!("cannot read {}", ca.display()))?;
+        let ca = Certificate::from_pem(&pem)
+            .with_context(|| format!("cannot use {}", ca.display()))?
+            .der;
+        self.image(cx, &Fleet { ca, urls: Vec::new(), ntp: None }, None)
+    }
+
+    fn image(&self, cx: &Context, fleet: &Fleet, cache: Option<&Path>) -> Result<Vec<u8>> {
+        let root = Fingerprint::of_der(&fleet.ca);
         let syslinux = Syslinux::find(self.syslinux.as_deref())?;
         let ipxe = match &self.ipxe_source {
-            Some(source) => compile(cx, state, source, &ca)?,
+            Some(source) => compile(cx, cache, source, &fleet.ca)?,
             None => Ipxe::find(self.ipxe.as_deref())?,
         };
         let address = self.address.map(|a| StaticAddress::new(a, self.router, self.dns));
@@ -79,42 +103,44 @@ impl Parts {
             isohdpfx: &syslinux.isohdpfx,
             ldlinux: &syslinux.ldlinux,
             root,
-            needs_ecdsa: iso::uses_ecdsa(&ca),
-            urls: self.urls(state),
-            ntp: self.ntp(state)?,
+            needs_ecdsa: iso::uses_ecdsa(&fleet.ca),
+            urls: if self.urls.is_empty() { fleet.urls.clone() } else { self.urls.clone() },
+            ntp: self.ntp(fleet)?,
             address,
             debug: self.debug,
         };
-        let kept = state.cache_dir().join(format!("base-{}", key(&inputs)));
-        if let Some(image) = unseal_cache(&kept) {
+        let kept = cache.map(|cache| cache.join(format!("base-{}", key(&inputs))));
+        if let Some(image) = kept.as_deref().and_then(unseal_cache) {
             return Ok(image);
         }
         let (bios, efi) = ipxe.rerooted(&root)?;
         inputs.ipxe_bios = &bios;
         inputs.ipxe_efi = &efi;
         let image = iso::base(&inputs)?;
-        // Without a cache the next call takes longer, and that is all.
-        let content = [Sha256::digest(&image).as_slice(), &image].concat();
-        if let Err(error) = write(&kept, PUBLIC, &content) {
-            warn!("the base image is not kept for the next time: {error:#}");
+        if let Some(kept) = kept {
+            let content = [Sha256::digest(&image).as_slice(), &image].concat();
+            // Without it the next call takes longer, and that is all.
+            if let Err(error) = files::replace(&kept, PUBLIC, |file| file.write_all(&content)) {
+                warn!("the base image is not kept for the next time: {error:#}");
+            }
         }
         Ok(image)
     }
 
-    fn urls(&self, state: &State) -> Vec<BootUrl> {
-        if !self.urls.is_empty() {
-            return self.urls.clone();
-        }
-        let config = state.config();
-        std::iter::once(&config.url).chain(&config.media.fallback_urls).cloned().collect()
-    }
-
-    fn ntp(&self, state: &State) -> Result<Option<ServerName>> {
-        match self.ntp.as_deref().or(state.config().media.ntp.as_deref()) {
+    fn ntp(&self, fleet: &Fleet) -> Result<Option<ServerName>> {
+        match self.ntp.as_deref().or(fleet.ntp.as_deref()) {
             None | Some("none") => Ok(None),
             Some(host) => Ok(Some(host.parse().context("cannot use the time server")?)),
         }
     }
+}
+
+/// What an image takes from the fleet that it is for.
+struct Fleet {
+    /// Certificate of its CA, DER.
+    ca: Vec<u8>,
+    urls: Vec<BootUrl>,
+    ntp: Option<String>,
 }
 
 /// Names all that the image depends on.
@@ -144,9 +170,10 @@ fn unseal_cache(path: &Path) -> Option<Vec<u8>> {
     (content == Sha256::digest(&image).as_slice()).then_some(image)
 }
 
-fn compile(cx: &Context, state: &State, source: &Path, ca: &[u8]) -> Result<Ipxe> {
+fn compile(cx: &Context, cache: Option<&Path>, source: &Path, ca: &[u8]) -> Result<Ipxe> {
     /// Lines that iPXE's build prints, more or less.
     const STEPS: u64 = 2600;
+    let cache = cache.context("an iPXE is compiled in the cache of a state: leave out --ca")?;
     let certificate = Certificate::from_der(ca)?;
     let progress = cx.progress(STEPS, "compiling iPXE");
     let pem = pem::encode(&pem::Pem::new("CERTIFICATE", ca));
@@ -156,7 +183,7 @@ fn compile(cx: &Context, state: &State, source: &Path, ca: &[u8]) -> Result<Ipxe
         root: certificate.fingerprint,
         // A date that depends on the input alone, and not in the future.
         timestamp: certificate.not_before.unix_timestamp(),
-        cache: &state.cache_dir(),
+        cache,
     };
     let ipxe = build.run(|| progress.inc(1))?;
     progress.finish_and_clear();

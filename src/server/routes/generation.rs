@@ -92,7 +92,7 @@ async fn send(
     }
     let tag = asset.sha256.to_string();
     if client.behind_nginx
-        && let Some(prefix) = &app.accel
+        && let Some(prefix) = &app.settings().accel
     {
         let location = format!("{}/{}", prefix.as_str(), asset.sha256.path());
         let stage = Stage::FileByNginx { path: path.to_owned(), size: asset.size };
@@ -119,12 +119,15 @@ async fn send_script(
     let mut file = open(app, asset).await?.take(MAX_SCRIPT_LEN);
     let mut operators = Vec::new();
     file.read_to_end(&mut operators).map_err(|error| HttpError::Internal(error.into()))?;
+    let settings = app.settings();
     let prelude = Prelude {
         gateway: &client.gateway.name,
         fingerprint: &client.fingerprint,
         generation: generation.number,
-        ack_url: app.ack_url(&client.gateway, history, generation.number),
-        secrets_url: app.secrets_url(&client.gateway, client.fingerprint, generation).await?,
+        url: &settings.url,
+        public_url: settings.public_url.as_ref(),
+        ack_path: app.ack_path(&client.gateway, history, generation.number),
+        secrets_path: app.secrets_path(&client.gateway, client.fingerprint, generation).await?,
     };
     let text = prelude.before(&operators);
     let tag = hex::encode(Sha256::digest(&text));

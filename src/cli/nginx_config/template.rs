@@ -1,0 +1,191 @@
+//! The text. Values come in as nginx reads them, quoted where they need to be.
+
+/// A server certificate and its key.
+pub(super) struct Certificate {
+    pub(super) file: String,
+    pub(super) key: String,
+}
+
+/// What the server blocks are made of.
+pub(super) struct Server {
+    pub(super) host: String,
+    /// Signed by the fleet's CA: the only one that gateways trust.
+    pub(super) own: Certificate,
+    pub(super) ca: String,
+    pub(super) crl: String,
+    pub(super) socket: String,
+    pub(super) accel: Option<String>,
+    pub(super) blobs: String,
+}
+
+/// What server blocks share.
+pub(super) fn top(server: &Server) -> String {
+    format!(
+        r#"# Made by `farmgate nginx-config`; belongs into nginx's http block.
+
+upstream farmgate {{
+    # There is only this one: never take it for dead.
+    server unix:{socket} max_fails=0;
+}}
+# Many gateways may share an address: a lab comes back after a power cut.
+limit_conn_zone $binary_remote_addr zone=farmgate_clients:1m;
+limit_req_zone $binary_remote_addr zone=farmgate_tokens:1m rate=20r/s;
+"#,
+        socket = server.socket,
+    )
+}
+
+/// Where gateways boot.
+pub(super) fn gateways(server: &Server, listen: &str) -> String {
+    // iPXE since January 2024 offers these; later clients too.
+    let tls = "\
+    # iPXE speaks TLS 1.2 and no later version.
+    ssl_protocols TLSv1.2 TLSv1.3;
+    ssl_ciphers ECDHE+AESGCM:ECDHE+CHACHA20:ECDHE+AES:!SHA1;
+";
+    server_block(server, listen, tls)
+}
+
+/// The same for media of 2022, on a port of its own.
+pub(super) fn legacy(server: &Server, listen: &str) -> String {
+    let tls = "\
+    # For iPXE without ECDHE: RSA key exchange. Whoever gets hold of the server's key can
+    # read what was recorded here. Make new media, and close this.
+    ssl_protocols TLSv1.2;
+    ssl_ciphers AES256-SHA256:AES128-SHA256:AES256-SHA:AES128-SHA;
+";
+    server_block(server, listen, tls)
+}
+
+fn server_block(server: &Server, listen: &str, tls: &str) -> String {
+    let Server { host, own: Certificate { file, key }, ca, crl, .. } = server;
+    let (common, tokens, blobs) = (common(), tokens(), blobs(server));
+    format!(
+        r#"
+server {{
+{listen}    server_name {host};
+
+    ssl_certificate {file};
+    ssl_certificate_key {key};
+{tls}    # A resumed session would skip what follows.
+    ssl_session_tickets off;
+    ssl_session_cache off;
+
+    # Optional, because some routes need no certificate: farmgate decides, and
+    # verifies once more. Revocation works at once without this CRL; it is the
+    # second lock on the door.
+    ssl_verify_client optional;
+    ssl_verify_depth 1;
+    ssl_client_certificate {ca};
+    ssl_crl {crl};
+{common}
+    location / {{
+        proxy_pass http://farmgate;
+    }}
+{tokens}{blobs}}}
+"#
+    )
+}
+
+/// What needs no client certificate, under a name with a public certificate.
+pub(super) fn public(host: &str, listen: &str, own: &Certificate) -> String {
+    let Certificate { file, key } = own;
+    let (common, tokens) = (common(), tokens());
+    format!(
+        r#"
+server {{
+{listen}    server_name {host};
+
+    ssl_certificate {file};
+    ssl_certificate_key {key};
+    ssl_protocols TLSv1.2 TLSv1.3;
+{common}
+    location / {{
+        return 404;
+    }}
+{tokens}}}
+"#
+    )
+}
+
+/// Headers, limits and times of every server block.
+fn common() -> &'static str {
+    r#"
+    # A request of iPXE has no body.
+    client_max_body_size 64k;
+    # Slow lines: time between two pieces, not for the whole.
+    client_header_timeout 60s;
+    client_body_timeout 60s;
+    send_timeout 120s;
+    keepalive_timeout 90s;
+    reset_timedout_connection on;
+    # While farmgate restarts, requests wait in its socket.
+    proxy_connect_timeout 60s;
+    proxy_read_timeout 120s;
+    proxy_send_timeout 60s;
+    # iPXE waits when it is told to, and asks again. Not so for 502: when farmgate is
+    # gone, media with a second boot host in their list ask that one.
+    limit_conn farmgate_clients 512;
+    limit_conn_status 503;
+    limit_req_status 503;
+    error_page 503 = @later;
+    location @later {
+        add_header Retry-After 5 always;
+        return 503;
+    }
+
+    # Overwrites whatever the client sent under these names. A location that sets
+    # any header of its own must set all of these again.
+    proxy_http_version 1.1;
+    proxy_set_header Host $host;
+    proxy_set_header Connection "";
+    proxy_set_header X-Real-IP $remote_addr;
+    proxy_set_header X-SSL-Client-Verify $ssl_client_verify;
+    proxy_set_header X-SSL-Client-Cert $ssl_client_escaped_cert;
+    # No client can send a header of this name: nginx drops underscores.
+    underscores_in_headers off;
+    ignore_invalid_headers on;
+    proxy_set_header X_Farmgate_Proxy 1;
+    # No copies of assets on nginx's disk.
+    proxy_max_temp_file_size 0;
+"#
+}
+
+fn tokens() -> &'static str {
+    r#"    # Tokens in these addresses are as good as passwords: not for the log.
+    location /secrets/ {
+        access_log off;
+        log_not_found off;
+        limit_req zone=farmgate_tokens burst=200 nodelay;
+        proxy_pass http://farmgate;
+    }
+    location /boot/ack/ {
+        access_log off;
+        log_not_found off;
+        limit_req zone=farmgate_tokens burst=200 nodelay;
+        proxy_pass http://farmgate;
+    }
+"#
+}
+
+fn blobs(server: &Server) -> String {
+    let Some(accel) = &server.accel else { return String::new() };
+    format!(
+        r#"
+    # Assets, where farmgate sends nginx (X-Accel-Redirect). The entity tag is
+    # farmgate's: the SHA-256 of the file.
+    location {accel}/ {{
+        internal;
+        alias {blobs};
+        sendfile on;
+        tcp_nopush on;
+        max_ranges 1;
+        etag off;
+        if_modified_since off;
+        add_header ETag $upstream_http_etag;
+        access_log off;
+    }}
+"#,
+        blobs = server.blobs,
+    )
+}

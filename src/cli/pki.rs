@@ -1,0 +1,77 @@
+use std::fs;
+use std::io::ErrorKind;
+
+use anyhow::Context as _;
+use anyhow::Result;
+use clap::Subcommand;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use serde::Serialize;
+
+use super::Context;
+use super::init::LIFETIME;
+use super::now;
+use crate::identity::host_names;
+use crate::identity::pki::ServerName;
+use crate::store::files;
+
+#[derive(Subcommand)]
+pub(super) enum Command {
+    /// Make a new certificate for the boot host, and sign the CRL anew
+    Renew {
+        /// Another name or IP address that the certificate is to speak for, besides
+        /// those that it has and the host of `url`
+        #[arg(long, value_name = "NAME-OR-IP")]
+        san: Vec<ServerName>,
+    },
+}
+
+#[derive(Serialize)]
+struct Renewed {
+    names: Vec<String>,
+    not_after: String,
+}
+
+impl std::fmt::Display for Renewed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { names, not_after } = self;
+        let names = names.join(" ");
+        writeln!(f, "server certificate and CRL renewed: {names}, until {not_after}")?;
+        f.write_str("next: systemctl reload farmgate nginx")
+    }
+}
+
+impl Command {
+    pub(super) fn run(self, context: &Context) -> Result<()> {
+        let Self::Renew { san } = self;
+        let state = context.state()?;
+        let (authority, not_after) = (state.authority()?, now() + LIFETIME);
+        let path = state.pki_file("server.crt");
+        let mut names = vec![state.config().url.host().clone()];
+        // A certificate that is lost or damaged is a reason to be here.
+        let old = fs::read(&path).ok().and_then(|pem| CertificateDer::from_pem_slice(&pem).ok());
+        let old = old.and_then(|der| host_names(&der).ok()).unwrap_or_default();
+        for name in old.into_iter().chain(san) {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        // The key stays, so that certificate and key fit together at every moment.
+        let key = state.pki_file("server.key");
+        let chain = match fs::read_to_string(&key) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                let new = authority.issue_server(&names, state.config().key_type, not_after)?;
+                files::replace(&key, 0o600, |f| f.write_all(new.private_key_pem.as_bytes()))?;
+                new.certificate_pem
+            }
+            text => {
+                let text = text.with_context(|| format!("cannot read {}", key.display()))?;
+                authority.renew_server(&names, &text, not_after)?
+            }
+        };
+        files::replace(&path, 0o644, |file| file.write_all(chain.as_bytes()))?;
+        state.renew_crl(now()).context("the server certificate is new, the CRL is not")?;
+        let names = names.iter().map(ToString::to_string).collect();
+        context.print(&Renewed { names, not_after: not_after.date().to_string() })
+    }
+}

@@ -1,0 +1,108 @@
+//! What a reload takes up anew: the configuration, and the certificates.
+
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Result;
+use rustls::ServerConfig;
+use time::OffsetDateTime;
+
+use super::secrets;
+use super::secrets::Templates;
+use super::systemd;
+use super::tls;
+use crate::config::AccelPrefix;
+use crate::config::BootUrl;
+use crate::config::Listen;
+use crate::identity::ClientVerifier;
+use crate::identity::check_host;
+use crate::store::State;
+use crate::store::leases::Terms;
+
+/// Where settings come from.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// The state directory.
+    pub state: PathBuf,
+    /// A configuration other than the state's own.
+    pub config: Option<PathBuf>,
+    /// Doors of the command line, in place of the configuration's.
+    pub doors: Option<GivenDoors>,
+}
+
+/// Doors that the command line names.
+#[derive(Clone, Debug)]
+pub struct GivenDoors {
+    /// Own TLS.
+    pub tls: Option<SocketAddr>,
+    /// Behind nginx.
+    pub unix: Option<PathBuf>,
+}
+
+/// One consistent set of settings.
+pub(super) struct Settings {
+    pub(super) state: State,
+    pub(super) listen: Listen,
+    pub(super) verifier: ClientVerifier,
+    pub(super) accel: Option<AccelPrefix>,
+    pub(super) tries: NonZeroU32,
+    pub(super) url: BootUrl,
+    pub(super) public_url: Option<BootUrl>,
+    pub(super) templates: Templates,
+    pub(super) terms: Terms,
+    /// Only where there is a door with own TLS.
+    pub(super) tls: Option<Arc<ServerConfig>>,
+    /// What kept gateways from booting when this was read, although the server runs.
+    pub(super) problems: Vec<String>,
+}
+
+impl Settings {
+    /// Reads everything. `own_tls` tells by the doors of the configuration whether
+    /// there is one with own TLS.
+    pub(super) fn load(source: &Source, own_tls: impl Fn(&Listen) -> bool) -> Result<Self> {
+        let state = State::open(&source.state, source.config.as_deref())?;
+        let config = state.config();
+        let mut listen = config.listen.clone();
+        if let Some(doors) = &source.doors {
+            (listen.tls, listen.unix) = (doors.tls, doors.unix.clone());
+        }
+        Ok(Self {
+            verifier: ClientVerifier::new(&state.ca_certificate()?)?,
+            accel: listen.accel.clone(),
+            tries: config.assessment.tries,
+            url: config.url.clone(),
+            public_url: config.public_url.clone(),
+            templates: Templates::new(config.secrets.dir.clone(), systemd::credentials()),
+            terms: secrets::terms(&config.secrets),
+            tls: own_tls(&listen).then(|| tls::server_config(&state)).transpose()?,
+            problems: problems(&state, OffsetDateTime::now_utc())?,
+            listen,
+            state,
+        })
+    }
+}
+
+/// What gateways or nginx would refuse now. Each says the way out.
+pub(super) fn problems(state: &State, now: OffsetDateTime) -> Result<Vec<String>> {
+    let mut problems = Vec::new();
+    let (ca, server) = (state.ca_certificate()?, tls::server_certificate(state)?);
+    if let Err(error) = check_host(&server, &ca, state.config().url.host(), now) {
+        problems.push(format!(
+            "no gateway trusts {}: {error}; `farmgate pki renew` makes a new one",
+            tls::certificate_file(state).display(),
+        ));
+    }
+    let path = state.pki_file("crl.pem");
+    match state.crl_ends()? {
+        Some(end) if end < now => problems.push(format!(
+            "{} ran out on {}, and nginx refuses every gateway; \
+             `farmgate pki renew` makes a new one, then reload nginx",
+            path.display(),
+            end.date()
+        )),
+        _ => {}
+    }
+    Ok(problems)
+}
