@@ -27,6 +27,10 @@ test: ## every test there is; installs what is missing
 	$(MAKE) test-unit
 	$(MAKE) test-vm
 
+.PHONY: deb
+deb: ## the Debian package, for this release of Debian
+	scripts/make-deb
+
 .PHONY: lint
 lint: deny ## formatting, clippy, documentation, dependencies, the script for gateways
 	$(CARGO) fmt --check

@@ -60,6 +60,8 @@ pub fn check(source: &Source) -> Result<()> {
 /// long as `listen.drain` says. A second signal ends it at once. SIGHUP takes up the
 /// configuration and the certificates anew.
 pub async fn run(source: Source) -> Result<()> {
+    let mut stop = Stop::new()?;
+    let mut hangup = signal(SignalKind::hangup()).context("cannot wait for SIGHUP")?;
     let passed = systemd::sockets()?;
     let tls_passed = passed.iter().any(|(name, _)| name == "tls");
     let settings = Settings::load(&source, |listen| tls_passed || listen.tls.is_some())?;
@@ -71,8 +73,6 @@ pub async fn run(source: Source) -> Result<()> {
     let connections = Connections::new(routes::router(app.clone()));
     let admin = connections.to(admin::router(app.clone()));
 
-    let mut stop = Stop::new()?;
-    let mut hangup = signal(SignalKind::hangup()).context("cannot wait for SIGHUP")?;
     let (mut tasks, mut probes) = (JoinSet::new(), Vec::new());
     for door in doors.doors.drain(..) {
         let (sender, receiver) = mpsc::channel(1);
@@ -146,7 +146,11 @@ async fn reload(source: &Source, app: &Arc<App>) {
             app.replace_settings(settings);
             tracing::info!("reloaded");
         }
-        Err(error) => tracing::error!("not reloaded, the old settings stay in force: {error:#}"),
+        Err(error) => {
+            // One line, also when a cause (of a TOML error, say) has several.
+            let error = format!("{error:#}").trim_end().replace('\n', " | ");
+            tracing::error!("not reloaded, the old settings stay in force: {error}");
+        }
     }
     systemd::ready(&summary(app).await);
 }

@@ -151,17 +151,27 @@ impl TestServer {
     }
 
     pub(crate) fn start_with(state: &TestState, args: &[&str]) -> Self {
+        Self::start_in(state, args, &[])
+    }
+
+    /// The same with more environment variables.
+    pub(crate) fn start_in(state: &TestState, args: &[&str], env: &[(&str, &Path)]) -> Self {
         let unix = state.dir().join("http.sock");
-        let mut child = Command::new(BIN)
-            .arg("--state")
-            .arg(state.dir())
-            .args(["serve", "--tls", "127.0.0.1:0", "--unix"])
-            .arg(&unix)
-            .args(args)
-            .env_remove("FARMGATE_LOG")
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut command = Command::new(BIN);
+        command.arg("--state").arg(state.dir()).args(["serve", "--tls", "127.0.0.1:0", "--unix"]);
+        command.arg(&unix).args(args).envs(env.iter().copied());
+        let mut server = Self::spawn(command, unix);
+        let line = server.wait_for_log("listening: mutual TLS");
+        let (_, address) = line.rsplit_once(':').unwrap();
+        server.tls_port = address.trim().parse().unwrap();
+        server.wait_for_log("listening: Unix socket");
+        server
+    }
+
+    /// Whatever it takes to serve. `unix` is where nginx would ask.
+    pub(crate) fn spawn(mut command: Command, unix: PathBuf) -> Self {
+        let spawned = command.env_remove("FARMGATE_LOG").stderr(Stdio::piped()).spawn();
+        let mut child = spawned.unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let (sender, log) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
@@ -171,12 +181,7 @@ impl TestServer {
                 }
             }
         });
-        let mut server = Self { child, tls_port: 0, unix, log: log.into() };
-        let line = server.wait_for_log("listening: mutual TLS");
-        let (_, address) = line.rsplit_once(':').unwrap();
-        server.tls_port = address.trim().parse().unwrap();
-        server.wait_for_log("listening: Unix socket");
-        server
+        Self { child, tls_port: 0, unix, log: log.into() }
     }
 
     /// The next log line that holds `text`.
@@ -200,7 +205,11 @@ impl TestServer {
     }
 
     pub(crate) fn terminate(&self) {
-        rustix::process::kill_process(self.pid(), rustix::process::Signal::TERM).unwrap();
+        self.signal(rustix::process::Signal::TERM);
+    }
+
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
+        rustix::process::kill_process(self.pid(), signal).unwrap();
     }
 
     pub(crate) fn wait(&mut self) -> std::process::ExitStatus {
@@ -285,6 +294,12 @@ impl Drop for TestServer {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Reads the configuration, or the like, and writes it as `edit` leaves it.
+pub(crate) fn edit(path: &Path, edit: impl FnOnce(String) -> String) {
+    let text = fs::read_to_string(path).unwrap();
+    fs::write(path, edit(text)).unwrap();
 }
 
 /// What nginx says of the client certificate in the file `certificate`.

@@ -360,3 +360,37 @@ fn others_read_the_same_from_it() {
         }
     }
 }
+
+/// A derivation has no state: the CA's certificate and the address are all it knows.
+#[test]
+fn a_base_image_needs_no_state() {
+    let farm = Farm::new();
+    farm.ok(&["iso", "base", "--ntp", "none", "-o", &farm.path("with.iso")]);
+    std::fs::rename(farm.path("state"), farm.path("elsewhere")).unwrap();
+    let (ca, output) = (farm.path("elsewhere/pki/ca.crt"), farm.path("without.iso"));
+    let args = ["iso", "base", "--ca", &ca, "--ntp", "none", "-o", &output];
+    let url = ["--url", "https://boot.example.org"];
+    farm.ok(&[&args[..], &url].concat());
+    assert!(farm.bytes("with.iso") == farm.bytes("without.iso"));
+    assert!(farm.refused(&args).contains("give --url"));
+}
+
+#[test]
+fn of_several_certificates_the_one_of_the_key_is_sealed() {
+    let farm = Farm::new();
+    farm.ok(&["iso", "base", "-o", &farm.path("base.iso")]);
+    farm.ok(&["gateway", "add", "lab-2"]);
+    let pem = |gateway: &str, end: &str| {
+        let mut files = std::fs::read_dir(farm.path(&format!("state/gateways/{gateway}"))).unwrap();
+        let file = files.find_map(|f| f.ok().filter(|f| f.path().to_string_lossy().ends_with(end)));
+        file.unwrap().path().to_str().unwrap().to_owned()
+    };
+    let (one, two, key) = (pem("lab-1", ".crt"), pem("lab-2", ".crt"), pem("lab-2", ".key"));
+    let (base, sealed) = (farm.path("base.iso"), farm.path("sealed.iso"));
+    farm.ok(&["iso", "seal", &base, "--cert", &one, "--cert", &two, "--key", &key, "-o", &sealed]);
+    assert_eq!(farm.verified("sealed.iso")["identity"]["subject"], "CN=lab-2");
+    let refused = farm.refused(&[
+        "iso", "seal", &base, "--cert", &one, "--cert", &one, "--key", &key, "-o", &sealed,
+    ]);
+    assert!(refused.contains("none of the 2 certificates"), "{refused}");
+}
