@@ -1,0 +1,125 @@
+# From an attribute set of farms to their packages: an image `iso-NAME` for each, and `seal`.
+{
+  lib,
+  writeShellApplication,
+  farmgate,
+  mkIso,
+}:
+
+farms:
+
+let
+  inherit (lib) mkOption types;
+  file = import ../nixos/file-type.nix { inherit lib; };
+
+  # The module system says which key of which farm is wrong, and where it stands.
+  checked =
+    (lib.evalModules {
+      modules = [
+        {
+          options.farms = mkOption {
+            type = types.attrsOf farm;
+            description = "Farms by name.";
+          };
+        }
+        (lib.setDefaultModuleLocation "the farms" { inherit farms; })
+      ];
+    }).config.farms;
+
+  farm = types.submodule (
+    { name, config, ... }:
+    {
+      options = {
+        name = mkOption {
+          type = types.strMatching "[a-z0-9]([a-z0-9-]*[a-z0-9])?";
+          default = name;
+          readOnly = true;
+          description = "The farm's name.";
+        };
+        domain = mkOption {
+          type = types.strMatching "[A-Za-z0-9.-]+";
+          example = "boot.example.org";
+          description = "Name of the boot host, as in its certificate.";
+        };
+        url = mkOption {
+          type = types.strMatching "https://.+";
+          default = "https://${config.domain}";
+          description = "Where gateways ask, if not on port 443 of the domain.";
+        };
+        caCertificate = mkOption {
+          type = file;
+          example = "./farm1/ca.crt";
+          description = "Certificate of the farm's CA, PEM: `pki/ca.crt` of the boot host's state.";
+        };
+        gateways = mkOption {
+          type = types.attrsOf file;
+          default = { };
+          example = {
+            lab-1 = "./farm1/lab-1.crt";
+          };
+          description = "Certificates of the gateways, PEM. Never their keys.";
+        };
+        ntp = mkOption {
+          type = types.nullOr types.str;
+          default = null;
+          example = "pool.ntp.org";
+          description = "Time server to ask before the first connection.";
+        };
+      };
+    }
+  );
+
+  isos = lib.mapAttrs (_: mkIso) checked;
+
+  seal = writeShellApplication {
+    name = "seal";
+    runtimeInputs = [ farmgate ];
+    meta.description = "Writes a gateway's identity into its farm's boot image";
+    text = ''
+      usage() {
+        echo "usage: seal FARM KEY [-o FILE]" >&2
+        exit 2
+      }
+      [ $# -ge 2 ] || usage
+      farm=$1 key=$2
+      shift 2
+      case $farm in
+      ${lib.concatStrings (
+        lib.mapAttrsToList (name: iso: ''
+          ${name})
+            image=${iso}
+            certificates=(${
+              lib.concatMapStringsSep " " (file: "--cert ${file}") (lib.attrValues iso.certificates)
+            })
+            ;;
+        '') isos
+      )}
+      *)
+        echo "seal: no farm is named $farm; there are: ${lib.concatStringsSep ", " (lib.attrNames isos)}" >&2
+        exit 1
+        ;;
+      esac
+      if [ ''${#certificates[@]} = 0 ]; then
+        echo "seal: farms.$farm.gateways is empty: name the certificate of this key there" >&2
+        exit 1
+      fi
+      case $key in
+      /nix/store/*)
+        echo "seal: $key is in the Nix store, which every user can read: make another key" >&2
+        exit 1
+        ;;
+      esac
+      # Beside where it is called, under the key's name: lab-1.key becomes lab-1.iso.
+      if [ $# = 0 ]; then
+        output=$(basename "$key")
+        set -- -o "''${output%.*}.iso"
+      fi
+      # The certificate that belongs to the key is taken. Image and key meet on this machine only.
+      exec farmgate iso seal "$image" "''${certificates[@]}" --key "$key" "$@"
+    '';
+  };
+in
+{
+  inherit seal;
+}
+// lib.mapAttrs' (name: lib.nameValuePair "iso-${name}") isos

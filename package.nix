@@ -1,0 +1,74 @@
+# farmgate: the program, its man pages and completions, and the systemd units.
+{
+  lib,
+  stdenv,
+  rustPlatform,
+  installShellFiles,
+  coreutils,
+}:
+
+let
+  manifest = (lib.importTOML ./Cargo.toml).package;
+in
+rustPlatform.buildRustPackage {
+  pname = manifest.name;
+  inherit (manifest) version;
+
+  # Named one by one, so that a change of the documentation builds nothing anew.
+  src = lib.fileset.toSource {
+    root = ./.;
+    fileset = lib.fileset.unions [
+      ./Cargo.toml
+      ./Cargo.lock
+      ./src
+      ./benches
+      ./tests
+      ./ipxe/autoexec.ipxe
+      ./ipxe/config
+      ./docs/checks
+      ./systemd
+    ];
+  };
+  cargoLock.lockFile = ./Cargo.lock;
+
+  nativeBuildInputs = [ installShellFiles ];
+
+  # The integration tests need iPXE, nginx, OpenSSL and a system to be root on: `make test` runs them.
+  cargoTestFlags = [ "--lib" ];
+
+  postInstall = ''
+    mkdir -p $out/lib/systemd/system $out/lib/sysusers.d $out/lib/farmgate
+    for unit in systemd/*.service systemd/*.socket systemd/*.path; do
+      [ ! -e "$unit" ] || install -m 644 "$unit" $out/lib/systemd/system
+    done
+    for users in systemd/*.sysusers.conf; do
+      [ ! -e "$users" ] || install -m 644 "$users" "$out/lib/sysusers.d/$(basename "$users" .sysusers.conf).conf"
+    done
+    substituteInPlace $out/lib/systemd/system/* \
+      --replace-quiet /usr/bin/farmgate $out/bin/farmgate \
+      --replace-quiet ExecReload=kill ExecReload=${coreutils}/bin/kill \
+      --replace-quiet /usr/lib/farmgate/ $out/lib/farmgate/
+
+    install -m 755 systemd/farmgate-ack $out/lib/farmgate/farmgate-ack
+  ''
+  + lib.optionalString (stdenv.buildPlatform.canExecute stdenv.hostPlatform) ''
+    $out/bin/farmgate man --out-dir man
+    installManPage man/*
+    installShellCompletion --cmd farmgate \
+      --bash <($out/bin/farmgate completions bash) \
+      --zsh <($out/bin/farmgate completions zsh) \
+      --fish <($out/bin/farmgate completions fish)
+  '';
+
+  meta = {
+    inherit (manifest) description;
+    homepage = manifest.repository;
+    changelog = "${manifest.repository}/blob/main/CHANGELOG.md";
+    license = with lib.licenses; [
+      mit
+      asl20
+    ];
+    mainProgram = "farmgate";
+    platforms = lib.platforms.linux;
+  };
+}
