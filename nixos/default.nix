@@ -1,0 +1,9 @@
+# services.farmgate: a boot host.
+{
+  imports = [
+    ./options.nix
+    ./service.nix
+    ./nginx.nix
+    ./gateways.nix
+  ];
+}

@@ -1,0 +1,129 @@
+# What a NixOS system includes to be netbooted as a gateway: it acknowledges, finds its secrets, and
+# keeps a cache on its drive.
+{
+  config,
+  lib,
+  modulesPath,
+  pkgs,
+  ...
+}:
+
+let
+  inherit (lib) mkEnableOption mkIf mkOption types;
+  cfg = config.services.farmgate-gateway;
+  file = import ./file-type.nix { inherit lib; };
+  secrets = "/run/farmgate/secrets.env";
+  # iPXE laid them into the initramfs, which is about to go; /run stays.
+  keepSecrets = ''
+    if [ -f /secrets.env ]; then
+      mkdir -p -m 0755 /run/farmgate
+      cp /secrets.env ${secrets}
+      chmod 0600 ${secrets}
+      rm /secrets.env
+    fi
+  '';
+in
+{
+  imports = [ "${modulesPath}/installer/netboot/netboot.nix" ];
+
+  options.services.farmgate-gateway = {
+    package = mkOption {
+      type = types.package;
+      default = pkgs.callPackage ../package.nix { };
+      defaultText = lib.literalExpression "the farmgate of the same source as this module";
+      description = "The package with the acknowledging script and its unit.";
+    };
+    caCertificate = mkOption {
+      type = file;
+      example = lib.literalExpression "./farm1/ca.crt";
+      description = "Certificate of the fleet's CA, by which this system knows its boot host.";
+    };
+    secretsFile = mkOption {
+      type = types.str;
+      default = secrets;
+      readOnly = true;
+      description = "Where the secrets of this boot are, if there are any: for `EnvironmentFile=`, root only.";
+    };
+    cache = {
+      enable = mkEnableOption "a cache drive, found by its label, that outlives reboots";
+      label = mkOption {
+        type = types.strMatching "[A-Za-z0-9_-]{1,16}";
+        default = "farmgate-cache";
+        description = "Label of the file system.";
+      };
+      mountPoint = mkOption {
+        type = types.strMatching "/.+";
+        default = "/var/cache/farm";
+        description = "Where it is mounted.";
+      };
+      formatBlankDevice = mkOption {
+        type = types.nullOr (types.strMatching "/dev/.+");
+        default = null;
+        example = "/dev/disk/by-path/pci-0000:00:1f.2-ata-1";
+        description = ''
+          A device to make the file system on at boot, if no file system has the label and this device is
+          blank: without partition table and without any known signature. Everything else is left alone.
+        '';
+      };
+    };
+  };
+
+  config = {
+    environment.etc."farmgate/ca.crt".source = cfg.caCertificate;
+
+    systemd.packages = [ cfg.package ];
+    systemd.services.farmgate-ack = {
+      wantedBy = [ "multi-user.target" ];
+      path = [ pkgs.curl ];
+    };
+
+    boot.initrd.postMountCommands = mkIf (!config.boot.initrd.systemd.enable) keepSecrets;
+    boot.initrd.systemd.services.farmgate-secrets = {
+      description = "Secrets of this boot";
+      wantedBy = [ "initrd.target" ];
+      before = [ "initrd-switch-root.target" ];
+      unitConfig.DefaultDependencies = false;
+      serviceConfig.Type = "oneshot";
+      script = keepSecrets;
+    };
+
+    # A drive that is missing or broken costs the cache and not the boot.
+    fileSystems = mkIf cfg.cache.enable {
+      ${cfg.cache.mountPoint} = {
+        device = "/dev/disk/by-label/${cfg.cache.label}";
+        fsType = "ext4";
+        options = [
+          "nofail"
+          "noatime"
+          "x-systemd.device-timeout=30s"
+        ];
+      };
+    };
+    systemd.services.farmgate-cache = mkIf (cfg.cache.enable && cfg.cache.formatBlankDevice != null) {
+      description = "File system on a blank cache drive";
+      wantedBy = [ "local-fs.target" ];
+      before = [ "local-fs.target" ];
+      after = [ "systemd-udev-settle.service" ];
+      wants = [ "systemd-udev-settle.service" ];
+      unitConfig.DefaultDependencies = false;
+      path = [
+        pkgs.e2fsprogs
+        pkgs.util-linux
+      ];
+      environment.DEVICE = cfg.cache.formatBlankDevice;
+      serviceConfig.Type = "oneshot";
+      script = ''
+        [ ! -e /dev/disk/by-label/${cfg.cache.label} ] || exit 0
+        [ -b "$DEVICE" ] || { echo "$DEVICE is not there: no cache" >&2; exit 0; }
+        # 2 means that nothing known is on it; anything else may be somebody's data.
+        status=0
+        blkid --probe "$DEVICE" >/dev/null || status=$?
+        if [ "$status" != 2 ]; then
+          echo "$DEVICE is not blank and is left alone: wipefs -a $DEVICE, if nothing on it is needed" >&2
+          exit 0
+        fi
+        mkfs.ext4 -q -L ${cfg.cache.label} "$DEVICE"
+      '';
+    };
+  };
+}

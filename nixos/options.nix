@@ -1,0 +1,135 @@
+# What can be set of services.farmgate, but for nginx and gateways, which have their own files.
+{
+  config,
+  lib,
+  pkgs,
+  ...
+}:
+
+let
+  inherit (lib)
+    literalExpression
+    mkEnableOption
+    mkOption
+    types
+    ;
+  cfg = config.services.farmgate;
+  toml = pkgs.formats.toml { };
+in
+{
+  options.services.farmgate = {
+    enable = mkEnableOption "farmgate, the boot server for CI-farm gateways";
+
+    package = mkOption {
+      type = types.package;
+      default = pkgs.callPackage ../package.nix { };
+      defaultText = literalExpression "the farmgate of the same source as this module";
+      description = "The package with the program, its units and the acknowledging script.";
+    };
+
+    domain = mkOption {
+      type = types.strMatching "[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?";
+      example = "boot.example.org";
+      description = ''
+        Name under which gateways ask for their boot script. It is on every boot medium and in the boot
+        host's certificate, which the fleet's own CA issues when the state is made.
+      '';
+    };
+
+    settings = mkOption {
+      description = ''
+        `farmgate.toml`. Every key of it can stand here; the ones below are those that this module has
+        something to say about. The file is checked by `farmgate check` while the system is built, so a
+        wrong key or value never reaches the boot host.
+      '';
+      default = { };
+      example = literalExpression ''
+        {
+          assessment.tries = 5;
+          media.fallback-urls = [ "https://boot2.example.org" ];
+          secrets.ttl = "2m";
+        }
+      '';
+      type = types.submodule {
+        freeformType = toml.type;
+        options = {
+          url = mkOption {
+            type = types.strMatching "https://.+";
+            default = "https://${cfg.domain}";
+            defaultText = literalExpression ''"https://''${config.services.farmgate.domain}"'';
+            description = "Where gateways find this boot host.";
+          };
+          key-type = mkOption {
+            type = types.enum [
+              "rsa2048"
+              "p256"
+            ];
+            default = "rsa2048";
+            description = "Kind of keys for new certificates; `p256` needs iPXE 2.0 on all media.";
+          };
+          listen.proxy-mark = mkOption {
+            type = types.bool;
+            default = cfg.nginx.enable;
+            defaultText = literalExpression "config.services.farmgate.nginx.enable";
+            description = "Whether the server believes only an nginx that has the configuration made for it.";
+          };
+          listen.accel = mkOption {
+            type = types.nullOr (types.strMatching "/[A-Za-z0-9_-]+");
+            default = if cfg.nginx.enable then "/farmgate-blobs" else null;
+            defaultText = literalExpression ''if nginx.enable then "/farmgate-blobs" else null'';
+            description = "Internal location under which nginx sends assets; `null` leaves that to farmgate.";
+          };
+          assessment.tries = mkOption {
+            type = types.ints.positive;
+            default = 3;
+            description = "Boots that a new generation gets before the last good one is served again.";
+          };
+        };
+      };
+    };
+
+    configFile = mkOption {
+      type = types.path;
+      readOnly = true;
+      description = "The checked `farmgate.toml`, made of the settings.";
+    };
+
+    openFirewall = mkEnableOption "the ports in the firewall that gateways, and ACME if it is used, need";
+
+    credentials = mkOption {
+      type = types.attrsOf types.str;
+      default = { };
+      example = literalExpression ''
+        {
+          secrets-lab-1 = "/run/keys/lab-1.env"; # agenix, sops-nix, or a file that was put there
+        }
+      '';
+      description = ''
+        Secrets for the service, by systemd's `LoadCredential`: names and the files that hold them on the
+        boot host. `secrets-NAME` is the template of the secrets of the gateway NAME, `server.key` and
+        `server.crt` replace the state's own. Files in the Nix store, which every user can read, are refused.
+      '';
+    };
+
+    buckets = mkOption {
+      type = toml.type;
+      default = { };
+      example = {
+        provider = "none";
+      };
+      description = ''
+        The section `[buckets]` of `farmgate.toml`, once this version of farmgate has it: until then the
+        build-time check refuses it.
+      '';
+    };
+
+    sync = mkOption {
+      type = toml.type;
+      default = { };
+      description = ''
+        The section `[sync]` of `farmgate.toml`, once this version of farmgate has it: until then the
+        build-time check refuses it.
+      '';
+    };
+  };
+}

@@ -1,0 +1,114 @@
+# The units of the package, and what of them depends on this host.
+{
+  config,
+  lib,
+  pkgs,
+  ...
+}:
+
+let
+  cfg = config.services.farmgate;
+  state = "/var/lib/farmgate";
+
+  configFile =
+    pkgs.runCommand "farmgate.toml"
+      {
+        file = (pkgs.formats.toml { }).generate "farmgate.toml" (
+          lib.filterAttrsRecursive (_: value: value != null) cfg.settings
+        );
+      }
+      ''
+        ${lib.optionalString (pkgs.stdenv.buildPlatform.canExecute pkgs.stdenv.hostPlatform) ''
+          ${lib.getExe cfg.package} check "$file" || {
+            echo "services.farmgate.settings gives a farmgate.toml that farmgate does not take:" >&2
+            cat -n "$file" >&2
+            exit 1
+          }
+        ''}
+        cp "$file" $out
+      '';
+
+  # https://[2001:db8::1]:8443 → 8443
+  port =
+    let
+      given = builtins.match "https://[^/]*:([0-9]+)/?" cfg.settings.url;
+    in
+    if given == null then 443 else lib.toInt (lib.head given);
+
+  hostOf = url: lib.head (builtins.match "https://(\\[[^]]*]|[^:/]*).*" url);
+in
+{
+  config = lib.mkIf cfg.enable {
+    services.farmgate = {
+      inherit configFile;
+      settings = {
+        buckets = lib.mkIf (cfg.buckets != { }) cfg.buckets;
+        sync = lib.mkIf (cfg.sync != { }) cfg.sync;
+      };
+    };
+
+    assertions = [
+      {
+        assertion = hostOf cfg.settings.url == cfg.domain;
+        message = ''
+          services.farmgate.settings.url is ${cfg.settings.url}, which is not at services.farmgate.domain (${cfg.domain}).
+          Set the domain alone, or put a second address into services.farmgate.settings.media.fallback-urls.
+        '';
+      }
+    ]
+    ++ lib.mapAttrsToList (name: file: {
+      assertion = lib.hasPrefix "/" file && !lib.hasPrefix builtins.storeDir file;
+      message = ''
+        services.farmgate.credentials."${name}" is ${
+          if lib.hasPrefix "/" file then "in the Nix store, which every user can read" else "no absolute path"
+        }: ${file}
+        Name a file on the boot host, as a string: "/run/keys/${name}", from agenix, sops-nix or a copy by hand.
+        A secret that has been in the store is no secret any more: make a new one.
+      '';
+    }) cfg.credentials;
+
+    environment.systemPackages = [ cfg.package ];
+    # STATE/farmgate.toml leads here: whoever calls farmgate gets the same settings as the server.
+    environment.etc."farmgate/farmgate.toml".source = configFile;
+
+    users.users.farmgate = {
+      isSystemUser = true;
+      group = "farmgate";
+      home = state;
+      description = "farmgate boot server";
+    };
+    users.groups.farmgate = { };
+
+    systemd.packages = [ cfg.package ];
+    # The first request starts it, through its sockets.
+    systemd.services.farmgate = {
+      # Not required: when a new generation cannot be published, the last one is still served.
+      wants = [ "farmgate-provision.service" ];
+      after = [ "farmgate-provision.service" ];
+      reloadTriggers = [ configFile ];
+      # A certificate for another name comes by provisioning, which a restart waits for.
+      restartTriggers = [ cfg.domain ];
+      # Restarted in place, so that its sockets stay open and take what comes meanwhile.
+      stopIfChanged = false;
+      serviceConfig.LoadCredential = lib.mapAttrsToList (name: file: "${name}:${file}") cfg.credentials;
+    };
+
+    systemd.sockets = {
+      farmgate = lib.mkIf cfg.nginx.enable {
+        wantedBy = [ "sockets.target" ];
+        socketConfig.SocketGroup = config.services.nginx.group;
+      };
+      farmgate-tls = lib.mkIf (!cfg.nginx.enable) {
+        wantedBy = [ "sockets.target" ];
+        # The empty one takes back the unit's own.
+        listenStreams = lib.mkIf (port != 443) [
+          ""
+          (toString port)
+        ];
+      };
+      farmgate-admin.wantedBy = [ "sockets.target" ];
+    };
+
+    networking.firewall.allowedTCPPorts = lib.mkIf cfg.openFirewall [ port ];
+  };
+}
