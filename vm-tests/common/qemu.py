@@ -6,6 +6,7 @@ Its network is QEMU's own user network, which needs no root: a DHCP server, and 
 
 import contextlib
 import functools
+import os
 import shutil
 import tempfile
 import threading
@@ -31,6 +32,9 @@ _OVMF = (
     ("/usr/share/edk2/x64/OVMF_CODE.4m.fd", "/usr/share/edk2/x64/OVMF_VARS.4m.fd"),
     ("/usr/share/OVMF/OVMF_CODE.fd", "/usr/share/OVMF/OVMF_VARS.fd"),
 )
+if "FARMGATE_OVMF" in os.environ:
+    _named = os.environ["FARMGATE_OVMF"]
+    _OVMF = ((f"{_named}/OVMF_CODE.fd", f"{_named}/OVMF_VARS.fd"),)
 
 # Each machine keeps one core busy: more at once would only make all of them late.
 _slots = threading.BoundedSemaphore(2)
