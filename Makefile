@@ -24,6 +24,7 @@ demo: ## boots a gateway in QEMU before your eyes (FIRMWARE=bios|uefi MEDIUM=cd|
 test: ## every test there is; installs what is missing
 	@scripts/install-packages test >/dev/null
 	$(MAKE) lint
+	$(MAKE) test-nix
 	$(MAKE) test-unit
 	$(MAKE) test-vm
 
@@ -35,8 +36,14 @@ deb: ## the Debian package, for this release of Debian
 lint: deny ## formatting, clippy, documentation, dependencies, the script for gateways
 	$(CARGO) fmt --check
 	shellcheck --shell sh systemd/farmgate-ack
+	shellcheck scripts/check-nix
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items --quiet
+
+# NIXPKGS_TREE names a nixpkgs to evaluate the flake with.
+.PHONY: test-nix
+test-nix: ## parses the Nix files, and evaluates them where NIXPKGS_TREE is given
+	@scripts/check-nix
 
 # Advisories are not checked: their database is on the network, and a test must not fail because of
 # what happened elsewhere.
