@@ -19,9 +19,10 @@ let
       }
       ''
         ${lib.optionalString (pkgs.stdenv.buildPlatform.canExecute pkgs.stdenv.hostPlatform) ''
-          ${lib.getExe cfg.package} check "$file" || {
-            echo "services.farmgate.settings gives a farmgate.toml that farmgate does not take:" >&2
+          ${lib.getExe cfg.package} check "$file" >said 2>&1 || {
             cat -n "$file" >&2
+            echo "services.farmgate.settings makes this file, which farmgate does not take:" >&2
+            cat said >&2
             exit 1
           }
         ''}
