@@ -37,19 +37,15 @@ rustPlatform.buildRustPackage {
   cargoTestFlags = [ "--lib" ];
 
   postInstall = ''
-    mkdir -p $out/lib/systemd/system $out/lib/sysusers.d $out/lib/farmgate
-    for unit in systemd/*.service systemd/*.socket systemd/*.path; do
-      [ ! -e "$unit" ] || install -m 644 "$unit" $out/lib/systemd/system
-    done
-    for users in systemd/*.sysusers.conf; do
-      [ ! -e "$users" ] || install -m 644 "$users" "$out/lib/sysusers.d/$(basename "$users" .sysusers.conf).conf"
-    done
+    install -m 644 -D -t $out/lib/systemd/system systemd/*.service systemd/*.socket
+    install -m 644 -D systemd/farmgate.sysusers.conf $out/lib/sysusers.d/farmgate.conf
+    install -m 644 -D systemd/farmgate.tmpfiles.conf $out/lib/tmpfiles.d/farmgate.conf
     substituteInPlace $out/lib/systemd/system/* \
       --replace-quiet /usr/bin/farmgate $out/bin/farmgate \
       --replace-quiet ExecReload=kill ExecReload=${coreutils}/bin/kill \
       --replace-quiet /usr/lib/farmgate/ $out/lib/farmgate/
 
-    install -m 755 systemd/farmgate-ack $out/lib/farmgate/farmgate-ack
+    install -m 755 -D -t $out/lib/farmgate systemd/farmgate-ack
   ''
   + lib.optionalString (stdenv.buildPlatform.canExecute stdenv.hostPlatform) ''
     $out/bin/farmgate man --out-dir man

@@ -23,7 +23,7 @@ let
       pkgs.openssl
     ];
     text = ''
-      export FARMGATE_STATE=$STATE_DIRECTORY
+      export FARMGATE_STATE=/var/lib/farmgate
       settings=$FARMGATE_STATE/farmgate.toml
       if [ -e "$settings" ] && [ ! -L "$settings" ]; then
         echo "$settings was written by hand: move it into services.farmgate.settings, and it away" >&2
@@ -101,23 +101,25 @@ in
       description = "Gateways and generations of farmgate";
       wantedBy = [ "multi-user.target" ];
       before = [ "farmgate.service" ];
+      # As root, so that the CA's key is root's alone; all else goes to the owner of the state.
       serviceConfig = {
         Type = "oneshot";
         RemainAfterExit = true;
         ExecStart = lib.getExe provision;
-        User = "farmgate";
-        Group = "farmgate";
-        StateDirectory = "farmgate";
-        StateDirectoryMode = "0711";
+        CapabilityBoundingSet = "CAP_CHOWN CAP_DAC_OVERRIDE CAP_FOWNER";
+        NoNewPrivileges = true;
         UMask = "0077";
         ProtectSystem = "strict";
+        ReadWritePaths = "/var/lib/farmgate";
         ProtectHome = true;
         PrivateTmp = true;
         PrivateDevices = true;
         PrivateNetwork = true;
-        NoNewPrivileges = true;
-        CapabilityBoundingSet = "";
+        RestrictAddressFamilies = "AF_UNIX";
         RestrictNamespaces = true;
+        ProtectKernelTunables = true;
+        ProtectKernelModules = true;
+        ProtectControlGroups = true;
         SystemCallFilter = [ "@system-service" ];
         SystemCallArchitectures = "native";
       };

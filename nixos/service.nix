@@ -81,6 +81,7 @@ in
     users.groups.farmgate = { };
 
     systemd.packages = [ cfg.package ];
+    systemd.tmpfiles.packages = [ cfg.package ];
     # The first request starts it, through its sockets.
     systemd.services.farmgate = {
       # Not required: when a new generation cannot be published, the last one is still served.
