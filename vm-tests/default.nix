@@ -20,8 +20,8 @@ let
       ]
       [
         "${pkgs.qemu_test}/bin/qemu-system-x86_64"
-        "${pkgs.OVMF.fd}/FV/OVMF_CODE.fd"
-        "${pkgs.OVMF.fd}/FV/OVMF_VARS.fd"
+        "${pkgs.OVMF.firmware}"
+        "${pkgs.OVMF.variables}"
       ]
       (builtins.readFile ./common/nixos_gateway.py);
 

@@ -23,7 +23,11 @@ let
     FARMGATE_KERNEL = "${linuxPackages.kernel}/bzImage";
     FARMGATE_MODULES = "${lib.getOutput "modules" linuxPackages.kernel}/lib/modules";
     FARMGATE_BUSYBOX = "${pkgsStatic.busybox}/bin/busybox";
-    FARMGATE_OVMF = "${OVMF.fd}/FV";
+    FARMGATE_OVMF = runCommand "ovmf" { } ''
+      mkdir $out
+      ln -s ${OVMF.firmware} $out/OVMF_CODE.fd
+      ln -s ${OVMF.variables} $out/OVMF_VARS.fd
+    '';
   };
 
   tree = runCommand "farmgate-demo" { } ''
