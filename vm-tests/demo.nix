@@ -6,6 +6,7 @@
   runCommand,
   python3,
   curl,
+  glibc,
   qemu,
   OVMF,
   pkgsStatic,
@@ -56,6 +57,8 @@ writeShellApplication {
   runtimeInputs = [
     python3
     curl
+    # ldd, which finds curl's libraries.
+    (lib.getBin glibc)
     qemu
   ];
   text = ''
