@@ -5,6 +5,7 @@
   lib,
   modulesPath,
   pkgs,
+  utils,
   ...
 }:
 
@@ -13,6 +14,7 @@ let
   cfg = config.services.farmgate-gateway;
   file = import ./file-type.nix { inherit lib; };
   secrets = "/run/farmgate/secrets.env";
+  device = "${utils.escapeSystemdPath cfg.cache.formatBlankDevice}.device";
   # iPXE laid them into the initramfs, which is about to go; /run stays.
   keepSecrets = ''
     if [ -f /secrets.env ]; then
@@ -62,7 +64,7 @@ in
         example = "/dev/disk/by-path/pci-0000:00:1f.2-ata-1";
         description = ''
           A device to make the file system on at boot, if no file system has the label and this device is
-          blank: without partition table and without any known signature. Everything else is left alone.
+          blank: no known signature on it, and zeros in its first MiB. Everything else is left alone.
         '';
       };
     };
@@ -102,11 +104,13 @@ in
     systemd.services.farmgate-cache = mkIf (cfg.cache.enable && cfg.cache.formatBlankDevice != null) {
       description = "File system on a blank cache drive";
       wantedBy = [ "local-fs.target" ];
-      before = [ "local-fs.target" ];
-      after = [ "systemd-udev-settle.service" ];
-      wants = [ "systemd-udev-settle.service" ];
+      requires = [ device ];
+      after = [ device ];
+      before = [ "shutdown.target" ];
+      conflicts = [ "shutdown.target" ];
       unitConfig.DefaultDependencies = false;
       path = [
+        pkgs.diffutils
         pkgs.e2fsprogs
         pkgs.util-linux
       ];
@@ -114,12 +118,12 @@ in
       serviceConfig.Type = "oneshot";
       script = ''
         [ ! -e /dev/disk/by-label/${cfg.cache.label} ] || exit 0
-        [ -b "$DEVICE" ] || { echo "$DEVICE is not there: no cache" >&2; exit 0; }
-        # 2 means that nothing known is on it; anything else may be somebody's data.
+        # blkid says 2 when it knows nothing on it, but also when it cannot read it.
         status=0
         blkid --probe "$DEVICE" >/dev/null || status=$?
-        if [ "$status" != 2 ]; then
-          echo "$DEVICE is not blank and is left alone: wipefs -a $DEVICE, if nothing on it is needed" >&2
+        if [ "$status" != 2 ] || ! cmp --quiet --bytes=1048576 "$DEVICE" /dev/zero; then
+          echo "$DEVICE is not blank and is left alone. If nothing on it is needed:" \
+            "wipefs -a $DEVICE && dd if=/dev/zero of=$DEVICE bs=1M count=1" >&2
           exit 0
         fi
         mkfs.ext4 -q -L ${cfg.cache.label} "$DEVICE"
