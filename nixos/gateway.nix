@@ -19,8 +19,7 @@ let
   keepSecrets = ''
     if [ -f /secrets.env ]; then
       mkdir -p -m 0755 /run/farmgate
-      cp /secrets.env ${secrets}
-      chmod 0600 ${secrets}
+      (umask 0077 && cp /secrets.env ${secrets})
       rm /secrets.env
     fi
   '';
