@@ -61,7 +61,8 @@
           inherit (parts pkgs) farmgate;
         }
         // lib.optionalAttrs (isX86 pkgs) (
-          { ipxe = (parts pkgs).farmgate-ipxe; } // example.packages.${pkgs.stdenv.hostPlatform.system}
+          { ipxe = (parts pkgs).farmgate-ipxe; }
+          // example.packages.${pkgs.stdenv.hostPlatform.system}
         )
       );
 

@@ -52,14 +52,17 @@ in
       }
       {
         assertion =
-          !hasPublic || cfg.nginx.acme.enable || cfg.nginx.publicCertificate != null && cfg.nginx.publicKey != null;
+          !hasPublic
+          || cfg.nginx.acme.enable
+          || cfg.nginx.publicCertificate != null && cfg.nginx.publicKey != null;
         message = ''
           services.farmgate.nginx.publicDomain needs a certificate: set services.farmgate.nginx.acme.enable, or
           services.farmgate.nginx.publicCertificate and services.farmgate.nginx.publicKey.
         '';
       }
       {
-        assertion = cfg.nginx.publicKey == null || !lib.hasPrefix builtins.storeDir cfg.nginx.publicKey;
+        assertion =
+          cfg.nginx.publicKey == null || !lib.hasPrefix builtins.storeDir cfg.nginx.publicKey;
         message = ''
           services.farmgate.nginx.publicKey is in the Nix store, which every user can read: ${toString cfg.nginx.publicKey}
           Name a file on the boot host, as a string, and make a new key: this one is no secret any more.
@@ -74,7 +77,9 @@ in
       }
     ];
 
-    services.farmgate.settings.public-url = mkIf hasPublic (lib.mkDefault "https://${cfg.nginx.publicDomain}");
+    services.farmgate.settings.public-url = mkIf hasPublic (
+      lib.mkDefault "https://${cfg.nginx.publicDomain}"
+    );
 
     services.nginx = {
       enable = true;

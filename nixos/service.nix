@@ -92,7 +92,9 @@ in
       restartTriggers = [ cfg.domain ];
       # Restarted in place, so that its sockets stay open and take what comes meanwhile.
       stopIfChanged = false;
-      serviceConfig.LoadCredential = lib.mapAttrsToList (name: file: "${name}:${file}") cfg.credentials;
+      serviceConfig.LoadCredential = lib.mapAttrsToList (
+        name: file: "${name}:${file}"
+      ) cfg.credentials;
     };
 
     systemd.sockets = {

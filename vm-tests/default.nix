@@ -43,5 +43,9 @@ let
     };
 in
 lib.mapAttrs' (
-  file: _: lib.nameValuePair "vm-${lib.replaceStrings [ "_" ] [ "-" ] (lib.removeSuffix ".py" file)}" (test file)
+  file: _:
+  let
+    promise = lib.replaceStrings [ "_" ] [ "-" ] (lib.removeSuffix ".py" file);
+  in
+  lib.nameValuePair "vm-${promise}" (test file)
 ) scenarios
