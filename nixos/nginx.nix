@@ -17,6 +17,9 @@ let
   arguments = [
     "--unix"
     "/run/farmgate.sock"
+    # Copies: nginx-keys.nix.
+    "--pki"
+    "/run/farmgate-nginx"
   ]
   ++ lib.optionals hasPublic [
     "--public-certificate"
@@ -31,8 +34,6 @@ let
 
   serverBlocks = pkgs.runCommand "farmgate-nginx.conf" { nativeBuildInputs = [ cfg.package ]; } ''
     farmgate --config ${cfg.configFile} --state ${state} nginx-config ${lib.escapeShellArgs arguments} >$out
-    # nginx has copies: nginx-keys.nix.
-    substituteInPlace $out --replace-fail ${state}/pki/ /run/farmgate-nginx/
   '';
 in
 {

@@ -1,3 +1,5 @@
+use std::io::Write;
+
 use anyhow::Result;
 use clap::CommandFactory;
 use clap_complete::Shell;
@@ -12,8 +14,9 @@ pub(super) struct Completions {
 
 impl Completions {
     pub(super) fn run(self) -> Result<()> {
-        let mut out = std::io::stdout().lock();
-        clap_complete::generate(self.shell, &mut Cli::command(), "farmgate", &mut out);
-        Ok(())
+        // It panics when it cannot write: in memory it can.
+        let mut text = Vec::new();
+        clap_complete::generate(self.shell, &mut Cli::command(), "farmgate", &mut text);
+        Ok(std::io::stdout().write_all(&text)?)
     }
 }

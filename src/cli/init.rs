@@ -1,11 +1,13 @@
 use anyhow::Context as _;
 use anyhow::Result;
 use anyhow::bail;
+use clap::error::ErrorKind;
 use serde::Serialize;
 use time::Duration;
 
 use super::Context;
 use super::now;
+use super::wrong_usage;
 use crate::config::BootUrl;
 use crate::identity::Fingerprint;
 use crate::identity::pki::Authority;
@@ -26,7 +28,7 @@ pub(super) const LIFETIME: Duration = Duration::days(30 * 365);
 pub(super) struct Init {
     /// Where gateways will find this boot host: https://, a host, perhaps a port. With
     /// --config it is what that configuration says
-    #[arg(long, required_unless_present = "config")]
+    #[arg(long)]
     url: Option<BootUrl>,
     /// Another name or IP address that the server's certificate speaks for
     #[arg(long, value_name = "NAME-OR-IP")]
@@ -80,7 +82,10 @@ impl Init {
             }
             (Some(config), _) => config.url.clone(),
             (None, Some(url)) => url.clone(),
-            (None, None) => bail!("--url is needed"),
+            (None, None) => wrong_usage(
+                ErrorKind::MissingRequiredArgument,
+                &"--url is needed, or --config with a configuration that has one",
+            ),
         };
         let key_type = given.as_ref().map_or(self.key_type, |config| config.key_type);
         let mut names = vec![url.host().clone()];

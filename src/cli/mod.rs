@@ -21,8 +21,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
+use clap::CommandFactory;
 use clap::Parser;
 use clap::Subcommand;
+use clap::error::ErrorKind;
 use indicatif::ProgressBar;
 use indicatif::ProgressDrawTarget;
 use indicatif::ProgressStyle;
@@ -200,6 +202,11 @@ impl Context {
 /// The time by this machine's clock.
 fn now() -> OffsetDateTime {
     OffsetDateTime::now_utc()
+}
+
+/// Ends the program as clap does for arguments that it cannot use.
+fn wrong_usage(kind: ErrorKind, what: &dyn fmt::Display) -> ! {
+    Cli::command().error(kind, what).exit()
 }
 
 /// The name of a gateway, as an argument.

@@ -28,6 +28,10 @@ pub(super) struct NginxConfig {
     /// Socket of `farmgate serve`, if not listen.unix of the configuration
     #[arg(long, value_name = "PATH")]
     unix: Option<PathBuf>,
+    /// Where nginx finds ca.crt, crl.pem, server.crt and server.key, if it is never root and
+    /// has copies, instead of STATE/pki
+    #[arg(long, value_name = "DIR")]
+    pki: Option<PathBuf>,
     /// Certificate of the host in public-url, from a public authority
     #[arg(long, value_name = "FILE", requires = "public_key")]
     public_certificate: Option<PathBuf>,
@@ -54,7 +58,8 @@ impl NginxConfig {
     fn render(&self, config: &Config, state: &Path) -> Result<String> {
         let socket = self.unix.as_deref().or(config.listen.unix.as_deref());
         let state = std::path::absolute(state).context("cannot tell where we are")?;
-        let pki = |name: &str| quoted(&state.join("pki").join(name));
+        let pki = self.pki.clone().unwrap_or_else(|| state.join("pki"));
+        let pki = |name: &str| quoted(&pki.join(name));
         let server = Server {
             host: config.url.host().to_string(),
             own: Certificate { file: pki("server.crt")?, key: pki("server.key")? },

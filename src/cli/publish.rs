@@ -1,7 +1,6 @@
 use std::path::Path;
 
 use anyhow::Result;
-use clap::CommandFactory;
 use clap::error::ErrorKind;
 use serde::Serialize;
 
@@ -9,6 +8,7 @@ use super::Context;
 use super::generations::held_back;
 use super::generations::pinned;
 use super::now;
+use super::wrong_usage;
 use crate::identity::GatewayName;
 use crate::publish;
 use crate::publish::Outcome;
@@ -99,12 +99,19 @@ impl Publish {
     pub(super) fn run(self, context: &Context) -> Result<()> {
         match (&self.target[..], self.canary.is_empty()) {
             ([name, dir], true) => {
-                let name = name.parse().unwrap_or_else(|error| wrong_usage(&error));
+                let name = name
+                    .parse()
+                    .unwrap_or_else(|error| wrong_usage(ErrorKind::ValueValidation, &error));
                 one(context, &name, Path::new(dir), self.if_changed)
             }
             ([dir], false) => self.waves(context, Path::new(dir)),
-            (_, true) => wrong_usage(&"NAME and DIR are needed, or --canary with DIR"),
-            (_, false) => wrong_usage(&"with --canary, DIR alone is needed"),
+            (_, true) => wrong_usage(
+                ErrorKind::MissingRequiredArgument,
+                &"NAME and DIR are needed, or --canary with DIR",
+            ),
+            (_, false) => {
+                wrong_usage(ErrorKind::TooManyValues, &"with --canary, DIR alone is needed")
+            }
         }
     }
 
@@ -149,8 +156,4 @@ fn one(context: &Context, name: &GatewayName, dir: &Path, only_changed: bool) ->
 
 fn load(state: &State, names: &[GatewayName]) -> Result<Vec<Record>> {
     names.iter().map(|name| state.gateways().load(name)).collect()
-}
-
-fn wrong_usage(what: &dyn std::fmt::Display) -> ! {
-    super::Cli::command().error(ErrorKind::ValueValidation, what).exit()
 }

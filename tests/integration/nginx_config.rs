@@ -36,6 +36,8 @@ fn nginx_takes_it() {
 fn a_socket_that_nginx_cannot_name_is_refused() {
     let state = TestState::new();
     assert!(state.ok(&["nginx-config"]).contains("server unix:/run/farmgate.sock "));
+    let copies = state.ok(&["nginx-config", "--pki", "/run/copies"]);
+    assert!(copies.contains("ssl_crl \"/run/copies/crl.pem\";") && !copies.contains("/pki/"));
     let error = state.fails(&["nginx-config", "--unix", "/run/a b;"]);
     assert!(error.contains("cannot be a socket"), "{error}");
 }
