@@ -48,8 +48,9 @@ def make_gateway(name: str) -> str:
 
 
 def make_image(name: str) -> str:
-    farmgate(f"iso make {name} -o /tmp/{name}.iso {PARTS}")
-    return f"/tmp/{name}.iso"
+    # Not in /tmp, which is empty after a restart.
+    farmgate(f"iso make {name} -o /var/tmp/{name}.iso {PARTS}")
+    return f"/var/tmp/{name}.iso"
 
 
 def publish(name: str, change: str = "true") -> None:
