@@ -62,12 +62,17 @@ impl Default for Secrets {
     }
 }
 
+/// Most boots that a new generation can get: more are not remembered
+/// ([`crate::store::history::REMEMBERED`]).
+pub const MOST_TRIES: u32 = 64;
+
 /// How new generations are tried.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Assessment {
-    /// Boots that a new generation gets. If none of them is acknowledged, the last
-    /// good generation is served again.
+    /// Boots that a new generation gets, at most [`MOST_TRIES`]. If none of them is
+    /// acknowledged, the last good generation is served again.
+    #[serde(deserialize_with = "tries")]
     pub tries: NonZeroU32,
 }
 
@@ -275,6 +280,14 @@ impl<'de> Deserialize<'de> for AdminAddress {
     }
 }
 
+fn tries<'de, D: Deserializer<'de>>(deserializer: D) -> Result<NonZeroU32, D::Error> {
+    let tries = NonZeroU32::deserialize(deserializer)?;
+    if tries.get() > MOST_TRIES {
+        return Err(de::Error::custom(format!("{tries} tries are more than {MOST_TRIES}")));
+    }
+    Ok(tries)
+}
+
 /// Reads `"90s"`, `"5m"`, `"1h"`.
 fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     let text = String::deserialize(deserializer)?;
@@ -349,6 +362,16 @@ mod tests {
             let error = parse(bad).unwrap_err().to_string();
             assert!(error.contains("loopback"), "{bad:?}: {error}");
         }
+    }
+
+    #[test]
+    fn more_tries_than_are_remembered_would_never_end() {
+        let parse = |tries: u32| {
+            Config::parse(&format!("url = \"https://a\"\n[assessment]\ntries = {tries}\n"))
+        };
+        assert_eq!(parse(MOST_TRIES).unwrap().assessment.tries.get(), MOST_TRIES);
+        assert!(parse(MOST_TRIES + 1).unwrap_err().to_string().contains("more than 64"));
+        assert_eq!(MOST_TRIES as usize, crate::store::history::REMEMBERED);
     }
 
     #[test]

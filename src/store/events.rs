@@ -8,7 +8,6 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::blobs::BlobId;
-use super::history::History;
 
 /// Version of the event objects that this program writes.
 pub const FORMAT: u32 = 1;
@@ -99,13 +98,17 @@ pub enum Kind {
         /// Name of the event that began the boot.
         boot: EventId,
     },
-    /// Everything up to some event, folded: those events need not be kept.
-    Snapshot {
-        /// The last event that is in it.
-        through: EventId,
-        /// What they fold to.
-        history: Box<History>,
-    },
+}
+
+/// Many events in one object, so that there are fewer. It adds nothing to them and
+/// takes nothing from them, so it may stand beside those that are in it, or in another one too.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Pack {
+    /// [`FORMAT`] of the program that wrote it.
+    pub format: u32,
+    /// The events by name.
+    pub events: BTreeMap<EventId, Event>,
 }
 
 /// A file of a generation.

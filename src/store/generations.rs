@@ -1,8 +1,10 @@
-//! Reads and writes the events of gateways: `STATE/store/gateways/ID/EVENT.json`.
+//! Reads and writes the events of gateways: `STATE/store/gateways/ID/EVENT.json`, and
+//! packs of them: `pack-NAME.json`.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::collections::HashMap;
+use std::fmt;
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -16,6 +18,7 @@ use anyhow::Result;
 use anyhow::bail;
 use anyhow::ensure;
 use serde::Deserialize;
+use serde::Serialize;
 use time::OffsetDateTime;
 
 use super::State;
@@ -24,17 +27,48 @@ use super::events::Event;
 use super::events::EventId;
 use super::events::FORMAT;
 use super::events::Kind;
+use super::events::Pack;
 use super::files;
+use super::history::Events;
 use super::history::History;
+use super::history::REMEMBERED;
+use super::history::relevant;
 
-/// So many events of a gateway are kept before they are folded into one: what a
+/// So many objects of a gateway are kept before they are packed into one: what a
 /// request lists stays small, also for a machine that boots in a circle.
-const MOST_EVENTS: usize = 256;
+const MOST_OBJECTS: usize = 256;
 
 /// Listings in a row that a compaction may disturb.
 const MOST_LISTINGS: usize = 8;
 
-type Events = BTreeMap<EventId, Arc<Event>>;
+/// Objects by name, each with its events.
+type Objects = BTreeMap<ObjectName, Arc<Events>>;
+
+/// An object in a gateway's directory: one event, or a pack of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum ObjectName {
+    Event(EventId),
+    Pack(EventId),
+}
+
+impl ObjectName {
+    fn parse(file_name: &str) -> Option<Self> {
+        let name = file_name.strip_suffix(".json")?;
+        match name.strip_prefix("pack-") {
+            Some(name) => EventId::parse(name).map(Self::Pack),
+            None => EventId::parse(name).map(Self::Event),
+        }
+    }
+}
+
+impl fmt::Display for ObjectName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Event(id) => write!(f, "{id}.json"),
+            Self::Pack(id) => write!(f, "pack-{id}.json"),
+        }
+    }
+}
 
 /// The generations of all gateways.
 #[derive(Clone, Debug)]
@@ -58,24 +92,26 @@ impl Generations {
     /// Everything known of a gateway's generations. An event that cannot be
     /// read is an error: whoever is about to change something must know all.
     pub fn history(&self, gateway: &str) -> Result<History> {
-        let (events, unreadable) = self.read(gateway, &BTreeMap::new(), &BTreeSet::new())?;
-        match unreadable.into_values().next() {
-            Some(unreadable) => Err(unreadable.error),
-            None => Ok(History::fold(&events)),
-        }
+        Ok(History::fold(&union(&self.read_all(gateway)?)))
     }
 
-    /// Writes one event, later than all others of this gateway. Once this returns,
+    /// Writes one event, later than all others of this gateway that this host knows, so
+    /// that names follow cause and effect also where clocks differ. Once this returns,
     /// the event outlasts a power failure.
     pub fn append(&self, gateway: &str, kind: Kind, now: OffsetDateTime) -> Result<EventId> {
         let dir = self.dir.join(gateway);
         files::create_dir(&dir, 0o700)?;
-        // Held by one writer at a time, so that no event gets a name that a snapshot
-        // already covers. Readers need no lock, other gateways have their own.
+        // Held by one writer at a time, so that names follow each other. Readers need no
+        // lock, other gateways have their own.
         let _lock = files::lock(&dir.join("lock"))?;
-        let names = event_names(&dir)?;
-        let id = write_event(&dir, names.last().copied(), kind, now)?;
-        if names.len() >= MOST_EVENTS
+        let names = object_names(&dir)?;
+        // The name of a pack is later than those of all events in it.
+        let latest = names.iter().map(|name| match name {
+            ObjectName::Event(id) | ObjectName::Pack(id) => *id,
+        });
+        let id = EventId::after(latest.max(), millis(now));
+        write(&dir, ObjectName::Event(id), &Event { format: FORMAT, at: now, kind })?;
+        if names.len() >= MOST_OBJECTS
             && let Err(error) = self.compact(gateway, &dir, now)
         {
             tracing::warn!(gateway, "events are kept longer than needed: {error:#}");
@@ -83,19 +119,30 @@ impl Generations {
         Ok(id)
     }
 
-    /// Folds all events into one, and deletes them once that is safely on disk.
+    /// Packs all events that still matter into one object, and deletes the others
+    /// once that is safely on disk. Whoever does the same elsewhere does no harm: a
+    /// pack loses nothing, and what two packs have in common counts once.
     fn compact(&self, gateway: &str, dir: &Path, now: OffsetDateTime) -> Result<()> {
-        let (events, unreadable) = self.read(gateway, &BTreeMap::new(), &BTreeSet::new())?;
-        if let Some(unreadable) = unreadable.into_values().next() {
-            return Err(unreadable.error);
-        }
-        let Some(through) = events.keys().next_back().copied() else { return Ok(()) };
-        let history = Box::new(History::fold(&events));
-        write_event(dir, Some(through), Kind::Snapshot { through, history }, now)?;
-        for id in events.keys() {
-            fs::remove_file(dir.join(file_name(*id)))?;
+        let objects = self.read_all(gateway)?;
+        let events = union(&objects);
+        let Some(latest) = events.keys().next_back().copied() else { return Ok(()) };
+        let kept = relevant(&events, REMEMBERED);
+        let kept = events.iter().filter(|(id, _)| kept.contains(id));
+        let events = kept.map(|(id, event)| (*id, (**event).clone())).collect();
+        let id = EventId::after(Some(latest), millis(now));
+        write(dir, ObjectName::Pack(id), &Pack { format: FORMAT, events })?;
+        for name in objects.keys() {
+            fs::remove_file(dir.join(name.to_string()))?;
         }
         Ok(())
+    }
+
+    fn read_all(&self, gateway: &str) -> Result<Objects> {
+        let (objects, unreadable) = self.read(gateway, &Objects::new(), &BTreeSet::new())?;
+        match unreadable.into_values().next() {
+            Some(unreadable) => Err(unreadable.error),
+            None => Ok(objects),
+        }
     }
 
     /// Forgets all events of a gateway.
@@ -109,67 +156,62 @@ impl Generations {
         }
     }
 
-    /// All events, of which only those not in `known` or `skip` are read anew, and
-    /// for each that cannot be read the reason. An event is never changed, so
+    /// All objects, of which only those not in `known` or `skip` are read anew, and
+    /// for each that cannot be read the reason. An object is never changed, so
     /// what was read once stays true.
     fn read(
         &self,
         gateway: &str,
-        known: &Events,
-        skip: &BTreeSet<EventId>,
-    ) -> Result<(Events, BTreeMap<EventId, Unreadable>)> {
+        known: &Objects,
+        skip: &BTreeSet<ObjectName>,
+    ) -> Result<(Objects, BTreeMap<ObjectName, Unreadable>)> {
         let dir = self.dir.join(gateway);
         'listing: for _ in 0..MOST_LISTINGS {
-            let mut events = BTreeMap::new();
+            let mut objects = Objects::new();
             let mut unreadable = BTreeMap::new();
-            for id in event_names(&dir)? {
-                if let Some(event) = known.get(&id) {
-                    events.insert(id, event.clone());
-                } else if !skip.contains(&id) {
-                    match read_event(&dir.join(file_name(id))) {
-                        Ok(Some(event)) => drop(events.insert(id, Arc::new(event))),
-                        // A snapshot has just taken its place.
+            for name in object_names(&dir)? {
+                if let Some(events) = known.get(&name) {
+                    objects.insert(name, events.clone());
+                } else if !skip.contains(&name) {
+                    match read_object(&dir, name) {
+                        Ok(Some(events)) => drop(objects.insert(name, Arc::new(events))),
+                        // A pack has just taken its place.
                         Ok(None) => continue 'listing,
-                        Err(error) => drop(unreadable.insert(id, error)),
+                        Err(error) => drop(unreadable.insert(name, error)),
                     }
                 }
             }
-            return Ok((events, unreadable));
+            return Ok((objects, unreadable));
         }
         bail!("the events in {} vanish while they are read", dir.display())
     }
 }
 
-fn write_event(
-    dir: &Path,
-    last: Option<EventId>,
-    kind: Kind,
-    now: OffsetDateTime,
-) -> Result<EventId> {
-    let millis = (now.unix_timestamp_nanos() / 1_000_000).try_into().unwrap_or(0);
-    let id = EventId::after(last, millis);
-    let event = Event { format: FORMAT, at: now, kind };
-    files::replace(&dir.join(file_name(id)), 0o600, |file| {
-        serde_json::to_writer(&mut *file, &event)?;
+/// All events, each once.
+fn union(objects: &Objects) -> Events {
+    objects.values().flat_map(|events| events.iter()).map(|(id, e)| (*id, e.clone())).collect()
+}
+
+fn millis(now: OffsetDateTime) -> u64 {
+    (now.unix_timestamp_nanos() / 1_000_000).try_into().unwrap_or(0)
+}
+
+fn write(dir: &Path, name: ObjectName, object: &impl Serialize) -> Result<()> {
+    files::replace(&dir.join(name.to_string()), 0o600, |file| {
+        serde_json::to_writer(&mut *file, object)?;
         file.write_all(b"\n")
-    })?;
-    Ok(id)
+    })
 }
 
-fn file_name(id: EventId) -> String {
-    format!("{id}.json")
-}
-
-fn event_names(dir: &Path) -> Result<BTreeSet<EventId>> {
-    let read = || -> io::Result<BTreeSet<EventId>> {
+fn object_names(dir: &Path) -> Result<BTreeSet<ObjectName>> {
+    let read = || -> io::Result<BTreeSet<ObjectName>> {
         let entries = match fs::read_dir(dir) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeSet::new()),
             entries => entries?,
         };
         let mut names = BTreeSet::new();
         for entry in entries {
-            let name = entry?.file_name();
-            names.extend(name.to_str().and_then(|n| EventId::parse(n.strip_suffix(".json")?)));
+            names.extend(entry?.file_name().to_str().and_then(ObjectName::parse));
         }
         Ok(names)
     };
@@ -183,9 +225,10 @@ struct Unreadable {
     lasting: bool,
 }
 
-/// `None` if the event is not there any more.
-fn read_event(path: &Path) -> Result<Option<Event>, Unreadable> {
-    let text = match fs::read(path) {
+/// `None` if the object is not there any more.
+fn read_object(dir: &Path, name: ObjectName) -> Result<Option<Events>, Unreadable> {
+    let path = dir.join(name.to_string());
+    let text = match fs::read(&path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => {
@@ -194,10 +237,10 @@ fn read_event(path: &Path) -> Result<Option<Event>, Unreadable> {
             return Err(Unreadable { error, lasting: false });
         }
     };
-    parse_event(path, &text).map(Some).map_err(|error| Unreadable { error, lasting: true })
+    parse(&path, name, &text).map(Some).map_err(|error| Unreadable { error, lasting: true })
 }
 
-fn parse_event(path: &Path, text: &[u8]) -> Result<Event> {
+fn parse(path: &Path, name: ObjectName, text: &[u8]) -> Result<Events> {
     #[derive(Deserialize)]
     struct Envelope {
         format: u32,
@@ -210,7 +253,16 @@ fn parse_event(path: &Path, text: &[u8]) -> Result<Event> {
          install that version",
         path.display()
     );
-    serde_json::from_slice(text).with_context(damaged)
+    Ok(match name {
+        ObjectName::Event(id) => {
+            let event: Event = serde_json::from_slice(text).with_context(damaged)?;
+            Events::from([(id, Arc::new(event))])
+        }
+        ObjectName::Pack(_) => {
+            let pack: Pack = serde_json::from_slice(text).with_context(damaged)?;
+            pack.events.into_iter().map(|(id, event)| (id, Arc::new(event))).collect()
+        }
+    })
 }
 
 /// Generations as the server sees them: a request lists one small directory, and
@@ -223,8 +275,8 @@ pub struct LiveGenerations {
 
 #[derive(Debug, Default)]
 struct Snapshot {
-    events: Events,
-    unreadable: BTreeSet<EventId>,
+    objects: Objects,
+    unreadable: BTreeSet<ObjectName>,
     history: Arc<History>,
 }
 
@@ -246,8 +298,8 @@ impl LiveGenerations {
         let last = self.lock().get(gateway).cloned();
         let none = Snapshot::default();
         let known = last.as_deref().unwrap_or(&none);
-        let (events, failed) =
-            match self.generations.read(gateway, &known.events, &known.unreadable) {
+        let (objects, failed) =
+            match self.generations.read(gateway, &known.objects, &known.unreadable) {
                 Ok(read) => read,
                 Err(error) => {
                     let last = last.ok_or(error)?;
@@ -256,7 +308,7 @@ impl LiveGenerations {
                 }
             };
         if let Some(last) = &last
-            && last.events.keys().eq(events.keys())
+            && last.objects.keys().eq(objects.keys())
             && failed.is_empty()
         {
             return Ok(last.history.clone());
@@ -267,8 +319,8 @@ impl LiveGenerations {
         let lasting = failed.into_iter().filter(|(_, unreadable)| unreadable.lasting);
         let unreadable =
             known.unreadable.iter().copied().chain(lasting.map(|(id, _)| id)).collect();
-        let history = Arc::new(History::fold(&events));
-        let snapshot = Snapshot { events, unreadable, history: history.clone() };
+        let history = Arc::new(History::fold(&union(&objects)));
+        let snapshot = Snapshot { objects, unreadable, history: history.clone() };
         self.lock().insert(gateway.to_owned(), Arc::new(snapshot));
         Ok(history)
     }

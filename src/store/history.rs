@@ -2,10 +2,9 @@
 //! same state, whatever the order in which they arrive.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use serde::Deserialize;
-use serde::Serialize;
 use time::OffsetDateTime;
 
 use super::events::Asset;
@@ -14,21 +13,22 @@ use super::events::EventId;
 use super::events::Kind;
 use super::events::SECRETS;
 
-/// How many boots and activations are remembered. An acknowledgement counts as
-/// long as its boot is among them: a bound in boots and not in hours, since no
-/// clock has to be right for it.
-const REMEMBERED: usize = 64;
+/// How many boots and activations are remembered, and so the most tries that a
+/// generation can have. An acknowledgement counts as long as its boot is among them: a
+/// bound in boots and not in hours, since no clock has to be right for it.
+pub const REMEMBERED: usize = 64;
+
+/// Events by name.
+pub type Events = BTreeMap<EventId, Arc<Event>>;
 
 /// An immutable, numbered set of files.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Generation {
     /// Its number: 1 is the first.
     pub number: u64,
     /// The event that published it.
     pub id: EventId,
     /// When it was published.
-    #[serde(with = "time::serde::rfc3339")]
     pub published: OffsetDateTime,
     files: BTreeMap<String, Asset>,
 }
@@ -46,8 +46,7 @@ impl Generation {
 }
 
 /// What the boots of one generation have shown.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Trial {
     /// Boots since it last went live.
     pub tries: u32,
@@ -77,25 +76,20 @@ impl Trial {
 }
 
 /// One boot of the gateway.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Boot {
     /// Number of the generation that it was sent to.
     pub generation: u64,
     /// When it began.
-    #[serde(with = "time::serde::rfc3339")]
     pub at: OffsetDateTime,
     /// Whether the booted system said that it works.
     pub acknowledged: bool,
 }
 
 /// What the events of one gateway fold to.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct History {
-    #[serde(with = "pairs")]
     generations: BTreeMap<u64, Arc<Generation>>,
-    #[serde(with = "pairs")]
     trials: BTreeMap<u64, Trial>,
     /// Numbers in the order in which they went live; the last one is live now.
     activations: Vec<u64>,
@@ -105,27 +99,25 @@ pub struct History {
 
 impl History {
     /// Folds events, in whatever order they come.
-    pub fn fold(events: &BTreeMap<EventId, Arc<Event>>) -> Self {
-        let snapshot = events.values().filter_map(|event| match &event.kind {
-            Kind::Snapshot { through, history } => Some((*through, history)),
-            _ => None,
-        });
-        let (through, mut history) = match snapshot.max_by_key(|(through, _)| *through) {
-            Some((through, history)) => (Some(through), (**history).clone()),
-            None => (None, Self::default()),
-        };
-        let recent = || events.iter().filter(|(id, _)| Some(**id) > through);
-        for (id, event) in recent() {
+    pub fn fold(events: &Events) -> Self {
+        let kept = relevant(events, REMEMBERED);
+        let mut history = Self::default();
+        // What others refer to comes first, and who refers to a boot comes last: so it does
+        // not matter whose clock gave which event its name.
+        let published = |event: &Event| matches!(event.kind, Kind::Published { .. });
+        for (id, event) in events.iter().filter(|(_, event)| published(event)) {
             history.apply(*id, event);
         }
-        // Last, so that it does not matter whose clock gave a boot and its
-        // acknowledgement their names.
-        for (_, event) in recent() {
+        for (id, event) in kept.iter().filter_map(|id| Some((id, events.get(id)?))) {
+            if !published(event) {
+                history.apply(*id, event);
+            }
+        }
+        for event in kept.iter().filter_map(|id| events.get(id)) {
             if let Kind::Acknowledged { boot } = &event.kind {
                 history.acknowledge(*boot);
             }
         }
-        history.forget_the_distant_past();
         history
     }
 
@@ -149,7 +141,7 @@ impl History {
                 }
             }
             Kind::Pinned { generation } => {
-                self.pinned = self.number_of(generation).or(self.pinned);
+                self.pinned = self.number_of(generation);
             }
             Kind::Released => self.pinned = None,
             Kind::Booted { generation } => {
@@ -160,7 +152,7 @@ impl History {
                     self.boots.insert(id, boot);
                 }
             }
-            Kind::Acknowledged { .. } | Kind::Snapshot { .. } => {}
+            Kind::Acknowledged { .. } => {}
         }
     }
 
@@ -169,14 +161,6 @@ impl History {
             found.acknowledged = true;
             self.trials.entry(found.generation).or_default().acknowledge(boot);
         }
-    }
-
-    fn forget_the_distant_past(&mut self) {
-        while self.boots.len() > REMEMBERED {
-            self.boots.pop_first();
-        }
-        let surplus = self.activations.len().saturating_sub(REMEMBERED);
-        self.activations.drain(..surplus);
     }
 
     fn number_of(&self, id: &EventId) -> Option<u64> {
@@ -248,27 +232,49 @@ impl History {
     }
 }
 
-/// Maps as lists of pairs: within a tagged enum, serde takes no numbers for keys.
-mod pairs {
-    use std::collections::BTreeMap;
-
-    use serde::Deserialize;
-    use serde::Deserializer;
-    use serde::Serialize;
-    use serde::Serializer;
-
-    pub(super) fn serialize<V: Serialize, S: Serializer>(
-        map: &BTreeMap<u64, V>,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(map)
+/// The events that decide what [`History::fold`] gives, now and whatever comes: the others
+/// can be forgotten. An acknowledgement of a boot that was forgotten does not count any more.
+pub fn relevant(events: &Events, remembered: usize) -> BTreeSet<EventId> {
+    let mut kept = BTreeSet::new();
+    let mut published = BTreeSet::new();
+    let (mut activations, mut boots) = (Vec::new(), Vec::new());
+    let (mut pin, mut acknowledged) = (None, BTreeMap::new());
+    for (id, event) in events {
+        match &event.kind {
+            Kind::Published { .. } => drop(published.insert(*id)),
+            Kind::Activated { generation } => activations.push((*id, *generation)),
+            Kind::Pinned { .. } | Kind::Released => pin = Some(*id),
+            Kind::Booted { generation } => boots.push((*id, *generation)),
+            Kind::Acknowledged { boot } => drop(acknowledged.entry(*boot).or_insert(*id)),
+        }
     }
+    kept.extend(&published);
+    kept.extend(pin);
+    kept.extend(activations.iter().rev().take(remembered).map(|(id, _)| id));
+    let last: BTreeMap<_, _> =
+        activations.iter().map(|(id, generation)| (generation, id)).collect();
+    kept.extend(last.into_values());
 
-    pub(super) fn deserialize<'de, V: Deserialize<'de>, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<BTreeMap<u64, V>, D::Error> {
-        Ok(Vec::deserialize(deserializer)?.into_iter().collect())
+    kept.extend(boots.iter().rev().take(remembered).map(|(id, _)| id));
+    // The tries of the current generation, however many boots of others came between.
+    let current = activations.iter().rfind(|(_, generation)| published.contains(generation));
+    if let Some((since, current)) = current {
+        let tries = boots.iter().filter(|(id, generation)| generation == current && id > since);
+        kept.extend(tries.rev().take(remembered).map(|(id, _)| id));
     }
+    // The first and the last word for each generation.
+    let mut words: BTreeMap<EventId, (EventId, EventId)> = BTreeMap::new();
+    for (boot, generation) in boots.iter().filter(|(boot, _)| acknowledged.contains_key(boot)) {
+        words.entry(*generation).or_insert((*boot, *boot)).1 = *boot;
+    }
+    kept.extend(words.into_values().flat_map(|(first, last)| [first, last]));
+    for (boot, id) in acknowledged {
+        // A boot that is not here may still arrive.
+        if kept.contains(&boot) || !events.contains_key(&boot) {
+            kept.insert(id);
+        }
+    }
+    kept
 }
 
 #[cfg(test)]
@@ -277,6 +283,7 @@ mod tests {
 
     use super::*;
     use crate::store::events::FORMAT;
+    use crate::store::events::Pack;
 
     fn event(kind: Kind) -> Arc<Event> {
         Arc::new(Event { format: FORMAT, at: OffsetDateTime::UNIX_EPOCH, kind })
@@ -287,7 +294,7 @@ mod tests {
     }
 
     /// Events of a life: each names earlier ones by their position.
-    fn life() -> impl Strategy<Value = BTreeMap<EventId, Arc<Event>>> {
+    fn life() -> impl Strategy<Value = Events> {
         proptest::collection::vec((0u8..6, 0usize..100, 1u64..6), 0..80).prop_map(|steps| {
             let mut ids: Vec<EventId> = Vec::new();
             let mut events = BTreeMap::new();
@@ -310,20 +317,41 @@ mod tests {
     }
 
     proptest! {
+        /// Compaction: whatever happens afterwards, and with however little memory.
         #[test]
-        fn a_snapshot_at_any_moment_changes_nothing(events in life(), cut in 0usize..80) {
+        fn what_is_not_relevant_can_be_forgotten_at_any_moment(
+            events in life(), cut in 0usize..80, remembered in 1usize..6,
+        ) {
+            let whole = relevant(&events, remembered);
+            let before: Events = events.iter().take(cut).map(|(i, e)| (*i, e.clone())).collect();
+            let kept = relevant(&before, remembered);
+            let forgotten = |id: &EventId| before.contains_key(id) && !kept.contains(id);
+            // An acknowledgement that comes when its boot is forgotten is too late.
+            let late = |event: &Event| {
+                matches!(&event.kind, Kind::Acknowledged { boot } if forgotten(boot))
+            };
+            let mut rest = events.clone();
+            rest.retain(|id, event| kept.contains(id) || !before.contains_key(id) && !late(event));
+            let mut all = events.clone();
+            all.retain(|id, event| before.contains_key(id) || !late(event));
+            prop_assert_eq!(relevant(&rest, remembered), relevant(&all, remembered));
+            prop_assert!(whole.len() <= events.len());
+        }
+
+        /// Two boot hosts, each of which has only heard of part of what the other did.
+        #[test]
+        fn packs_of_different_hosts_can_be_laid_together(
+            events in life(), mine in proptest::collection::vec(any::<bool>(), 80),
+        ) {
+            let part = |wanted: bool| -> Events {
+                let parts = events.iter().zip(&mine).filter(|(_, mine)| **mine == wanted);
+                parts.map(|((id, event), _)| (*id, event.clone())).collect()
+            };
+            let (mut one, two) = (part(true), part(false));
             let whole = History::fold(&events);
-            let Some(through) = events.keys().nth(cut).copied() else { return Ok(()) };
-            let (before, mut after) = (events.clone(), events);
-            let before = before.into_iter().filter(|(id, _)| *id <= through).collect();
-            after.retain(|id, _| *id > through);
-            let history = Box::new(History::fold(&before));
-            let id = EventId::after(after.keys().next_back().copied().or(Some(through)), 0);
-            after.insert(id, event(Kind::Snapshot { through, history }));
-            prop_assert_eq!(&History::fold(&after), &whole);
-            // Also while the folded events are still there.
-            after.extend(before);
-            prop_assert_eq!(&History::fold(&after), &whole);
+            one.extend(two.clone());
+            one.extend(two);
+            prop_assert_eq!(History::fold(&one), whole);
         }
 
         #[test]
@@ -342,12 +370,38 @@ mod tests {
 
         #[test]
         fn reads_what_it_writes(events in life()) {
-            let through = EventId::after(None, 0);
-            let history = Box::new(History::fold(&events));
-            let snapshot = event(Kind::Snapshot { through, history });
-            let text = serde_json::to_string(&*snapshot).unwrap();
-            prop_assert_eq!(serde_json::from_str::<Event>(&text).unwrap(), (*snapshot).clone());
+            let events = events.into_iter().map(|(id, event)| (id, (*event).clone())).collect();
+            let pack = Pack { format: FORMAT, events };
+            let text = serde_json::to_string(&pack).unwrap();
+            prop_assert_eq!(serde_json::from_str::<Pack>(&text).unwrap(), pack);
         }
+    }
+
+    /// A bad generation used to be tried again once its tries were forgotten.
+    #[test]
+    fn tries_are_not_forgotten_while_another_generation_boots() {
+        let mut events = Events::new();
+        let mut last = None;
+        let mut push = |kind| {
+            let id = EventId::after(last, 0);
+            last = Some(id);
+            events.insert(id, event(kind));
+            id
+        };
+        let good = push(Kind::Published { number: 1, files: BTreeMap::new() });
+        let bad = push(Kind::Published { number: 2, files: BTreeMap::new() });
+        push(Kind::Activated { generation: bad });
+        for _ in 0..3 {
+            push(Kind::Booted { generation: bad });
+        }
+        for _ in 0..3 * REMEMBERED {
+            push(Kind::Booted { generation: good });
+        }
+        assert_eq!(History::fold(&events).trial(2).tries, 3);
+        let kept = relevant(&events, REMEMBERED);
+        events.retain(|id, _| kept.contains(id));
+        assert_eq!(events.len(), 3 + 3 + REMEMBERED);
+        assert_eq!(History::fold(&events).trial(2).tries, 3);
     }
 
     #[test]

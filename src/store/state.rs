@@ -121,8 +121,12 @@ impl State {
         ] {
             files::create_dir(&dir.join(name), mode)?;
         }
+        // Not given to the owner of the state: the server can do without it, and what it
+        // cannot read, nobody can take from it.
+        files::export(&dir.join("pki/ca.key"), PRIVATE, |file| {
+            file.write_all(new.ca.private_key_pem.as_bytes())
+        })?;
         for (name, mode, content) in [
-            ("pki/ca.key", PRIVATE, &*new.ca.private_key_pem),
             ("pki/ca.crt", PUBLIC, &*new.ca.certificate_pem),
             ("pki/server.key", PRIVATE, &*new.server.private_key_pem),
             ("pki/server.crt", PUBLIC, &*new.server.certificate_pem),
@@ -166,7 +170,13 @@ impl State {
     pub fn authority(&self) -> Result<Authority> {
         let read = |name| {
             let path = self.pki_file(name);
-            fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
+            fs::read_to_string(&path).map_err(|error| {
+                let way_out = match error.kind() {
+                    io::ErrorKind::PermissionDenied => "; run this as the user who made the state",
+                    _ => "",
+                };
+                anyhow!(error).context(format!("cannot read {}{way_out}", path.display()))
+            })
         };
         Authority::from_pem(&read("ca.crt")?, &read("ca.key")?)
             .with_context(|| format!("cannot use the CA in {}", self.dir.join("pki").display()))

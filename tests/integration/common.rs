@@ -45,7 +45,17 @@ impl TestState {
     }
 
     pub(crate) fn with_init(args: &[&str]) -> Self {
+        Self::prepared_with(args, |_| {})
+    }
+
+    /// The same in a directory that `prepare` has made.
+    pub(crate) fn prepared(prepare: impl FnOnce(&Path)) -> Self {
+        Self::prepared_with(&[], prepare)
+    }
+
+    fn prepared_with(args: &[&str], prepare: impl FnOnce(&Path)) -> Self {
         let state = Self { dir: tempfile::tempdir().unwrap() };
+        prepare(&state.dir());
         let mut all = vec!["init", "--url", "https://127.0.0.1:8443", "--ntp", "none"];
         all.extend(args);
         state.ok(&all);
