@@ -19,7 +19,7 @@ from .process import pause
 
 READY = "farmgate-test-shell"
 # How long a command may take that says nothing about it.
-PATIENCE = 120
+PATIENCE = 300
 
 
 class Channel:
