@@ -5,9 +5,10 @@ import urllib.parse
 URL = f"{BOOT}:8443"
 MADE = "/tmp/servers.conf"
 
-farmgate("gateway add lab-1")
-publish_script("lab-1")
-mine = identity("lab-1")
+for name in ("lab-1", "lab-2"):
+    farmgate(f"gateway add {name}")
+    publish_script(name)
+mine, other = identity("lab-1"), identity("lab-2")
 claim = urllib.parse.quote(host.succeed(f"cat {STATE}/gateways/lab-1/*.crt"))
 forged = " ".join(
     "--header " + shlex.quote(f"{name}: {value}")
@@ -34,12 +35,15 @@ with subtest("without them, nobody gets in who sends them himself"):
     refused(paths, forged, URL)
     refused(paths, f"{mine} {forged}", URL)
 
-with subtest("with one of the two lines missing, nobody gets in either"):
-    for line in ("X-SSL-Client-Cert", "X-SSL-Client-Verify"):
+with subtest("the system's own nginx still lets the gateway in"):
+    assert "the script of lab-1" in expect(200, "/g/1/boot.ipxe", mine)
+
+for line in ("X-SSL-Client-Verify", "X-SSL-Client-Cert"):
+    with subtest(f"with the line of {line} alone missing, nobody gets in, and lab-2 not as lab-1"):
         host.succeed(f"{farmgate_config} | grep -v 'proxy_set_header  *{line}' >{MADE}")
         second_nginx(MADE)
         refused(paths, mine, URL)
         refused(paths, forged, URL)
+        answer = ask("/g/1/boot.ipxe", f"{other} {forged}", URL)[1]
+        assert "the script of lab-1" not in answer, answer
 
-with subtest("the system's own nginx still lets the gateway in"):
-    assert "the script of lab-1" in expect(200, "/g/1/boot.ipxe", mine)
