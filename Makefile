@@ -27,6 +27,7 @@ test: ## every test there is; installs what is missing
 	$(MAKE) test-nix
 	$(MAKE) test-unit
 	$(MAKE) test-vm
+	$(MAKE) test-appliance
 
 .PHONY: deb
 deb: ## the Debian package, for this release of Debian
@@ -64,6 +65,12 @@ test-unit: ## the tests in Rust
 test-vm: ## the chain in QEMU, firmware to userspace (ONLY=part-of-a-name)
 	$(CARGO) build --locked
 	vm-tests/run $(ONLY)
+
+# Without cargo-deb or FARMGATE_DEB there is no package to install: the test says so, and is skipped.
+.PHONY: test-appliance
+test-appliance: ## a Debian boot host with systemd, nginx and our package, and its gateways (ONLY=part-of-a-name)
+	@if [ -z "$$FARMGATE_DEB" ] && command -v cargo-deb >/dev/null; then scripts/make-deb; fi
+	vm-tests/run-appliance $(ONLY)
 
 .PHONY: bench-iso
 bench-iso: ## seals 500 gateways and measures it (IPXE_SOURCE=tree compiles iPXE once beside it)

@@ -1,7 +1,7 @@
 """A gateway: a QEMU machine that starts from a boot medium and knows nothing else.
 
-Its network is QEMU's own user network, which needs no root: a DHCP server, and the boot host at
-10.0.2.2, which is this machine's loopback.
+Its network is, unless another is given, QEMU's own user network, which needs no root: a DHCP server,
+and the boot host at 10.0.2.2, which is this machine's loopback.
 """
 
 import contextlib
@@ -94,6 +94,7 @@ class Gateway:
     def __init__(self, image, firmware="bios", medium="cd", logs=None, name="console"):
         assert firmware in FIRMWARES and medium in MEDIA
         self.image, self.firmware, self.medium = Path(image), firmware, medium
+        self.network = "user,id=lan"
         self._scratch = tempfile.TemporaryDirectory(prefix="farmgate-vm-")
         self._log = Path(logs or self._scratch.name, f"{name}.log")
 
@@ -127,7 +128,7 @@ class Gateway:
         arguments += ["-cpu", "host"] if kind == "kvm" else []
         arguments += ["-serial", "stdio", "-monitor", "none", "-device", "virtio-rng-pci"]
         # The machine's own network boot must not get in the way of the medium.
-        arguments += ["-netdev", "user,id=lan", "-device", "virtio-net-pci,netdev=lan,romfile="]
+        arguments += ["-netdev", self.network, "-device", "virtio-net-pci,netdev=lan,romfile="]
         if self.firmware == "uefi":
             arguments += self._uefi()
         # An image name may hold a comma, which QEMU wants twice.

@@ -1,0 +1,44 @@
+"""Users of the boot host can neither claim to be nginx nor read a key or a secret."""
+
+import urllib.parse
+
+farmgate("gateway add lab-1")
+host.succeed(
+    "rm -rf /tmp/generation && mkdir /tmp/generation",
+    "printf '#!ipxe\\necho this is the script of lab-1\\nreboot\\n' >/tmp/generation/boot.ipxe",
+    "echo PASSWORD=correct-horse >/tmp/generation/secrets",
+    "farmgate publish lab-1 /tmp/generation 2>&1",
+    "rm -rf /tmp/generation",
+)
+NOBODY = "runuser -u nobody --"
+
+with subtest("the gateway gets its script, so that there is something to protect"):
+    assert "the script of lab-1" in expect(200, "/g/1/boot.ipxe", identity("lab-1"))
+
+with subtest("a user can open neither nginx's socket nor the state"):
+    claim = urllib.parse.quote(host.succeed(f"cat {STATE}/gateways/lab-1/*.crt"))
+    forged = "curl --silent --show-error --fail --unix-socket /run/farmgate.sock"
+    for header in (f"X-SSL-Client-Cert: {claim}", "X-SSL-Client-Verify: SUCCESS", "X_Farmgate_Proxy: 1"):
+        forged += f" --header '{header}'"
+    forged += " http://boot.farmgate.test/g/1/boot.ipxe 2>&1"
+    # Just so does nginx ask.
+    assert "the script of lab-1" in host.succeed(forged)
+    host.fail(f"{NOBODY} {forged}")
+    for folder in ("", "/pki", "/gateways", "/store", "/store/gateways", "/store/blobs", "/cache"):
+        host.fail(f"{NOBODY} ls {STATE}{folder} 2>&1")
+
+with subtest("no file of the state that holds a key or a secret can be read by a user"):
+    holders = host.succeed(f"grep -rlE 'PRIVATE KEY|correct-horse' {STATE}").split()
+    for what in ("ca.key", "server.key", "/gateways/lab-1/"):
+        assert any(what in path for path in holders), f"{what} is not among {holders}"
+    assert len(holders) >= 4, f"the secrets are nowhere: {holders}"
+    for path in holders:
+        host.fail(f"{NOBODY} cat {path} 2>&1")
+        # Not even by the group that nginx is in.
+        mode = host.succeed(f"stat -c %a {path}").strip()
+        assert mode.endswith("00"), f"{path} has mode {mode}"
+
+with subtest("a user's own state cannot stand in for the service's"):
+    host.fail(f"{NOBODY} farmgate status 2>&1")
+    said = host.execute(f"{NOBODY} farmgate status 2>&1")[1]
+    assert STATE in said, said

@@ -1,0 +1,180 @@
+"""What the scenarios in vm-tests/appliance/ share: short words for a boot host and its gateways.
+
+This is the beginning of each scenario's script, not a module. What it finds are the globals that
+vm-tests/README.md lists: `host`, `gateway`, `subtest`. The NixOS driver checks the whole with mypy.
+"""
+
+import shlex
+
+STATE = "/var/lib/farmgate"
+CA = f"{STATE}/pki/ca.crt"
+ADDRESS = "192.168.1.1"
+BOOT = "https://boot.farmgate.test"
+TEST = "/etc/farmgate-test"
+# No time server: the test's network has none.
+PARTS = f"--ipxe {TEST}/ipxe --syslinux {TEST}/syslinux --ntp none"
+
+
+def farmgate(words: str) -> str:
+    """What a command of farmgate prints; it must succeed."""
+    return host.succeed(f"farmgate {words} 2>&1")
+
+
+def now() -> str:
+    """A cursor: this moment in the journal."""
+    host.succeed("journalctl --sync")
+    shown = host.succeed("journalctl --no-pager --lines=0 --show-cursor")
+    return shown.strip().partition("-- cursor: ")[2]
+
+
+def journal(since: str) -> str:
+    """What was logged after the cursor `since`, by whomever.
+
+    With --unit journalctl would leave out the first line when the cursor is at another unit's.
+    """
+    return host.succeed(f"journalctl --no-pager --after-cursor='{since}'")
+
+
+def wait_for_journal(since: str, text: str) -> None:
+    """Waits until somebody logs this text after the cursor `since`."""
+    lines = f"journalctl --no-pager --after-cursor='{since}'"
+    host.wait_until_succeeds(f"{lines} | grep -F -- {shlex.quote(text)}", timeout=30)
+
+
+def make_gateway(name: str) -> str:
+    """Registers a gateway; the path of its image on the boot host."""
+    farmgate(f"gateway add {name}")
+    return make_image(name)
+
+
+def make_image(name: str) -> str:
+    # Not in /tmp, which is empty after a restart.
+    farmgate(f"iso make {name} -o /var/tmp/{name}.iso {PARTS}")
+    return f"/var/tmp/{name}.iso"
+
+
+def publish(name: str, change: str = "true") -> None:
+    """Publishes the test system for a gateway, after the command `change` was run in its folder."""
+    host.succeed(
+        f"rm -rf /tmp/generation && cp -rL {TEST}/generation /tmp/generation && "
+        f"chmod -R u+w /tmp/generation && cp {CA} /tmp/generation/ca.crt && "
+        f"cd /tmp/generation && {change} && farmgate publish {name} /tmp/generation 2>&1"
+    )
+
+
+def publish_script(name: str) -> None:
+    """Publishes a script alone, which is enough where nothing boots."""
+    host.succeed(
+        "rm -rf /tmp/generation && mkdir /tmp/generation && cd /tmp/generation && "
+        f"printf '#!ipxe\\necho this is the script of {name}\\nreboot\\n' >boot.ipxe && "
+        f"farmgate publish {name} /tmp/generation 2>&1"
+    )
+
+
+def reload() -> None:
+    """Has the service read its settings anew, and waits until it did: systemd does not."""
+    since = now()
+    host.succeed("systemctl reload farmgate.service 2>&1")
+    wait_for_journal(since, "INFO reloaded")
+
+
+def identity(name: str, state: str = STATE) -> str:
+    """curl's options for a gateway's certificate and key."""
+    where = f"{state}/gateways/{name}"
+    files = host.succeed(f"ls {where}/*.crt {where}/*.key").split()
+    assert len(files) == 2, f"not one certificate and one key: {files}"
+    return f"--cert {files[0]} --key {files[1]}"
+
+
+def ask(path: str, options: str = "", url: str = BOOT, ca: str = CA) -> tuple[int, str]:
+    """(HTTP status, headers and body) of one request; status 0 when there is no answer."""
+    curl = f"curl --silent --show-error --include --path-as-is --max-time 60 --cacert {ca}"
+    curl += f" {options} --write-out '\\n%{{http_code}}'"
+    answer = host.succeed(f"{curl} '{url}{path}' 2>&1 || true")
+    # What curl has to say of a failure comes after the status.
+    lines = answer.split("\n")
+    status = next((line for line in reversed(lines) if len(line) == 3 and line.isdigit()), "000")
+    return int(status), answer
+
+
+def expect(status: int, path: str, options: str = "", url: str = BOOT, ca: str = CA) -> str:
+    """The answer to one request, which must have this status."""
+    got, answer = ask(path, options, url, ca)
+    assert got == status, f"{url}{path}: {got}, not {status}\n{answer}"
+    return answer
+
+
+def refused(paths: tuple[str, ...], options: str = "", url: str = BOOT) -> None:
+    """Requests that must get nothing: no answer at all, or one that says no."""
+    curl = f"curl --silent --path-as-is --max-time 60 --cacert {CA} {options}"
+    curl += " --write-out '%{http_code}\n'"
+    urls = " ".join(f"--output /dev/null '{url}{path}'" for path in paths)
+    got = host.succeed(f"{curl} {urls} || true").split()
+    answers = dict(zip(paths, got, strict=True))
+    assert set(got) <= {"000", "400", "403"}, f"{url}: {answers}"
+
+
+def boots(
+    image: str,
+    name: str,
+    generation: int = 1,
+    firmware: str = "bios",
+    medium: str = "cd",
+) -> None:
+    """A gateway with this image boots to userspace, and acknowledges."""
+    machine = gateway(image, firmware=firmware, medium=medium)
+    machine.start()
+    booted = f"FARMGATE-BOOTED gateway={name} generation={generation}"
+    machine.wait_for_console_text(booted, timeout=240)
+    machine.wait_for_console_text("FARMGATE-ACK ", timeout=60)
+    machine.wait_for_shutdown()
+    log = machine.get_console_log()
+    assert "FARMGATE-ACK yes" in log, f"it does not acknowledge:\n{log[-2000:]}"
+
+
+def does_not_boot(image: str, firmware: str = "bios", medium: str = "cd") -> None:
+    """A gateway with this image asks, is turned away, and has started no kernel."""
+    machine = gateway(image, firmware=firmware, medium=medium)
+    machine.start()
+    # An error's number, after the address that was asked.
+    machine.wait_for_console_text(r"boot\.farmgate\.test[\s\S]*ipxe\.org/[0-9a-f]{8}", timeout=240)
+    log = machine.get_console_log()
+    machine.crash()
+    assert "Linux version" not in log and "FARMGATE-BOOTED" not in log, "it boots all the same"
+
+
+def second_nginx(servers: str) -> None:
+    """Starts another nginx with the server blocks in the file `servers`, beside the system's own.
+
+    It runs as the same user and in the group that may open farmgate's socket.
+    """
+    program = host.succeed("readlink /proc/$(systemctl show -P MainPID nginx)/exe").strip()
+    user = host.succeed("ps -o user= --ppid $(systemctl show -P MainPID nginx) | head -n 1").strip()
+    group = host.succeed("stat -c %G /run/farmgate.sock").strip()
+    paths = "".join(
+        f"{kind}_temp_path /run/second-nginx/{kind};"
+        for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    text = (
+        f"daemon off; pid /run/second-nginx/pid; user {user} {group};\n"
+        "error_log stderr info; events { worker_connections 256; }\n"
+        f"http {{ access_log off; {paths}\ninclude {servers}; }}\n"
+    )
+    command = f"{program} -e stderr -c /run/second-nginx/nginx.conf"
+    host.succeed(
+        "mkdir -p /run/second-nginx",
+        f"printf %s {shlex.quote(text)} >/run/second-nginx/nginx.conf",
+        "systemctl stop second-nginx 2>/dev/null || true",
+        f"{command} -t 2>&1",
+        f"systemd-run --collect --unit=second-nginx {command} 2>&1",
+    )
+    host.wait_until_succeeds("test -s /run/second-nginx/pid", timeout=30)
+
+
+def override(unit: str, text: str) -> None:
+    """Changes a unit until the next start of the machine."""
+    host.succeed(
+        f"mkdir -p /run/systemd/system/{unit}.d",
+        f"printf %s {shlex.quote(text)} >/run/systemd/system/{unit}.d/test.conf",
+        "systemctl daemon-reload",
+    )
