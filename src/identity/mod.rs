@@ -19,6 +19,7 @@ pub use fingerprint::Fingerprint;
 pub use fingerprint::ParseFingerprintError;
 pub use header::HeaderError;
 pub use header::certificate_from_headers;
+pub use header::is_of_handshake;
 pub use host::HostError;
 pub use host::check_host;
 pub use host::host_names;

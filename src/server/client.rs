@@ -12,6 +12,7 @@ use super::peer::Peer;
 use super::recorder::Subject;
 use crate::identity::Fingerprint;
 use crate::identity::certificate_from_headers;
+use crate::identity::is_of_handshake;
 use crate::store::events::EventId;
 use crate::store::gateways::Record;
 
@@ -48,15 +49,18 @@ impl FromRequestParts<Arc<App>> for Client {
         let (der, behind_nginx) = match peer {
             Peer::Tls { certificate, .. } => (certificate.clone(), false),
             Peer::Nginx => {
-                if app.settings().listen.proxy_mark && !parts.headers.contains_key(PROXY_MARK) {
-                    return Err(Refusal::NoProxyMark.into());
-                }
                 let values = |name| parts.headers.get_all(name).iter().map(|v| v.as_bytes());
                 let der = certificate_from_headers(
                     values("x-ssl-client-verify"),
                     values("x-ssl-client-cert"),
                 )
                 .map_err(Refusal::Header)?;
+                if app.settings().listen.proxy_mark
+                    && let Some(der) = &der
+                    && !is_of_handshake(der, values(PROXY_MARK))
+                {
+                    return Err(Refusal::NoProxyMark.into());
+                }
                 (der, true)
             }
             Peer::Admin | Peer::Watchdog => (None, false),

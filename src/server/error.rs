@@ -30,7 +30,7 @@ pub(super) enum HttpError {
 pub(super) enum Refusal {
     #[error("no client certificate")]
     NoCertificate,
-    #[error("nginx has lost the configuration that `farmgate nginx-config` prints")]
+    #[error("nginx does not have the configuration that `farmgate nginx-config` prints")]
     NoProxyMark,
     #[error("{0}")]
     Header(#[from] HeaderError),

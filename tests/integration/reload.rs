@@ -3,6 +3,10 @@
 use std::process::Command;
 
 use rustix::process::Signal;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use sha1::Digest;
+use sha1::Sha1;
 
 use crate::common::TestServer;
 use crate::common::TestState;
@@ -115,13 +119,22 @@ fn without_its_mark_nginx_is_not_believed() {
     let state = TestState::with_gateway();
     state.publish("lab-1", 10);
     state.set_listen("proxy-mark = true");
+    state.ok(&["gateway", "add", "lab-2"]);
     let server = TestServer::start(&state);
+    let mark = |gateway: &str| {
+        let (certificate, _) = state.credentials(gateway);
+        let der = CertificateDer::from_pem_file(certificate).unwrap();
+        format!("X_Farmgate_Proxy: {}\r\n", hex::encode(Sha1::digest(&der)))
+    };
     let headers = nginx_headers(&state.credentials("lab-1").0);
-    assert_eq!(server.get_unix("/boot/ipxe", &headers).status, 403);
-    server.wait_for_log("nginx has lost the configuration");
-    let marked = format!("{headers}X_Farmgate_Proxy: 1\r\n");
-    assert_eq!(server.get_unix("/boot/ipxe", &marked).status, 302);
-    // With no headers at all, nobody is let in either.
-    assert_eq!(server.get_unix("/boot/ipxe", "X_Farmgate_Proxy: 1\r\n").status, 403);
-    assert!(state.ok(&["nginx-config"]).contains("proxy_set_header X_Farmgate_Proxy 1;"));
+    let boot = |headers: &str| server.get_unix("/boot/ipxe", headers).status;
+    assert_eq!(boot(&headers), 403);
+    server.wait_for_log("nginx does not have the configuration");
+    assert_eq!(boot(&format!("{headers}{}", mark("lab-1"))), 302);
+    // lab-2 used to be lab-1 where only the line with the certificate was lost.
+    assert_eq!(boot(&format!("{headers}{}", mark("lab-2"))), 403);
+    assert_eq!(boot(&format!("{headers}X_Farmgate_Proxy: 1\r\n")), 403);
+    assert_eq!(boot(&format!("{headers}{0}{0}", mark("lab-1"))), 403);
+    // With no other header, nobody is let in either.
+    assert_eq!(boot(&mark("lab-1")), 403);
 }

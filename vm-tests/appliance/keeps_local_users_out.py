@@ -17,9 +17,12 @@ with subtest("the gateway gets its script, so that there is something to protect
 
 with subtest("a user can open neither nginx's socket nor the state"):
     claim = urllib.parse.quote(host.succeed(f"cat {STATE}/gateways/lab-1/*.crt"))
+    sha1 = f"openssl x509 -noout -fingerprint -sha1 -in {STATE}/gateways/lab-1/*.crt"
+    mark = host.succeed(f"{sha1} | cut -d= -f2 | tr -d : | tr A-F a-f").strip()
     forged = "curl --silent --show-error --fail --unix-socket /run/farmgate.sock"
-    for header in (f"X-SSL-Client-Cert: {claim}", "X-SSL-Client-Verify: SUCCESS", "X_Farmgate_Proxy: 1"):
-        forged += f" --header '{header}'"
+    for name, value in (("Cert", claim), ("Verify", "SUCCESS")):
+        forged += f" --header 'X-SSL-Client-{name}: {value}'"
+    forged += f" --header 'X_Farmgate_Proxy: {mark}'"
     forged += " http://boot.farmgate.test/g/1/boot.ipxe 2>&1"
     # Just so does nginx ask.
     assert "the script of lab-1" in host.succeed(forged)

@@ -142,10 +142,12 @@ fn common() -> &'static str {
     proxy_set_header X-Real-IP $remote_addr;
     proxy_set_header X-SSL-Client-Verify $ssl_client_verify;
     proxy_set_header X-SSL-Client-Cert $ssl_client_escaped_cert;
-    # No client can send a header of this name: nginx drops underscores.
+    # Should one of these lines get lost, nginx would pass on what the client claims. It drops
+    # headers with underscores, so no client can send this one, which names the certificate
+    # of the handshake: farmgate compares.
     underscores_in_headers off;
     ignore_invalid_headers on;
-    proxy_set_header X_Farmgate_Proxy 1;
+    proxy_set_header X_Farmgate_Proxy $ssl_client_fingerprint;
     # No copies of assets on nginx's disk.
     proxy_max_temp_file_size 0;
 "#
