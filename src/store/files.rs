@@ -147,6 +147,17 @@ pub fn lock(path: &Path) -> Result<Lock> {
     Ok(Lock { _file: file })
 }
 
+/// Takes the lock at `path` if nobody else holds it.
+pub fn try_lock(path: &Path) -> Result<Option<Lock>> {
+    let cannot = || format!("cannot lock {}", path.display());
+    let file = append(path).with_context(cannot)?;
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Some(Lock { _file: file })),
+        Err(Errno::WOULDBLOCK) => Ok(None),
+        Err(error) => Err(io::Error::from(error)).with_context(cannot),
+    }
+}
+
 /// Removes a file; that there is none is as good.
 pub fn remove_if_there(path: &Path) -> io::Result<()> {
     match std::fs::remove_file(path) {
