@@ -46,9 +46,7 @@ pub struct Scope {
 /// What came of it.
 #[derive(Debug, Default)]
 pub struct Report {
-    /// Gateways that something was done for, or would have had to be.
-    pub touched: usize,
-    /// Those that are not as they should be, with the reason.
+    /// Gateways whose buckets are not as they should be, with the reason.
     pub failed: Vec<(GatewayName, String)>,
 }
 
@@ -114,7 +112,6 @@ async fn run<P: Provider>(
             Err(error) => report.failed.push((work.name, format!("{error:#}"))),
         }
     }
-    report.touched = todo.len();
     if todo.is_empty() {
         return Ok(report);
     }

@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 use anyhow::Context as _;
 use anyhow::Result;
 use anyhow::bail;
+use anyhow::ensure;
 use clap::Subcommand;
 use serde::Serialize;
 use time::OffsetDateTime;
@@ -58,6 +59,7 @@ impl Command {
                 context.print(&Wished { gateway: gateway.name, wished: "a new key" })
             }
             Self::Adopt { gateway, bucket } => {
+                ensure_nobodys(&state, &gateway.name, &bucket)?;
                 wish(&state, &gateway.name, |stored| stored.adopt = Some(bucket))?;
                 context.print(&Wished { gateway: gateway.name, wished: "another bucket" })
             }
@@ -81,6 +83,23 @@ fn wish(state: &State, name: &GatewayName, change: impl FnOnce(&mut Stored)) -> 
         }
     };
     Disk::new(state).update(&record.id, name, change).map(drop)
+}
+
+/// Fails if another gateway has the bucket: each could delete what the other keeps in it. That
+/// of a gateway that was removed may go to its successor.
+fn ensure_nobodys(state: &State, name: &GatewayName, bucket: &str) -> Result<()> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.';
+    ensure!(
+        (3..=63).contains(&bucket.len()) && bucket.chars().all(plain),
+        "{bucket:?} is no name of a bucket"
+    );
+    let (disk, gateways) = (Disk::new(state), state.gateways());
+    for other in gateways.names()?.iter().filter(|other| *other != name) {
+        let stored = disk.load(&gateways.load(other)?.id)?;
+        let theirs = stored.and_then(|stored| stored.bucket).map(|bucket| bucket.name);
+        ensure!(theirs.as_deref() != Some(bucket), "bucket {bucket} is that of gateway {other}");
+    }
+    Ok(())
 }
 
 fn sync(context: &Context, state: &State, only: Option<GatewayName>) -> Result<()> {

@@ -75,7 +75,7 @@ fn configure(state: &TestState, url: &str) -> PathBuf {
 
 #[test]
 fn each_bad_answer_is_one_clear_line_in_good_time() {
-    let state = TestState::with_gateway();
+    let state = TestState::quick();
     state.ok(&["gateway", "add", "lab-2"]);
     type Behaviour = Box<dyn Fn(&mut dyn Stream) + Send + Sync>;
     let says = |text: &'static str| -> Behaviour {
@@ -132,7 +132,7 @@ fn each_bad_answer_is_one_clear_line_in_good_time() {
 
 #[test]
 fn retry_after_is_heeded_and_failures_are_spaced_out() {
-    let state = TestState::with_gateway();
+    let state = TestState::quick();
     let (port, _) = provider(None, |stream| {
         let busy = b"HTTP/1.1 503 x\r\nRetry-After: 600\r\nContent-Length: 0\r\n\r\n";
         stream.write_all(busy).unwrap();
@@ -156,7 +156,7 @@ fn retry_after_is_heeded_and_failures_are_spaced_out() {
 
 #[test]
 fn credentials_go_to_nobody_who_cannot_prove_who_it_is() {
-    let state = TestState::with_gateway();
+    let state = TestState::quick();
     let pki = state.dir().join("pki");
     let certificate = CertificateDer::from_pem_file(pki.join("server.crt")).unwrap();
     let key = PrivateKeyDer::from_pem_file(pki.join("server.key")).unwrap();
