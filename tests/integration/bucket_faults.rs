@@ -26,6 +26,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::common::BIN;
+use crate::common::TestServer;
 use crate::common::TestState;
 
 trait Stream: Read + Write {}
@@ -184,4 +185,25 @@ fn credentials_go_to_nobody_who_cannot_prove_who_it_is() {
         .unwrap();
     let error = String::from_utf8(output.stderr).unwrap();
     assert!(error.contains("refuses the credentials"), "{error}");
+}
+
+#[test]
+fn a_provider_that_hangs_holds_up_neither_boots_nor_the_end_of_the_server() {
+    let state = TestState::quick();
+    state.publish("lab-1", 10);
+    let (port, asked) = provider(None, |_| std::thread::sleep(Duration::from_secs(600)));
+    configure(&state, &format!("http://127.0.0.1:{port}"));
+    crate::common::edit(&state.dir().join("farmgate.toml"), |text| text.replace("1s", "600s"));
+    let mut server = TestServer::start(&state);
+    while asked.load(Ordering::SeqCst) == 0 {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let began = Instant::now();
+    assert_eq!(server.get(&state, "/boot/ipxe").status, 302);
+    let script = server.get(&state, "/files/boot.ipxe");
+    assert!(script.status == 200 && !script.text().contains("s3_"), "{script:?}");
+    server.wait_for_log("boots with no bucket");
+    server.terminate();
+    assert!(server.wait().success());
+    assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
 }
