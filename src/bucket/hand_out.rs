@@ -1,6 +1,5 @@
 use super::error::Error;
 use super::stored::Key;
-use super::stored::KeyState;
 use super::stored::Stored;
 
 /// What a boot is told of its bucket.
@@ -72,11 +71,11 @@ pub fn hand_out(stored: &Stored) -> HandOut {
     }
 }
 
-/// The same when it cannot be recorded: a key that was never handed out would be taken for
-/// unused, and deleted some day, so it has to be one that was.
+/// The same when it cannot be recorded. A key that was never handed out would be taken for
+/// unused, and deleted some day. Nor may it be an older one: should the same boot ask again, and
+/// get the new one, its acknowledgement would end the old one, which it may be using.
 pub(super) fn hand_out_unrecorded(stored: &Stored, problem: String) -> HandOut {
-    let usable = |key: &&Key| key.delivered && key.state != KeyState::Revoked;
-    let known = stored.keys.iter().rfind(usable);
+    let known = stored.active().filter(|key| key.delivered);
     let values = known.and_then(|key| Values::of(stored, key).ok().flatten());
     HandOut { values, problem: Some(problem) }
 }

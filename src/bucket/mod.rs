@@ -2,7 +2,7 @@
 //!
 //! Nothing here is on the way of a boot: [`reconcile`](reconcile()) brings what the provider
 //! has in line with what gateways should have, in the background, and leaves what it came to
-//! on the local disk ([`Disk`]). A boot takes what lies there ([`hand_out`]).
+//! on the local disk ([`Disk`]). A boot takes what lies there ([`hand_out`](hand_out())).
 //!
 //! What is to be done next is decided by pure functions (`plan.rs`) from what is on disk.
 //! Each step is recorded before and after, so that it can be cut off anywhere.

@@ -261,7 +261,7 @@ fn killed_at_any_moment_it_leaves_one_key() {
     let began = Instant::now();
     state.ok(&["bucket", "sync"]);
     let whole = began.elapsed();
-    const ROUNDS: u32 = 16;
+    const ROUNDS: u32 = 8;
     for round in 0..ROUNDS {
         state.ok(&["bucket", "rotate", "lab-1", "--now"]);
         let mut child = Command::new(BIN);

@@ -315,6 +315,22 @@ fn a_boot_that_began_with_the_old_key_says_nothing_of_the_new_one() {
     assert_eq!(world.keys.keys().collect::<Vec<_>>(), ["K2"]);
 }
 
+/// Such a boot used to be given the old key, and then, when it asked again, the new one.
+#[test]
+fn a_boot_that_could_not_be_recorded_is_not_given_the_old_key() {
+    let mut world = World::new();
+    world.settle(true);
+    world.happen(&Event::Boot(true));
+    world.happen(&Event::Rotate);
+    world.settle(true);
+    world.happen(&Event::Boot(false));
+    assert!(!world.given.contains_key(world.boots.last().unwrap()));
+    world.happen(&Event::Again);
+    world.happen(&Event::Acknowledge(0));
+    world.settle(true);
+    assert!(world.in_use().iter().all(|key| world.keys.contains_key(key)));
+}
+
 #[test]
 fn waiting_ends_with_its_time_also_when_the_clock_is_set_back() {
     let mut stored = Stored::new("lab-1".parse().unwrap());
