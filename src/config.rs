@@ -1,5 +1,7 @@
 //! `STATE/farmgate.toml`. Unknown keys are errors that name key and line.
 
+mod buckets;
+
 use std::fmt;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -12,6 +14,12 @@ use serde::Deserialize;
 use serde::Deserializer;
 use serde::Serialize;
 use serde::de;
+
+pub use buckets::ApiUrl;
+pub use buckets::Buckets;
+pub use buckets::BucketsError;
+pub use buckets::ParseApiUrlError;
+pub use buckets::Provider;
 
 use crate::identity::pki::KeyType;
 use crate::identity::pki::ServerName;
@@ -40,6 +48,9 @@ pub struct Config {
     /// How secrets are handed out.
     #[serde(default)]
     pub secrets: Secrets,
+    /// Where each gateway's bucket comes from.
+    #[serde(default)]
+    pub buckets: Buckets,
 }
 
 /// How secrets are handed out.

@@ -3,13 +3,14 @@
 //! Dependencies point one way only:
 //!
 //! ```text
-//! main → cli → { server, iso, publish } → { store, boot } → { identity, ipxe, config }
+//! main → cli → { server, iso, publish } → bucket → { store, boot } → { identity, ipxe, config }
 //! ```
 //!
 //! The last group is pure: bytes in, values out, no tokio, axum, clock, files
 //! or environment. Only [`server`] knows axum.
 
 pub mod boot;
+pub mod bucket;
 pub mod cli;
 pub mod config;
 pub mod identity;

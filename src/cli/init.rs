@@ -133,7 +133,10 @@ impl Init {
              \n\
              [media]\n\
              # fallback-urls = [\"https://boot2.example.org\"]\n\
-             {ntp}\n",
+             {ntp}\n\
+             \n\
+             # [buckets]                     # one for each gateway: docs/buckets.md\n\
+             # provider = \"b2\"             # or \"s3\", for Garage\n",
             self.key_type,
             url.port(),
         )

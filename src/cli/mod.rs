@@ -1,5 +1,6 @@
 //! The command line: one file per command; this one holds what they share.
 
+mod bucket;
 mod check;
 mod completions;
 mod gateway;
@@ -88,6 +89,9 @@ enum Command {
     Release(generations::Release),
     /// Show what gateways get next, and how their last boots went
     Status(status::Status),
+    /// Care for the gateways' buckets and their keys
+    #[command(subcommand)]
+    Bucket(bucket::Command),
     /// Make boot images, seal identities into them, read them
     #[command(subcommand)]
     Iso(iso::Command),
@@ -121,6 +125,7 @@ pub fn main() -> ExitCode {
         Command::Pin(command) => command.run(&context),
         Command::Release(command) => command.run(&context),
         Command::Status(command) => command.run(&context),
+        Command::Bucket(command) => command.run(&context),
         Command::Iso(command) => command.run(&context),
         Command::Pki(command) => command.run(&context),
         Command::Serve(command) => command.run(&context),

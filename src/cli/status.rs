@@ -6,6 +6,9 @@ use time::format_description::well_known::Rfc3339;
 use super::Context;
 use crate::boot::Reason;
 use crate::boot::decide;
+use crate::bucket::Disk;
+use crate::bucket::Standing;
+use crate::bucket::Stored;
 use crate::identity::GatewayName;
 use crate::store::State;
 use crate::store::events::EventId;
@@ -57,6 +60,36 @@ struct Row {
     acknowledged: Option<bool>,
     #[serde(with = "time::serde::rfc3339::option")]
     certificate_until: Option<OffsetDateTime>,
+    /// How its bucket is doing, if gateways have buckets.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bucket: Option<BucketStatus>,
+}
+
+#[derive(Serialize)]
+struct BucketStatus {
+    state: Standing,
+    error: Option<String>,
+}
+
+impl BucketStatus {
+    fn of(state: &State, record: &Record) -> Option<Self> {
+        state.config().buckets.provider.as_ref()?;
+        Some(match Disk::new(state).load(&record.id) {
+            Ok(stored) => {
+                let stored = stored.unwrap_or_else(|| Stored::new(record.name.clone()));
+                let state = stored.standing(true);
+                Self { state, error: stored.trouble.map(|trouble| trouble.error) }
+            }
+            Err(error) => Self { state: Standing::Failed, error: Some(format!("{error:#}")) },
+        })
+    }
+}
+
+impl std::fmt::Display for BucketStatus {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.state)?;
+        self.error.as_ref().map_or(Ok(()), |error| write!(f, ": {error}"))
+    }
 }
 
 impl Row {
@@ -80,6 +113,7 @@ impl Row {
             stage,
             acknowledged: last.map(|(_, boot)| boot.acknowledged),
             certificate_until: record.active().map(|active| active.not_after),
+            bucket: BucketStatus::of(state, record),
         })
     }
 }
@@ -129,6 +163,10 @@ impl std::fmt::Display for All {
                 row.stage.clone().unwrap_or_else(dash),
                 row.reason.map_or_else(dash, |reason| reason.to_string()),
             )?;
+            // Only what somebody should look at.
+            if let Some(bucket) = row.bucket.as_ref().filter(|bucket| bucket.error.is_some()) {
+                write!(f, "\n{:<20} bucket {bucket}", "")?;
+            }
         }
         Ok(())
     }
@@ -188,6 +226,9 @@ impl std::fmt::Display for One {
         match row.certificate_until {
             Some(until) => write!(f, "\n  certificate valid until {}", until.date())?,
             None => write!(f, "\n  no active certificate")?,
+        }
+        if let Some(bucket) = &row.bucket {
+            write!(f, "\n  bucket {bucket}")?;
         }
         for boot in &self.boots {
             let word = if boot.acknowledged { "acknowledged" } else { "not acknowledged" };

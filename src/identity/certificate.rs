@@ -1,5 +1,7 @@
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use sha1::Digest;
+use sha1::Sha1;
 use time::OffsetDateTime;
 use x509_parser::parse_x509_certificate;
 
@@ -46,6 +48,12 @@ impl Certificate {
             not_after: certificate.validity().not_after.to_datetime(),
             public_key: certificate.public_key().subject_public_key.data.to_vec(),
         })
+    }
+
+    /// SHA-1 of `der`, as 40 lower-case hex digits: what older software calls the fingerprint.
+    /// Good for finding what such software has left behind, and for nothing else.
+    pub fn sha1(&self) -> String {
+        hex::encode(Sha1::digest(&self.der))
     }
 
     /// Reads PEM text that holds exactly one certificate.

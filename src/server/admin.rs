@@ -31,7 +31,10 @@ async fn readyz(State(app): State<Arc<App>>) -> Result<(StatusCode, String), Htt
     app.touch().await?;
     let problems = app.problems().await?;
     Ok(if problems.is_empty() {
-        (StatusCode::OK, "ready\n".to_owned())
+        // A boot waits for no bucket: so this keeps nobody from booting.
+        let warnings = app.bucket_warnings().await?;
+        let lines = warnings.iter().map(|warning| format!("warning: {warning}\n"));
+        (StatusCode::OK, format!("ready\n{}", lines.collect::<String>()))
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, problems.join("\n") + "\n")
     })

@@ -10,6 +10,7 @@ use std::time::Instant;
 use anyhow::Result;
 use rustls::pki_types::UnixTime;
 use time::OffsetDateTime;
+use tokio::sync::Notify;
 
 use super::error::HttpError;
 use super::error::Refusal;
@@ -49,6 +50,8 @@ pub(super) struct App {
     pub(super) recorder: Recorder,
     /// Gateways whose boot began, and was not acknowledged yet.
     booting: Mutex<HashMap<String, Instant>>,
+    /// A boot was acknowledged: a key may have become superfluous.
+    pub(super) acknowledged: Notify,
 }
 
 impl App {
@@ -61,6 +64,7 @@ impl App {
             leases: Leases::open(state.leases_dir())?,
             recorder: Recorder::start(Journals::new(state)),
             booting: Mutex::default(),
+            acknowledged: Notify::new(),
             settings: RwLock::new(Arc::new(settings)),
         })
     }
@@ -154,6 +158,7 @@ impl App {
             self.append(id, Kind::Acknowledged { boot }).await?;
             let subject = Subject { gateway_id: id.to_owned(), boot: Some(boot), address };
             self.recorder.record(&subject, Stage::Acknowledged);
+            self.acknowledged.notify_one();
             let app = self.clone();
             tokio::spawn(async move { app.advance_rollouts().await });
         }
@@ -222,8 +227,9 @@ impl App {
             let boot = history.boots().keys().next_back().copied();
             let subject = Subject { gateway_id: gateway.id.clone(), boot, address };
             app.recorder.record(&subject, Stage::Secrets);
+            let bucket = app.told(&gateway, boot);
             let templates = &app.settings().templates;
-            Ok(templates.render(&gateway, generation, &lease, &app.generations)?)
+            Ok(templates.render(&gateway, generation, &lease, &bucket, &app.generations)?)
         })
         .await
     }

@@ -4,6 +4,7 @@
 mod admin;
 mod app;
 mod asset;
+mod buckets;
 mod client;
 mod connection;
 mod doors;
@@ -81,6 +82,7 @@ pub async fn run(source: Source) -> Result<()> {
         tasks.spawn(listener::serve(door, to.clone(), app.clone(), receiver));
     }
     tasks.spawn(sweep(app.clone()));
+    tasks.spawn(buckets::care(app.clone()));
     tasks.spawn(watchdog::run(probes));
     systemd::ready(&summary(&app).await);
 

@@ -1,6 +1,7 @@
 //! The boot script as a gateway gets it: a prelude of settings, then what the
 //! operator wrote, byte for byte.
 
+use crate::bucket::Values;
 use crate::config::BootUrl;
 use crate::identity::Fingerprint;
 use crate::identity::GatewayName;
@@ -16,6 +17,8 @@ pub(super) struct Prelude<'a> {
     pub(super) public_url: Option<&'a BootUrl>,
     pub(super) ack_path: Option<String>,
     pub(super) secrets_path: Option<String>,
+    /// The gateway's bucket; its values were checked to need no quoting.
+    pub(super) bucket: Option<Values>,
 }
 
 impl Prelude<'_> {
@@ -43,6 +46,9 @@ impl Prelude<'_> {
                 prelude += &format!("set public_{name} {public}{path} ||\n");
             }
         }
+        for (name, value) in self.bucket.iter().flat_map(Values::named) {
+            prelude += &format!("set {name} {value} ||\n");
+        }
         let mut text = prelude.into_bytes();
         text.extend_from_slice(script);
         text
@@ -64,6 +70,7 @@ mod tests {
             public_url: Some(&"https://b".parse().unwrap()),
             ack_path: Some("/boot/ack/x".to_owned()),
             secrets_path: None,
+            bucket: None,
         };
         let text = prelude.before(script);
         assert!(text.starts_with(b"#!ipxe\nset gateway:string lab-1 ||\n"));

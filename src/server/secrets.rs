@@ -9,6 +9,7 @@ use anyhow::Context;
 use anyhow::Result;
 use anyhow::ensure;
 
+use super::buckets::Told;
 use crate::boot::render;
 use crate::config;
 use crate::store::events::SECRETS;
@@ -78,6 +79,7 @@ impl Templates {
         gateway: &Record,
         generation: &Generation,
         lease: &Lease,
+        bucket: &Told,
         store: &LiveGenerations,
     ) -> Result<Option<Vec<u8>>> {
         let Some(file) = self.open(gateway, generation, store)? else { return Ok(None) };
@@ -93,7 +95,7 @@ impl Templates {
             "gateway" | "gateway_name" => Some(gateway.name.as_str()),
             "fingerprint" | "client_cert_fingerprint" => Some(&fingerprint),
             "generation" => Some(&number),
-            _ => None,
+            _ => bucket.value(name),
         })))
     }
 }

@@ -7,7 +7,6 @@ use std::io;
 use std::io::Write;
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::fs::MetadataExt;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -21,6 +20,10 @@ use rustix::fs::FlockOperation;
 use rustix::fs::Mode;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
+
+/// How the name of a directory begins that is not finished. An interrupted command may
+/// leave it behind, empty.
+pub const UNBORN: &str = ".dir-";
 
 /// Writes the file at `path` with the permissions `mode`, in place of the regular
 /// file that stood there. Once this returns, the file outlasts a power failure; when it
@@ -95,36 +98,61 @@ pub fn unnamed(directory: &Path, mode: u32) -> io::Result<File> {
 
 /// Opens a file of this process's own to append to it; it is made when it is not there.
 pub fn append(path: &Path) -> io::Result<File> {
-    // Not for others: whoever can open it could hold its lock for ever.
-    let file = File::options().create(true).append(true).mode(0o600).open(path)?;
-    adopt(&file, parent(path))?;
-    Ok(file)
+    loop {
+        match File::options().append(true).open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            file => return file,
+        }
+        // Not for others: whoever can open it could hold its lock for ever. And it has its
+        // owner before it has its name: the server's own user must always be able to open it.
+        link(&unnamed(parent(path), 0o600)?, path)?;
+    }
 }
 
 /// Gives what root has made in somebody's directory to that owner.
 fn adopt(file: &File, directory: &Path) -> io::Result<()> {
+    match owner_of(directory)? {
+        Some((user, group)) => std::os::unix::fs::fchown(file, Some(user), Some(group)),
+        None => Ok(()),
+    }
+}
+
+/// User and group of a directory of somebody else, when this is root.
+fn owner_of(directory: &Path) -> io::Result<Option<(u32, u32)>> {
     if !nix::unistd::geteuid().is_root() {
-        return Ok(());
+        return Ok(None);
     }
-    let (owner, now) = (std::fs::metadata(directory)?, file.metadata()?);
-    if owner.uid() == now.uid() {
-        return Ok(());
-    }
-    std::os::unix::fs::fchown(file, Some(owner.uid()), Some(owner.gid()))
+    let metadata = std::fs::metadata(directory)?;
+    Ok((metadata.uid() != 0).then(|| (metadata.uid(), metadata.gid())))
 }
 
 /// Makes a directory with exactly the permissions `mode`, if it is not there.
 pub fn create_dir(path: &Path, mode: u32) -> Result<()> {
-    let create = || {
-        match DirBuilder::new().mode(mode).create(path) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => {
-                return Ok(());
+    let create = || -> io::Result<()> {
+        if path.is_dir() {
+            return Ok(());
+        }
+        if owner_of(parent(path))?.is_none() {
+            match DirBuilder::new().mode(mode).create(path) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => {
+                    return Ok(());
+                }
+                result => result?,
             }
+            std::fs::set_permissions(path, Permissions::from_mode(mode))?;
+            return sync_parent(path);
+        }
+        // It has its owner before it has its name.
+        let directory = tempfile::Builder::new().prefix(UNBORN).tempdir_in(parent(path))?;
+        let handle = File::open(directory.path())?;
+        handle.set_permissions(Permissions::from_mode(mode))?;
+        adopt(&handle, parent(path))?;
+        match std::fs::rename(directory.path(), path) {
+            // Somebody else was quicker.
+            Err(_) if path.is_dir() => return Ok(()),
             result => result?,
         }
-        let directory = File::open(path)?;
-        directory.set_permissions(Permissions::from_mode(mode))?;
-        adopt(&directory, parent(path))?;
+        let _ = directory.keep();
         sync_parent(path)
     };
     create().with_context(|| format!("cannot make the directory {}", path.display()))
@@ -145,6 +173,17 @@ pub fn lock(path: &Path) -> Result<Lock> {
     };
     let file = open().with_context(|| format!("cannot lock {}", path.display()))?;
     Ok(Lock { _file: file })
+}
+
+/// Takes the lock at `path` if nobody else holds it.
+pub fn try_lock(path: &Path) -> Result<Option<Lock>> {
+    let cannot = || format!("cannot lock {}", path.display());
+    let file = append(path).with_context(cannot)?;
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Some(Lock { _file: file })),
+        Err(Errno::WOULDBLOCK) => Ok(None),
+        Err(error) => Err(io::Error::from(error)).with_context(cannot),
+    }
 }
 
 /// Removes a file; that there is none is as good.

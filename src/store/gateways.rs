@@ -328,6 +328,17 @@ impl Gateways {
             .with_context(|| format!("cannot use {}", key_path.display()))
     }
 
+    /// The certificates of a gateway as they are kept here, oldest first.
+    pub fn certificates(&self, record: &Record) -> Result<Vec<Certificate>> {
+        let home = self.home(&record.name);
+        let read = |owned: &OwnedCertificate| {
+            let path = certificate_path(&home, &owned.fingerprint);
+            let pem = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+            Certificate::from_pem(&pem).with_context(|| format!("cannot use {}", path.display()))
+        };
+        record.certificates.iter().map(read).collect()
+    }
+
     /// Deletes the private keys of a gateway, once they are on its image.
     pub fn forget_key(&self, name: &GatewayName) -> Result<()> {
         let home = self.home(name);

@@ -105,7 +105,8 @@ impl State {
             let name = entry?.file_name();
             let ours = ["lock", "pki", "gateways", "store", "cache", "farmgate.toml"];
             ensure!(
-                ours.iter().any(|ours| name == *ours),
+                ours.iter().any(|ours| name == *ours)
+                    || name.to_string_lossy().starts_with(files::UNBORN),
                 "{} is not empty: {} is in it; choose a directory of its own",
                 dir.display(),
                 Path::new(&name).display()

@@ -69,6 +69,13 @@ impl TestState {
         state
     }
 
+    /// The same with keys that are made in no time, for tests that are not about them.
+    pub(crate) fn quick() -> Self {
+        let state = Self::with_init(&["--key-type", "p256"]);
+        state.ok(&["gateway", "add", "lab-1"]);
+        state
+    }
+
     pub(crate) fn dir(&self) -> PathBuf {
         self.dir.path().join("state")
     }

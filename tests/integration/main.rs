@@ -6,11 +6,14 @@
 mod common;
 
 mod assessment;
+mod bucket_faults;
+mod buckets;
 mod check;
 mod gateways;
 mod iso;
 mod layers;
 mod nginx_config;
+mod object_stores;
 mod packaging;
 mod provisioning;
 mod publish;

@@ -13,6 +13,7 @@ pub const PRELUDE: &[&str] = &[
     "s3_access_key_id",
     "s3_access_key",
     "s3_bucket_name",
+    "s3_region",
 ];
 
 /// Predefined settings: all `__setting` tables of iPXE 2.0.0 (`src/core`,

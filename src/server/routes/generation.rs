@@ -128,6 +128,7 @@ async fn send_script(
         public_url: settings.public_url.as_ref(),
         ack_path: app.ack_path(&client.gateway, history, generation.number),
         secrets_path: app.secrets_path(&client.gateway, client.fingerprint, generation).await?,
+        bucket: app.bucket(&client.gateway, subject.boot).await?,
     };
     let text = prelude.before(&operators);
     let tag = hex::encode(Sha256::digest(&text));

@@ -1,0 +1,174 @@
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use anyhow::Result;
+use anyhow::ensure;
+
+use super::hand_out::HandOut;
+use super::hand_out::hand_out;
+use super::hand_out::hand_out_unrecorded;
+use super::stored::FORMAT;
+use super::stored::Stored;
+use crate::identity::GatewayName;
+use crate::store::State;
+use crate::store::events::EventId;
+use crate::store::files;
+use crate::store::files::Lock;
+
+const HOST: &str = "host";
+
+/// What this boot host knows of all buckets: `STATE/buckets/ID.json`, 0600. Secrets are in
+/// it, so it never leaves the local disk; each boot host makes keys of its own.
+#[derive(Clone, Debug)]
+pub struct Disk {
+    dir: PathBuf,
+}
+
+impl Disk {
+    /// The buckets of `state`.
+    pub fn new(state: &State) -> Self {
+        Self { dir: state.dir().join("buckets") }
+    }
+
+    /// The directory.
+    pub fn dir(&self) -> &PathBuf {
+        &self.dir
+    }
+
+    /// The file about one gateway.
+    pub fn file(&self, gateway_id: &str) -> PathBuf {
+        self.dir.join(format!("{gateway_id}.json"))
+    }
+
+    /// Ids of all gateways that there is a file of.
+    pub fn ids(&self) -> Result<Vec<String>> {
+        let read = || -> io::Result<Vec<String>> {
+            let mut ids = Vec::new();
+            let entries = match fs::read_dir(&self.dir) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(ids),
+                entries => entries?,
+            };
+            for entry in entries {
+                let name = entry?.file_name();
+                let name = name.to_str().filter(|name| !name.starts_with('.'));
+                ids.extend(name.and_then(|name| name.strip_suffix(".json")).map(str::to_owned));
+            }
+            ids.sort();
+            Ok(ids)
+        };
+        read().with_context(|| format!("cannot read {}", self.dir.display()))
+    }
+
+    /// What is known of a gateway's bucket.
+    pub fn load(&self, gateway_id: &str) -> Result<Option<Stored>> {
+        let path = self.file(gateway_id);
+        let text = match fs::read(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            text => text.with_context(|| format!("cannot read {}", path.display()))?,
+        };
+        let stored: Stored = serde_json::from_slice(&text).with_context(|| {
+            format!(
+                "{} is damaged; restore it from a backup, or remove it: then the bucket is found \
+                 again and gets a new key",
+                path.display()
+            )
+        })?;
+        ensure!(
+            stored.format == FORMAT,
+            "{} was written by a newer farmgate (format {}, this one knows {FORMAT})",
+            path.display(),
+            stored.format
+        );
+        Ok(Some(stored))
+    }
+
+    /// Changes what is on disk and returns it. Nobody else changes it meanwhile; it is never
+    /// held up by the network.
+    pub fn update(
+        &self,
+        gateway_id: &str,
+        gateway: &GatewayName,
+        change: impl FnOnce(&mut Stored),
+    ) -> Result<Stored> {
+        let _lock = self.locked("lock")?;
+        let mut stored = self.load(gateway_id)?.unwrap_or_else(|| Stored::new(gateway.clone()));
+        let before = stored.clone();
+        change(&mut stored);
+        if stored != before || !self.file(gateway_id).exists() {
+            files::replace(&self.file(gateway_id), 0o600, |file| {
+                serde_json::to_writer_pretty(&mut *file, &stored)?;
+                file.write_all(b"\n")
+            })?;
+        }
+        Ok(stored)
+    }
+
+    /// Forgets a gateway that nothing was made for.
+    pub(super) fn forget(&self, gateway_id: &str) -> Result<()> {
+        let path = self.file(gateway_id);
+        files::remove_if_there(&path).with_context(|| format!("cannot remove {}", path.display()))
+    }
+
+    /// What `boot` of a gateway is given. Asks nobody but the disk.
+    pub fn hand_out(
+        &self,
+        gateway_id: &str,
+        gateway: &GatewayName,
+        boot: Option<EventId>,
+    ) -> HandOut {
+        let stored = match self.load(gateway_id) {
+            Ok(stored) => stored.unwrap_or_else(|| Stored::new(gateway.clone())),
+            Err(error) => return HandOut { values: None, problem: Some(format!("{error:#}")) },
+        };
+        if !stored.must_record(boot) {
+            return hand_out(&stored);
+        }
+        match self.update(gateway_id, gateway, |fresh| fresh.record(boot)) {
+            Ok(fresh) => hand_out(&fresh),
+            Err(error) => hand_out_unrecorded(&stored, format!("{error:#}")),
+        }
+    }
+
+    /// Eight hex digits that tell this boot host's keys from those of others.
+    pub(super) fn host(&self) -> Result<String> {
+        let _lock = self.locked("lock")?;
+        let path = self.dir.join(HOST);
+        match fs::read_to_string(&path) {
+            Ok(text) => {
+                let host = text.trim();
+                let valid = host.len() == 8 && host.bytes().all(|b| b.is_ascii_hexdigit());
+                ensure!(valid, "{} is damaged; remove it, and a new one is made", path.display());
+                Ok(host.to_owned())
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let host = unique();
+                files::replace(&path, 0o600, |file| writeln!(file, "{host}"))?;
+                Ok(host)
+            }
+            Err(error) => Err(error).context(format!("cannot read {}", path.display())),
+        }
+    }
+
+    /// Waits until nobody else asks the provider.
+    pub fn reconciling(&self) -> Result<Lock> {
+        self.locked("reconciling")
+    }
+
+    /// The same without waiting; `None` if somebody does.
+    pub fn try_reconciling(&self) -> Result<Option<Lock>> {
+        files::create_dir(&self.dir, 0o700)?;
+        files::try_lock(&self.dir.join("reconciling"))
+    }
+
+    fn locked(&self, name: &str) -> Result<Lock> {
+        files::create_dir(&self.dir, 0o700)?;
+        files::lock(&self.dir.join(name))
+    }
+}
+
+/// Eight random hex digits.
+pub(super) fn unique() -> String {
+    uuid::Uuid::new_v4().simple().to_string()[..8].to_owned()
+}

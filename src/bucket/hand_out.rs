@@ -1,0 +1,97 @@
+use super::error::Error;
+use super::stored::Key;
+use super::stored::Stored;
+
+/// What a boot is told of its bucket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Values {
+    endpoint: String,
+    region: Option<String>,
+    key_id: String,
+    secret: super::Secret,
+    bucket: String,
+}
+
+impl Values {
+    /// The names that boot scripts and secrets templates know, with their values.
+    pub fn named(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let values = [
+            ("s3_endpoint", &*self.endpoint),
+            ("s3_access_key_id", &*self.key_id),
+            ("s3_access_key", self.secret.reveal()),
+            ("s3_bucket_name", &*self.bucket),
+        ];
+        values.into_iter().chain(self.region.as_deref().map(|region| ("s3_region", region)))
+    }
+
+    /// Every name, also those that have no value.
+    pub const NAMES: [&'static str; 5] =
+        ["s3_endpoint", "s3_access_key_id", "s3_access_key", "s3_bucket_name", "s3_region"];
+
+    fn of(stored: &Stored, key: &Key) -> Result<Option<Self>, Error> {
+        let (Some(bucket), Some(secret)) = (&stored.bucket, &key.secret) else { return Ok(None) };
+        let values = Self {
+            endpoint: bucket.endpoint.clone(),
+            region: bucket.region.clone(),
+            key_id: key.id.clone(),
+            secret: secret.clone(),
+            bucket: key.bucket.clone(),
+        };
+        let bad = values.named().find(|(_, value)| !is_safe(value)).map(|(what, _)| what);
+        bad.map_or(Ok(Some(values)), |what| Err(Error::Unsafe { what }))
+    }
+}
+
+/// Whether iPXE's command line takes `value` as it is (`src/core/exec.c`): no blanks,
+/// quotes, `$`, `\`, `#`, `&` or `|`, nor anything else that is no part of keys and addresses.
+pub(super) fn is_safe(value: &str) -> bool {
+    let safe = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:/+=[]".contains(&byte);
+    !value.is_empty() && value.bytes().all(safe)
+}
+
+/// What one boot is given, and why not.
+#[derive(Debug, Default)]
+pub struct HandOut {
+    /// The values, if there are any.
+    pub values: Option<Values>,
+    /// Why there are none, or older ones than there should be.
+    pub problem: Option<String>,
+}
+
+/// What a boot is given of what is on disk.
+pub fn hand_out(stored: &Stored) -> HandOut {
+    let trouble = stored.trouble.as_ref().map(|trouble| trouble.error.clone());
+    let Some(active) = stored.active() else {
+        let waiting = || "there is no bucket for it yet".to_owned();
+        return HandOut { values: None, problem: Some(trouble.unwrap_or_else(waiting)) };
+    };
+    match Values::of(stored, active) {
+        Ok(values) => HandOut { values, problem: trouble },
+        Err(error) => HandOut { values: None, problem: Some(error.to_string()) },
+    }
+}
+
+/// The same when it cannot be recorded. A key that was never handed out would be taken for
+/// unused, and deleted some day. Nor may it be an older one: should the same boot ask again, and
+/// get the new one, its acknowledgement would end the old one, which it may be using.
+pub(super) fn hand_out_unrecorded(stored: &Stored, problem: String) -> HandOut {
+    let known = stored.active().filter(|key| key.delivered);
+    let values = known.and_then(|key| Values::of(stored, key).ok().flatten());
+    HandOut { values, problem: Some(problem) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_ipxe_would_read_gets_into_a_script() {
+        for good in ["K005/abc+DEF==", "https://[::1]:3900", "lab-1", "s3.us-west-004.example.org"]
+        {
+            assert!(is_safe(good), "{good}");
+        }
+        for bad in ["", "a b", "a\nb", "${x}", "a||b", "a&&b", "a#b", "'a", "\"a", "a\\b", "ä"] {
+            assert!(!is_safe(bad), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,219 @@
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ::http::HeaderMap;
+use ::http::Method;
+use ::http::Request;
+use ::http::StatusCode;
+use ::http::header;
+use http_body_util::BodyExt;
+use http_body_util::Full;
+use http_body_util::Limited;
+use hyper::body::Bytes;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
+use rustls::RootCertStore;
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::ServerName;
+use serde_json::Value;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc2822;
+use tokio::io::AsyncRead;
+use tokio::io::AsyncWrite;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::error::Error;
+use crate::config::ApiUrl;
+
+/// Longest answer: a list of a thousand keys has a tenth of it.
+const MAX_LEN: usize = 4 * 1024 * 1024;
+
+/// Longest part of somebody else's words in an error message.
+const MAX_SAID: usize = 200;
+
+/// Speaks JSON over HTTP, one connection for each request: they are few.
+pub(super) struct Http {
+    timeout: Duration,
+}
+
+/// One request.
+pub(super) struct Ask<'a> {
+    /// What for, in error messages.
+    pub(super) call: &'static str,
+    pub(super) method: Method,
+    pub(super) base: &'a ApiUrl,
+    /// Path after that of `base`, with its query.
+    pub(super) path: String,
+    pub(super) authorization: String,
+    pub(super) body: Option<Value>,
+}
+
+/// An answer that the provider itself gave.
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) body: Value,
+}
+
+impl Answer {
+    /// A text in an answer.
+    pub(super) fn text(&self, pointer: &str) -> Option<String> {
+        self.body.pointer(pointer)?.as_str().map(str::to_owned)
+    }
+
+    /// The error code in an answer.
+    pub(super) fn code(&self) -> String {
+        self.text("/code").unwrap_or_else(|| self.status.as_u16().to_string())
+    }
+
+    /// What it says of the error, in few and printable words.
+    pub(super) fn said(&self) -> String {
+        let said = self.text("/message").filter(|said| !said.is_empty());
+        brief(&said.unwrap_or_else(|| self.code()))
+    }
+
+    /// The error that it is, for whoever expected none.
+    pub(super) fn refused(&self, host: &ApiUrl, call: &'static str) -> Error {
+        let host = host.host().to_owned();
+        match self.status {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+                Error::Unauthorized { host, said: self.said() }
+            }
+            status if status.is_server_error() => {
+                Error::Failed { host, status: status.as_u16(), said: self.said() }
+            }
+            _ => Error::Refused { host, call, code: brief(&self.code()), said: self.said() },
+        }
+    }
+}
+
+impl Http {
+    pub(super) fn new(timeout: Duration) -> Self {
+        Self { timeout }
+    }
+
+    /// Asks, and waits for the whole answer no longer than the timeout, however slowly it
+    /// drips. Being busy is an error; what else the provider says is up to the caller.
+    pub(super) async fn ask(&self, ask: Ask<'_>) -> Result<Answer, Error> {
+        let (base, call) = (ask.base, ask.call);
+        let host = base.host().to_owned();
+        let exchange = tokio::time::timeout(self.timeout, exchange(ask));
+        let (status, headers, body) = match exchange.await {
+            Ok(exchanged) => exchanged?,
+            Err(_) => return Err(Error::TimedOut { host, after: self.timeout }),
+        };
+        if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
+            let retry_after = retry_after(&headers, OffsetDateTime::now_utc());
+            return Err(Error::Busy { host, status: status.as_u16(), retry_after });
+        }
+        let body = if body.is_empty() { Ok(Value::Null) } else { serde_json::from_slice(&body) };
+        match body {
+            Ok(body) => Ok(Answer { status, body }),
+            // A proxy's page, for instance.
+            Err(_) if status.is_server_error() => {
+                let said = status.canonical_reason().unwrap_or("no reason given").to_owned();
+                Err(Error::Failed { host, status: status.as_u16(), said })
+            }
+            Err(_) => Err(Error::NotUnderstood { host, call }),
+        }
+    }
+}
+
+async fn exchange(ask: Ask<'_>) -> Result<(StatusCode, HeaderMap, Bytes), Error> {
+    let host = ask.base.host();
+    let unreachable = |source| Error::Unreachable { host: host.to_owned(), source };
+    let stream = TcpStream::connect((host, ask.base.port())).await.map_err(unreachable)?;
+    if !ask.base.tls() {
+        return over(stream, ask).await;
+    }
+    let name =
+        ServerName::try_from(host.to_owned()).map_err(|e| unreachable(io::Error::other(e)))?;
+    let stream = connector(host)?.connect(name, stream).await.map_err(unreachable)?;
+    over(stream, ask).await
+}
+
+async fn over<S>(stream: S, ask: Ask<'_>) -> Result<(StatusCode, HeaderMap, Bytes), Error>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let host = ask.base.host();
+    let broken = |error: Box<dyn std::error::Error + Send + Sync>| Error::Unreachable {
+        host: host.to_owned(),
+        source: io::Error::other(error),
+    };
+    let (mut sender, connection) =
+        http1::handshake(TokioIo::new(stream)).await.map_err(|e| broken(e.into()))?;
+    // Ends with this request, also when that is given up.
+    let _connection = AbortOnDropHandle::new(tokio::spawn(connection));
+    let authority = ask.base.as_str().split('/').nth(2).unwrap_or(host);
+    let mut request = Request::builder()
+        .method(ask.method)
+        .uri(format!("{}{}", ask.base.path(), ask.path))
+        .header(header::HOST, authority)
+        .header(header::AUTHORIZATION, ask.authorization)
+        .header(header::USER_AGENT, concat!("farmgate/", env!("CARGO_PKG_VERSION")));
+    if ask.body.is_some() {
+        request = request.header(header::CONTENT_TYPE, "application/json");
+    }
+    let body = ask.body.map_or_else(Bytes::new, |body| body.to_string().into());
+    // Credentials with a line break in them, for instance.
+    let request = request.body(Full::new(body)).map_err(|e| broken(e.into()))?;
+    let answer = sender.send_request(request).await.map_err(|e| broken(e.into()))?;
+    let (parts, body) = answer.into_parts();
+    let body = Limited::new(body, MAX_LEN).collect().await.map_err(broken)?;
+    Ok((parts.status, parts.headers, body.to_bytes()))
+}
+
+/// Believes whom the system believes (`SSL_CERT_FILE` names another bundle).
+fn connector(host: &str) -> Result<TlsConnector, Error> {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    let no_roots = || Error::NoRoots { host: host.to_owned() };
+    if roots.is_empty() {
+        return Err(no_roots());
+    }
+    let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|_| no_roots())?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(TlsConnector::from(Arc::new(config)))
+}
+
+/// `Retry-After`: seconds, or a date.
+fn retry_after(headers: &HeaderMap, now: OffsetDateTime) -> Option<Duration> {
+    let value = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = value.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = OffsetDateTime::parse(value, &Rfc2822).ok()?;
+    (date - now).try_into().ok()
+}
+
+fn brief(said: &str) -> String {
+    said.chars().filter(|c| !c.is_control()).take(MAX_SAID).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retry_after_is_read_in_both_forms() {
+        let now = OffsetDateTime::from_unix_timestamp(1_445_412_480).unwrap(); // 07:28:00
+        for (value, expected) in [
+            ("4", Some(4)),
+            ("Wed, 21 Oct 2015 07:29:00 GMT", Some(60)),
+            ("Wed, 21 Oct 2015 07:27:00 GMT", None),
+            ("soon", None),
+            ("-1", None),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::RETRY_AFTER, value.parse().unwrap());
+            assert_eq!(retry_after(&headers, now), expected.map(Duration::from_secs), "{value}");
+        }
+    }
+}

@@ -1,0 +1,424 @@
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::process::Command;
+use std::time::Duration;
+use std::time::Instant;
+
+use serde_json::Value;
+use serde_json::json;
+use sha1::Digest;
+use sha1::Sha1;
+
+use crate::common::BIN;
+use crate::common::TestServer;
+use crate::common::TestState;
+use crate::common::request;
+use crate::object_stores::B2;
+use crate::object_stores::Garage;
+use crate::object_stores::Rclone;
+
+/// Longest wait for a server that is a debug build, and shares its machine with other tests;
+/// only ever reached by a test that fails.
+const PATIENCE: Duration = Duration::from_secs(240);
+
+/// What a boot script says of the bucket.
+#[derive(Clone, Debug, PartialEq)]
+struct Bucket {
+    endpoint: String,
+    id: String,
+    key: String,
+    name: String,
+    ack: String,
+}
+
+fn setting(script: &str, name: &str) -> Option<String> {
+    let prefix = format!("set {name} ");
+    let value = script.lines().find_map(|line| line.strip_prefix(&*prefix))?;
+    Some(value.trim_end_matches(" ||").to_owned())
+}
+
+/// Boots a gateway as iPXE does.
+#[track_caller]
+fn boot(server: &TestServer, state: &TestState, gateway: &str) -> Option<Bucket> {
+    let reply = server.get_as(state, gateway, "/boot/ipxe");
+    assert_eq!(reply.status, 302, "{reply:?}");
+    let script = server.get_as(state, gateway, reply.header("location").unwrap());
+    assert_eq!(script.status, 200, "{script:?}");
+    let script = script.text();
+    let value = |name: &str| setting(&script, name);
+    let ack = value("ack_url").unwrap();
+    Some(Bucket {
+        endpoint: value("s3_endpoint")?,
+        id: value("s3_access_key_id").unwrap(),
+        key: value("s3_access_key").unwrap(),
+        name: value("s3_bucket_name").unwrap(),
+        ack: ack.strip_prefix("https://127.0.0.1:8443").unwrap().to_owned(),
+    })
+}
+
+/// One line of `bucket list`.
+fn listed(state: &TestState, gateway: &str) -> Option<Value> {
+    let rows = state.json(&["bucket", "list"]);
+    rows.as_array().unwrap().iter().find(|row| row["gateway"] == gateway).cloned()
+}
+
+#[track_caller]
+fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !done() {
+        assert!(Instant::now() < deadline, "never: {what}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+#[track_caller]
+fn wait_for_state(state: &TestState, gateway: &str, expected: &str) {
+    wait_until(expected, || listed(state, gateway).is_some_and(|row| row["state"] == expected));
+}
+
+fn publish(state: &TestState, gateway: &str) {
+    let secrets = &b"KEY=${s3_access_key}\nREGION=$s3_region\nX=${unknown}\n"[..];
+    let folder =
+        state.folder("published", &[("boot.ipxe", b"#!ipxe\nboot\n"), ("secrets", secrets)]);
+    state.ok(&["publish", gateway, folder.to_str().unwrap()]);
+}
+
+/// A client with the key of a boot, on a bucket.
+fn client(rclone: &Rclone, bucket: &Bucket, args: &[&str]) -> Result<String, String> {
+    let options = [
+        ("type", "s3"),
+        ("provider", "Other"),
+        ("region", "garage"),
+        ("endpoint", &*bucket.endpoint),
+        ("access_key_id", &*bucket.id),
+        ("secret_access_key", &*bucket.key),
+        ("no_check_bucket", "true"),
+    ];
+    let output = rclone.run(&options, args);
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    if output.status.success() { Ok(text(output.stdout)) } else { Err(text(output.stderr)) }
+}
+
+#[test]
+fn a_gateways_key_opens_its_own_bucket_and_no_other() {
+    let (Some(garage), Some(rclone)) = (Garage::start(), Rclone::find()) else { return };
+    let state = TestState::quick();
+    garage.configure(&state, "quota = \"1MiB\"");
+    for gateway in ["lab-1", "lab-2"] {
+        if gateway == "lab-2" {
+            state.ok(&["gateway", "add", gateway]);
+        }
+        publish(&state, gateway);
+    }
+    // Nothing is asked of anybody: the server finds out by itself.
+    let server = TestServer::start(&state);
+    wait_for_state(&state, "lab-1", "ready");
+    wait_for_state(&state, "lab-2", "ready");
+    let (one, two) =
+        (boot(&server, &state, "lab-1").unwrap(), boot(&server, &state, "lab-2").unwrap());
+    assert!(one.name.starts_with("farmgate-lab-1-") && one.name != two.name, "{one:?}");
+
+    let file = state.folder("data", &[("small", b"hello"), ("large", &vec![1; 2 << 20])]);
+    let (small, large) = (file.join("small"), file.join("large"));
+    let own = |name: &str| format!("it:{}/{name}", one.name);
+    client(&rclone, &one, &["copyto", small.to_str().unwrap(), &own("a")]).unwrap();
+    assert_eq!(client(&rclone, &one, &["cat", &own("a")]).unwrap(), "hello");
+    assert!(client(&rclone, &one, &["lsf", &own("")]).unwrap().contains('a'));
+    client(&rclone, &one, &["deletefile", &own("a")]).unwrap();
+    assert_eq!(client(&rclone, &one, &["lsf", &own("")]).unwrap(), "");
+    let refused = client(&rclone, &one, &["copyto", large.to_str().unwrap(), &own("b")]);
+    assert!(refused.unwrap_err().contains("AccessDenied"), "the quota is not in force");
+
+    let other = format!("it:{}", two.name);
+    for args in [&["lsf", &*other][..], &["copyto", small.to_str().unwrap(), &format!("{other}/a")]]
+    {
+        let refused = client(&rclone, &one, args).unwrap_err();
+        assert!(refused.contains("403") || refused.contains("AccessDenied"), "{args:?}: {refused}");
+    }
+    let key = garage.ask(&format!("GetKeyInfo?id={}", one.id), None);
+    assert_eq!(key["permissions"], json!({"createBucket": false}));
+    let info = garage.ask(&format!("GetBucketInfo?globalAlias={}", one.name), None);
+    let allowed = &info["keys"][0]["permissions"];
+    assert_eq!(allowed, &json!({"read": true, "write": true, "owner": false}));
+
+    // The secrets template knows the same.
+    let script = server.get(&state, "/files/boot.ipxe").text();
+    let url = setting(&script, "secrets_url").unwrap();
+    let path = url.strip_prefix("https://127.0.0.1:8443").unwrap();
+    let secrets = server.get_unix(path, "").text();
+    assert_eq!(secrets, format!("KEY={}\nREGION=garage\nX=${{unknown}}\n", one.key));
+
+    // Who may read it on this machine, and who hears of it.
+    let dir = state.dir().join("buckets");
+    assert_eq!(fs::metadata(&dir).unwrap().permissions().mode() & 0o777, 0o700);
+    let mut files = 0;
+    for entry in fs::read_dir(&dir).unwrap() {
+        let mode = entry.unwrap().metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        files += 1;
+    }
+    assert!(files >= 2);
+    let shown = state.ok(&["--json", "bucket", "list"]) + &state.ok(&["bucket", "list"]);
+    assert!(!shown.contains(&one.key) && shown.contains(&one.name));
+}
+
+#[test]
+fn the_old_key_goes_once_a_boot_with_the_new_one_is_acknowledged() {
+    let (Some(garage), Some(rclone)) = (Garage::start(), Rclone::find()) else { return };
+    let state = TestState::quick();
+    garage.configure(&state, "");
+    publish(&state, "lab-1");
+    let server = TestServer::start(&state);
+    wait_for_state(&state, "lab-1", "ready");
+    let old = boot(&server, &state, "lab-1").unwrap();
+    let works =
+        |bucket: &Bucket| client(&rclone, bucket, &["lsf", &format!("it:{}", bucket.name)]).is_ok();
+    assert!(works(&old));
+
+    state.ok(&["bucket", "rotate", "lab-1"]);
+    wait_until("a second key", || garage.keys().len() == 2);
+    wait_for_state(&state, "lab-1", "rotating");
+    // What runs already says that it works: that says nothing of the new key.
+    assert_eq!(server.get_unix(&old.ack, "").status, 200);
+    state.ok(&["bucket", "sync"]);
+    assert!(works(&old));
+    let new = boot(&server, &state, "lab-1").unwrap();
+    assert_ne!(new.id, old.id);
+    state.ok(&["bucket", "sync"]);
+    assert!(works(&old) && works(&new), "not acknowledged yet");
+    assert_eq!(server.get_unix(&new.ack, "").status, 200);
+    wait_for_state(&state, "lab-1", "ready");
+    assert!(!works(&old) && works(&new));
+
+    // A key that got into wrong hands goes at once.
+    state.ok(&["bucket", "rotate", "lab-1", "--now"]);
+    state.ok(&["bucket", "sync"]);
+    assert!(!works(&new));
+    let newest = boot(&server, &state, "lab-1").unwrap();
+    assert!(works(&newest));
+
+    // The gateway is removed: so are its keys, and never its data.
+    let data = state.folder("data", &[("file", b"precious")]);
+    let to = format!("it:{}/file", newest.name);
+    let from = data.join("file");
+    client(&rclone, &newest, &["copyto", from.to_str().unwrap(), &to]).unwrap();
+    state.ok(&["gateway", "remove", "lab-1"]);
+    wait_for_state(&state, "lab-1", "left");
+    assert!(!works(&newest));
+    assert_eq!(garage.keys(), Vec::<String>::new());
+    let info = garage.ask(&format!("GetBucketInfo?globalAlias={}", newest.name), None);
+    assert_eq!(info["objects"], 1);
+}
+
+#[test]
+fn boots_go_on_while_the_provider_is_gone_and_say_so() {
+    let Some(mut garage) = Garage::start() else { return };
+    let state = TestState::quick();
+    garage.configure(&state, "");
+    publish(&state, "lab-1");
+    let server = TestServer::start(&state);
+    wait_for_state(&state, "lab-1", "ready");
+    let before = boot(&server, &state, "lab-1").unwrap();
+    let ready = || {
+        let stream = UnixStream::connect(state.dir().join("admin.sock")).unwrap();
+        request(stream, "GET", "/readyz", "").unwrap()
+    };
+    assert_eq!(ready().text(), "ready\n");
+
+    garage.stop();
+    state.ok(&["gateway", "add", "lab-2"]);
+    publish(&state, "lab-2");
+    state.ok(&["bucket", "rotate", "lab-1"]);
+    wait_for_state(&state, "lab-2", "failed");
+    wait_for_state(&state, "lab-1", "stale");
+    let began = Instant::now();
+    let after = boot(&server, &state, "lab-1").unwrap();
+    assert_eq!((after.id, after.key), (before.id, before.key));
+    assert_eq!(boot(&server, &state, "lab-2"), None);
+    assert!(began.elapsed() < Duration::from_secs(10), "boots waited for the provider");
+    let reply = ready();
+    assert_eq!(reply.status, 200);
+    assert!(reply.text().contains("warning: the bucket of lab-2 is failed"), "{reply:?}");
+    assert!(state.ok(&["status"]).contains("cannot be reached"));
+    let error = state.fails(&["-q", "bucket", "sync"]);
+    assert!(error.contains("cannot be reached"), "{error}");
+
+    garage.resume();
+    state.ok(&["bucket", "sync"]);
+    assert_eq!(listed(&state, "lab-2").unwrap()["state"], "ready");
+    assert!(boot(&server, &state, "lab-2").is_some());
+    assert_eq!(ready().text(), "ready\n");
+}
+
+#[test]
+fn killed_at_any_moment_it_leaves_one_key() {
+    let Some(garage) = Garage::start() else { return };
+    let state = TestState::quick();
+    garage.configure(&state, "");
+    state.ok(&["bucket", "sync"]);
+    state.ok(&["bucket", "rotate", "lab-1", "--now"]);
+    let began = Instant::now();
+    state.ok(&["bucket", "sync"]);
+    let whole = began.elapsed();
+    const ROUNDS: u32 = 8;
+    for round in 0..ROUNDS {
+        state.ok(&["bucket", "rotate", "lab-1", "--now"]);
+        let mut child = Command::new(BIN);
+        child.arg("--state").arg(state.dir()).args(["-q", "bucket", "sync"]);
+        let mut child = child.stdout(std::process::Stdio::null()).spawn().unwrap();
+        std::thread::sleep(whole * round / ROUNDS);
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+    state.ok(&["bucket", "sync"]);
+    let row = listed(&state, "lab-1").unwrap();
+    assert_eq!((&row["state"], &row["older_keys"]), (&json!("ready"), &json!(0)));
+    assert_eq!(garage.keys().len(), 1, "{:?}", garage.keys());
+    let keys = garage.ask("ListKeys", None);
+    assert_eq!(keys[0]["id"], row["key"]);
+}
+
+#[test]
+fn on_b2_a_key_can_do_what_it_must_and_nothing_else() {
+    let Some(b2) = B2::start() else { return };
+    let state = TestState::quick();
+    b2.configure(&state, "");
+    state.ok(&["bucket", "sync"]);
+    state.ok(&["bucket", "sync"]);
+    let row = listed(&state, "lab-1").unwrap();
+    let buckets = b2.ask("b2_list_buckets", json!({}))["buckets"].clone();
+    assert_eq!(buckets.as_array().unwrap().len(), 1, "{buckets}");
+    assert_eq!(
+        (&buckets[0]["bucketName"], &buckets[0]["bucketType"]),
+        (&row["bucket"], &json!("allPrivate"))
+    );
+    let keys = b2.ask("b2_list_keys", json!({}))["keys"].clone();
+    assert_eq!(keys.as_array().unwrap().len(), 1, "{keys}");
+    assert_eq!(keys[0]["bucketId"], buckets[0]["bucketId"]);
+    let mut can: Vec<_> =
+        keys[0]["capabilities"].as_array().unwrap().iter().map(|c| c.as_str().unwrap()).collect();
+    can.sort_unstable();
+    assert_eq!(can, ["deleteFiles", "listBuckets", "listFiles", "readFiles", "writeFiles"]);
+
+    // As a boot gets it.
+    publish(&state, "lab-1");
+    let server = TestServer::start(&state);
+    let bucket = boot(&server, &state, "lab-1").unwrap();
+    assert_eq!(bucket.endpoint, format!("{}/s3", b2.url()));
+    let key = (bucket.id, bucket.key);
+    let id = &buckets[0]["bucketId"];
+    assert_eq!(b2.ask_as(&key, "b2_get_upload_url", json!({"bucketId": id})).0, 200);
+    let other = b2.ask(
+        "b2_create_bucket",
+        json!({"bucketName": "somebody-elses", "bucketType": "allPrivate"}),
+    );
+    let other = json!({"bucketId": other["bucketId"]});
+    assert_eq!(b2.ask_as(&key, "b2_get_upload_url", other).0, 401);
+    assert_eq!(b2.ask_as(&key, "b2_list_keys", json!({})).0, 401);
+    if let Some(rclone) = Rclone::find() {
+        let url = b2.url();
+        let options = [("type", "b2"), ("endpoint", &*url), ("account", &*key.0), ("key", &*key.1)];
+        let list = |bucket: &str| rclone.run(&options, &["lsf", &format!("it:{bucket}")]);
+        let own = list(&bucket.name);
+        assert!(own.status.success(), "{}", String::from_utf8_lossy(&own.stderr));
+        assert!(!list("somebody-elses").status.success());
+    }
+
+    // Somebody deleted the key: it is replaced, and the bucket stays.
+    b2.ask("b2_delete_key", json!({"applicationKeyId": key.0}));
+    state.ok(&["bucket", "sync"]);
+    assert_ne!(listed(&state, "lab-1").unwrap()["key"], json!(key.0));
+    state.ok(&["gateway", "remove", "lab-1"]);
+    state.ok(&["bucket", "sync"]);
+    assert_eq!(b2.ask("b2_list_keys", json!({}))["keys"], json!([]));
+}
+
+#[test]
+fn buckets_of_valve_infra_are_taken_over_and_strangers_are_not() {
+    let Some(b2) = B2::start() else { return };
+    let state = TestState::quick();
+    b2.configure(&state, "valve-infra-server-name = \"farm\"");
+    let make = |name: &str| {
+        b2.ask("b2_create_bucket", json!({"bucketName": name, "bucketType": "allPrivate"}))
+    };
+    let (certificate, _) = state.credentials("lab-1");
+    let pem = pem::parse(fs::read(certificate).unwrap()).unwrap();
+    let theirs = format!("ipxe-farm-{}", hex::encode(Sha1::digest(pem.contents())));
+    make(&theirs[..50]);
+    state.ok(&["bucket", "sync"]);
+    let row = listed(&state, "lab-1").unwrap();
+    assert_eq!((&row["bucket"], &row["state"]), (&json!(&theirs[..50]), &json!("ready")));
+
+    // A bucket that has the name, and that nobody made for this gateway.
+    state.ok(&["gateway", "add", "lab-2"]);
+    let record = fs::read(state.dir().join("gateways/lab-2/gateway.json")).unwrap();
+    let record: Value = serde_json::from_slice(&record).unwrap();
+    let wanted = format!("farmgate-{}", record["id"].as_str().unwrap());
+    make(&wanted);
+    let error = state.fails(&["-q", "bucket", "sync"]);
+    let way_out = format!("farmgate bucket adopt lab-2 {wanted}");
+    assert!(error.contains("not made for this gateway") && error.contains(&way_out), "{error}");
+    assert_eq!(listed(&state, "lab-1").unwrap()["state"], "ready", "one spoils it for all");
+    state.ok(&["bucket", "adopt", "lab-2", &wanted]);
+    state.ok(&["bucket", "sync"]);
+    assert_eq!(listed(&state, "lab-2").unwrap()["bucket"], json!(wanted));
+
+    // Another bucket for a gateway that has one: a key of its own, too.
+    make("data-from-before");
+    let before = listed(&state, "lab-2").unwrap()["key"].clone();
+    state.ok(&["bucket", "adopt", "lab-2", "data-from-before"]);
+    state.ok(&["bucket", "sync"]);
+    let row = listed(&state, "lab-2").unwrap();
+    assert_eq!(row["bucket"], "data-from-before");
+    assert_ne!(row["key"], before);
+    let error = state.fails(&["bucket", "adopt", "lab-2", &theirs[..50]]);
+    assert!(error.contains("is that of gateway lab-1"), "{error}");
+    assert!(state.fails(&["bucket", "adopt", "lab-2", "a b/c"]).contains("no name"));
+    state.ok(&["bucket", "adopt", "lab-2", "not-there"]);
+    let error = state.fails(&["-q", "bucket", "sync", "lab-2"]);
+    assert!(error.contains("no bucket not-there"), "{error}");
+}
+
+#[test]
+fn wrong_and_expired_credentials_are_told_apart_from_no_answer() {
+    let Some(b2) = B2::start() else { return };
+    let state = TestState::quick();
+    b2.configure_as(&state, "0051", "unmistakable", "");
+    let error = state.fails(&["-q", "bucket", "sync"]);
+    assert!(
+        error.contains("refuses the credentials") && !error.contains("unmistakable"),
+        "{error}"
+    );
+    let all = ["listBuckets", "writeBuckets", "listKeys", "writeKeys", "deleteKeys"];
+    let key = b2.ask(
+        "b2_create_key",
+        json!({"keyName": "short", "capabilities": all, "validDurationInSeconds": 1}),
+    );
+    let text = |name: &str| key[name].as_str().unwrap().to_owned();
+    std::thread::sleep(Duration::from_millis(1100));
+    b2.configure_as(&state, &text("applicationKeyId"), &text("applicationKey"), "");
+    let error = state.fails(&["-q", "bucket", "sync"]);
+    assert!(error.contains("refuses the credentials"), "{error}");
+    // Just the rights that the documentation asks for.
+    let more = ["listAllBucketNames", "listFiles", "readFiles", "writeFiles", "deleteFiles"];
+    let all = [&all[..], &more].concat();
+    let key = b2.ask("b2_create_key", json!({"keyName": "farmgate", "capabilities": all}));
+    let text = |name: &str| key[name].as_str().unwrap().to_owned();
+    b2.configure_as(&state, &text("applicationKeyId"), &text("applicationKey"), "");
+    state.ok(&["bucket", "sync"]);
+}
+
+#[test]
+fn without_a_provider_there_is_nothing_to_rotate() {
+    let state = TestState::quick();
+    for args in [&["bucket", "rotate", "lab-1"][..], &["bucket", "sync"]] {
+        assert!(state.fails(args).contains("buckets.provider"));
+    }
+    assert!(state.ok(&["bucket", "list"]).contains("docs/buckets.md"));
+    state.set_listen("[buckets]\nprovider = \"b2\"\nquota = \"1GB\"");
+    assert!(state.fails(&["bucket", "list"]).contains("buckets.quota"));
+    state.set_listen("[buckets]\nprovider = \"b2\"");
+    let error = state.fails(&["-q", "bucket", "sync"]);
+    assert!(error.contains("buckets.credentials"), "{error}");
+}
