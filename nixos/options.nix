@@ -115,11 +115,12 @@ in
       type = toml.type;
       default = { };
       example = {
-        provider = "none";
+        provider = "b2";
       };
       description = ''
-        The section `[buckets]` of `farmgate.toml`, once this version of farmgate has it: until then the
-        build-time check refuses it.
+        The section `[buckets]` of `farmgate.toml`: who keeps a bucket for each gateway (docs/buckets.md). With
+        a provider, the service gets a network of its own, to ask it. The provider's credentials belong into
+        `credentials.bucket-provider`.
       '';
     };
 

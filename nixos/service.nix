@@ -36,6 +36,8 @@ let
     in
     if given == null then 443 else lib.toInt (lib.head given);
 
+  asksProvider = (cfg.settings.buckets.provider or "none") != "none";
+
   hostOf = url: lib.head (builtins.match "https://(\\[[^]]*]|[^:/]*).*" url);
 in
 {
@@ -92,9 +94,18 @@ in
       restartTriggers = [ cfg.domain ];
       # Restarted in place, so that its sockets stay open and take what comes meanwhile.
       stopIfChanged = false;
-      serviceConfig.LoadCredential = lib.mapAttrsToList (
-        name: file: "${name}:${file}"
-      ) cfg.credentials;
+      serviceConfig = {
+        LoadCredential = lib.mapAttrsToList (name: file: "${name}:${file}") cfg.credentials;
+      }
+      # As systemd/farmgate.service.d/network.conf does; the reasons are there.
+      // lib.optionalAttrs asksProvider {
+        PrivateNetwork = false;
+        RestrictAddressFamilies = [
+          "AF_INET"
+          "AF_INET6"
+        ];
+        IPAddressDeny = "";
+      };
     };
 
     systemd.sockets = {
