@@ -303,11 +303,7 @@ impl Pass<'_> {
                             "deleted a key whose secret was lost"
                         );
                     }
-                    self.update(work, |stored| {
-                        if stored.making.as_ref() == Some(&name) {
-                            stored.making = None;
-                        }
-                    })?;
+                    self.update(work, |stored| stored.gave_up(&name))?;
                 }
                 Step::FindBucket => {
                     let bucket = self.find_bucket(provider, work, &stored).await?;

@@ -10,6 +10,9 @@ use crate::store::events::EventId;
 /// Version of the files that this program writes.
 pub(super) const FORMAT: u32 = 1;
 
+/// Keys that were given up and are remembered.
+const MOST_GIVEN_UP: usize = 32;
+
 /// Boots that are remembered for one key: as many as a gateway's history remembers.
 const MOST_BOOTS: usize = 64;
 
@@ -30,6 +33,10 @@ pub struct Stored {
     /// Name of a key that is being made. If nothing more is known of it later, it may be at
     /// the provider, and its secret is lost.
     pub making: Option<String>,
+    /// Names of the latest keys whose making was cut off. The provider may still make such a
+    /// key after it was looked for in vain; nobody has its secret.
+    #[serde(default)]
+    pub given_up: Vec<String>,
     /// An operator wants another key.
     pub rotate: Option<Rotate>,
     /// An operator wants this bucket for it.
@@ -210,6 +217,7 @@ impl Stored {
             bucket: None,
             keys: Vec::new(),
             making: None,
+            given_up: Vec::new(),
             rotate: None,
             adopt: None,
             checked: None,
@@ -275,6 +283,16 @@ impl Stored {
         });
     }
 
+    /// What is left of an attempt to make a key of this name was deleted, as far as it is there.
+    pub fn gave_up(&mut self, name: &str) {
+        if self.making.as_deref() == Some(name) {
+            self.making = None;
+        }
+        self.given_up.push(name.to_owned());
+        let surplus = self.given_up.len().saturating_sub(MOST_GIVEN_UP);
+        self.given_up.drain(..surplus);
+    }
+
     /// The last boot that may have begun before the newest key was there. It must have been
     /// looked up when that key was on disk already.
     pub fn settled(&mut self, key_id: &str, last_boot: Option<EventId>) {
@@ -294,6 +312,7 @@ impl Stored {
         // Expired, or deleted by somebody: they are replaced.
         self.keys.retain(|key| present.iter().any(|(id, _)| *id == key.id));
         let known = |id: &str| self.keys.iter().any(|key| key.id == id);
+        let lost = |name: &String| self.given_up.contains(name);
         // This state is older than the provider's, from a backup perhaps. The gateway may
         // be running with what it was given since: that stays good until it boots anew.
         let unknown: Vec<_> = present
@@ -304,19 +323,19 @@ impl Stored {
                 secret: None,
                 name: name.clone(),
                 bucket: String::new(),
-                state: KeyState::Retiring,
+                state: if lost(name) { KeyState::Revoked } else { KeyState::Retiring },
                 made: now,
-                delivered: true,
+                delivered: !lost(name),
                 since: Since::Unknown,
                 boots: Vec::new(),
             })
             .collect();
-        if !unknown.is_empty() {
-            if let Some(last) = self.keys.last_mut() {
-                (last.since, last.boots) = (Since::Unknown, Vec::new());
-            }
-            self.keys.splice(0..0, unknown);
+        if unknown.iter().any(|key| key.delivered)
+            && let Some(last) = self.keys.last_mut()
+        {
+            (last.since, last.boots) = (Since::Unknown, Vec::new());
         }
+        self.keys.splice(0..0, unknown);
     }
 
     /// Whether handing the active key to `boot` is to be recorded first.
