@@ -1,5 +1,7 @@
 //! `STATE/farmgate.toml`. Unknown keys are errors that name key and line.
 
+mod store;
+
 use std::fmt;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -12,6 +14,11 @@ use serde::Deserialize;
 use serde::Deserializer;
 use serde::Serialize;
 use serde::de;
+
+pub use store::Endpoint;
+pub use store::ParseStoreUrlError;
+pub use store::Store;
+pub use store::StoreUrl;
 
 use crate::identity::pki::KeyType;
 use crate::identity::pki::ServerName;
@@ -40,6 +47,9 @@ pub struct Config {
     /// How secrets are handed out.
     #[serde(default)]
     pub secrets: Secrets,
+    /// What several boot hosts share.
+    #[serde(default)]
+    pub store: Store,
 }
 
 /// How secrets are handed out.

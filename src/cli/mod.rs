@@ -13,6 +13,7 @@ mod publish;
 mod rollout;
 mod serve;
 mod status;
+mod store;
 
 use std::fmt;
 use std::io::IsTerminal;
@@ -92,6 +93,9 @@ enum Command {
     /// Care for the boot host's own certificate and the CRL
     #[command(subcommand)]
     Pki(pki::Command),
+    /// Care for the store that several boot hosts share
+    #[command(subcommand)]
+    Store(store::Command),
     /// Run the boot server
     Serve(serve::Serve),
     /// Print the nginx configuration for this boot host
@@ -121,6 +125,7 @@ pub fn main() -> ExitCode {
         Command::Status(command) => command.run(&context),
         Command::Iso(command) => command.run(&context),
         Command::Pki(command) => command.run(&context),
+        Command::Store(command) => command.run(&context),
         Command::Serve(command) => command.run(&context),
         Command::NginxConfig(command) => command.run(&context),
         Command::Completions(command) => command.run(),

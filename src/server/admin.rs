@@ -31,7 +31,9 @@ async fn readyz(State(app): State<Arc<App>>) -> Result<(StatusCode, String), Htt
     app.touch().await?;
     let problems = app.problems().await?;
     Ok(if problems.is_empty() {
-        (StatusCode::OK, "ready\n".to_owned())
+        // Gateways can boot without the common store, so it is only told of.
+        let store = app.store_status().map_or_else(String::new, |store| store + "\n");
+        (StatusCode::OK, format!("ready\n{store}"))
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, problems.join("\n") + "\n")
     })

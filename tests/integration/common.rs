@@ -59,6 +59,13 @@ impl TestState {
         state
     }
 
+    /// Another boot host of the same fleet.
+    pub(crate) fn new_host(&self) -> Self {
+        let host = Self { dir: tempfile::tempdir().unwrap() };
+        self.ok(&["store", "new-host", host.dir().to_str().unwrap()]);
+        host
+    }
+
     pub(crate) fn dir(&self) -> PathBuf {
         self.dir.path().join("state")
     }

@@ -22,4 +22,5 @@ mod serve;
 mod state;
 mod status;
 mod stop;
+mod store;
 mod systemd;
