@@ -58,6 +58,11 @@ test-vm: ## the chain in QEMU, firmware to userspace (ONLY=part-of-a-name)
 	$(CARGO) build --locked
 	vm-tests/run $(ONLY)
 
+.PHONY: test-cluster
+test-cluster: ## three nodes of a real store, two boot hosts: one of each is killed while a fleet boots
+	@tools="$$(scripts/install-packages test)" && eval "$$tools" && \
+		$(CARGO) test --locked --test integration -- --ignored store::cluster --nocapture
+
 .PHONY: bench-iso
 bench-iso: ## seals 500 gateways and measures it (IPXE_SOURCE=tree compiles iPXE once beside it)
 	@tools="$$(scripts/install-packages demo)" && eval "$$tools" && \

@@ -1,5 +1,6 @@
 use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use anyhow::Result;
@@ -7,13 +8,27 @@ use anyhow::ensure;
 use clap::Subcommand;
 
 use super::Context;
+use crate::replica::Copied;
+use crate::replica::Place;
 use crate::replica::Replica;
 use crate::replica::Report;
+use crate::replica::copy;
+use crate::store::State;
+use crate::store::events::SECRETS;
+use crate::store::gateways::Record;
+use crate::store::generations::Generations;
 
 #[derive(Subcommand)]
 pub(super) enum Command {
     /// Bring this boot host and the common store in step once, now
     Sync,
+    /// Copy a whole store: from a directory to a bucket, or the other way round
+    Copy {
+        /// A directory like STATE/store, or s3://bucket/prefix (with the key of [store])
+        from: Place,
+        /// Likewise. What is there already stays as it is
+        to: Place,
+    },
     /// Write the state of another boot host of this fleet to a new directory
     NewHost {
         /// To be moved to that host, as its state directory; holds keys
@@ -35,6 +50,24 @@ impl Command {
                     replica.pass().await.with_context(|| format!("the store {}", replica.shown()))
                 })?;
                 context.print(&Synced(report))
+            }
+            Self::Copy { from, to } => {
+                let state = context.state()?;
+                let progress = context.progress(0, "copying");
+                let told = |done, all| {
+                    progress.set_length(all);
+                    progress.set_position(done);
+                };
+                let copied = runtime()?.block_on(copy(&from, &to, &state.config().store, &told))?;
+                progress.finish_and_clear();
+                let damaged = copied.damaged.clone();
+                context.print(&Done(copied))?;
+                ensure!(
+                    damaged.is_empty(),
+                    "not copied, because their bytes are not what their names say: {}",
+                    damaged.join(", ")
+                );
+                Ok(())
             }
             Self::NewHost { dir } => {
                 let state = context.state()?;
@@ -64,6 +97,45 @@ impl fmt::Display for Made {
     }
 }
 
+#[derive(serde::Serialize)]
+#[serde(transparent)]
+struct Done(Copied);
+
+impl fmt::Display for Done {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Copied { blobs, objects, there, .. } = &self.0;
+        write!(f, "copied {blobs} blobs and {objects} objects; {there} were there already")
+    }
+}
+
+/// How long somebody who goes back to an old generation waits for a file of it.
+const PATIENCE: Duration = Duration::from_secs(10 * 60);
+
+/// Brings the files of a generation here that may be only in the common store: number `number`,
+/// or whichever a command may mean that is not told. What does not come is missed later.
+pub(super) fn bring(state: &State, record: &Record, number: Option<u64>) -> Result<()> {
+    if state.config().store.url.is_none() {
+        return Ok(());
+    }
+    let history = Generations::new(state).history(&record.id)?;
+    let meant = match number {
+        Some(number) => vec![history.generation(number)],
+        None => vec![history.current(), history.previous()],
+    };
+    runtime()?.block_on(async {
+        let credentials = std::env::var_os("CREDENTIALS_DIRECTORY");
+        let replica = Replica::open(state, credentials.as_ref().map(AsRef::as_ref));
+        // To go back must work without the common store.
+        let Ok(Some(replica)) = replica else { return };
+        for generation in meant.into_iter().flatten() {
+            for (path, asset) in generation.files() {
+                replica.fetch(asset, path == SECRETS, PATIENCE).await;
+            }
+        }
+    });
+    Ok(())
+}
+
 fn runtime() -> Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start")
 }
@@ -74,8 +146,8 @@ struct Synced(Report);
 
 impl fmt::Display for Synced {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Report { pushed, pulled, held_back, left_out } = self.0;
-        write!(f, "delivered {pushed}, brought {pulled}")?;
+        let Report { pushed, pulled, records, held_back, left_out } = self.0;
+        write!(f, "delivered {pushed}, brought {pulled}, {records} gateways changed")?;
         if held_back > 0 {
             write!(f, "; {held_back} new generations wait for their files")?;
         }

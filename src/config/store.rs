@@ -31,8 +31,8 @@ pub struct Store {
     /// Longest wait for one answer.
     #[serde(deserialize_with = "interval")]
     pub timeout: Duration,
-    /// Most bytes of files that are kept here although no gateway is to boot them next.
-    /// Without it, all that ever came are kept.
+    /// So many bytes of files are kept here, and more only of generations that gateways may
+    /// boot next. Without it, all that ever came are kept.
     #[serde(deserialize_with = "size")]
     pub cache_size: Option<u64>,
 }

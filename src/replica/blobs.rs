@@ -45,7 +45,7 @@ impl Replica {
         if self.remote.size(&path).await? != Some(asset.size) {
             let blobs = self.generations.blobs().clone();
             let opened = blocking(move || match blobs.is_whole(&id) {
-                Ok(true) => Ok(Some(blobs.open(&id)?)),
+                Ok(true) => Ok(Some(blobs.open_unnoticed(&id)?)),
                 Ok(false) => Ok(None),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
                 Err(error) => Err(error.into()),

@@ -4,11 +4,14 @@ use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 
 use crate::store::blobs::BlobId;
+use crate::store::events::EventId;
 use crate::store::is_gateway_id;
 use crate::store::objects::ObjectName;
 
 /// Where the events of all gateways are.
 pub(super) const GATEWAYS: &str = "gateways";
+/// Where the revisions of all gateways' records are.
+pub(super) const RECORDS: &str = "records";
 /// Where the blobs are.
 pub(super) const BLOBS: &str = "blobs";
 
@@ -22,7 +25,17 @@ pub(super) fn object(gateway: &str, name: ObjectName) -> String {
     format!("{GATEWAYS}/{gateway}/{name}")
 }
 
-/// What is below [`GATEWAYS`], by gateway, and what does not belong there.
+/// The path of a revision of a gateway's record.
+pub(super) fn revision(gateway: &str, id: EventId) -> String {
+    format!("{RECORDS}/{gateway}/{id}.json")
+}
+
+/// Reads the file name of a revision.
+pub(super) fn parse_revision(name: &str) -> Option<EventId> {
+    EventId::parse(name.strip_suffix(".json")?)
+}
+
+/// What is below [`GATEWAYS`] or [`RECORDS`], by gateway, and what does not belong there.
 #[derive(Debug)]
 pub(super) struct Listing<T> {
     pub(super) gateways: BTreeMap<String, BTreeSet<T>>,

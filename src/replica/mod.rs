@@ -10,7 +10,9 @@
 
 mod backoff;
 mod blobs;
+mod cache;
 mod compact;
+mod copy;
 mod credentials;
 mod error;
 mod fetch;
@@ -18,6 +20,7 @@ mod layout;
 mod pass;
 mod pull;
 mod push;
+mod records;
 mod remote;
 mod status;
 mod task;
@@ -36,6 +39,9 @@ use std::time::Duration;
 use anyhow::Result;
 
 pub use blobs::BlobError;
+pub use copy::Copied;
+pub use copy::Place;
+pub use copy::copy;
 pub use error::Error;
 pub use fetch::Fetch;
 pub use pass::Report;
@@ -71,6 +77,10 @@ struct Memory {
     /// Gateways whose next boot may need blobs that are not here yet.
     wanting: BTreeSet<String>,
 
+    /// The blob that was looked at last.
+    scrubbed: Option<BlobId>,
+    /// Gateways that were removed, by id.
+    removed: BTreeSet<String>,
     /// Paths in the common store of what means nothing to this program.
     refused: BTreeSet<String>,
     /// What was found wrong and reported: once.

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use anyhow::Result;
 use futures_util::FutureExt;
 use futures_util::StreamExt;
-use futures_util::TryStreamExt;
 use serde::Serialize;
 
 use super::Replica;
@@ -26,6 +25,8 @@ pub struct Report {
     pub pushed: usize,
     /// Objects that were not here.
     pub pulled: usize,
+    /// Gateways whose record changed here: added, changed, or removed elsewhere.
+    pub records: usize,
     /// Generations that wait for their files.
     pub held_back: usize,
     /// Objects that this program cannot read.
@@ -36,6 +37,7 @@ impl AddAssign for Report {
     fn add_assign(&mut self, other: Self) {
         self.pushed += other.pushed;
         self.pulled += other.pulled;
+        self.records += other.records;
         self.held_back += other.held_back;
         self.left_out += other.left_out;
     }
@@ -45,6 +47,8 @@ impl Replica {
     /// Brings this host and the common store in step, once. Stopped anywhere, it leaves
     /// both as good as they were.
     pub async fn pass(self: &Arc<Self>) -> Result<Report> {
+        // First: they say which gateways there are, and which are no more.
+        let records = self.exchange_records().await?;
         let listed = self.remote.list(layout::GATEWAYS).await?;
         let remote = Listing::sort(listed, ObjectName::parse);
         self.report_foreign(&remote.foreign);
@@ -60,13 +64,20 @@ impl Replica {
                 async move { replica.exchange(&gateway, &remote.unwrap_or_default()).await }.boxed()
             })
             .collect();
-        let reports = futures_util::stream::iter(exchanges).buffer_unordered(AT_ONCE);
-        reports
-            .try_fold(Report::default(), |mut sum, report| async move {
-                sum += report;
-                Ok(sum)
-            })
-            .await
+        let mut reports = futures_util::stream::iter(exchanges).buffer_unordered(AT_ONCE);
+        let mut sum = Report { records, ..Report::default() };
+        let mut failed = Vec::new();
+        while let Some(report) = reports.next().await {
+            match report {
+                Ok(report) => sum += report,
+                // One slow answer should not cost all others what they have begun.
+                Err(error) => failed.push(error),
+            }
+            if failed.len() > AT_ONCE {
+                break;
+            }
+        }
+        failed.into_iter().next().map_or(Ok(sum), Err)
     }
 
     /// The same for one gateway. What is wrong with it here keeps no other from being
@@ -90,6 +101,9 @@ impl Replica {
         gateway: &str,
         remote: &BTreeSet<ObjectName>,
     ) -> Result<Report> {
+        if self.memory().removed.contains(gateway) {
+            return self.forget(gateway, remote).await;
+        }
         let mut seen = self.memory().seen.get(gateway).cloned().unwrap_or_default();
         let mut report =
             Report { pushed: self.push(gateway, remote, &mut seen).await?, ..Report::default() };
@@ -106,6 +120,15 @@ impl Replica {
         seen.retain(|name| local.contains(name) || remote.contains(name));
         self.memory().seen.insert(gateway.to_owned(), seen);
         Ok(report)
+    }
+
+    /// The events of a removed gateway go from the common store too.
+    async fn forget(&self, gateway: &str, remote: &BTreeSet<ObjectName>) -> Result<Report> {
+        for name in remote {
+            self.remote.delete(&layout::object(gateway, *name)).await?;
+        }
+        self.memory().seen.remove(gateway);
+        Ok(Report::default())
     }
 
     pub(super) fn report_foreign(&self, paths: &[String]) {

@@ -1,4 +1,6 @@
 use std::sync::Arc;
+use std::time::Duration;
+use std::time::Instant;
 
 use time::OffsetDateTime;
 
@@ -6,13 +8,23 @@ use super::Replica;
 use super::backoff;
 use super::error::Error;
 
+/// How often one more blob is read to its end, and room is made.
+const TIDY_EVERY: Duration = Duration::from_secs(60);
+
 /// Keeps this host and the common store in step for as long as it is polled.
 pub async fn run(replica: Arc<Replica>) {
     let mut failures = 0;
+    let mut tidied = Instant::now();
     loop {
         let result = replica.pass().await;
         failures = if result.is_ok() { 0 } else { failures + 1 };
         replica.note(&result.map(drop));
+        if failures == 0 && tidied.elapsed() > TIDY_EVERY {
+            tidied = Instant::now();
+            if let Err(error) = replica.tidy().await {
+                replica.report_once(format!("the cache is not looked after: {error:#}"));
+            }
+        }
         let rest = replica.remote.wants_rest();
         let wait = backoff::wait(replica.interval, failures, rest, backoff::random());
         tokio::time::sleep(wait).await;

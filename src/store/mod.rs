@@ -12,6 +12,8 @@ mod host;
 pub mod journal;
 pub mod leases;
 pub mod objects;
+pub mod records;
+pub mod revisions;
 mod revocation;
 pub mod rollouts;
 mod state;

@@ -207,6 +207,11 @@ impl TestServer {
         panic!("the log never said {text:?}, only:\n{seen}");
     }
 
+    /// What the log says since somebody last looked.
+    pub(crate) fn log_so_far(&self) -> String {
+        self.log.lock().unwrap().try_iter().map(|line| line + "\n").collect()
+    }
+
     pub(crate) fn pid(&self) -> rustix::process::Pid {
         rustix::process::Pid::from_child(&self.child)
     }

@@ -1,9 +1,15 @@
 //! Several boot hosts and one store.
 
 mod bad;
+mod cache;
+mod cluster;
 mod converge;
+mod copy;
 mod fake;
 mod fetch;
+mod garage;
+mod real;
+mod records;
 
 use std::path::Path;
 use std::sync::Arc;
