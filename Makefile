@@ -68,6 +68,11 @@ bench-iso: ## seals 500 gateways and measures it (IPXE_SOURCE=tree compiles iPXE
 	@tools="$$(scripts/install-packages demo)" && eval "$$tools" && \
 		$(CARGO) bench --locked --bench iso
 
+.PHONY: bench-store
+bench-store: ## boots per second with a shared store against a local one (needs garage)
+	@tools="$$(scripts/install-packages test)" && eval "$$tools" && \
+		$(CARGO) bench --locked --bench store
+
 FUZZ_SECONDS ?= 60
 
 .PHONY: fuzz

@@ -25,8 +25,8 @@ pub enum BlobError {
     Missing(BlobId),
     /// What the store has under its name is something else.
     #[error(
-        "what the store has as blob {0} are not its bytes: delete it there, and the host that \
-         published it brings it again when it is restarted"
+        "what the store has as blob {0} are not its bytes: delete it there, then bring it again \
+         with `farmgate store copy STATE/store URL` from a host that has it"
     )]
     Damaged(BlobId),
     /// It came, and could not be kept.

@@ -1,6 +1,7 @@
 //! The record of a gateway as several hosts know it. Pure: what revisions say together is the
 //! same in whatever order, and however often, they are laid together.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
@@ -78,7 +79,8 @@ impl Revision {
         Ok(Self { format: FORMAT, removed: false, settings_of, settings, certificates })
     }
 
-    /// The record that it describes, with its certificates in the order in which they end.
+    /// The record that it describes. The certificate that has come furthest in its life is
+    /// the first, as where they were issued: each renewal retires those before.
     pub fn record(&self) -> serde_json::Result<Record> {
         let owned = self.certificates.iter().map(|(fingerprint, shared)| OwnedCertificate {
             fingerprint: *fingerprint,
@@ -87,7 +89,7 @@ impl Revision {
             not_after: shared.not_after,
         });
         let mut owned: Vec<_> = owned.collect();
-        owned.sort_by_key(|owned| (owned.not_after, owned.fingerprint));
+        owned.sort_by_key(|owned| (Reverse(owned.state), owned.not_after, owned.fingerprint));
         let mut settings = self.settings.clone();
         settings.insert(CERTIFICATES.to_owned(), serde_json::to_value(owned)?);
         serde_json::from_value(Value::Object(settings))
