@@ -24,7 +24,7 @@ pub(super) enum Command {
     Sync,
     /// Copy a whole store: from a directory to a bucket, or the other way round
     Copy {
-        /// A directory like STATE/store, or s3://bucket/prefix (with the key of [store])
+        /// A directory like STATE/store, or s3://bucket/prefix (its key is in the configuration)
         from: Place,
         /// Likewise. What is there already stays as it is
         to: Place,

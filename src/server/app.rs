@@ -29,6 +29,7 @@ use crate::replica::Replica;
 use crate::store::events::Asset;
 use crate::store::events::EventId;
 use crate::store::events::Kind;
+use crate::store::gateways;
 use crate::store::gateways::CertificateState;
 use crate::store::gateways::Gateways;
 use crate::store::gateways::Record;
@@ -219,6 +220,14 @@ impl App {
     ) -> Result<Option<(String, Option<u64>)>, HttpError> {
         let age = OffsetDateTime::now_utc() - boot.time();
         if self.replica.is_none() || age.unsigned_abs() > BOOTED_ELSEWHERE {
+            return Ok(None);
+        }
+        let (app, owner) = (self.clone(), id.to_owned());
+        let there = blocking(move || match gateways::name_of(&owner).parse() {
+            Ok(name) => Ok(app.gateways.find(&name)?.is_some_and(|record| record.id == owner)),
+            Err(_) => Ok(false),
+        });
+        if !there.await? {
             return Ok(None);
         }
         // Said again, it adds nothing.

@@ -227,7 +227,11 @@ impl Gateways {
             if !certificate_path(&place, fingerprint).exists() {
                 write_certificate(&place, fingerprint, pem, None)?;
             }
-            self.index(fingerprint, &record.name)?;
+            // A request must not find it missing for a moment.
+            let target = fs::read_link(self.index_entry(fingerprint)).ok();
+            if target != Some(Path::new("..").join(&record.name)) {
+                self.index(fingerprint, &record.name)?;
+            }
         }
         write_record(&place, record)?;
         if place != home {
