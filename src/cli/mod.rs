@@ -151,8 +151,12 @@ fn start_log(cli: &Cli) {
         (false, _) => "trace",
     };
     let filter = EnvFilter::try_from_env("FARMGATE_LOG")
-        // rustls warns of every gateway that asks for a boot host by its address.
-        .unwrap_or_else(|_| EnvFilter::new(format!("warn,rustls=error,farmgate={level}")));
+        // rustls warns of every gateway that asks for a boot host by its address. What is wrong
+        // with a store's certificate is told by who asked it, once.
+        .unwrap_or_else(|_| {
+            let quiet = "rustls=error,rustls_platform_verifier=off";
+            EnvFilter::new(format!("warn,{quiet},farmgate={level}"))
+        });
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

@@ -69,12 +69,13 @@ impl Throttled {
             let error = Error::Busy { status: 503, retry_after: Some(retry_after) };
             return Err(HttpError::new(HttpErrorKind::Unknown, error));
         }
+        let listing = request.uri().query().is_some_and(|query| query.contains("list-type="));
         let response = self.client.execute(request).await?;
         let status = response.status();
-        // Not found is an answer like others; object_store itself knows what to make of it.
-        if status == StatusCode::NOT_FOUND
-            || !(status.is_client_error() || status.is_server_error())
-        {
+        // That an object is not there is an answer like others; object_store itself knows what
+        // to make of it.
+        let missing = status == StatusCode::NOT_FOUND && !listing;
+        if missing || !(status.is_client_error() || status.is_server_error()) {
             return Ok(response);
         }
         let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| {
@@ -88,6 +89,7 @@ impl Throttled {
         let text = response.into_body().bytes().await.unwrap_or_default();
         let text = message(&String::from_utf8_lossy(&text));
         let error = match status {
+            StatusCode::NOT_FOUND => Error::NoBucket(text),
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Error::Denied(text),
             StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
                 if let Some(time) = retry_after {

@@ -102,6 +102,14 @@ async fn the_wrong_key_is_told_of_with_the_way_out() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bucket_that_is_not_there_is_named() {
+    let fake = Fake::start(|_| Answer::status(404, "<Message>Bucket not found: farm</Message>"));
+    let a = Host::first(&fake.store_config());
+    let error = a.replica.pass().await.unwrap_err().to_string();
+    assert!(error.contains("Bucket not found: farm") && error.contains("[store] url"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_store_that_wants_rest_gets_it() {
     for (status, after) in [(503, "120"), (429, "Sun, 06 Nov 2094 08:49:37 GMT")] {
         let fake = Fake::start(move |_| Answer::status(status, "").header("Retry-After", after));
