@@ -173,12 +173,18 @@ impl Records {
             pems.insert(owned.fingerprint, gateways.certificate_pem(here, &owned.fingerprint)?);
         }
         let mut said = Revision::of(here, &pems, next)?;
-        said.settings_of = match base {
-            Some(base) if base.settings == said.settings => base.settings_of,
-            Some(_) => next,
+        let Some(base) = base else {
             // Never told of before: any change that somebody made is later.
-            None => EventId::after(None, millis(here.added)),
+            said.settings_of = EventId::after(None, millis(here.added));
+            return Ok(said);
         };
+        let known = Revision::of(&base.record()?, &pems, next)?.settings;
+        if known == said.settings {
+            said.settings_of = base.settings_of;
+        }
+        // What a newer program added is not ours to drop, and no change of ours.
+        let foreign = base.settings.iter().filter(|(key, _)| !known.contains_key(*key));
+        said.settings.extend(foreign.map(|(key, value)| (key.clone(), value.clone())));
         Ok(said)
     }
 

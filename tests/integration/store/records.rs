@@ -125,6 +125,38 @@ async fn a_record_of_a_newer_program_is_left_alone() {
     assert_eq!(shown(&a, "lab-1")["certificates"], before["certificates"]);
 }
 
+/// Hosts that are not all of the same version used to take such a setting for a change, each
+/// for itself, and write revisions for ever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_setting_that_this_program_does_not_know_is_kept() {
+    let remote = tempfile::tempdir().unwrap();
+    let a = Host::first(&directory(remote.path()));
+    settle(&[&a]).await;
+    let home = remote.path().join("records").join(&a.id);
+    let revisions =
+        || -> Vec<_> { fs::read_dir(&home).unwrap().map(|entry| entry.unwrap().path()).collect() };
+    let read = || -> Value {
+        assert_eq!(revisions().len(), 1);
+        serde_json::from_slice(&fs::read(&revisions()[0]).unwrap()).unwrap()
+    };
+    let mut newer = read();
+    newer["settings"]["colour"] = "green".into();
+    let name = "01f2a8c0-0000-7000-8000-000000000001";
+    newer["settings-of"] = name.into();
+    fs::write(home.join(format!("{name}.json")), newer.to_string()).unwrap();
+    for _ in 0..3 {
+        settle(&[&a]).await;
+        assert_eq!(read(), newer);
+    }
+    a.test.ok(&["gateway", "set", "lab-1", "--assessment", "none"]);
+    settle(&[&a]).await;
+    let now = read();
+    assert_eq!(
+        (&now["settings"]["colour"], &now["settings"]["assessment"]),
+        (&"green".into(), &"none".into())
+    );
+}
+
 /// An emptied store, or the wrong one, takes no gateway away.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn records_outlive_an_emptied_store() {
