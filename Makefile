@@ -72,10 +72,20 @@ test-appliance: ## a Debian boot host with systemd, nginx and our package, and i
 	@[ -n "$$FARMGATE_DEB" ] || scripts/make-deb --profile dev
 	vm-tests/run-appliance $(ONLY)
 
+.PHONY: test-cluster
+test-cluster: ## three nodes of a real store, two boot hosts: one of each is killed while a fleet boots
+	@tools="$$(scripts/install-packages test)" && eval "$$tools" && \
+		$(CARGO) test --locked --test integration -- --ignored store::cluster --nocapture
+
 .PHONY: bench-iso
 bench-iso: ## seals 500 gateways and measures it (IPXE_SOURCE=tree compiles iPXE once beside it)
 	@tools="$$(scripts/install-packages demo)" && eval "$$tools" && \
 		$(CARGO) bench --locked --bench iso
+
+.PHONY: bench-store
+bench-store: ## boots per second with a shared store against a local one (needs garage)
+	@tools="$$(scripts/install-packages test)" && eval "$$tools" && \
+		$(CARGO) bench --locked --bench store
 
 FUZZ_SECONDS ?= 60
 

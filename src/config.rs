@@ -1,6 +1,7 @@
 //! `STATE/farmgate.toml`. Unknown keys are errors that name key and line.
 
 mod buckets;
+mod store;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -20,6 +21,10 @@ pub use buckets::Buckets;
 pub use buckets::BucketsError;
 pub use buckets::ParseApiUrlError;
 pub use buckets::Provider;
+pub use store::Endpoint;
+pub use store::ParseStoreUrlError;
+pub use store::Store;
+pub use store::StoreUrl;
 
 use crate::identity::pki::KeyType;
 use crate::identity::pki::ServerName;
@@ -51,6 +56,9 @@ pub struct Config {
     /// Where each gateway's bucket comes from.
     #[serde(default)]
     pub buckets: Buckets,
+    /// What several boot hosts share.
+    #[serde(default)]
+    pub store: Store,
 }
 
 /// How secrets are handed out.

@@ -3,7 +3,7 @@
 //! Dependencies point one way only:
 //!
 //! ```text
-//! main → cli → { server, iso, publish } → bucket → { store, boot } → { identity, ipxe, config }
+//! main → cli → { server, iso, publish } → { bucket, replica } → { store, boot } → { identity, ipxe, config }
 //! ```
 //!
 //! The last group is pure: bytes in, values out, no tokio, axum, clock, files
@@ -17,5 +17,6 @@ pub mod identity;
 pub mod ipxe;
 pub mod iso;
 pub mod publish;
+pub mod replica;
 pub mod server;
 pub mod store;

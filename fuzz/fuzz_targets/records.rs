@@ -14,6 +14,7 @@ use farmgate::store::gateways::Record;
 use farmgate::store::history::History;
 use farmgate::store::journal::Entry;
 use farmgate::store::leases::Lease;
+use farmgate::store::records;
 use farmgate::store::rollouts::Stored;
 use libfuzzer_sys::fuzz_target;
 
@@ -24,6 +25,7 @@ fuzz_target!(|input: &[u8]| {
         let _ = serde_json::from_slice::<Entry>(line);
         let _ = serde_json::from_slice::<Lease>(line);
         let _ = serde_json::from_slice::<Stored>(line);
+        let _ = records::parse(&"a revision", line);
         let text = String::from_utf8_lossy(line);
         if let Some(id) = EventId::parse(&text) {
             assert_eq!(id.to_string(), text);

@@ -5,6 +5,7 @@ use time::format_description::well_known::Rfc3339;
 
 use super::Context;
 use super::now;
+use super::store::bring;
 use crate::boot::Reason;
 use crate::boot::decide;
 use crate::identity::GatewayName;
@@ -170,6 +171,7 @@ impl Rollback {
     pub(super) fn run(self, context: &Context) -> Result<()> {
         let state = context.state()?;
         let record = state.gateways().load(&self.gateway.name)?;
+        bring(&state, &record, self.generation)?;
         let generation = publish::rollback(&state, &record, self.generation, now())?;
         let pinned = pinned(&state, &record)?;
         context.print(&Changed { gateway: record.name, generation, pinned, how: " again" })
@@ -180,6 +182,7 @@ impl Pin {
     pub(super) fn run(self, context: &Context) -> Result<()> {
         let state = context.state()?;
         let record = state.gateways().load(&self.gateway.name)?;
+        bring(&state, &record, self.generation)?;
         let generation = publish::pin(&state, &record, self.generation, now())?;
         let how = ", whatever comes, until the pin is released";
         context.print(&Changed { gateway: record.name, generation, pinned: None, how })

@@ -14,6 +14,7 @@ mod publish;
 mod rollout;
 mod serve;
 mod status;
+mod store;
 
 use std::fmt;
 use std::io::IsTerminal;
@@ -98,6 +99,9 @@ enum Command {
     /// Care for the boot host's own certificate and the CRL
     #[command(subcommand)]
     Pki(pki::Command),
+    /// Care for the store that several boot hosts share
+    #[command(subcommand)]
+    Store(store::Command),
     /// Run the boot server
     Serve(serve::Serve),
     /// Print the nginx configuration for this boot host
@@ -128,6 +132,7 @@ pub fn main() -> ExitCode {
         Command::Bucket(command) => command.run(&context),
         Command::Iso(command) => command.run(&context),
         Command::Pki(command) => command.run(&context),
+        Command::Store(command) => command.run(&context),
         Command::Serve(command) => command.run(&context),
         Command::NginxConfig(command) => command.run(&context),
         Command::Completions(command) => command.run(),
@@ -153,8 +158,12 @@ fn start_log(cli: &Cli) {
         (false, _) => "trace",
     };
     let filter = EnvFilter::try_from_env("FARMGATE_LOG")
-        // rustls warns of every gateway that asks for a boot host by its address.
-        .unwrap_or_else(|_| EnvFilter::new(format!("warn,rustls=error,farmgate={level}")));
+        // rustls warns of every gateway that asks for a boot host by its address. What is wrong
+        // with a store's certificate is told by who asked it, once.
+        .unwrap_or_else(|_| {
+            let quiet = "rustls=error,rustls_platform_verifier=off";
+            EnvFilter::new(format!("warn,{quiet},farmgate={level}"))
+        });
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

@@ -31,10 +31,12 @@ async fn readyz(State(app): State<Arc<App>>) -> Result<(StatusCode, String), Htt
     app.touch().await?;
     let problems = app.problems().await?;
     Ok(if problems.is_empty() {
-        // A boot waits for no bucket: so this keeps nobody from booting.
+        // A boot waits for no bucket and not for the common store: so they keep nobody from
+        // booting, and are only told of.
+        let store = app.store_status().map_or_else(String::new, |store| store + "\n");
         let warnings = app.bucket_warnings().await?;
         let lines = warnings.iter().map(|warning| format!("warning: {warning}\n"));
-        (StatusCode::OK, format!("ready\n{}", lines.collect::<String>()))
+        (StatusCode::OK, format!("ready\n{store}{}", lines.collect::<String>()))
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, problems.join("\n") + "\n")
     })

@@ -1,4 +1,5 @@
 use std::collections::HashMap;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
@@ -18,13 +19,18 @@ use super::recorder::Recorder;
 use super::recorder::Subject;
 use super::settings;
 use super::settings::Settings;
+use super::systemd;
 use crate::boot::AckTokens;
 use crate::boot::Decision;
 use crate::boot::Reason;
 use crate::boot::decide;
 use crate::identity::Fingerprint;
+use crate::replica::Fetch;
+use crate::replica::Replica;
+use crate::store::events::Asset;
 use crate::store::events::EventId;
 use crate::store::events::Kind;
+use crate::store::gateways;
 use crate::store::gateways::CertificateState;
 use crate::store::gateways::Gateways;
 use crate::store::gateways::Record;
@@ -40,6 +46,14 @@ use crate::store::rollouts;
 /// A boot that was not acknowledged for so long does not run any more.
 const LONGEST_BOOT: Duration = Duration::from_secs(15 * 60);
 
+/// How long a request waits for a file that only the common store has. iPXE asks again
+/// when told to, and others get what came meanwhile.
+const FETCH_LIMIT: Duration = Duration::from_secs(20);
+
+/// For so long the acknowledgement of a boot counts that another boot host began, and that
+/// this one knows nothing of yet.
+const BOOTED_ELSEWHERE: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// What all requests share.
 pub(super) struct App {
     settings: RwLock<Arc<Settings>>,
@@ -52,12 +66,24 @@ pub(super) struct App {
     booting: Mutex<HashMap<String, Instant>>,
     /// A boot was acknowledged: a key may have become superfluous.
     pub(super) acknowledged: Notify,
+    /// `None` if this boot host is alone.
+    replica: Option<Arc<Replica>>,
+    /// Boots that other hosts began, and that were acknowledged here.
+    acknowledged_elsewhere: Mutex<HashSet<EventId>>,
 }
 
 impl App {
     pub(super) fn new(settings: Settings) -> Result<Self> {
         let state = &settings.state;
+        let replica = Replica::open(state, systemd::credentials().as_deref());
+        let replica = replica.unwrap_or_else(|error| {
+            // Gateways can boot from what is here.
+            tracing::error!("the store is left alone until a restart: {error:#}");
+            None
+        });
         Ok(Self {
+            replica,
+            acknowledged_elsewhere: Mutex::default(),
             gateways: state.gateways(),
             generations: LiveGenerations::new(Generations::new(state)),
             tokens: AckTokens::new(state.token_key()?),
@@ -99,7 +125,30 @@ impl App {
         let mut booting = self.booting();
         booting.retain(|_, began| began.elapsed() < LONGEST_BOOT);
         let (plural, running) = (if gateways == 1 { "" } else { "s" }, booting.len());
-        Ok(format!("{gateways} gateway{plural}, {running} booting"))
+        let store = self.store_status().map_or_else(String::new, |store| format!(", {store}"));
+        Ok(format!("{gateways} gateway{plural}, {running} booting{store}"))
+    }
+
+    /// This host's part in a common store.
+    pub(super) fn replica(&self) -> Option<Arc<Replica>> {
+        self.replica.clone()
+    }
+
+    /// How it stands with the common store, if there is one.
+    pub(super) fn store_status(&self) -> Option<String> {
+        self.replica.as_ref().map(|replica| replica.status())
+    }
+
+    /// Sees that a file of a generation is here.
+    pub(super) async fn at_hand(&self, asset: &Asset, private: bool) -> Result<(), HttpError> {
+        let Some(replica) = &self.replica else { return Ok(()) };
+        match replica.fetch(asset, private, FETCH_LIMIT).await {
+            Fetch::Here => Ok(()),
+            Fetch::OnItsWay => {
+                Err(HttpError::NotYet(format!("blob {} is on its way", asset.sha256)))
+            }
+            Fetch::Failed(error) => Err(HttpError::NotYet(error.to_string())),
+        }
     }
 
     fn booting(&self) -> MutexGuard<'_, HashMap<String, Instant>> {
@@ -147,12 +196,14 @@ impl App {
         self: &Arc<Self>,
         token: &str,
         address: String,
-    ) -> Result<Option<(String, u64)>, HttpError> {
+    ) -> Result<Option<(String, Option<u64>)>, HttpError> {
         let Some((id, boot)) = self.tokens.check(token) else { return Ok(None) };
         let (app, gateway) = (self.clone(), id.to_owned());
         let read = blocking(move || Ok(app.generations.history(&gateway)?)).await?;
-        let Some(known) = read.boots().get(&boot) else { return Ok(None) };
         self.booting().remove(id);
+        let Some(known) = read.boots().get(&boot) else {
+            return self.acknowledge_elsewhere(id, boot).await;
+        };
         // Asked again, because the answer was lost: it is the same answer.
         if !known.acknowledged {
             self.append(id, Kind::Acknowledged { boot }).await?;
@@ -162,7 +213,36 @@ impl App {
             let app = self.clone();
             tokio::spawn(async move { app.advance_rollouts().await });
         }
-        Ok(Some((id.to_owned(), known.generation)))
+        Ok(Some((id.to_owned(), Some(known.generation))))
+    }
+
+    /// The same for a boot that another boot host began, and of which this one has not
+    /// heard yet: it counts once it has. The token proves that there was one.
+    async fn acknowledge_elsewhere(
+        self: &Arc<Self>,
+        id: &str,
+        boot: EventId,
+    ) -> Result<Option<(String, Option<u64>)>, HttpError> {
+        let age = OffsetDateTime::now_utc() - boot.time();
+        if self.replica.is_none() || age.unsigned_abs() > BOOTED_ELSEWHERE {
+            return Ok(None);
+        }
+        let (app, owner) = (self.clone(), id.to_owned());
+        let there = blocking(move || match gateways::name_of(&owner).parse() {
+            Ok(name) => Ok(app.gateways.find(&name)?.is_some_and(|record| record.id == owner)),
+            Err(_) => Ok(false),
+        });
+        if !there.await? {
+            return Ok(None);
+        }
+        // Said again, it adds nothing.
+        let known = &self.acknowledged_elsewhere;
+        let known = || known.lock().unwrap_or_else(PoisonError::into_inner);
+        if !known().contains(&boot) {
+            self.append(id, Kind::Acknowledged { boot }).await?;
+            known().insert(boot);
+        }
+        Ok(Some((id.to_owned(), None)))
     }
 
     /// The path where a system acknowledges the latest boot of this generation.

@@ -1,4 +1,6 @@
+use axum::http::HeaderValue;
 use axum::http::StatusCode;
+use axum::http::header;
 use axum::response::IntoResponse;
 use axum::response::Response;
 
@@ -6,6 +8,9 @@ use crate::identity::Fingerprint;
 use crate::identity::GatewayName;
 use crate::identity::HeaderError;
 use crate::identity::VerifyError;
+
+/// Seconds until a file that is on its way is worth another try.
+const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
 
 /// Why a request got no answer. The client learns the status and a fixed
 /// phrase; the reason goes to the log.
@@ -20,6 +25,9 @@ pub(super) enum HttpError {
     /// Nothing was ever published for this gateway.
     #[error("nothing is published for gateway {0}")]
     NothingPublished(GatewayName),
+    /// There is such a file, but it is not here yet.
+    #[error("not here yet: {0}")]
+    NotYet(String),
     /// Our fault.
     #[error("{0:#}")]
     Internal(anyhow::Error),
@@ -47,6 +55,7 @@ impl HttpError {
         match self {
             Self::Forbidden(_) => StatusCode::FORBIDDEN,
             Self::NotFound(_) | Self::NothingPublished(_) => StatusCode::NOT_FOUND,
+            Self::NotYet(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -63,10 +72,18 @@ impl IntoResponse for HttpError {
         let status = self.status();
         match &self {
             Self::Internal(_) => tracing::error!("{self}"),
-            Self::Forbidden(_) | Self::NotFound(_) | Self::NothingPublished(_) => {
+            Self::Forbidden(_)
+            | Self::NotFound(_)
+            | Self::NothingPublished(_)
+            | Self::NotYet(_) => {
                 tracing::warn!("{self}");
             }
         }
-        (status, format!("{status}\n")).into_response()
+        let mut response = (status, format!("{status}\n")).into_response();
+        if matches!(self, Self::NotYet(_)) {
+            // iPXE waits that long, and asks again, without the script hearing of it.
+            response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
+        }
+        response
     }
 }

@@ -42,6 +42,9 @@ pub use settings::GivenDoors;
 use settings::Settings;
 pub use settings::Source;
 
+use crate::replica;
+use crate::replica::Replica;
+
 /// How often leases that are over are cleared away, and rollouts looked at.
 const SWEEP: Duration = Duration::from_secs(30);
 
@@ -54,7 +57,7 @@ const DRAIN_MARGIN: Duration = Duration::from_secs(30);
 pub fn check(source: &Source) -> Result<()> {
     let settings = Settings::load(source, |_| true)?;
     ensure!(settings.problems.is_empty(), "{}", settings.problems.join("; "));
-    Ok(())
+    Replica::open(&settings.state, systemd::credentials().as_deref()).map(drop)
 }
 
 /// Serves until SIGTERM or SIGINT, then lets running downloads finish for as
@@ -83,6 +86,9 @@ pub async fn run(source: Source) -> Result<()> {
     }
     tasks.spawn(sweep(app.clone()));
     tasks.spawn(buckets::care(app.clone()));
+    if let Some(replica) = app.replica() {
+        tasks.spawn(replica::run(replica));
+    }
     tasks.spawn(watchdog::run(probes));
     systemd::ready(&summary(&app).await);
 
@@ -140,6 +146,9 @@ async fn reload(source: &Source, app: &Arc<App>) {
         ensure!(worse.is_empty(), "{}", worse.join("; "));
         if !new.listen.same_doors(&old.listen) {
             tracing::warn!("other doors in [listen] are opened by a restart only");
+        }
+        if new.state.config().store != old.state.config().store {
+            tracing::warn!("another [store] is taken up by a restart only");
         }
         Ok(new)
     });

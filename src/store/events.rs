@@ -26,6 +26,12 @@ impl EventId {
         Self(uuid::Builder::from_unix_timestamp_millis(millis, &random()).into_uuid())
     }
 
+    /// When it was made, by the clock of whoever made it.
+    pub fn time(self) -> OffsetDateTime {
+        let nanos = i128::from(self.millis()) * 1_000_000;
+        OffsetDateTime::from_unix_timestamp_nanos(nanos).unwrap_or(OffsetDateTime::UNIX_EPOCH)
+    }
+
     fn millis(self) -> u64 {
         // The first 48 bits (RFC 9562, section 5.7).
         (self.0.as_u128() >> 80) as u64

@@ -6,6 +6,7 @@
 //! it. The server reads both anew for each request: what a command writes counts
 //! from the next request on.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::io;
@@ -37,8 +38,8 @@ const RECORD: &str = "gateway.json";
 const UNBORN: &str = ".new-";
 const GONE: &str = ".removed-";
 
-/// Where a certificate stands in its life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Where a certificate stands in its life. It only goes on, never back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CertificateState {
     /// The one that new images get.
@@ -181,6 +182,64 @@ impl Gateways {
         self.read(name)?.with_context(|| {
             format!("there is no gateway {name}; `farmgate gateway list` shows those there are")
         })
+    }
+
+    /// The record of the gateway `name`, if there is one.
+    pub fn find(&self, name: &GatewayName) -> Result<Option<Record>> {
+        self.read(name)
+    }
+
+    /// A certificate of a gateway, PEM.
+    pub fn certificate_pem(&self, record: &Record, fingerprint: &Fingerprint) -> Result<String> {
+        let path = certificate_path(&self.home(&record.name), fingerprint);
+        fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
+    }
+
+    /// Has a record count that came from another host, with its certificates. Keys that
+    /// are kept here stay.
+    pub(super) fn adopt(
+        &self,
+        record: &Record,
+        certificates: &BTreeMap<Fingerprint, &str>,
+    ) -> Result<()> {
+        let home = self.home(&record.name);
+        let known = self.read(&record.name)?;
+        if let Some(other) = known.as_ref().filter(|known| known.id != record.id) {
+            bail!(
+                "two gateways are called {}: {} here and {} on another boot host; remove one of \
+                 them where it was added",
+                record.name,
+                other.id,
+                record.id
+            );
+        }
+        // A new record is born complete.
+        let place = match known {
+            Some(_) => home.clone(),
+            None => {
+                self.sweep()?;
+                let cradle = self.dir.join(format!("{UNBORN}{}", record.name));
+                files::create_dir(&cradle, 0o700)?;
+                cradle
+            }
+        };
+        for (fingerprint, pem) in certificates {
+            if !certificate_path(&place, fingerprint).exists() {
+                write_certificate(&place, fingerprint, pem, None)?;
+            }
+            // A request must not find it missing for a moment.
+            let target = fs::read_link(self.index_entry(fingerprint)).ok();
+            if target != Some(Path::new("..").join(&record.name)) {
+                self.index(fingerprint, &record.name)?;
+            }
+        }
+        write_record(&place, record)?;
+        if place != home {
+            fs::rename(&place, &home)
+                .and_then(|()| files::sync_parent(&home))
+                .with_context(|| format!("cannot make {}", home.display()))?;
+        }
+        Ok(())
     }
 
     /// The record of the gateway that owns the certificate, in whatever state.

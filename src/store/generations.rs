@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::collections::HashMap;
-use std::fmt;
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -16,9 +15,6 @@ use std::sync::PoisonError;
 use anyhow::Context;
 use anyhow::Result;
 use anyhow::bail;
-use anyhow::ensure;
-use serde::Deserialize;
-use serde::Serialize;
 use time::OffsetDateTime;
 
 use super::State;
@@ -33,10 +29,15 @@ use super::history::Events;
 use super::history::History;
 use super::history::REMEMBERED;
 use super::history::relevant;
+use super::objects::ObjectName;
+use super::objects::Unreadable;
+use super::objects::object_names;
+use super::objects::read_object;
+use super::objects::write;
 
 /// So many objects of a gateway are kept before they are packed into one: what a
 /// request lists stays small, also for a machine that boots in a circle.
-const MOST_OBJECTS: usize = 256;
+pub const MOST_OBJECTS: usize = 256;
 
 /// Listings in a row that a compaction may disturb.
 const MOST_LISTINGS: usize = 8;
@@ -44,37 +45,11 @@ const MOST_LISTINGS: usize = 8;
 /// Objects by name, each with its events.
 type Objects = BTreeMap<ObjectName, Arc<Events>>;
 
-/// An object in a gateway's directory: one event, or a pack of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum ObjectName {
-    Event(EventId),
-    Pack(EventId),
-}
-
-impl ObjectName {
-    fn parse(file_name: &str) -> Option<Self> {
-        let name = file_name.strip_suffix(".json")?;
-        match name.strip_prefix("pack-") {
-            Some(name) => EventId::parse(name).map(Self::Pack),
-            None => EventId::parse(name).map(Self::Event),
-        }
-    }
-}
-
-impl fmt::Display for ObjectName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Event(id) => write!(f, "{id}.json"),
-            Self::Pack(id) => write!(f, "pack-{id}.json"),
-        }
-    }
-}
-
 /// The generations of all gateways.
 #[derive(Clone, Debug)]
 pub struct Generations {
     blobs: Blobs,
-    dir: PathBuf,
+    pub(super) dir: PathBuf,
 }
 
 impl Generations {
@@ -122,19 +97,22 @@ impl Generations {
     /// Packs all events that still matter into one object, and deletes the others
     /// once that is safely on disk. Whoever does the same elsewhere does no harm: a
     /// pack loses nothing, and what two packs have in common counts once.
-    fn compact(&self, gateway: &str, dir: &Path, now: OffsetDateTime) -> Result<()> {
+    ///
+    /// Whoever calls it holds the lock.
+    pub(super) fn compact(
+        &self,
+        gateway: &str,
+        dir: &Path,
+        now: OffsetDateTime,
+    ) -> Result<Option<ObjectName>> {
         let objects = self.read_all(gateway)?;
         let events = union(&objects);
-        let Some(latest) = events.keys().next_back().copied() else { return Ok(()) };
-        let kept = relevant(&events, REMEMBERED);
-        let kept = events.iter().filter(|(id, _)| kept.contains(id));
-        let events = kept.map(|(id, event)| (*id, (**event).clone())).collect();
-        let id = EventId::after(Some(latest), millis(now));
-        write(dir, ObjectName::Pack(id), &Pack { format: FORMAT, events })?;
+        let Some((name, pack)) = pack(&events, now) else { return Ok(None) };
+        write(dir, name, &pack)?;
         for name in objects.keys() {
             fs::remove_file(dir.join(name.to_string()))?;
         }
-        Ok(())
+        Ok(Some(name))
     }
 
     fn read_all(&self, gateway: &str) -> Result<Objects> {
@@ -187,6 +165,17 @@ impl Generations {
     }
 }
 
+/// All of `events` that still matter, and a name for them that is later than theirs; `None`
+/// if there are none.
+pub fn pack(events: &Events, now: OffsetDateTime) -> Option<(ObjectName, Pack)> {
+    let latest = *events.keys().next_back()?;
+    let kept = relevant(events, REMEMBERED);
+    let kept = events.iter().filter(|(id, _)| kept.contains(id));
+    let events = kept.map(|(id, event)| (*id, (**event).clone())).collect();
+    let name = ObjectName::Pack(EventId::after(Some(latest), millis(now)));
+    Some((name, Pack { format: FORMAT, events }))
+}
+
 /// All events, each once.
 fn union(objects: &Objects) -> Events {
     objects.values().flat_map(|events| events.iter()).map(|(id, e)| (*id, e.clone())).collect()
@@ -194,75 +183,6 @@ fn union(objects: &Objects) -> Events {
 
 fn millis(now: OffsetDateTime) -> u64 {
     (now.unix_timestamp_nanos() / 1_000_000).try_into().unwrap_or(0)
-}
-
-fn write(dir: &Path, name: ObjectName, object: &impl Serialize) -> Result<()> {
-    files::replace(&dir.join(name.to_string()), 0o600, |file| {
-        serde_json::to_writer(&mut *file, object)?;
-        file.write_all(b"\n")
-    })
-}
-
-fn object_names(dir: &Path) -> Result<BTreeSet<ObjectName>> {
-    let read = || -> io::Result<BTreeSet<ObjectName>> {
-        let entries = match fs::read_dir(dir) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeSet::new()),
-            entries => entries?,
-        };
-        let mut names = BTreeSet::new();
-        for entry in entries {
-            names.extend(entry?.file_name().to_str().and_then(ObjectName::parse));
-        }
-        Ok(names)
-    };
-    read().with_context(|| format!("cannot read {}", dir.display()))
-}
-
-/// Why an event could not be read.
-struct Unreadable {
-    error: anyhow::Error,
-    /// Its bytes were read, and mean nothing to this program: to try again is vain.
-    lasting: bool,
-}
-
-/// `None` if the object is not there any more.
-fn read_object(dir: &Path, name: ObjectName) -> Result<Option<Events>, Unreadable> {
-    let path = dir.join(name.to_string());
-    let text = match fs::read(&path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => {
-            let error =
-                anyhow::Error::new(error).context(format!("cannot read {}", path.display()));
-            return Err(Unreadable { error, lasting: false });
-        }
-    };
-    parse(&path, name, &text).map(Some).map_err(|error| Unreadable { error, lasting: true })
-}
-
-fn parse(path: &Path, name: ObjectName, text: &[u8]) -> Result<Events> {
-    #[derive(Deserialize)]
-    struct Envelope {
-        format: u32,
-    }
-    let damaged = || format!("{} is damaged; restore it from a backup", path.display());
-    let Envelope { format } = serde_json::from_slice(text).with_context(damaged)?;
-    ensure!(
-        format <= FORMAT,
-        "{} was written by a newer farmgate (format {format}, this one knows {FORMAT}); \
-         install that version",
-        path.display()
-    );
-    Ok(match name {
-        ObjectName::Event(id) => {
-            let event: Event = serde_json::from_slice(text).with_context(damaged)?;
-            Events::from([(id, Arc::new(event))])
-        }
-        ObjectName::Pack(_) => {
-            let pack: Pack = serde_json::from_slice(text).with_context(damaged)?;
-            pack.events.into_iter().map(|(id, event)| (id, Arc::new(event))).collect()
-        }
-    })
 }
 
 /// Generations as the server sees them: a request lists one small directory, and

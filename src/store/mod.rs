@@ -3,16 +3,22 @@
 
 pub mod blobs;
 pub mod events;
+mod exchange;
 pub mod files;
 pub mod gateways;
 pub mod generations;
 pub mod history;
+mod host;
 pub mod journal;
 pub mod leases;
+pub mod objects;
+pub mod records;
+pub mod revisions;
 mod revocation;
 pub mod rollouts;
 mod state;
 
+pub use exchange::is_gateway_id;
 pub use state::NewState;
 pub use state::State;
 pub use state::read_config;

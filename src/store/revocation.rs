@@ -11,6 +11,7 @@ use super::gateways::CertificateState;
 use super::gateways::OwnedCertificate;
 use super::gateways::Record;
 use super::generations::Generations;
+use super::records::Records;
 use crate::identity::Certificate;
 use crate::identity::Fingerprint;
 use crate::identity::GatewayName;
@@ -53,9 +54,11 @@ impl State {
 
     /// Revokes all certificates of a gateway and forgets it with its generations.
     pub fn remove_gateway(&self, name: &GatewayName, now: OffsetDateTime) -> Result<()> {
-        let record = self.gateways().load(name)?;
         self.revoke(name, None, now)?;
         let _lock = self.lock()?;
+        // Revoked meanwhile; other hosts hear of both at once.
+        let record = self.gateways().load(name)?;
+        Records::new(self).bury(&record, now)?;
         self.gateways().remove(&record)?;
         Generations::new(self).remove(&record.id)
     }
@@ -94,6 +97,12 @@ impl State {
     fn write_crl(&self, listed: &[Revoked], number: u64, now: OffsetDateTime) -> Result<()> {
         let crl = self.authority()?.sign_crl(listed, number, now)?;
         files::replace(&self.pki_file("crl.pem"), 0o644, |file| file.write_all(crl.as_bytes()))
+    }
+
+    /// The same where a record came from another host. Only where the CA's key is can the
+    /// CRL be signed; the server asks the record and does not need it.
+    pub(super) fn mend_crl(&self, record: &Record, now: OffsetDateTime) -> Result<()> {
+        if self.pki_file("ca.key").exists() { self.add_to_crl(record, now) } else { Ok(()) }
     }
 
     /// Brings the CRL in line with a record: also mends what an interrupted

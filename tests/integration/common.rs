@@ -76,6 +76,13 @@ impl TestState {
         state
     }
 
+    /// Another boot host of the same fleet.
+    pub(crate) fn new_host(&self) -> Self {
+        let host = Self { dir: tempfile::tempdir().unwrap() };
+        self.ok(&["store", "new-host", host.dir().to_str().unwrap()]);
+        host
+    }
+
     pub(crate) fn dir(&self) -> PathBuf {
         self.dir.path().join("state")
     }
@@ -215,6 +222,11 @@ impl TestServer {
             seen.push('\n');
         }
         panic!("the log never said {text:?}, only:\n{seen}");
+    }
+
+    /// What the log says since somebody last looked.
+    pub(crate) fn log_so_far(&self) -> String {
+        self.log.lock().unwrap().try_iter().map(|line| line + "\n").collect()
     }
 
     pub(crate) fn pid(&self) -> rustix::process::Pid {

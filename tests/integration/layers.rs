@@ -46,8 +46,7 @@ fn the_pure_modules_know_no_files_clock_network_or_environment() {
         &[
             "identity/",
             "ipxe/",
-            "config.rs",
-            "config/",
+            "config",
             "boot/",
             "bucket/backoff.rs",
             "bucket/error.rs",
@@ -81,11 +80,18 @@ fn the_pure_modules_know_no_files_clock_network_or_environment() {
 fn nobody_depends_on_those_above() {
     assert_absent(
         &["store/", "boot/"],
-        &["crate::cli", "crate::server", "crate::publish", "crate::iso", "crate::bucket"],
+        &[
+            "crate::cli",
+            "crate::server",
+            "crate::publish",
+            "crate::iso",
+            "crate::bucket",
+            "crate::replica",
+        ],
     );
     assert_absent(
-        &["bucket/"],
-        &["crate::cli", "crate::server", "crate::publish", "crate::iso", "crate::boot"],
+        &["bucket/", "replica/"],
+        &["crate::cli", "crate::server", "crate::publish", "crate::iso", "crate::boot", "axum"],
     );
     assert_absent(&["publish/", "iso/"], &["crate::cli", "crate::server", "axum", "tokio"]);
     assert_absent(&["server/"], &["crate::cli", "crate::publish", "crate::iso"]);
@@ -94,7 +100,7 @@ fn nobody_depends_on_those_above() {
 #[test]
 fn only_the_server_knows_axum_and_only_one_file_systemd() {
     assert_absent(
-        &["cli/", "store/", "bucket/", "publish/", "iso/", "ipxe/", "identity/"],
+        &["cli/", "store/", "bucket/", "replica/", "publish/", "iso/", "ipxe/", "identity/"],
         &["axum"],
     );
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");

@@ -25,4 +25,5 @@ mod serve;
 mod state;
 mod status;
 mod stop;
+mod store;
 mod systemd;

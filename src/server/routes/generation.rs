@@ -21,6 +21,7 @@ use crate::server::script::Prelude;
 use crate::store::events::Asset;
 use crate::store::events::BOOT_SCRIPT;
 use crate::store::events::MAX_SCRIPT_LEN;
+use crate::store::events::SECRETS;
 use crate::store::history::Generation;
 use crate::store::history::History;
 use crate::store::journal::Stage;
@@ -87,7 +88,11 @@ async fn send(
         range = headers.get("range").and_then(|range| range.to_str().ok()),
         "asset"
     );
+    app.at_hand(asset, false).await?;
     if path == BOOT_SCRIPT {
+        if let Some(secrets) = generation.files().get(SECRETS) {
+            app.at_hand(secrets, true).await?;
+        }
         return send_script(app, client, subject, history, generation, asset, headers).await;
     }
     let tag = asset.sha256.to_string();

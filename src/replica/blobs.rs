@@ -1,0 +1,110 @@
+use std::io;
+use std::sync::Arc;
+
+use sha2::Digest;
+use sha2::Sha256;
+use tokio::fs::File;
+use tokio::io::AsyncWriteExt;
+
+use super::Replica;
+use super::blocking;
+use super::error::Error;
+use super::layout;
+use super::remote::transfer_limit;
+use crate::store::blobs::BlobId;
+use crate::store::events::Asset;
+
+/// Why a blob is not here.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BlobError {
+    /// The common store did not do as asked.
+    #[error("the store {0}")]
+    Remote(#[from] Error),
+    /// It is nowhere.
+    #[error("the store has no blob {0}: publish its generation again")]
+    Missing(BlobId),
+    /// What the store has under its name is something else.
+    #[error(
+        "what the store has as blob {0} are not its bytes: delete it there, then bring it again \
+         with `farmgate store copy STATE/store URL` from a host that has it"
+    )]
+    Damaged(BlobId),
+    /// It came, and could not be kept.
+    #[error("blob {0} cannot be kept: {1}")]
+    Disk(BlobId, String),
+}
+
+impl Replica {
+    /// Sees that the common store has a blob.
+    pub(super) async fn push_blob(&self, asset: &Asset) -> anyhow::Result<()> {
+        let id = asset.sha256;
+        if self.memory().stored.contains(&id) {
+            return Ok(());
+        }
+        let path = layout::blob(&id);
+        if self.remote.size(&path).await? != Some(asset.size) {
+            let blobs = self.generations.blobs().clone();
+            let opened = blocking(move || match blobs.is_whole(&id) {
+                Ok(true) => Ok(Some(blobs.open_unnoticed(&id)?)),
+                Ok(false) => Ok(None),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+                Err(error) => Err(error.into()),
+            });
+            let Some(file) = opened.await? else {
+                // An old generation: its event is worth more than nothing.
+                self.report_once(format!(
+                    "blob {id} is not given to other hosts: it is missing here, or damaged"
+                ));
+                return Ok(());
+            };
+            self.remote.put_file(&path, file, asset.size).await?;
+        }
+        self.memory().stored.insert(id);
+        Ok(())
+    }
+
+    /// Brings a blob here. It gets its name only once all its bytes are found to be right.
+    pub(super) async fn download(
+        self: &Arc<Self>,
+        asset: &Asset,
+        private: bool,
+    ) -> Result<(), BlobError> {
+        let limit = transfer_limit(self.state.config().store.timeout, asset.size);
+        let download = self.download_slowly(asset, private);
+        tokio::time::timeout(limit, download).await.map_err(|_| BlobError::Remote(Error::Slow))?
+    }
+
+    async fn download_slowly(&self, asset: &Asset, private: bool) -> Result<(), BlobError> {
+        let id = asset.sha256;
+        let disk = |error: io::Error| BlobError::Disk(id, error.to_string());
+        let path = layout::blob(&id);
+        let Some((size, mut pieces)) = self.remote.read(&path).await? else {
+            return Err(BlobError::Missing(id));
+        };
+        if size != asset.size {
+            return Err(BlobError::Damaged(id));
+        }
+        let blobs = self.generations.blobs().clone();
+        let file = blobs.receive(private).map_err(disk)?;
+        let mut file = File::from_std(file);
+        let (mut hasher, mut left) = (Sha256::new(), size);
+        while let Some(piece) = pieces.next().await? {
+            // More than was announced: nothing that fills the disk.
+            left = left.checked_sub(piece.len() as u64).ok_or(BlobError::Damaged(id))?;
+            hasher.update(&piece);
+            file.write_all(&piece).await.map_err(disk)?;
+        }
+        file.flush().await.map_err(disk)?;
+        if left > 0 {
+            return Err(BlobError::Remote(Error::Broken));
+        }
+        if BlobId::of_digest(hasher.finalize().into()) != id {
+            return Err(BlobError::Damaged(id));
+        }
+        let file = file.into_std().await;
+        let kept = blocking(move || Ok(blobs.keep(&file, &id)?)).await;
+        kept.map_err(|error| BlobError::Disk(id, error.to_string()))?;
+        self.memory().stored.insert(id);
+        Ok(())
+    }
+}

@@ -1,0 +1,94 @@
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use anyhow::Result;
+use anyhow::anyhow;
+use anyhow::bail;
+use anyhow::ensure;
+use serde::Deserialize;
+
+use crate::config;
+
+/// Name of systemd's credential.
+const CREDENTIAL: &str = "store";
+
+/// Longer than any key.
+const MAX_LEN: u64 = 16 * 1024;
+
+/// What proves to the store that it is us. Never shown.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct Key {
+    pub(super) access_key_id: String,
+    pub(super) secret_access_key: String,
+}
+
+impl Key {
+    /// Reads the key from the configuration's file, or from the folder that systemd puts
+    /// credentials in.
+    pub(super) fn read(config: &config::Store, systemd: Option<&Path>) -> Result<Self> {
+        if let Some(path) = &config.credentials {
+            return Self::from_file(path, true);
+        }
+        match systemd.map(|dir| dir.join(CREDENTIAL)).filter(|path| path.exists()) {
+            // Its permissions are systemd's affair.
+            Some(path) => Self::from_file(&path, false),
+            None => bail!(
+                "there is no key for the store: name a file with it in [store] credentials, or \
+                 hand it to the service with LoadCredential={CREDENTIAL}:FILE"
+            ),
+        }
+    }
+
+    fn from_file(path: &PathBuf, ours: bool) -> Result<Self> {
+        let cannot = || format!("cannot read {}", path.display());
+        let file = File::open(path).with_context(cannot)?;
+        let mode = file.metadata().with_context(cannot)?.mode();
+        ensure!(
+            !ours || mode & 0o077 == 0,
+            "{0} can be read by others (mode {1:o}): chmod 600 {0}, and make a new key if others \
+             may have done so",
+            path.display(),
+            mode & 0o777
+        );
+        let mut text = String::new();
+        file.take(MAX_LEN).read_to_string(&mut text).with_context(cannot)?;
+        // The parser's own words would quote the line, and the secret in it.
+        toml::from_str(&text).map_err(|_| {
+            anyhow!(
+                "{} does not hold just access-key-id = \"...\" and secret-access-key = \"...\"",
+                path.display()
+            )
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn the_key_is_for_nobody_elses_eyes() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("key");
+        let read = |text: &str, mode: u32| {
+            std::fs::write(&path, text).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            let config = config::Store { credentials: Some(path.clone()), ..Default::default() };
+            Key::read(&config, None).map(|key| key.access_key_id).map_err(|e| format!("{e:#}"))
+        };
+        let text = "access-key-id = \"GK1\"\nsecret-access-key = \"unmistakable\"\n";
+        assert_eq!(read(text, 0o600).unwrap(), "GK1");
+        assert!(read(text, 0o644).unwrap_err().contains("chmod 600"));
+        let error = read(&format!("{text}more = 1\n"), 0o600).unwrap_err();
+        assert!(error.contains("access-key-id") && !error.contains("unmistakable"), "{error}");
+        let none = Key::read(&config::Store::default(), Some(dir.path())).map(drop);
+        assert!(none.unwrap_err().to_string().contains("LoadCredential=store"));
+    }
+}

@@ -1,0 +1,124 @@
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use anyhow::Result;
+
+use super::Replica;
+use super::blocking;
+use super::error::Error;
+use super::layout;
+use super::pass::Report;
+use super::push::published;
+use crate::store::events::SECRETS;
+use crate::store::history::Events;
+use crate::store::history::Generation;
+use crate::store::history::History;
+use crate::store::objects;
+use crate::store::objects::ObjectName;
+
+impl Replica {
+    /// Takes in what other hosts wrote about a gateway.
+    pub(super) async fn pull(
+        self: &Arc<Self>,
+        gateway: &str,
+        remote: &BTreeSet<ObjectName>,
+        seen: &mut BTreeSet<ObjectName>,
+    ) -> Result<Report> {
+        let mut report = Report::default();
+        let (generations, id) = (self.generations.clone(), gateway.to_owned());
+        let local = blocking(move || generations.objects(&id)).await?;
+        let known = local.union(seen).copied().collect();
+        for name in remote.difference(&known).copied() {
+            let path = layout::object(gateway, name);
+            let Some((bytes, events)) = self.read_object(&path, name).await? else {
+                continue;
+            };
+            // A generation without its files must not come into sight: it would be served.
+            if matches!(name, ObjectName::Event(_)) && !self.fetch_files(gateway, &events).await {
+                report.held_back += 1;
+                continue;
+            }
+            let (generations, id) = (self.generations.clone(), gateway.to_owned());
+            blocking(move || generations.take_in(&id, name, &bytes)).await?;
+            seen.insert(name);
+            report.pulled += 1;
+        }
+        if report.pulled > 0 {
+            self.memory().wanting.insert(gateway.to_owned());
+        }
+        self.fetch_wanted(gateway).await?;
+        let refused = remote.iter().map(|name| layout::object(gateway, *name));
+        report.left_out = refused.filter(|path| self.memory().refused.contains(path)).count();
+        Ok(report)
+    }
+
+    /// An object and its events; `None` if it is not there any more, or means nothing to
+    /// this program. That does not change, so it is found out once.
+    async fn read_object(
+        &self,
+        path: &str,
+        name: ObjectName,
+    ) -> Result<Option<(Vec<u8>, Events)>, Error> {
+        if self.memory().refused.contains(path) {
+            return Ok(None);
+        }
+        let place = format!("{}/{path}", self.remote.shown());
+        let refuse = |why: &dyn std::fmt::Display| {
+            tracing::error!("left out {place}: {why}");
+            self.memory().refused.insert(path.to_owned());
+            Ok(None)
+        };
+        match self.remote.get(path).await {
+            Ok(Some(bytes)) => match objects::parse(&place, name, &bytes) {
+                Ok(events) => Ok(Some((bytes, events))),
+                Err(error) => refuse(&format!("{error:#}")),
+            },
+            Ok(None) => Ok(None),
+            Err(error @ Error::TooLarge(_)) => refuse(&format!("the store {error}")),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn fetch_files(self: &Arc<Self>, gateway: &str, events: &Events) -> bool {
+        for (path, asset) in events.values().flat_map(|event| published(event)) {
+            if let Err(error) = self.fetch_in_time(asset, path == SECRETS).await {
+                self.report_once(format!(
+                    "a new generation of {gateway} waits for its file {path}: {error}"
+                ));
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Fetches the files that the next boots of a gateway may need.
+    async fn fetch_wanted(self: &Arc<Self>, gateway: &str) -> Result<()> {
+        if !self.memory().wanting.contains(gateway) {
+            return Ok(());
+        }
+        let (generations, id) = (self.generations.clone(), gateway.to_owned());
+        let history = blocking(move || generations.history(&id)).await?;
+        let mut missing = false;
+        for generation in matter(&history) {
+            for (path, asset) in generation.files() {
+                missing |= self.fetch_in_time(asset, path == SECRETS).await.is_err();
+            }
+        }
+        if !missing {
+            self.memory().wanting.remove(gateway);
+        }
+        Ok(())
+    }
+}
+
+/// The generations of which the next boots may need files.
+pub(super) fn matter(history: &History) -> impl Iterator<Item = &Arc<Generation>> {
+    let all = [
+        history.current(),
+        history.pinned(),
+        history.last_good(),
+        history.in_use(),
+        history.previous(),
+    ];
+    all.into_iter().flatten()
+}

@@ -1,0 +1,71 @@
+use std::collections::BTreeSet;
+
+use anyhow::Result;
+use time::OffsetDateTime;
+
+use super::Replica;
+use super::blocking;
+use super::layout;
+use crate::store::events::Asset;
+use crate::store::events::Event;
+use crate::store::events::Kind;
+use crate::store::objects;
+use crate::store::objects::ObjectName;
+
+/// More new objects of one gateway than this, after a long time without the common store
+/// or a restart, go as one pack.
+const MANY: usize = 64;
+
+/// The files of a generation, if that is what an event is about.
+pub(super) fn published(event: &Event) -> impl Iterator<Item = (&String, &Asset)> {
+    let files = match &event.kind {
+        Kind::Published { files, .. } => Some(files),
+        _ => None,
+    };
+    files.into_iter().flatten()
+}
+
+impl Replica {
+    /// Gives the common store what it does not have of a gateway, and says how many
+    /// objects that were. The files of a generation go before it.
+    pub(super) async fn push(
+        &self,
+        gateway: &str,
+        remote: &BTreeSet<ObjectName>,
+        seen: &mut BTreeSet<ObjectName>,
+    ) -> Result<usize> {
+        let (generations, id) = (self.generations.clone(), gateway.to_owned());
+        let known: BTreeSet<_> = remote.union(seen).copied().collect();
+        let new = blocking(move || {
+            let new = |names: BTreeSet<_>| names.difference(&known).copied().collect::<Vec<_>>();
+            let found = new(generations.objects(&id)?);
+            if found.len() <= MANY {
+                return Ok(found);
+            }
+            generations.condense(&id, OffsetDateTime::now_utc())?;
+            Ok(new(generations.objects(&id)?))
+        });
+        let mut pushed = 0;
+        for name in new.await? {
+            let (generations, id) = (self.generations.clone(), gateway.to_owned());
+            let bytes = blocking(move || generations.object(&id, name)).await?;
+            // A pack has taken its place, and goes the next time.
+            let Some(bytes) = bytes else { continue };
+            let path = layout::object(gateway, name);
+            let events = match objects::parse(&path, name, &bytes) {
+                Ok(events) => events,
+                Err(error) => {
+                    self.report_once(format!("not given to other hosts: {error:#}"));
+                    continue;
+                }
+            };
+            for (_, asset) in events.values().flat_map(|event| published(event)) {
+                self.push_blob(asset).await?;
+            }
+            self.remote.put(&path, bytes).await?;
+            seen.insert(name);
+            pushed += 1;
+        }
+        Ok(pushed)
+    }
+}

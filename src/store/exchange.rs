@@ -1,0 +1,79 @@
+//! What other hosts' stores and this one give each other: whole objects, under the names that
+//! they have.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+
+use anyhow::Context;
+use anyhow::Result;
+use time::OffsetDateTime;
+
+use super::files;
+use super::generations::Generations;
+use super::generations::MOST_OBJECTS;
+use super::objects::ObjectName;
+use super::objects::object_names;
+
+/// Longest id of a gateway that is taken from elsewhere.
+const MAX_ID: usize = 80;
+
+/// Whether `text` can be the id of a gateway, and so the name of a directory.
+pub fn is_gateway_id(text: &str) -> bool {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    !text.is_empty() && text.len() <= MAX_ID && text.chars().all(plain)
+}
+
+impl Generations {
+    /// The ids of all gateways that events are kept of.
+    pub fn gateways(&self) -> Result<BTreeSet<String>> {
+        let read = || -> io::Result<BTreeSet<String>> {
+            let names = fs::read_dir(&self.dir)?.map(|entry| Ok(entry?.file_name().into_string()));
+            let names: Vec<_> = names.collect::<io::Result<_>>()?;
+            Ok(names.into_iter().flatten().filter(|name| is_gateway_id(name)).collect())
+        };
+        read().with_context(|| format!("cannot read {}", self.dir.display()))
+    }
+
+    /// Names of all objects of a gateway.
+    pub fn objects(&self, gateway: &str) -> Result<BTreeSet<ObjectName>> {
+        object_names(&self.dir.join(gateway))
+    }
+
+    /// The bytes of an object; `None` if a pack has taken its place.
+    pub fn object(&self, gateway: &str, name: ObjectName) -> Result<Option<Vec<u8>>> {
+        let path = self.dir.join(gateway).join(name.to_string());
+        match fs::read(&path) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
+        }
+    }
+
+    /// Keeps an object that another host wrote, and that was found to be whole. Whether it
+    /// comes before or after others makes no difference.
+    pub fn take_in(&self, gateway: &str, name: ObjectName, bytes: &[u8]) -> Result<()> {
+        let dir = self.dir.join(gateway);
+        files::create_dir(&dir, 0o700)?;
+        files::replace(&dir.join(name.to_string()), 0o600, |file| file.write_all(bytes))
+    }
+
+    /// Packs the objects of a gateway into one, and returns its name.
+    pub fn condense(&self, gateway: &str, now: OffsetDateTime) -> Result<Option<ObjectName>> {
+        let dir = self.dir.join(gateway);
+        let _lock = files::lock(&dir.join("lock"))?;
+        let names = object_names(&dir)?;
+        match names.first() {
+            Some(pack @ ObjectName::Pack(_)) if names.len() == 1 => Ok(Some(*pack)),
+            _ => self.compact(gateway, &dir, now),
+        }
+    }
+
+    /// The same for a gateway that has more objects than a request should have to list.
+    pub fn condense_many(&self, gateway: &str, now: OffsetDateTime) -> Result<()> {
+        if self.objects(gateway)?.len() > MOST_OBJECTS {
+            self.condense(gateway, now)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,197 @@
+//! The record of a gateway as several hosts know it. Pure: what revisions say together is the
+//! same in whatever order, and however often, they are laid together.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde::Serialize;
+use serde_json::Map;
+use serde_json::Value;
+use time::OffsetDateTime;
+
+use super::events::EventId;
+use super::gateways::CertificateState;
+use super::gateways::OwnedCertificate;
+use super::gateways::Record;
+use crate::identity::Certificate;
+use crate::identity::Fingerprint;
+
+/// Version of the revisions that this program writes.
+pub const FORMAT: u32 = 1;
+
+const CERTIFICATES: &str = "certificates";
+
+/// What some host knew of a gateway's record at some time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Revision {
+    /// [`FORMAT`] of the program that wrote it.
+    pub format: u32,
+    /// Whether the gateway was removed. It never comes back: who adds one of that name again
+    /// adds another gateway.
+    pub removed: bool,
+    /// The revision that changed `settings` last: the latest counts.
+    pub settings_of: EventId,
+    /// The record without its certificates.
+    pub settings: Map<String, Value>,
+    /// Its certificates. Once one is retiring or revoked, it stays so.
+    pub certificates: BTreeMap<Fingerprint, Shared>,
+}
+
+/// A certificate, with what another host needs to let it in.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Shared {
+    /// Whether it lets its gateway in.
+    pub state: CertificateState,
+    /// Until when it is valid.
+    #[serde(with = "time::serde::rfc3339")]
+    pub not_after: OffsetDateTime,
+    /// Serial number, as hex digits.
+    pub serial: String,
+    /// The certificate itself.
+    pub pem: String,
+}
+
+impl Revision {
+    /// What `record` says, whose certificates are `pems`.
+    pub fn of(
+        record: &Record,
+        pems: &BTreeMap<Fingerprint, String>,
+        settings_of: EventId,
+    ) -> serde_json::Result<Self> {
+        let mut settings = match serde_json::to_value(record)? {
+            Value::Object(settings) => settings,
+            _ => Map::new(),
+        };
+        settings.remove(CERTIFICATES);
+        let certificates = record.certificates.iter().filter_map(|owned| {
+            let shared = Shared {
+                state: owned.state,
+                not_after: owned.not_after,
+                serial: owned.serial.clone(),
+                pem: pems.get(&owned.fingerprint)?.clone(),
+            };
+            Some((owned.fingerprint, shared))
+        });
+        let certificates = certificates.collect();
+        Ok(Self { format: FORMAT, removed: false, settings_of, settings, certificates })
+    }
+
+    /// The record that it describes. The certificate that has come furthest in its life is
+    /// the first, as where they were issued: each renewal retires those before.
+    pub fn record(&self) -> serde_json::Result<Record> {
+        let owned = self.certificates.iter().map(|(fingerprint, shared)| OwnedCertificate {
+            fingerprint: *fingerprint,
+            serial: shared.serial.clone(),
+            state: shared.state,
+            not_after: shared.not_after,
+        });
+        let mut owned: Vec<_> = owned.collect();
+        owned.sort_by_key(|owned| (Reverse(owned.state), owned.not_after, owned.fingerprint));
+        let mut settings = self.settings.clone();
+        settings.insert(CERTIFICATES.to_owned(), serde_json::to_value(owned)?);
+        serde_json::from_value(Value::Object(settings))
+    }
+
+    /// Whether each certificate is the one that it is said to be.
+    pub fn is_sound(&self) -> bool {
+        self.certificates.iter().all(|(fingerprint, shared)| {
+            Certificate::from_pem(shared.pem.as_bytes())
+                .is_ok_and(|certificate| certificate.fingerprint == *fingerprint)
+        })
+    }
+
+    /// What both say together.
+    #[must_use]
+    pub fn merge(mut self, other: &Self) -> Self {
+        self.format = self.format.max(other.format);
+        self.removed |= other.removed;
+        // Two that claim to be the same are told apart by what they say.
+        let rank = |revision: &Self| (revision.settings_of, text(&revision.settings));
+        if rank(other) > rank(&self) {
+            self.settings_of = other.settings_of;
+            self.settings = other.settings.clone();
+        }
+        for (fingerprint, theirs) in &other.certificates {
+            self.certificates
+                .entry(*fingerprint)
+                .and_modify(|ours| *ours = ours.clone().max(theirs.clone()))
+                .or_insert_with(|| theirs.clone());
+        }
+        self
+    }
+
+    /// What all say together; `None` if there are none.
+    pub fn fold<'a>(revisions: impl IntoIterator<Item = &'a Self>) -> Option<Self> {
+        let mut revisions = revisions.into_iter();
+        let first = revisions.next()?.clone();
+        Some(revisions.fold(first, |sum, revision| sum.merge(revision)))
+    }
+}
+
+fn text(settings: &Map<String, Value>) -> String {
+    Value::Object(settings.clone()).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn revision() -> impl Strategy<Value = Revision> {
+        let certificates = proptest::collection::btree_map(0u8..4, 0u8..3, 0..4);
+        (any::<bool>(), 0u64..5, 0u8..3, certificates).prop_map(
+            |(removed, since, assessment, certificates)| {
+                // The same time may give different names, and the same name: both happen.
+                let name = format!("0192a8c0-0000-7000-8000-{since:012x}");
+                let state = |n| match n {
+                    0 => CertificateState::Active,
+                    1 => CertificateState::Retiring,
+                    _ => CertificateState::Revoked,
+                };
+                Revision {
+                    format: FORMAT,
+                    removed,
+                    settings_of: EventId::parse(&name).unwrap(),
+                    settings: Map::from_iter([("assessment".to_owned(), assessment.into())]),
+                    certificates: certificates
+                        .into_iter()
+                        .map(|(n, s)| {
+                            let fingerprint = hex::encode([n; 32]).parse().unwrap();
+                            let shared = Shared {
+                                state: state(s),
+                                not_after: OffsetDateTime::UNIX_EPOCH,
+                                serial: format!("{n:02x}"),
+                                pem: format!("certificate {n}"),
+                            };
+                            (fingerprint, shared)
+                        })
+                        .collect(),
+                }
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn order_and_repetition_do_not_matter(a in revision(), b in revision(), c in revision()) {
+            prop_assert_eq!(a.clone().merge(&b), b.clone().merge(&a));
+            prop_assert_eq!(a.clone().merge(&b).merge(&c), a.clone().merge(&b.clone().merge(&c)));
+            prop_assert_eq!(a.clone().merge(&a), a.clone());
+            let ab = a.clone().merge(&b);
+            prop_assert_eq!(ab.clone().merge(&a), ab);
+        }
+
+        #[test]
+        fn what_was_revoked_or_removed_stays_so(a in revision(), b in revision()) {
+            let both = a.clone().merge(&b);
+            prop_assert_eq!(both.removed, a.removed || b.removed);
+            for (fingerprint, shared) in &a.certificates {
+                prop_assert!(both.certificates[fingerprint].state >= shared.state);
+            }
+        }
+    }
+}

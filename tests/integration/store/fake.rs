@@ -1,0 +1,126 @@
+//! A store that misbehaves: answers just what it is told to.
+
+use std::io::Read;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::net::TcpListener;
+use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+pub(super) const SECRET: &str = "unmistakable-secret-access-key";
+
+/// What is answered.
+#[derive(Clone, Debug)]
+pub(super) enum Answer {
+    /// Nothing, and the connection stays.
+    Silence,
+    /// These bytes; then the end, or silence.
+    Raw { bytes: Vec<u8>, wait: bool },
+}
+
+impl Answer {
+    pub(super) fn raw(text: &str) -> Self {
+        Self::Raw { bytes: text.as_bytes().to_vec(), wait: false }
+    }
+
+    pub(super) fn status(status: u16, body: &str) -> Self {
+        let length = body.len();
+        Self::raw(&format!(
+            "HTTP/1.1 {status} Some\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
+        ))
+    }
+
+    /// An object.
+    pub(super) fn object(body: &[u8]) -> Self {
+        let head = format!(
+            "HTTP/1.1 200 OK\r\nConnection: close\r\nETag: \"x\"\r\nContent-Length: {}\r\n\
+             Last-Modified: Sun, 06 Nov 1994 08:49:37 GMT\r\n\r\n",
+            body.len()
+        );
+        Self::Raw { bytes: [head.as_bytes(), body].concat(), wait: false }
+    }
+
+    pub(super) fn header(self, name: &str, value: &str) -> Self {
+        let Self::Raw { bytes, wait } = self else { return self };
+        let text = String::from_utf8(bytes).unwrap();
+        let (first, rest) = text.split_once("\r\n").unwrap();
+        let bytes = format!("{first}\r\n{name}: {value}\r\n{rest}").into_bytes();
+        Self::Raw { bytes, wait }
+    }
+
+    pub(super) fn and_wait(self) -> Self {
+        let Self::Raw { bytes, .. } = self else { return self };
+        Self::Raw { bytes, wait: true }
+    }
+}
+
+pub(super) struct Fake {
+    address: SocketAddr,
+    asked: Arc<AtomicUsize>,
+}
+
+impl Fake {
+    /// `answer` is asked with the request's first line.
+    pub(super) fn start(answer: impl Fn(&str) -> Answer + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let asked = Arc::new(AtomicUsize::new(0));
+        let (count, answer) = (asked.clone(), Arc::new(answer));
+        std::thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                let (count, answer) = (count.clone(), answer.clone());
+                std::thread::spawn(move || serve(stream, &count, &*answer));
+            }
+        });
+        Self { address, asked }
+    }
+
+    /// Requests so far.
+    pub(super) fn asked(&self) -> usize {
+        self.asked.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn store_config(&self) -> String {
+        store_config(self.address)
+    }
+}
+
+fn serve(mut stream: TcpStream, count: &AtomicUsize, answer: &dyn Fn(&str) -> Answer) {
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") {
+        match stream.read(&mut byte) {
+            Ok(1) => head.push(byte[0]),
+            _ => return,
+        }
+    }
+    count.fetch_add(1, Ordering::SeqCst);
+    let head = String::from_utf8_lossy(&head).into_owned();
+    match answer(head.lines().next().unwrap_or_default()) {
+        Answer::Silence => std::thread::sleep(Duration::from_secs(60)),
+        Answer::Raw { bytes, wait } => {
+            let _ = stream.write_all(&bytes);
+            if wait {
+                std::thread::sleep(Duration::from_secs(60));
+            }
+        }
+    }
+}
+
+/// `[store]` for whatever listens at `address`.
+pub(super) fn store_config(address: SocketAddr) -> String {
+    let dir = tempfile::tempdir().unwrap().keep();
+    let key = dir.join("key");
+    let text = format!("access-key-id = \"GK1\"\nsecret-access-key = \"{SECRET}\"\n");
+    std::fs::write(&key, text).unwrap();
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
+    format!(
+        "url = \"s3://farm/hosts\"\nendpoint = \"http://{address}\"\nregion = \"garage\"\n\
+         timeout = \"2s\"\ninterval = \"1s\"\ncredentials = \"{}\"",
+        key.display()
+    )
+}

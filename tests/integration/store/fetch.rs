@@ -1,0 +1,90 @@
+use std::fs;
+use std::sync::Arc;
+use std::time::Duration;
+
+use farmgate::replica::Fetch;
+
+use super::Host;
+use super::fake::Answer;
+use super::fake::Fake;
+
+/// A host that knows of a generation whose kernel only the (fake) store has.
+fn host_without_kernel(
+    answer: impl Fn(&[u8]) -> Answer + Send + Sync + 'static,
+) -> (Host, Fake, farmgate::store::events::Asset, Vec<u8>) {
+    let kernel: Vec<u8> = (0..300_000).map(|i| (i / 7 % 251) as u8).collect();
+    let bytes = kernel.clone();
+    let fake = Fake::start(move |_| answer(&bytes));
+    let host = Host::first(&fake.store_config());
+    assert_eq!(host.test.publish("lab-1", 300_000), kernel);
+    let asset = host.history().current().unwrap().asset("vmlinuz").unwrap().clone();
+    fs::remove_file(host.generations.blobs().path(&asset.sha256)).unwrap();
+    (host, fake, asset, kernel)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn five_hundred_at_once_cost_one_fetch() {
+    let (host, fake, asset, kernel) = host_without_kernel(|kernel| {
+        std::thread::sleep(Duration::from_millis(300));
+        Answer::object(kernel)
+    });
+    let asset = Arc::new(asset);
+    let mut asking = tokio::task::JoinSet::new();
+    for _ in 0..500 {
+        let (replica, asset) = (host.replica.clone(), asset.clone());
+        asking.spawn(async move { replica.fetch(&asset, false, Duration::from_secs(30)).await });
+    }
+    for fetch in asking.join_all().await {
+        assert_eq!(fetch, Fetch::Here);
+    }
+    assert_eq!(fake.asked(), 1);
+    assert_eq!(fs::read(host.generations.blobs().path(&asset.sha256)).unwrap(), kernel);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn wrong_bytes_are_not_asked_for_again_at_once() {
+    let (host, fake, asset, _) = host_without_kernel(|kernel| {
+        let mut damaged = kernel.to_vec();
+        damaged[0] ^= 1;
+        Answer::object(&damaged)
+    });
+    for _ in 0..50 {
+        let fetch = host.replica.fetch(&asset, false, Duration::from_secs(30)).await;
+        assert!(matches!(fetch, Fetch::Failed(_)), "{fetch:?}");
+    }
+    assert_eq!(fake.asked(), 1);
+    assert!(!host.generations.blobs().path(&asset.sha256).exists());
+    tokio::time::sleep(Duration::from_millis(2100)).await;
+    host.replica.fetch(&asset, false, Duration::from_secs(30)).await;
+    assert_eq!(fake.asked(), 2);
+}
+
+/// What the disk lost is fetched again, and never served short.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_blob_that_is_too_short_here_is_fetched_again() {
+    let (host, _fake, asset, kernel) = host_without_kernel(Answer::object);
+    let path = host.generations.blobs().path(&asset.sha256);
+    fs::write(&path, &kernel[..1000]).unwrap();
+    let fetch = host.replica.fetch(&asset, false, Duration::from_secs(30)).await;
+    assert_eq!(fetch, Fetch::Here);
+    assert_eq!(fs::read(&path).unwrap(), kernel);
+}
+
+/// A request waits for what comes soon, and is told when to ask again for what does not.
+#[test]
+fn a_gateway_is_told_to_wait_for_a_file_that_is_not_here() {
+    let (host, _fake, _, kernel) = host_without_kernel(|kernel| {
+        std::thread::sleep(Duration::from_millis(500));
+        Answer::object(kernel)
+    });
+    let server = crate::common::TestServer::start(&host.test);
+    assert_eq!(server.get(&host.test, "/boot/ipxe").status, 302);
+    assert_eq!(server.get(&host.test, "/files/vmlinuz").body, kernel);
+
+    let (host, _fake, _, _) = host_without_kernel(|_| Answer::status(500, "oh"));
+    let server = crate::common::TestServer::start(&host.test);
+    assert_eq!(server.get(&host.test, "/boot/ipxe").status, 302);
+    assert_eq!(server.get(&host.test, "/files/boot.ipxe").status, 200);
+    let reply = server.get(&host.test, "/files/vmlinuz");
+    assert_eq!((reply.status, reply.header("retry-after")), (503, Some("5")));
+}
