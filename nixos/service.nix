@@ -36,7 +36,10 @@ let
     in
     if given == null then 443 else lib.toInt (lib.head given);
 
-  asksProvider = (cfg.settings.buckets.provider or "none") != "none";
+  # A provider of buckets, or a store that several boot hosts share.
+  asksOthers =
+    (cfg.settings.buckets.provider or "none") != "none"
+    || lib.hasPrefix "s3:" (cfg.settings.store.url or "");
 
   hostOf = url: lib.head (builtins.match "https://(\\[[^]]*]|[^:/]*).*" url);
 in
@@ -98,7 +101,7 @@ in
         LoadCredential = lib.mapAttrsToList (name: file: "${name}:${file}") cfg.credentials;
       }
       # As systemd/farmgate.service.d/network.conf does; the reasons are there.
-      // lib.optionalAttrs asksProvider {
+      // lib.optionalAttrs asksOthers {
         PrivateNetwork = false;
         RestrictAddressFamilies = [
           "AF_INET"
