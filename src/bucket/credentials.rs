@@ -1,22 +1,15 @@
-use std::fs::File;
-use std::io::Read;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use anyhow::Context;
 use anyhow::Result;
 use anyhow::bail;
-use anyhow::ensure;
 use serde::Deserialize;
 
 use super::stored::Secret;
 use crate::config::Buckets;
+use crate::store::files;
 
 /// Name of systemd's credential.
 const CREDENTIAL: &str = "bucket-provider";
-
-/// Longer than any credentials.
-const MAX_LEN: u64 = 16 * 1024;
 
 /// What proves to the provider that it is us.
 #[derive(Debug)]
@@ -56,33 +49,14 @@ impl Credentials {
         provider: &'static str,
         systemd: Option<&Path>,
     ) -> Result<Self> {
-        if let Some(path) = &buckets.credentials {
-            return Self::from_file(path, provider, true);
-        }
-        match systemd.map(|dir| dir.join(CREDENTIAL)).filter(|path| path.exists()) {
-            // Their permissions are systemd's affair.
-            Some(path) => Self::from_file(&path, provider, false),
-            None => bail!(
+        let secret = files::read_secret(buckets.credentials.as_deref(), systemd, CREDENTIAL)?;
+        let Some((path, text)) = secret else {
+            bail!(
                 "there are no credentials for the provider of buckets: name a file with them in \
                  buckets.credentials, or hand them to the service with \
                  LoadCredential={CREDENTIAL}:FILE"
-            ),
-        }
-    }
-
-    fn from_file(path: &Path, provider: &'static str, ours: bool) -> Result<Self> {
-        let cannot = || format!("cannot read {}", path.display());
-        let file = File::open(path).with_context(cannot)?;
-        let mode = file.metadata().with_context(cannot)?.mode();
-        ensure!(
-            !ours || mode & 0o077 == 0,
-            "{0} can be read by others (mode {1:o}): chmod 600 {0}, and make new credentials if \
-             others may have done so",
-            path.display(),
-            mode & 0o777
-        );
-        let mut text = String::new();
-        file.take(MAX_LEN).read_to_string(&mut text).with_context(cannot)?;
+            )
+        };
         let parsed = match provider {
             "b2" => toml::from_str(&text).map(|B2 { key_id, key }| Self::B2 { key_id, key }),
             _ => toml::from_str(&text).map(|S3 { admin_token }| Self::S3 { token: admin_token }),

@@ -1,23 +1,15 @@
-use std::fs::File;
-use std::io::Read;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::path::PathBuf;
 
-use anyhow::Context;
 use anyhow::Result;
 use anyhow::anyhow;
 use anyhow::bail;
-use anyhow::ensure;
 use serde::Deserialize;
 
 use crate::config;
+use crate::store::files;
 
 /// Name of systemd's credential.
 const CREDENTIAL: &str = "store";
-
-/// Longer than any key.
-const MAX_LEN: u64 = 16 * 1024;
 
 /// What proves to the store that it is us. Never shown.
 #[derive(Deserialize)]
@@ -31,32 +23,13 @@ impl Key {
     /// Reads the key from the configuration's file, or from the folder that systemd puts
     /// credentials in.
     pub(super) fn read(config: &config::Store, systemd: Option<&Path>) -> Result<Self> {
-        if let Some(path) = &config.credentials {
-            return Self::from_file(path, true);
-        }
-        match systemd.map(|dir| dir.join(CREDENTIAL)).filter(|path| path.exists()) {
-            // Its permissions are systemd's affair.
-            Some(path) => Self::from_file(&path, false),
-            None => bail!(
+        let secret = files::read_secret(config.credentials.as_deref(), systemd, CREDENTIAL)?;
+        let Some((path, text)) = secret else {
+            bail!(
                 "there is no key for the store: name a file with it in [store] credentials, or \
                  hand it to the service with LoadCredential={CREDENTIAL}:FILE"
-            ),
-        }
-    }
-
-    fn from_file(path: &PathBuf, ours: bool) -> Result<Self> {
-        let cannot = || format!("cannot read {}", path.display());
-        let file = File::open(path).with_context(cannot)?;
-        let mode = file.metadata().with_context(cannot)?.mode();
-        ensure!(
-            !ours || mode & 0o077 == 0,
-            "{0} can be read by others (mode {1:o}): chmod 600 {0}, and make a new key if others \
-             may have done so",
-            path.display(),
-            mode & 0o777
-        );
-        let mut text = String::new();
-        file.take(MAX_LEN).read_to_string(&mut text).with_context(cannot)?;
+            )
+        };
         // The parser's own words would quote the line, and the secret in it.
         toml::from_str(&text).map_err(|_| {
             anyhow!(

@@ -4,14 +4,17 @@ use std::fs::DirBuilder;
 use std::fs::File;
 use std::fs::Permissions;
 use std::io;
+use std::io::Read;
 use std::io::Write;
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::path::PathBuf;
 
 use anyhow::Context;
 use anyhow::Result;
+use anyhow::ensure;
 use atomic_write_file::AtomicWriteFile;
 use atomic_write_file::unix::OpenOptionsExt as _;
 use rustix::fs::AtFlags;
@@ -184,6 +187,34 @@ pub fn try_lock(path: &Path) -> Result<Option<Lock>> {
         Err(Errno::WOULDBLOCK) => Ok(None),
         Err(error) => Err(io::Error::from(error)).with_context(cannot),
     }
+}
+
+/// Longer than any credentials.
+const MAX_SECRET_LEN: u64 = 16 * 1024;
+
+/// Reads credentials, and says where they are: the file that the configuration names, which
+/// must be for its owner alone, else `name` in the folder that systemd puts credentials in,
+/// whose permissions are systemd's affair. `None` if there are none.
+pub fn read_secret(
+    configured: Option<&Path>,
+    systemd: Option<&Path>,
+    name: &str,
+) -> Result<Option<(PathBuf, String)>> {
+    let given = systemd.map(|dir| dir.join(name)).filter(|path| path.exists());
+    let Some(path) = configured.map(Path::to_path_buf).or(given) else { return Ok(None) };
+    let cannot = || format!("cannot read {}", path.display());
+    let file = File::open(&path).with_context(cannot)?;
+    let mode = file.metadata().with_context(cannot)?.mode();
+    ensure!(
+        configured.is_none() || mode & 0o077 == 0,
+        "{0} can be read by others (mode {1:o}): chmod 600 {0}, and make new credentials if \
+         others may have done so",
+        path.display(),
+        mode & 0o777
+    );
+    let mut text = String::new();
+    file.take(MAX_SECRET_LEN).read_to_string(&mut text).with_context(cannot)?;
+    Ok(Some((path, text)))
 }
 
 /// Removes a file; that there is none is as good.

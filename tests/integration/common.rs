@@ -325,6 +325,25 @@ impl Drop for TestServer {
     }
 }
 
+/// A program that `scripts/install-packages test` makes available. Where it is not, the test
+/// is skipped, except in CI, where it fails.
+pub(crate) fn tool(variable: &str, in_cache: &str) -> Option<PathBuf> {
+    let cache = || {
+        let cache = std::env::var_os("FARMGATE_CACHE").map(PathBuf::from);
+        let home = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache/farmgate"));
+        Some(cache.or_else(home)?.join(in_cache))
+    };
+    let path = std::env::var_os(variable).map(PathBuf::from).or_else(cache);
+    if let Some(path) = path.filter(|path| path.exists()) {
+        return Some(path);
+    }
+    let why = format!("{variable} is not set: run scripts/install-packages test");
+    assert!(std::env::var("CI").as_deref() != Ok("true"), "cannot be skipped in CI: {why}");
+    // Past the capture of the test harness, so that whoever runs the tests sees it.
+    let _ = writeln!(std::io::stderr().lock(), "skipped: a test of object stores, because {why}");
+    None
+}
+
 /// Reads the configuration, or the like, and writes it as `edit` leaves it.
 pub(crate) fn edit(path: &Path, edit: impl FnOnce(String) -> String) {
     let text = fs::read_to_string(path).unwrap();

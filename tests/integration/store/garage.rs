@@ -17,26 +17,10 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use crate::common::PATIENCE;
+use crate::common::tool;
 
 const TOKEN: &str = "unmistakable-admin-token";
 const BUCKET: &str = "farm";
-
-/// Where the program is. Where it is not, the test is skipped, except in CI, where it fails.
-fn program() -> Option<PathBuf> {
-    let cache = || {
-        let home = PathBuf::from(std::env::var_os("HOME")?);
-        Some(home.join(".cache/farmgate/garage/bin/garage"))
-    };
-    let path = std::env::var_os("FARMGATE_GARAGE").map(PathBuf::from).or_else(cache);
-    if let Some(path) = path.filter(|path| path.exists()) {
-        return Some(path);
-    }
-    let why = "FARMGATE_GARAGE is not set: run scripts/install-packages test";
-    assert!(std::env::var("CI").as_deref() != Ok("true"), "cannot be skipped in CI: {why}");
-    // Past the capture of the test harness, so that whoever runs the tests sees it.
-    let _ = writeln!(std::io::stderr().lock(), "skipped: a test of the store, because {why}");
-    None
-}
 
 /// One process of it.
 struct Node {
@@ -58,7 +42,7 @@ impl Garage {
     /// `None` if there is no garage here.
     pub(super) fn start(nodes: usize) -> Option<Self> {
         let mut garage = Self {
-            program: program()?,
+            program: tool("FARMGATE_GARAGE", "garage/bin/garage")?,
             dir: tempfile::tempdir().unwrap(),
             nodes: Vec::new(),
             key: Default::default(),
