@@ -116,7 +116,8 @@ impl Replica {
             generations.objects(&id)
         });
         let local = local.await?;
-        seen.extend(&local);
+        // What both have. What came here meanwhile is still to be sent, and a pack may hold it.
+        seen.extend(local.intersection(remote));
         seen.retain(|name| local.contains(name) || remote.contains(name));
         self.memory().seen.insert(gateway.to_owned(), seen);
         Ok(report)

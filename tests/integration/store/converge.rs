@@ -200,3 +200,29 @@ fn a_long_absence_is_made_good() {
     assert_eq!(a.history(), b.history());
     assert!(b.history().boots().values().all(|boot| boot.acknowledged));
 }
+
+/// Gateways do not stop to boot while a pass runs. What was written between the moments at which
+/// it sent what was new and looked what is there used to count as sent, and stayed here.
+#[test]
+fn what_is_written_during_a_pass_is_delivered_by_a_later_one() {
+    let remote = tempfile::tempdir().unwrap();
+    let a = Host::first(&directory(remote.path()));
+    let b = a.another();
+    a.test.publish("lab-1", 1000);
+    let runtime = runtime();
+    runtime.block_on(settle(&[&a, &b]));
+    let current = a.current();
+    std::thread::scope(|scope| {
+        let boots = scope.spawn(|| {
+            for _ in 0..150 {
+                let boot = a.append(Kind::Booted { generation: current });
+                a.append(Kind::Acknowledged { boot });
+            }
+        });
+        while !boots.is_finished() {
+            runtime.block_on(a.pass());
+        }
+    });
+    runtime.block_on(settle(&[&a, &b]));
+    assert_eq!(b.history(), a.history());
+}
