@@ -9,6 +9,7 @@ use super::error::Error;
 use super::layout;
 use super::pass::Report;
 use super::push::published;
+use crate::store::events::Asset;
 use crate::store::events::SECRETS;
 use crate::store::history::Events;
 use crate::store::history::Generation;
@@ -34,7 +35,14 @@ impl Replica {
                 continue;
             };
             // A generation without its files must not come into sight: it would be served.
-            if matches!(name, ObjectName::Event(_)) && !self.fetch_files(gateway, &events).await {
+            let whole = match name {
+                ObjectName::Event(_) => {
+                    let files = events.values().flat_map(|event| published(event));
+                    self.fetch_files(gateway, files).await
+                }
+                ObjectName::Pack(_) => self.fetch_for_pack(gateway, &events).await?,
+            };
+            if !whole {
                 report.held_back += 1;
                 continue;
             }
@@ -79,8 +87,12 @@ impl Replica {
         }
     }
 
-    async fn fetch_files(self: &Arc<Self>, gateway: &str, events: &Events) -> bool {
-        for (path, asset) in events.values().flat_map(|event| published(event)) {
+    async fn fetch_files(
+        self: &Arc<Self>,
+        gateway: &str,
+        files: impl Iterator<Item = (&String, &Asset)>,
+    ) -> bool {
+        for (path, asset) in files {
             if let Err(error) = self.fetch_in_time(asset, path == SECRETS).await {
                 self.report_once(format!(
                     "a new generation of {gateway} waits for its file {path}: {error}"
@@ -89,6 +101,28 @@ impl Replica {
             }
         }
         true
+    }
+
+    /// Fetches what the next boot needs if a pack comes to count, and says whether it may. Of
+    /// the many generations in a pack most will never be booted again.
+    async fn fetch_for_pack(self: &Arc<Self>, gateway: &str, pack: &Events) -> Result<bool> {
+        let (generations, id) = (self.generations.clone(), gateway.to_owned());
+        let mut events = blocking(move || generations.events(&id)).await?;
+        let now = History::fold(&events);
+        events.extend(pack.iter().map(|(name, event)| (*name, event.clone())));
+        let then = History::fold(&events);
+        let served = |history: &History| [history.pinned(), history.current()].map(|g| g.cloned());
+        let before = served(&now);
+        let new =
+            served(&then).into_iter().flatten().filter(|g| !before.contains(&Some(g.clone())));
+        for generation in new {
+            if !self.fetch_files(gateway, generation.files().iter()).await {
+                // Who has nothing to boot from loses nothing by it: what is missing is
+                // waited for.
+                return Ok(now.current().is_none());
+            }
+        }
+        Ok(true)
     }
 
     /// Fetches the files that the next boots of a gateway may need.

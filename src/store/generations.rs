@@ -67,7 +67,12 @@ impl Generations {
     /// Everything known of a gateway's generations. An event that cannot be
     /// read is an error: whoever is about to change something must know all.
     pub fn history(&self, gateway: &str) -> Result<History> {
-        Ok(History::fold(&union(&self.read_all(gateway)?)))
+        Ok(History::fold(&self.events(gateway)?))
+    }
+
+    /// All events of a gateway, each once.
+    pub fn events(&self, gateway: &str) -> Result<Events> {
+        Ok(union(&self.read_all(gateway)?))
     }
 
     /// Writes one event, later than all others of this gateway that this host knows, so

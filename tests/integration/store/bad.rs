@@ -150,3 +150,42 @@ async fn a_store_that_is_not_there_is_no_reason_to_wait() {
     let error = a.replica.pass().await.unwrap_err().to_string();
     assert!(error.contains("cannot be reached"), "{error}");
 }
+
+/// A pack used to count at once, also when it made a generation current whose files were nowhere
+/// to be had: a gateway that could have booted waited for them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pack_waits_for_the_files_of_what_would_be_served() {
+    let remote = tempfile::tempdir().unwrap();
+    let a = Host::first(&directory(remote.path()));
+    let (b, new) = (a.another(), a.another());
+    a.test.publish("lab-1", 1000);
+    settle(&[&a, &b]).await;
+    let first = b.current();
+    a.test.publish("lab-1", 2000);
+    for _ in 0..100 {
+        a.append(Kind::Booted { generation: a.current() });
+    }
+    settle(&[&a]).await;
+    let asset = a.history().current().unwrap().asset("vmlinuz").unwrap().clone();
+    let blob = remote.path().join("blobs").join(asset.sha256.path());
+    let kernel = fs::read(&blob).unwrap();
+    fs::remove_file(&blob).unwrap();
+
+    let report = b.pass().await;
+    assert_eq!((report.held_back, b.current()), (1, first));
+    // Who has nothing else to boot from loses nothing by it.
+    for object in fs::read_dir(remote.path().join("gateways").join(&a.id)).unwrap() {
+        let path = object.unwrap().path();
+        if !path.to_str().unwrap().contains("pack-") {
+            fs::remove_file(path).unwrap();
+        }
+    }
+    assert_eq!(new.pass().await.held_back, 0);
+    assert_eq!(new.history(), a.history());
+
+    fs::write(&blob, kernel).unwrap();
+    let b = b.restarted();
+    settle(&[&b]).await;
+    assert_eq!(b.history(), a.history());
+    assert!(b.generations.blobs().path(&asset.sha256).exists());
+}
