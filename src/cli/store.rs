@@ -47,7 +47,12 @@ impl Command {
                     let replica = replica.context(
                         "this boot host is alone: [store] url in its configuration names no store",
                     )?;
-                    replica.pass().await.with_context(|| format!("the store {}", replica.shown()))
+                    let pass = async {
+                        let report = replica.pass().await?;
+                        replica.give_wanted().await?;
+                        anyhow::Ok(report)
+                    };
+                    pass.await.with_context(|| format!("the store {}", replica.shown()))
                 })?;
                 context.print(&Synced(report))
             }

@@ -21,12 +21,11 @@ pub enum BlobError {
     #[error("the store {0}")]
     Remote(#[from] Error),
     /// It is nowhere.
-    #[error("the store has no blob {0}: publish its generation again")]
+    #[error("the store has no blob {0}: a host that has it is asked for it")]
     Missing(BlobId),
     /// What the store has under its name is something else.
     #[error(
-        "what the store has as blob {0} are not its bytes: delete it there, then bring it again \
-         with `farmgate store copy STATE/store URL` from a host that has it"
+        "what the store has as blob {0} are not its bytes: a host that has them is asked for them"
     )]
     Damaged(BlobId),
     /// It came, and could not be kept.
@@ -41,26 +40,32 @@ impl Replica {
         if self.memory().stored.contains(&id) {
             return Ok(());
         }
-        let path = layout::blob(&id);
-        if self.remote.size(&path).await? != Some(asset.size) {
-            let blobs = self.generations.blobs().clone();
-            let opened = blocking(move || match blobs.is_whole(&id) {
-                Ok(true) => Ok(Some(blobs.open_unnoticed(&id)?)),
-                Ok(false) => Ok(None),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-                Err(error) => Err(error.into()),
-            });
-            let Some(file) = opened.await? else {
-                // An old generation: its event is worth more than nothing.
-                self.report_once(format!(
-                    "blob {id} is not given to other hosts: it is missing here, or damaged"
-                ));
-                return Ok(());
-            };
-            self.remote.put_file(&path, file, asset.size).await?;
+        let there = self.remote.size(&layout::blob(&id)).await? == Some(asset.size);
+        if there {
+            self.memory().stored.insert(id);
+        } else if !self.give_blob(id).await? {
+            // An old generation: its event is worth more than nothing.
+            self.report_once(format!(
+                "blob {id} is not given to other hosts: it is missing here, or damaged"
+            ));
         }
-        self.memory().stored.insert(id);
         Ok(())
+    }
+
+    /// Gives the common store a blob, whatever it has under that name. `false` if it is not
+    /// here, or damaged.
+    pub(super) async fn give_blob(&self, id: BlobId) -> anyhow::Result<bool> {
+        let blobs = self.generations.blobs().clone();
+        let opened = blocking(move || match blobs.is_whole(&id) {
+            Ok(true) => Ok(Some((blobs.open_unnoticed(&id)?, blobs.size(&id)?))),
+            Ok(false) => Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error.into()),
+        });
+        let Some((file, size)) = opened.await? else { return Ok(false) };
+        self.remote.put_file(&layout::blob(&id), file, size).await?;
+        self.memory().stored.insert(id);
+        Ok(true)
     }
 
     /// Brings a blob here. It gets its name only once all its bytes are found to be right.

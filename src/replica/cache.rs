@@ -20,8 +20,10 @@ use crate::store::events::Asset;
 const YOUNG: Duration = Duration::from_secs(60 * 60);
 
 impl Replica {
-    /// Looks at one more blob, and makes room if the cache is full.
+    /// Looks at one more blob, makes room if the cache is full, and gives the common store
+    /// what other hosts could not get there.
     pub async fn tidy(self: &Arc<Self>) -> Result<()> {
+        self.give_wanted().await?;
         let blobs = self.generations.blobs().clone();
         let mut found = blocking(move || Ok(blobs.list()?)).await?;
         found.sort_by_key(|(id, _)| *id);

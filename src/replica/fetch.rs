@@ -122,7 +122,8 @@ impl Replica {
             };
             replica.land(asset.sha256, &outcome);
             // Nobody may be left to hear it.
-            let _ = sender.send(Some(outcome));
+            let _ = sender.send(Some(outcome.clone()));
+            replica.want(asset.sha256, &outcome).await;
         });
         Ok(receiver)
     }

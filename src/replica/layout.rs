@@ -14,6 +14,8 @@ pub(super) const GATEWAYS: &str = "gateways";
 pub(super) const RECORDS: &str = "records";
 /// Where the blobs are.
 pub(super) const BLOBS: &str = "blobs";
+/// Where the names of blobs are that some host could not get.
+pub(super) const WANTED: &str = "wanted";
 
 /// The path of a blob.
 pub(super) fn blob(id: &BlobId) -> String {
@@ -28,6 +30,16 @@ pub(super) fn object(gateway: &str, name: ObjectName) -> String {
 /// The path of a revision of a gateway's record.
 pub(super) fn revision(gateway: &str, id: EventId) -> String {
     format!("{RECORDS}/{gateway}/{id}.json")
+}
+
+/// The path of the word that a blob is wanted.
+pub(super) fn wanted(id: &BlobId) -> String {
+    format!("{WANTED}/{id}")
+}
+
+/// Reads such a path.
+pub(super) fn parse_wanted(path: &str) -> Option<BlobId> {
+    path.strip_prefix(WANTED)?.strip_prefix('/')?.parse().ok()
 }
 
 /// Reads the file name of a revision.

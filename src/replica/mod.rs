@@ -25,6 +25,7 @@ mod remote;
 mod status;
 mod task;
 mod throttle;
+mod wanted;
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -76,7 +77,8 @@ struct Memory {
     stored: HashSet<BlobId>,
     /// Gateways whose next boot may need blobs that are not here yet.
     wanting: BTreeSet<String>,
-
+    /// Blobs of which the common store has this host's word that they are wanted.
+    wanted: HashSet<BlobId>,
     /// The blob that was looked at last.
     scrubbed: Option<BlobId>,
     /// Gateways that were removed, by id.

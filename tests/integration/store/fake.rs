@@ -79,7 +79,7 @@ impl Fake {
         Self { address, asked }
     }
 
-    /// Requests so far.
+    /// Requests so far that wanted something.
     pub(super) fn asked(&self) -> usize {
         self.asked.load(Ordering::SeqCst)
     }
@@ -98,8 +98,10 @@ fn serve(mut stream: TcpStream, count: &AtomicUsize, answer: &dyn Fn(&str) -> An
             _ => return,
         }
     }
-    count.fetch_add(1, Ordering::SeqCst);
     let head = String::from_utf8_lossy(&head).into_owned();
+    if head.starts_with("GET ") {
+        count.fetch_add(1, Ordering::SeqCst);
+    }
     match answer(head.lines().next().unwrap_or_default()) {
         Answer::Silence => std::thread::sleep(Duration::from_secs(60)),
         Answer::Raw { bytes, wait } => {

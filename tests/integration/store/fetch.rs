@@ -88,3 +88,37 @@ fn a_gateway_is_told_to_wait_for_a_file_that_is_not_here() {
     let reply = server.get(&host.test, "/files/vmlinuz");
     assert_eq!((reply.status, reply.header("retry-after")), (503, Some("5")));
 }
+
+/// What the store has lost or has wrong, and another host still has, comes back by itself.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_host_gives_again_what_another_cannot_get() {
+    let remote = tempfile::tempdir().unwrap();
+    let a = Host::first(&super::directory(remote.path()));
+    let kernel = a.test.publish("lab-1", 100_000);
+    super::settle(&[&a]).await;
+    let asset = a.history().current().unwrap().asset("vmlinuz").unwrap().clone();
+    let blob = remote.path().join("blobs").join(asset.sha256.path());
+    let wanted = remote.path().join("wanted").join(asset.sha256.to_string());
+    let limit = Duration::from_secs(30);
+    for damage in [Some(vec![1; 100_000]), Some(vec![2; 10]), None] {
+        match damage {
+            Some(bytes) => fs::write(&blob, bytes).unwrap(),
+            None => fs::remove_file(&blob).unwrap(),
+        }
+        let b = a.another();
+        let fetch = b.replica.fetch(&asset, false, limit).await;
+        assert!(matches!(fetch, Fetch::Failed(_)), "{fetch:?}");
+        let deadline = std::time::Instant::now() + limit;
+        while !wanted.exists() {
+            assert!(std::time::Instant::now() < deadline, "nobody was told");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        // Who has it no more cannot help.
+        assert_eq!(b.replica.give_wanted().await.unwrap(), 0);
+        a.replica.tidy().await.unwrap();
+        assert_eq!(fs::read(&blob).unwrap(), kernel);
+        assert!(!wanted.exists());
+        let fetch = b.restarted().replica.fetch(&asset, false, limit).await;
+        assert_eq!(fetch, Fetch::Here);
+    }
+}
