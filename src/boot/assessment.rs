@@ -56,6 +56,20 @@ pub enum Reason {
     },
 }
 
+impl Reason {
+    /// Its name, without the numbers: as in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pinned => "pinned",
+            Self::NotAssessed => "not-assessed",
+            Self::Good => "good",
+            Self::Trying { .. } => "trying",
+            Self::FellBack { .. } => "fell-back",
+            Self::NothingBetter { .. } => "nothing-better",
+        }
+    }
+}
+
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -9,6 +9,7 @@
 
 mod b2;
 mod backoff;
+mod condition;
 mod credentials;
 mod disk;
 mod error;
@@ -21,6 +22,7 @@ mod provider;
 mod reconcile;
 mod stored;
 
+pub use condition::Condition;
 pub use credentials::Credentials;
 pub use disk::Disk;
 pub use error::Error;

@@ -174,7 +174,7 @@ pub struct Trouble {
 }
 
 /// How a gateway's bucket is doing, in a word.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Standing {
     /// All is as it should be.
@@ -193,9 +193,21 @@ pub enum Standing {
     Left,
 }
 
-impl fmt::Display for Standing {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
+impl Standing {
+    /// All there are.
+    pub const ALL: [Self; 7] = [
+        Self::Ready,
+        Self::Rotating,
+        Self::Waiting,
+        Self::Failed,
+        Self::Stale,
+        Self::Revoking,
+        Self::Left,
+    ];
+
+    /// The word.
+    pub fn as_str(self) -> &'static str {
+        match self {
             Self::Ready => "ready",
             Self::Rotating => "rotating",
             Self::Waiting => "waiting",
@@ -203,7 +215,13 @@ impl fmt::Display for Standing {
             Self::Stale => "stale",
             Self::Revoking => "revoking",
             Self::Left => "left",
-        })
+        }
+    }
+}
+
+impl fmt::Display for Standing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
     }
 }
 

@@ -128,7 +128,7 @@ impl Init {
              {behind}unix = \"{SOCKET}\"  # behind nginx\n\
              {behind}accel = \"/farmgate-blobs\"    # behind nginx: it sends assets itself\n\
              {behind}proxy-mark = true            # behind nginx: know its configuration again\n\
-             # admin = \"127.0.0.1:9180\"    # /healthz and /readyz, for this machine alone\n\
+             # admin = \"127.0.0.1:9180\"    # /readyz, /metrics ..., for this machine\n\
              # drain = \"300s\"              # time for running downloads on stop\n\
              \n\
              [media]\n\

@@ -6,9 +6,7 @@ use time::format_description::well_known::Rfc3339;
 use super::Context;
 use crate::boot::Reason;
 use crate::boot::decide;
-use crate::bucket::Disk;
-use crate::bucket::Standing;
-use crate::bucket::Stored;
+use crate::bucket::Condition;
 use crate::identity::GatewayName;
 use crate::store::State;
 use crate::store::events::EventId;
@@ -62,34 +60,7 @@ struct Row {
     certificate_until: Option<OffsetDateTime>,
     /// How its bucket is doing, if gateways have buckets.
     #[serde(skip_serializing_if = "Option::is_none")]
-    bucket: Option<BucketStatus>,
-}
-
-#[derive(Serialize)]
-struct BucketStatus {
-    state: Standing,
-    error: Option<String>,
-}
-
-impl BucketStatus {
-    fn of(state: &State, record: &Record) -> Option<Self> {
-        state.config().buckets.provider.as_ref()?;
-        Some(match Disk::new(state).load(&record.id) {
-            Ok(stored) => {
-                let stored = stored.unwrap_or_else(|| Stored::new(record.name.clone()));
-                let state = stored.standing(true);
-                Self { state, error: stored.trouble.map(|trouble| trouble.error) }
-            }
-            Err(error) => Self { state: Standing::Failed, error: Some(format!("{error:#}")) },
-        })
-    }
-}
-
-impl std::fmt::Display for BucketStatus {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}", self.state)?;
-        self.error.as_ref().map_or(Ok(()), |error| write!(f, ": {error}"))
-    }
+    bucket: Option<Condition>,
 }
 
 impl Row {
@@ -113,7 +84,7 @@ impl Row {
             stage,
             acknowledged: last.map(|(_, boot)| boot.acknowledged),
             certificate_until: record.active().map(|active| active.not_after),
-            bucket: BucketStatus::of(state, record),
+            bucket: Condition::of(state, record),
         })
     }
 }

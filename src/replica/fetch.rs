@@ -129,6 +129,7 @@ impl Replica {
     }
 
     fn land(&self, id: BlobId, outcome: &Outcome) {
+        self.status.fetched(outcome.is_ok());
         let mut inner = self.flights.lock();
         inner.running.remove(&id);
         let Err(error) = outcome else {

@@ -47,6 +47,7 @@ pub use error::Error;
 pub use fetch::Fetch;
 pub use pass::Report;
 pub use remote::Remote;
+pub use status::Counts;
 pub use task::run;
 
 use fetch::Flights;
@@ -115,6 +116,31 @@ impl Replica {
     /// How it stands with the common store: for people.
     pub fn status(&self) -> String {
         self.status.line()
+    }
+
+    /// What came of passes and fetches so far.
+    pub fn counts(&self) -> Counts {
+        self.status.counts()
+    }
+
+    /// How many objects the common store does not have yet; `None` as long as nobody knows
+    /// what it has.
+    pub fn undelivered(&self) -> Result<Option<usize>> {
+        if self.counts().last_pass.is_none() {
+            return Ok(None);
+        }
+        let mut here = Vec::new();
+        for gateway in self.generations.gateways()? {
+            let objects = self.generations.objects(&gateway)?;
+            here.push((gateway, objects));
+        }
+        let memory = self.memory();
+        let new =
+            |(gateway, objects): &(String, BTreeSet<ObjectName>)| match memory.seen.get(gateway) {
+                Some(seen) => objects.difference(seen).count(),
+                None => objects.len(),
+            };
+        Ok(Some(here.iter().map(new).sum()))
     }
 
     fn memory(&self) -> MutexGuard<'_, Memory> {

@@ -18,6 +18,7 @@ pub async fn run(replica: Arc<Replica>) {
     loop {
         let result = replica.pass().await;
         failures = if result.is_ok() { 0 } else { failures + 1 };
+        replica.status.passed(result.as_ref().ok(), OffsetDateTime::now_utc());
         replica.note(&result.map(drop));
         if failures == 0 && tidied.elapsed() > TIDY_EVERY {
             tidied = Instant::now();

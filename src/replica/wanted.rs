@@ -12,20 +12,14 @@ impl Replica {
     /// Leaves word that a blob is wanted, or takes it back. What fails is left: the next fetch
     /// does the same.
     pub(super) async fn want(&self, id: BlobId, outcome: &Result<(), BlobError>) {
+        let lost = matches!(outcome, Err(BlobError::Missing(_) | BlobError::Damaged(_)));
         let asked = self.memory().wanted.contains(&id);
         let path = layout::wanted(&id);
-        match outcome {
-            Err(BlobError::Missing(_) | BlobError::Damaged(_)) if !asked => {
-                if self.remote.put(&path, Vec::new()).await.is_ok() {
-                    self.memory().wanted.insert(id);
-                }
-            }
-            Ok(()) if asked => {
-                if self.remote.delete(&path).await.is_ok() {
-                    self.memory().wanted.remove(&id);
-                }
-            }
-            _ => {}
+        if lost && !asked && self.remote.put(&path, Vec::new()).await.is_ok() {
+            self.memory().wanted.insert(id);
+        }
+        if outcome.is_ok() && asked && self.remote.delete(&path).await.is_ok() {
+            self.memory().wanted.remove(&id);
         }
     }
 

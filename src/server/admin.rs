@@ -10,12 +10,14 @@ use axum::routing::get;
 
 use super::app::App;
 use super::error::HttpError;
+use super::metrics;
 
 /// Every route of the admin listener.
 pub(super) fn router(app: Arc<App>) -> Router {
     Router::new()
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics::show))
         .fallback(|| async { (StatusCode::NOT_FOUND, "404 Not Found\n") })
         .with_state(app)
 }

@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 
 use super::error::HttpError;
 use super::error::Refusal;
+use super::metrics::Metrics;
 use super::recorder::Recorder;
 use super::recorder::Subject;
 use super::settings;
@@ -62,6 +63,7 @@ pub(super) struct App {
     tokens: AckTokens,
     leases: Leases,
     pub(super) recorder: Recorder,
+    pub(super) metrics: Metrics,
     /// Gateways whose boot began, and was not acknowledged yet.
     booting: Mutex<HashMap<String, Instant>>,
     /// A boot was acknowledged: a key may have become superfluous.
@@ -89,6 +91,7 @@ impl App {
             tokens: AckTokens::new(state.token_key()?),
             leases: Leases::open(state.leases_dir())?,
             recorder: Recorder::start(Journals::new(state)),
+            metrics: Metrics::new(),
             booting: Mutex::default(),
             acknowledged: Notify::new(),
             settings: RwLock::new(Arc::new(settings)),
@@ -122,11 +125,16 @@ impl App {
     pub(super) async fn summary(self: &Arc<Self>) -> Result<String, HttpError> {
         let app = self.clone();
         let gateways = blocking(move || Ok(app.gateways.names()?.len())).await?;
-        let mut booting = self.booting();
-        booting.retain(|_, began| began.elapsed() < LONGEST_BOOT);
-        let (plural, running) = (if gateways == 1 { "" } else { "s" }, booting.len());
+        let (plural, running) = (if gateways == 1 { "" } else { "s" }, self.running_boots());
         let store = self.store_status().map_or_else(String::new, |store| format!(", {store}"));
         Ok(format!("{gateways} gateway{plural}, {running} booting{store}"))
+    }
+
+    /// How many boots began and were not acknowledged yet.
+    pub(super) fn running_boots(&self) -> usize {
+        let mut booting = self.booting();
+        booting.retain(|_, began| began.elapsed() < LONGEST_BOOT);
+        booting.len()
     }
 
     /// This host's part in a common store.
@@ -187,6 +195,7 @@ impl App {
                 None
             }
         };
+        self.metrics.boot(decision.reason);
         Ok(Some((decision, boot)))
     }
 
@@ -209,6 +218,7 @@ impl App {
             self.append(id, Kind::Acknowledged { boot }).await?;
             let subject = Subject { gateway_id: id.to_owned(), boot: Some(boot), address };
             self.recorder.record(&subject, Stage::Acknowledged);
+            self.metrics.acknowledged();
             self.acknowledged.notify_one();
             let app = self.clone();
             tokio::spawn(async move { app.advance_rollouts().await });
@@ -240,6 +250,7 @@ impl App {
         let known = || known.lock().unwrap_or_else(PoisonError::into_inner);
         if !known().contains(&boot) {
             self.append(id, Kind::Acknowledged { boot }).await?;
+            self.metrics.acknowledged();
             known().insert(boot);
         }
         Ok(Some((id.to_owned(), None)))

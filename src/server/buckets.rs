@@ -17,11 +17,10 @@ use super::settings::Settings;
 use super::systemd;
 use crate::bucket;
 use crate::bucket::AnyProvider;
+use crate::bucket::Condition;
 use crate::bucket::Disk;
 use crate::bucket::Report;
 use crate::bucket::Scope;
-use crate::bucket::Standing;
-use crate::bucket::Stored;
 use crate::bucket::Values;
 use crate::store::State;
 use crate::store::events::EventId;
@@ -85,22 +84,17 @@ impl App {
 
 fn warnings(state: &State) -> Result<Vec<String>> {
     let mut warnings = Vec::new();
-    if state.config().buckets.provider.is_none() {
-        return Ok(warnings);
-    }
-    let (disk, gateways) = (Disk::new(state), state.gateways());
+    let gateways = state.gateways();
     for name in gateways.names()? {
-        let stored = gateways.load(&name).and_then(|record| disk.load(&record.id));
-        match stored.map(|stored| stored.unwrap_or_else(|| Stored::new(name.clone()))) {
-            Ok(stored) => {
-                let standing = stored.standing(true);
-                let error = stored.trouble.map(|trouble| format!(": {}", trouble.error));
-                if !matches!(standing, Standing::Ready | Standing::Rotating) {
-                    let error = error.unwrap_or_default();
-                    warnings.push(format!("the bucket of {name} is {standing}{error}"));
-                }
+        let condition = match gateways.load(&name) {
+            Ok(record) => Condition::of(state, &record),
+            Err(error) => {
+                warnings.push(format!("the bucket of {name} is unknown: {error:#}"));
+                continue;
             }
-            Err(error) => warnings.push(format!("the bucket of {name} is unknown: {error:#}")),
+        };
+        if let Some(condition) = condition.filter(|condition| !condition.is_well()) {
+            warnings.push(format!("the bucket of {name} is {condition}"));
         }
     }
     Ok(warnings)

@@ -4,6 +4,7 @@ use axum::http::header;
 use axum::response::IntoResponse;
 use axum::response::Response;
 
+use super::metrics::RefusedFor;
 use crate::identity::Fingerprint;
 use crate::identity::GatewayName;
 use crate::identity::HeaderError;
@@ -50,6 +51,20 @@ pub(super) enum Refusal {
     Revoked { gateway: GatewayName, fingerprint: Fingerprint },
 }
 
+impl Refusal {
+    /// In a word, for monitoring.
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::NoCertificate => "no-certificate",
+            Self::NoProxyMark => "no-proxy-mark",
+            Self::Header(_) => "header",
+            Self::Verify(_) => "verify",
+            Self::Unknown(_) => "unknown",
+            Self::Revoked { .. } => "revoked",
+        }
+    }
+}
+
 impl HttpError {
     fn status(&self) -> StatusCode {
         match self {
@@ -80,6 +95,9 @@ impl IntoResponse for HttpError {
             }
         }
         let mut response = (status, format!("{status}\n")).into_response();
+        if let Self::Forbidden(refusal) = &self {
+            response.extensions_mut().insert(RefusedFor(refusal.reason()));
+        }
         if matches!(self, Self::NotYet(_)) {
             // iPXE waits that long, and asks again, without the script hearing of it.
             response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);

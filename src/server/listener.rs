@@ -185,6 +185,7 @@ async fn serve_tls(
     let stream = match tokio::time::timeout(HANDSHAKE, handshake).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
+            app.metrics.refused("handshake");
             tracing::warn!(address = %address.ip(), "TLS handshake failed: {error}");
             return;
         }

@@ -10,6 +10,7 @@ mod connection;
 mod doors;
 mod error;
 mod listener;
+mod metrics;
 mod peer;
 mod recorder;
 mod routes;

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use axum::body::Bytes;
 use futures_core::Stream;
+use prometheus_client::metrics::counter::Counter;
 use time::OffsetDateTime;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
@@ -58,6 +59,8 @@ pub(super) struct Recording {
     pub(super) recorder: Recorder,
     pub(super) subject: Subject,
     pub(super) path: String,
+    /// Where its bytes are counted.
+    pub(super) sent: Counter,
 }
 
 /// A body that is recorded when its last byte, or the client, is gone.
@@ -86,6 +89,7 @@ impl<S: Stream<Item = std::io::Result<Bytes>>> Stream for Recorded<S> {
         let polled = self.inner.as_mut().poll_next(context);
         if let Poll::Ready(Some(Ok(bytes))) = &polled {
             self.bytes += bytes.len() as u64;
+            self.recording.sent.inc_by(bytes.len() as u64);
         }
         polled
     }

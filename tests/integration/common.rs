@@ -151,6 +151,14 @@ impl TestState {
         (home.join(format!("{fingerprint}.crt")), home.join(format!("{fingerprint}.key")))
     }
 
+    /// Asks the admin listener `admin.sock` of a server.
+    #[track_caller]
+    pub(crate) fn admin(&self, path: &str) -> Reply {
+        let stream = UnixStream::connect(self.dir().join("admin.sock")).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        request(stream, "GET", path, "").unwrap()
+    }
+
     /// Writes `extra` to the configuration's `[listen]` table.
     pub(crate) fn set_listen(&self, extra: &str) {
         let path = self.dir().join("farmgate.toml");

@@ -12,6 +12,7 @@ mod check;
 mod gateways;
 mod iso;
 mod layers;
+mod metrics;
 mod nginx_config;
 mod object_stores;
 mod packaging;

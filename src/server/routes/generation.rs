@@ -105,7 +105,8 @@ async fn send(
         return asset::redirect_to_nginx(headers, &tag, OCTETS, location);
     }
     let file = File::from_std(open(app, asset).await?);
-    let recording = Recording { recorder: app.recorder.clone(), subject, path: path.to_owned() };
+    let (recorder, path, sent) = (app.recorder.clone(), path.to_owned(), app.metrics.sent());
+    let recording = Recording { recorder, subject, path, sent };
     let content = Content::File { file, size: asset.size, recording };
     asset::respond(headers, &tag, OCTETS, content).await
 }

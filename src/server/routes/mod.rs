@@ -15,6 +15,7 @@ use axum::routing::get;
 use super::admin;
 use super::app::App;
 use super::error::HttpError;
+use super::metrics;
 use super::peer::Peer;
 use super::span;
 
@@ -31,6 +32,7 @@ pub(super) fn router(app: Arc<App>) -> Router {
         .route("/healthz", get(watchdog))
         .route("/secrets/{token}", get(secrets::read).head(secrets::not_allowed))
         .fallback(nothing)
+        .layer(middleware::from_fn_with_state(app.clone(), metrics::count))
         .layer(middleware::from_fn(span::name_request))
         .with_state(app)
 }

@@ -1,0 +1,264 @@
+use std::collections::BTreeSet;
+
+use anyhow::Result;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+use time::OffsetDateTime;
+
+use crate::boot::Reason;
+use crate::boot::decide;
+use crate::bucket::Condition;
+use crate::bucket::Disk;
+use crate::bucket::Standing;
+use crate::identity::Certificate;
+use crate::identity::GatewayName;
+use crate::replica;
+use crate::server::app::App;
+use crate::server::settings;
+use crate::server::tls;
+use crate::store::State;
+use crate::store::gateways::Record;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfGateway {
+    gateway: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfCertificate {
+    certificate: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct InState {
+    state: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct WithResult {
+    result: &'static str,
+}
+
+/// What is on disk and in memory at one moment.
+pub(super) struct Fleet {
+    gateways: Vec<Row>,
+    /// Gateways whose record cannot be read.
+    unreadable: usize,
+    certificates: Vec<(&'static str, OffsetDateTime)>,
+    problems: usize,
+    buckets: bool,
+    /// How it stands with the keys of gateways that were removed.
+    left: Vec<Standing>,
+    store: Option<(replica::Counts, Option<usize>)>,
+}
+
+/// One gateway.
+struct Row {
+    name: GatewayName,
+    generation: Option<u64>,
+    /// Whether its newest generation was given up.
+    fallback: bool,
+    last_boot: Option<(OffsetDateTime, bool)>,
+    certificate: Option<OffsetDateTime>,
+    bucket: Option<Condition>,
+}
+
+impl Fleet {
+    /// Reads two small files and one directory for each gateway.
+    pub(super) fn read(app: &App) -> Result<Self> {
+        let settings = app.settings();
+        let state = &settings.state;
+        let gateways = state.gateways();
+        let (mut rows, mut unreadable) = (Vec::new(), 0);
+        let mut known = BTreeSet::new();
+        for name in gateways.names()? {
+            let record = gateways.load(&name).inspect(|record| {
+                known.insert(record.id.clone());
+            });
+            match record.and_then(|record| Row::read(app, state, &record)) {
+                Ok(row) => rows.push(row),
+                Err(error) => {
+                    tracing::debug!(gateway = %name, "not among the metrics: {error:#}");
+                    unreadable += 1;
+                }
+            }
+        }
+        let store = match app.replica() {
+            Some(replica) => Some((replica.counts(), replica.undelivered()?)),
+            None => None,
+        };
+        Ok(Self {
+            gateways: rows,
+            unreadable,
+            certificates: certificates(state)?,
+            problems: settings::problems(state, OffsetDateTime::now_utc())?.len(),
+            buckets: state.config().buckets.provider.is_some(),
+            left: left(state, &known)?,
+            store,
+        })
+    }
+
+    /// Puts all of it into `registry`; `booting` boots are running.
+    pub(super) fn register(&self, booting: usize, registry: &mut Registry) {
+        let mut gauge = |name: &str, help: &str, value: usize| {
+            let gauge = Gauge::<i64>::default();
+            gauge.set(value.try_into().unwrap_or(i64::MAX));
+            registry.register(name, help, gauge);
+        };
+        gauge("gateways", "Gateways", self.gateways.len() + self.unreadable);
+        gauge("gateways_unreadable", "Gateways whose state cannot be read", self.unreadable);
+        gauge("boots_running", "Boots that began and were not acknowledged yet", booting);
+        gauge("problems", "What keeps all gateways from booting (see /readyz)", self.problems);
+
+        let expiry = Family::<OfCertificate, Gauge>::default();
+        for (certificate, end) in &self.certificates {
+            expiry.get_or_create(&OfCertificate { certificate }).set(end.unix_timestamp());
+        }
+        let help = "Until when the boot host's CA, certificate and CRL are valid";
+        registry.register("certificate_expiry_timestamp_seconds", help, expiry);
+        self.register_gateways(registry);
+        if self.buckets {
+            self.register_buckets(registry);
+        }
+        if let Some((counts, undelivered)) = &self.store {
+            register_store(counts, *undelivered, registry);
+        }
+    }
+
+    fn register_gateways(&self, registry: &mut Registry) {
+        let mut family = |name: &str, help: &str, value: &dyn Fn(&Row) -> Option<i64>| {
+            register_rows(&self.gateways, registry, name, help, value);
+        };
+        let help = "Generation that the next boot gets";
+        family("gateway_generation", help, &|row| row.generation.map(|n| n as i64));
+        let help = "Whether the newest generation was given up for an older one, or with none to go back to";
+        family("gateway_fallback", help, &|row| Some(row.fallback.into()));
+        let help = "When the last boot began";
+        family("gateway_last_boot_timestamp_seconds", help, &|row| {
+            row.last_boot.map(|(at, _)| at.unix_timestamp())
+        });
+        let help = "Whether the last boot was acknowledged";
+        family("gateway_last_boot_acknowledged", help, &|row| {
+            row.last_boot.map(|(_, acknowledged)| acknowledged.into())
+        });
+        let help = "Until when the certificate for new media is valid";
+        family("gateway_certificate_expiry_timestamp_seconds", help, &|row| {
+            row.certificate.map(OffsetDateTime::unix_timestamp)
+        });
+    }
+
+    fn register_buckets(&self, registry: &mut Registry) {
+        let there = self.gateways.iter().filter_map(|row| Some(row.bucket.as_ref()?.standing));
+        let all: Vec<_> = there.chain(self.left.iter().copied()).collect();
+        let states = Family::<InState, Gauge>::default();
+        for standing in Standing::ALL {
+            let count = all.iter().filter(|found| **found == standing).count();
+            states.get_or_create(&InState { state: standing.as_str() }).set(count as i64);
+        }
+        registry.register("buckets", "Buckets of gateways, by their state", states);
+        let help = "Whether the bucket is as it should be";
+        register_rows(&self.gateways, registry, "bucket_ready", help, &|row| {
+            row.bucket.as_ref().map(|condition| condition.is_well().into())
+        });
+        let help = "When the key was made that boots are given";
+        let name = "bucket_key_made_timestamp_seconds";
+        register_rows(&self.gateways, registry, name, help, &|row| {
+            row.bucket.as_ref()?.key_made.map(OffsetDateTime::unix_timestamp)
+        });
+    }
+}
+
+impl Row {
+    fn read(app: &App, state: &State, record: &Record) -> Result<Self> {
+        let history = app.generations.history(&record.id)?;
+        let next = decide(&history, record.policy(app.settings().tries));
+        let given_up =
+            |reason| matches!(reason, Reason::FellBack { .. } | Reason::NothingBetter { .. });
+        Ok(Self {
+            name: record.name.clone(),
+            generation: next.as_ref().map(|next| next.generation.number),
+            fallback: next.is_some_and(|next| given_up(next.reason)),
+            last_boot: history.boots().values().next_back().map(|b| (b.at, b.acknowledged)),
+            certificate: record.active().map(|active| active.not_after),
+            bucket: Condition::of(state, record),
+        })
+    }
+}
+
+fn register_rows(
+    rows: &[Row],
+    registry: &mut Registry,
+    name: &str,
+    help: &str,
+    value: &dyn Fn(&Row) -> Option<i64>,
+) {
+    let family = Family::<OfGateway, Gauge>::default();
+    for row in rows {
+        if let Some(value) = value(row) {
+            family.get_or_create(&OfGateway { gateway: row.name.to_string() }).set(value);
+        }
+    }
+    registry.register(name, help, family);
+}
+
+fn register_store(counts: &replica::Counts, undelivered: Option<usize>, registry: &mut Registry) {
+    let mut gauge = |name: &str, help: &str, value: Option<i64>| {
+        if let Some(value) = value {
+            let gauge = Gauge::<i64>::default();
+            gauge.set(value);
+            registry.register(name, help, gauge);
+        }
+    };
+    let help = "Whether this host and the common store were in step when it last asked";
+    gauge("store_in_step", help, counts.in_step.map(i64::from));
+    let help = "When they were last in step";
+    let last = counts.last_pass.map(OffsetDateTime::unix_timestamp);
+    gauge("store_last_pass_timestamp_seconds", help, last);
+    let help = "Events that wait to be delivered";
+    gauge("store_undelivered", help, undelivered.map(|count| count as i64));
+    let help = "Generations that wait for their files";
+    gauge("store_held_back", help, Some(counts.held_back as i64));
+    let help = "Objects in the store that this program cannot read";
+    gauge("store_left_out", help, Some(counts.left_out as i64));
+
+    let mut counter = |name: &str, help: &str, value: u64| {
+        let counter = Counter::<u64>::default();
+        counter.inc_by(value);
+        registry.register(name, help, counter);
+    };
+    counter(
+        "store_failed_passes",
+        "Times that the store did not do as asked",
+        counts.failed_passes,
+    );
+    counter("store_delivered", "Objects that were delivered", counts.pushed);
+    counter("store_brought", "Objects of other hosts that were brought here", counts.pulled);
+    let fetches = Family::<WithResult, Counter>::default();
+    for (result, count) in [("here", counts.fetched), ("failed", counts.failed_fetches)] {
+        fetches.get_or_create(&WithResult { result }).inc_by(count);
+    }
+    registry.register("store_fetches", "Files that were asked of the store", fetches);
+}
+
+/// Gateways that were removed, but whose keys or buckets are still known here. A record that
+/// cannot be read makes none of them.
+fn left(state: &State, known: &BTreeSet<String>) -> Result<Vec<Standing>> {
+    let disk = Disk::new(state);
+    let gone = disk.ids()?.into_iter().filter(|id| !known.contains(id));
+    let stored = gone.filter_map(|id| disk.load(&id).ok().flatten());
+    Ok(stored.map(|stored| stored.standing(false)).collect())
+}
+
+/// Ends of the validity of what all gateways, or nginx, have to trust.
+fn certificates(state: &State) -> Result<Vec<(&'static str, OffsetDateTime)>> {
+    let end = |der: &[u8]| -> Result<_> { Ok(Certificate::from_der(der)?.not_after) };
+    let mut ends = vec![
+        ("ca", end(&state.ca_certificate()?)?),
+        ("server", end(&tls::server_certificate(state)?)?),
+    ];
+    ends.extend(state.crl_ends()?.map(|end| ("crl", end)));
+    Ok(ends)
+}

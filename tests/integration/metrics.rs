@@ -1,0 +1,245 @@
+//! `/metrics`, as Prometheus reads it.
+
+use std::io::Write;
+use std::process::Command;
+use std::process::Stdio;
+use std::time::Instant;
+
+use crate::common::PATIENCE;
+use crate::common::TestServer;
+use crate::common::TestState;
+use crate::common::edit;
+use crate::common::nginx_headers;
+use crate::common::request;
+use crate::common::tool;
+
+/// Where `scripts/install-packages` leaves it.
+const PROMTOOL: &str = "bookworm/prometheus/usr/bin/promtool";
+
+/// A state whose server has an admin listener; `more` follows `[listen]`.
+fn state(more: &str) -> TestState {
+    let state = TestState::quick();
+    let admin = state.dir().join("admin.sock");
+    state.set_listen(&format!("admin = \"{}\"\n{more}", admin.display()));
+    state
+}
+
+/// All that is said, without what explains it.
+fn metrics(state: &TestState) -> Vec<String> {
+    let reply = state.admin("/metrics");
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    assert_eq!(reply.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
+    let text = reply.text();
+    text.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect()
+}
+
+#[track_caller]
+fn assert_has(metrics: &[String], line: &str) {
+    let name = line.split(['{', ' ']).next().unwrap();
+    let alike: Vec<_> = metrics.iter().filter(|line| line.starts_with(name)).collect();
+    assert!(metrics.iter().any(|found| found == line), "no {line:?}, but {alike:#?}");
+}
+
+/// Waits until all of these are said.
+#[track_caller]
+fn wait_for(state: &TestState, lines: &[&str]) -> Vec<String> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let said = metrics(state);
+        if lines.iter().all(|line| said.iter().any(|found| found == line)) {
+            return said;
+        }
+        assert!(Instant::now() < deadline, "never all of {lines:#?}, but {said:#?}");
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+}
+
+#[test]
+fn what_happens_is_counted() {
+    let state = state("");
+    state.ok(&["gateway", "add", "lab-2"]);
+    let kernel = state.publish("lab-1", 300_000);
+    let server = TestServer::start(&state);
+    let before = metrics(&state);
+    assert_has(&before, "farmgate_gateways 2");
+    assert_has(&before, "farmgate_gateway_generation{gateway=\"lab-1\"} 1");
+    assert_has(&before, "farmgate_acknowledgements_total 0");
+    assert!(!before.iter().any(|line| line.contains("last_boot")), "{before:#?}");
+
+    let script = server.get(&state, "/boot/ipxe").header("location").unwrap().to_owned();
+    let text = server.get(&state, &script).text();
+    assert_eq!(server.get(&state, &script.replace("boot.ipxe", "vmlinuz")).body, kernel);
+    let said = metrics(&state);
+    assert_has(&said, "farmgate_boots_total{reason=\"trying\"} 1");
+    assert_has(&said, "farmgate_boots_running 1");
+    assert_has(&said, "farmgate_gateway_last_boot_acknowledged{gateway=\"lab-1\"} 0");
+    assert_has(&said, "farmgate_sent_bytes_total 300000");
+    assert_has(&said, "farmgate_requests_total{route=\"/boot/ipxe\",status=\"302\"} 1");
+    assert_has(&said, "farmgate_request_seconds_count{route=\"/g/{generation}/{*path}\"} 2");
+
+    let (_, token) = text.split_once("/boot/ack/").unwrap();
+    let path = format!("/boot/ack/{}", token.split_whitespace().next().unwrap());
+    // Said twice, it counts once.
+    for _ in 0..2 {
+        assert_eq!(server.get_unix(&path, "").status, 200);
+    }
+    let (certificate, _) = state.credentials("lab-2");
+    state.ok(&["gateway", "revoke", "lab-2"]);
+    assert_eq!(server.get_unix("/boot/ipxe", "").status, 403);
+    assert_eq!(server.get_unix("/boot/ipxe", &nginx_headers(&certificate)).status, 403);
+    let said = metrics(&state);
+    assert_has(&said, "farmgate_acknowledgements_total 1");
+    assert_has(&said, "farmgate_boots_running 0");
+    assert_has(&said, "farmgate_gateway_last_boot_acknowledged{gateway=\"lab-1\"} 1");
+    assert_has(&said, "farmgate_refusals_total{reason=\"no-certificate\"} 1");
+    assert_has(&said, "farmgate_refusals_total{reason=\"revoked\"} 1");
+    // A gateway that is not let in any more has no certificate that could run out.
+    let of_lab_2 = "farmgate_gateway_certificate_expiry_timestamp_seconds{gateway=\"lab-2\"}";
+    assert!(!said.iter().any(|line| line.starts_with(of_lab_2)));
+}
+
+/// Whoever asks for strange things must not fill the memory of server and Prometheus.
+#[test]
+fn strangers_add_no_series() {
+    let state = state("");
+    let server = TestServer::start(&state);
+    let ask = |n: usize| {
+        for path in ["", "g/", "files/", "boot/", "secrets/", "boot/ack/"] {
+            server.get_unix(&format!("/{path}{n}?mac={n}&version={n}"), "");
+        }
+    };
+    ask(0);
+    let once = metrics(&state).len();
+    (1..40).for_each(ask);
+    assert_eq!(metrics(&state).len(), once);
+    // Gateways cannot read any of it.
+    for path in ["/metrics", "/readyz"] {
+        assert_eq!(server.get_unix(path, "").status, 404);
+    }
+}
+
+/// A generation that is given up shows, before anybody calls.
+#[test]
+fn a_fallback_shows() {
+    let state = state("[assessment]\ntries = 1\n");
+    state.publish("lab-1", 100);
+    let server = TestServer::start(&state);
+    assert_eq!(server.get(&state, "/boot/ipxe").status, 302);
+    let said = metrics(&state);
+    assert_has(&said, "farmgate_gateway_fallback{gateway=\"lab-1\"} 1");
+    assert_eq!(server.get(&state, "/boot/ipxe").status, 302);
+    assert_has(&metrics(&state), "farmgate_boots_total{reason=\"nothing-better\"} 1");
+    state.publish("lab-1", 200);
+    assert_has(&metrics(&state), "farmgate_gateway_fallback{gateway=\"lab-1\"} 0");
+}
+
+#[test]
+fn a_provider_that_is_down_shows() {
+    let state = state(
+        "[buckets]\nprovider = \"s3\"\napi-url = \"http://127.0.0.1:1\"\n\
+         s3-endpoint = \"http://127.0.0.1:1\"\ncredentials = \"credentials\"\n",
+    );
+    // Without credentials nothing is even asked.
+    let credentials = state.folder("keys", &[("token", b"admin-token = \"x\"\n")]).join("token");
+    let private = <std::fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o600);
+    std::fs::set_permissions(&credentials, private).unwrap();
+    edit(&state.dir().join("farmgate.toml"), |text| {
+        text.replace("\"credentials\"", &format!("{credentials:?}"))
+    });
+    let _server = TestServer::start(&state);
+    let said = wait_for(&state, &["farmgate_buckets{state=\"failed\"} 1"]);
+    assert_has(&said, "farmgate_buckets{state=\"ready\"} 0");
+    assert_has(&said, "farmgate_bucket_ready{gateway=\"lab-1\"} 0");
+    // It keeps nobody from booting.
+    assert_has(&said, "farmgate_problems 0");
+}
+
+#[test]
+fn the_common_store_shows() {
+    let remote = tempfile::tempdir().unwrap();
+    let path = remote.path().join("store");
+    let state =
+        state(&format!("[store]\nurl = \"file://{}\"\ninterval = \"1s\"\n", path.display()));
+    state.publish("lab-1", 100);
+    let server = TestServer::start(&state);
+    let said = wait_for(&state, &["farmgate_store_in_step 1", "farmgate_store_undelivered 0"]);
+    assert_has(&said, "farmgate_store_delivered_total 2");
+    assert_has(&said, "farmgate_store_failed_passes_total 0");
+
+    // A file where the store wants a directory.
+    std::fs::rename(&path, remote.path().join("away")).unwrap();
+    std::fs::write(&path, "in the way").unwrap();
+    wait_for(&state, &["farmgate_store_in_step 0"]);
+    assert_eq!(server.get(&state, "/boot/ipxe").status, 302);
+    wait_for(&state, &["farmgate_store_undelivered 1"]);
+
+    std::fs::remove_file(&path).unwrap();
+    std::fs::rename(remote.path().join("away"), &path).unwrap();
+    let back = ["farmgate_store_in_step 1", "farmgate_store_undelivered 0"];
+    assert_has(&wait_for(&state, &back), "farmgate_store_delivered_total 3");
+}
+
+/// A server of which every series is there.
+fn with_everything() -> (TestState, TestServer, tempfile::TempDir) {
+    let remote = tempfile::tempdir().unwrap();
+    let state = state(&format!(
+        "[store]\nurl = \"file://{}\"\n[buckets]\nprovider = \"s3\"\n\
+         api-url = \"http://127.0.0.1:1\"\ns3-endpoint = \"http://127.0.0.1:1\"\n",
+        remote.path().display()
+    ));
+    state.publish("lab-1", 100);
+    let server = TestServer::start(&state);
+    assert_eq!(server.get(&state, "/boot/ipxe").status, 302);
+    assert_eq!(server.get_unix("/boot/ipxe", "").status, 403);
+    wait_for(&state, &["farmgate_store_in_step 1"]);
+    (state, server, remote)
+}
+
+/// The real thing reads it, and finds nothing to improve.
+#[test]
+fn promtool_has_nothing_to_say() {
+    let Some(promtool) = tool("FARMGATE_PROMTOOL", PROMTOOL) else { return };
+    let (state, _server, _remote) = with_everything();
+    let text = state.admin("/metrics").body;
+    let check = |text: &[u8]| {
+        let mut check = Command::new(&promtool);
+        check.args(["check", "metrics"]).stdin(Stdio::piped());
+        let mut check = check.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        check.stdin.take().unwrap().write_all(text).unwrap();
+        let output = check.wait_with_output().unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.success(), String::from_utf8(said).unwrap())
+    };
+    assert_eq!(check(&text), (true, String::new()));
+    // It would have.
+    assert!(!check(b"farmgate_x{ 1\n").0);
+}
+
+/// The rules for alerts are rules, and each of their series is one that the server gives.
+#[test]
+fn rules_for_alerts_ask_for_what_there_is() {
+    let Some(promtool) = tool("FARMGATE_PROMTOOL", PROMTOOL) else { return };
+    let rules = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/prometheus/alerts.yml");
+    let checked = Command::new(promtool).args(["check", "rules", rules]).output().unwrap();
+    assert!(checked.status.success(), "{checked:?}");
+
+    let (state, _server, _remote) = with_everything();
+    let said = metrics(&state);
+    let rules = std::fs::read_to_string(rules).unwrap();
+    let words = rules.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+    for name in words.filter(|word| word.starts_with("farmgate_")) {
+        let there = |line: &String| line.split(['{', ' ']).next() == Some(name);
+        assert!(said.iter().any(there), "{name} is in no metric");
+    }
+}
+
+#[test]
+fn only_get_and_head_are_answered() {
+    let state = state("");
+    let _server = TestServer::start(&state);
+    for (method, status) in [("HEAD", 200), ("POST", 405), ("DELETE", 405)] {
+        let stream = std::os::unix::net::UnixStream::connect(state.dir().join("admin.sock"));
+        let reply = request(stream.unwrap(), method, "/metrics", "").unwrap();
+        assert_eq!(reply.status, status, "{method}");
+    }
+}
