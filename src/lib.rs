@@ -3,7 +3,7 @@
 //! Dependencies point one way only:
 //!
 //! ```text
-//! main → cli → { server, iso, publish } → { bucket, replica } → { store, boot } → { identity, ipxe, config }
+//! main → cli → doctor → { server, iso, publish } → { bucket, replica } → { store, boot, http_client } → { identity, ipxe, config }
 //! ```
 //!
 //! The last group is pure: bytes in, values out, no tokio, axum, clock, files
@@ -13,6 +13,8 @@ pub mod boot;
 pub mod bucket;
 pub mod cli;
 pub mod config;
+pub mod doctor;
+pub mod http_client;
 pub mod identity;
 pub mod ipxe;
 pub mod iso;

@@ -1,5 +1,4 @@
 use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 
 use ::http::HeaderMap;
@@ -7,27 +6,15 @@ use ::http::Method;
 use ::http::Request;
 use ::http::StatusCode;
 use ::http::header;
-use http_body_util::BodyExt;
 use http_body_util::Full;
-use http_body_util::Limited;
 use hyper::body::Bytes;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
-use rustls::ClientConfig;
-use rustls::RootCertStore;
-use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::ServerName;
 use serde_json::Value;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc2822;
-use tokio::io::AsyncRead;
-use tokio::io::AsyncWrite;
-use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
-use tokio_util::task::AbortOnDropHandle;
 
 use super::error::Error;
 use crate::config::ApiUrl;
+use crate::http_client;
 
 /// Longest answer: a list of a thousand keys has a tenth of it.
 const MAX_LEN: usize = 4 * 1024 * 1024;
@@ -101,8 +88,8 @@ impl Http {
         let (base, call) = (ask.base, ask.call);
         let host = base.host().to_owned();
         let exchange = tokio::time::timeout(self.timeout, exchange(ask));
-        let (status, headers, body) = match exchange.await {
-            Ok(exchanged) => exchanged?,
+        let http_client::Answer { status, headers, body, .. } = match exchange.await {
+            Ok(answer) => answer?,
             Err(_) => return Err(Error::TimedOut { host, after: self.timeout }),
         };
         if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
@@ -122,32 +109,14 @@ impl Http {
     }
 }
 
-async fn exchange(ask: Ask<'_>) -> Result<(StatusCode, HeaderMap, Bytes), Error> {
+async fn exchange(ask: Ask<'_>) -> Result<http_client::Answer, Error> {
     let host = ask.base.host();
     let unreachable = |source| Error::Unreachable { host: host.to_owned(), source };
-    let stream = TcpStream::connect((host, ask.base.port())).await.map_err(unreachable)?;
-    if !ask.base.tls() {
-        return over(stream, ask).await;
-    }
-    let name =
-        ServerName::try_from(host.to_owned()).map_err(|e| unreachable(io::Error::other(e)))?;
-    let stream = connector(host)?.connect(name, stream).await.map_err(unreachable)?;
-    over(stream, ask).await
-}
-
-async fn over<S>(stream: S, ask: Ask<'_>) -> Result<(StatusCode, HeaderMap, Bytes), Error>
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let host = ask.base.host();
-    let broken = |error: Box<dyn std::error::Error + Send + Sync>| Error::Unreachable {
-        host: host.to_owned(),
-        source: io::Error::other(error),
+    let no_roots = || Error::NoRoots { host: host.to_owned() };
+    let tls = match ask.base.tls() {
+        true => Some(http_client::believing_the_system().ok_or_else(no_roots)?),
+        false => None,
     };
-    let (mut sender, connection) =
-        http1::handshake(TokioIo::new(stream)).await.map_err(|e| broken(e.into()))?;
-    // Ends with this request, also when that is given up.
-    let _connection = AbortOnDropHandle::new(tokio::spawn(connection));
     let authority = ask.base.as_str().split('/').nth(2).unwrap_or(host);
     let mut request = Request::builder()
         .method(ask.method)
@@ -160,27 +129,9 @@ where
     }
     let body = ask.body.map_or_else(Bytes::new, |body| body.to_string().into());
     // Credentials with a line break in them, for instance.
-    let request = request.body(Full::new(body)).map_err(|e| broken(e.into()))?;
-    let answer = sender.send_request(request).await.map_err(|e| broken(e.into()))?;
-    let (parts, body) = answer.into_parts();
-    let body = Limited::new(body, MAX_LEN).collect().await.map_err(broken)?;
-    Ok((parts.status, parts.headers, body.to_bytes()))
-}
-
-/// Believes whom the system believes (`SSL_CERT_FILE` names another bundle).
-fn connector(host: &str) -> Result<TlsConnector, Error> {
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    let no_roots = || Error::NoRoots { host: host.to_owned() };
-    if roots.is_empty() {
-        return Err(no_roots());
-    }
-    let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(|_| no_roots())?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(TlsConnector::from(Arc::new(config)))
+    let request = request.body(Full::new(body)).map_err(|e| unreachable(io::Error::other(e)))?;
+    let server = http_client::Server { host, port: ask.base.port(), tls };
+    http_client::exchange(&server, request, MAX_LEN).await.map_err(unreachable)
 }
 
 /// `Retry-After`: seconds, or a date.

@@ -126,6 +126,14 @@ impl AnyProvider {
     }
 }
 
+impl AnyProvider {
+    /// Sees whether the provider can be reached and takes the credentials.
+    pub async fn probe(&self) -> Result<(), Error> {
+        self.endpoint().await?;
+        self.keys().await.map(drop)
+    }
+}
+
 impl Provider for AnyProvider {
     fn name(&self) -> &'static str {
         match &self.0 {

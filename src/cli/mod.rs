@@ -3,6 +3,7 @@
 mod bucket;
 mod check;
 mod completions;
+mod doctor;
 mod gateway;
 mod generations;
 mod init;
@@ -104,6 +105,8 @@ enum Command {
     Store(store::Command),
     /// Run the boot server
     Serve(serve::Serve),
+    /// Look for what would stop a boot: clock, certificates, files, doors, URLs, store, buckets
+    Doctor(doctor::Doctor),
     /// Print the nginx configuration for this boot host
     NginxConfig(nginx_config::NginxConfig),
     /// Print what completes commands in a shell
@@ -134,6 +137,7 @@ pub fn main() -> ExitCode {
         Command::Pki(command) => command.run(&context),
         Command::Store(command) => command.run(&context),
         Command::Serve(command) => command.run(&context),
+        Command::Doctor(command) => command.run(&context),
         Command::NginxConfig(command) => command.run(&context),
         Command::Completions(command) => command.run(),
         Command::Man(command) => command.run(),

@@ -32,6 +32,11 @@ pub(super) fn revision(gateway: &str, id: EventId) -> String {
     format!("{RECORDS}/{gateway}/{id}.json")
 }
 
+/// The path of what is written to see whether it can be.
+pub(super) fn probe(id: &uuid::Uuid) -> String {
+    format!("probe/{id}")
+}
+
 /// The path of the word that a blob is wanted.
 pub(super) fn wanted(id: &BlobId) -> String {
     format!("{WANTED}/{id}")

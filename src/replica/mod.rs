@@ -18,6 +18,7 @@ mod error;
 mod fetch;
 mod layout;
 mod pass;
+mod probe;
 mod pull;
 mod push;
 mod records;

@@ -42,6 +42,8 @@ use doors::Role;
 pub use settings::GivenDoors;
 use settings::Settings;
 pub use settings::Source;
+pub use settings::problems;
+pub use tls::certificate_file;
 
 use crate::replica;
 use crate::replica::Replica;

@@ -85,7 +85,7 @@ impl Settings {
 }
 
 /// What gateways or nginx would refuse now. Each says the way out.
-pub(super) fn problems(state: &State, now: OffsetDateTime) -> Result<Vec<String>> {
+pub fn problems(state: &State, now: OffsetDateTime) -> Result<Vec<String>> {
     let mut problems = Vec::new();
     let (ca, server) = (state.ca_certificate()?, tls::server_certificate(state)?);
     if let Err(error) = check_host(&server, &ca, state.config().url.host(), now) {

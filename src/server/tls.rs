@@ -50,7 +50,7 @@ pub(super) fn server_certificate(state: &State) -> Result<CertificateDer<'static
 }
 
 /// The file with the boot host's certificate.
-pub(super) fn certificate_file(state: &State) -> PathBuf {
+pub fn certificate_file(state: &State) -> PathBuf {
     pki_file(state, "server.crt")
 }
 

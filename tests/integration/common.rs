@@ -352,6 +352,11 @@ pub(crate) fn tool(variable: &str, in_cache: &str) -> Option<PathBuf> {
     None
 }
 
+/// The program that fakes the time of another one, likewise.
+pub(crate) fn faketime() -> Option<PathBuf> {
+    tool("FARMGATE_FAKETIME", "/usr/bin/faketime")
+}
+
 /// Reads the configuration, or the like, and writes it as `edit` leaves it.
 pub(crate) fn edit(path: &Path, edit: impl FnOnce(String) -> String) {
     let text = fs::read_to_string(path).unwrap();

@@ -79,9 +79,10 @@ fn the_pure_modules_know_no_files_clock_network_or_environment() {
 #[test]
 fn nobody_depends_on_those_above() {
     assert_absent(
-        &["store/", "boot/"],
+        &["store/", "boot/", "http_client.rs"],
         &[
             "crate::cli",
+            "crate::doctor",
             "crate::server",
             "crate::publish",
             "crate::iso",
@@ -91,16 +92,38 @@ fn nobody_depends_on_those_above() {
     );
     assert_absent(
         &["bucket/", "replica/"],
-        &["crate::cli", "crate::server", "crate::publish", "crate::iso", "crate::boot", "axum"],
+        &[
+            "crate::cli",
+            "crate::doctor",
+            "crate::server",
+            "crate::publish",
+            "crate::iso",
+            "crate::boot",
+            "axum",
+        ],
     );
-    assert_absent(&["publish/", "iso/"], &["crate::cli", "crate::server", "axum", "tokio"]);
-    assert_absent(&["server/"], &["crate::cli", "crate::publish", "crate::iso"]);
+    assert_absent(
+        &["publish/", "iso/"],
+        &["crate::cli", "crate::doctor", "crate::server", "axum", "tokio"],
+    );
+    assert_absent(&["server/"], &["crate::cli", "crate::doctor", "crate::publish", "crate::iso"]);
+    assert_absent(&["doctor/"], &["crate::cli", "axum"]);
 }
 
 #[test]
 fn only_the_server_knows_axum_and_only_one_file_systemd() {
     assert_absent(
-        &["cli/", "store/", "bucket/", "replica/", "publish/", "iso/", "ipxe/", "identity/"],
+        &[
+            "cli/",
+            "store/",
+            "bucket/",
+            "replica/",
+            "publish/",
+            "iso/",
+            "ipxe/",
+            "identity/",
+            "http_client.rs",
+        ],
         &["axum"],
     );
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");

@@ -9,6 +9,7 @@ mod assessment;
 mod bucket_faults;
 mod buckets;
 mod check;
+mod doctor;
 mod gateways;
 mod iso;
 mod layers;

@@ -1,0 +1,45 @@
+//! The gateways' buckets. They keep nobody from booting.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::finding::Findings;
+use super::finding::Verdict;
+use crate::bucket::AnyProvider;
+use crate::bucket::Condition;
+use crate::store::State;
+
+const CHECK: &str = "buckets";
+
+pub(super) async fn examine(state: &State, systemd: Option<&Path>, findings: &mut Findings) {
+    let config = &state.config().buckets;
+    let Some(provider) = &config.provider else { return };
+    let way_out = "gateways boot with what they had; mend [buckets] in farmgate.toml";
+    match AnyProvider::connect(config, systemd) {
+        Err(error) => findings.warning(CHECK, format!("{error:#}"), way_out),
+        Ok(provider) => {
+            if let Err(error) = provider.probe().await {
+                findings.warning(CHECK, error.to_string(), way_out);
+            }
+        }
+    }
+    let gateways = state.gateways();
+    let (mut count, mut unwell) = (0, BTreeMap::<String, Vec<String>>::new());
+    // Who cannot be read is told of as a gateway.
+    for name in gateways.names().unwrap_or_default() {
+        let condition = gateways.load(&name).ok().and_then(|record| Condition::of(state, &record));
+        let Some(condition) = condition else { continue };
+        count += 1;
+        if !condition.is_well() {
+            unwell.entry(condition.to_string()).or_default().push(name.to_string());
+        }
+    }
+    for (condition, names) in unwell {
+        let way_out = "the server sees to it; `farmgate bucket sync` does at once";
+        findings.warning(CHECK, format!("{}: {condition}", names.join(", ")), way_out);
+    }
+    if !findings.has(CHECK, Verdict::Warning) {
+        let name = provider.name();
+        findings.ok(CHECK, format!("{name} takes the credentials; {count} as they should be"));
+    }
+}

@@ -1,0 +1,151 @@
+//! Files of the state: whose they are, who may read them, and whether there is room for more.
+
+use std::fs;
+use std::fs::Metadata;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use anyhow::Result;
+use nix::unistd::Uid;
+use nix::unistd::User;
+
+use super::finding::Findings;
+use crate::store::State;
+
+const OWNER: &str = "files";
+const SECRET: &str = "secrets";
+const ROOM: &str = "disk";
+
+/// User of the unit that farmgate comes with (`systemd/farmgate.sysusers.conf`).
+const SERVICE_USER: &str = "farmgate";
+
+/// Folders whose files the server reads or writes.
+const FOLDERS: &[&str] =
+    &["pki", "gateways", "store/gateways", "store/records", "buckets", "leases"];
+
+/// Less room than this, and nothing can be recorded soon: a boot, for instance.
+const TOO_LITTLE: u64 = 64 * 1024 * 1024;
+const LITTLE: u64 = 1024 * 1024 * 1024;
+
+/// So many paths are named.
+const SHOWN: usize = 3;
+
+pub(super) fn examine(state: &State, findings: &mut Findings) {
+    if let Err(error) = look(state, findings) {
+        findings.skipped(OWNER, format!("{error:#}; root can look at all of it"));
+    }
+    room(state.dir(), findings);
+}
+
+fn look(state: &State, findings: &mut Findings) -> Result<()> {
+    let dir = state.dir();
+    let owner = fs::metadata(dir).with_context(|| cannot_read(dir))?.uid();
+    let name = |uid| match User::from_uid(Uid::from_raw(uid)) {
+        Ok(Some(user)) => user.name,
+        _ => uid.to_string(),
+    };
+    let (mut foreign, mut open) = (Vec::new(), Vec::new());
+    let mut see = |path: PathBuf, facts: &Metadata| {
+        // Root's alone, when root made the state: the server can do without it.
+        let ca_key = path.ends_with("pki/ca.key");
+        if facts.uid() != owner && !(ca_key && facts.uid() == 0) {
+            foreign.push(path.clone());
+        }
+        if facts.is_file() && is_secret(&path) && facts.mode() & 0o077 != 0 {
+            open.push(path);
+        }
+    };
+    for folder in FOLDERS {
+        walk(&dir.join(folder), &mut see)?;
+    }
+    let token_key = dir.join("token.key");
+    if let Ok(facts) = fs::symlink_metadata(&token_key) {
+        see(token_key, &facts);
+    }
+    if foreign.is_empty() {
+        findings.ok(OWNER, format!("all of {} belongs to {}", dir.display(), name(owner)));
+    } else {
+        findings.error(
+            OWNER,
+            format!("the server may be unable to read or replace {}", some(&foreign)),
+            format!("chown -h {} {}", name(owner), some(&foreign).replace(',', "")),
+        );
+    }
+    let service = User::from_name(SERVICE_USER).ok().flatten();
+    if service.is_some_and(|service| service.uid.as_raw() != owner) {
+        findings.warning(
+            OWNER,
+            format!(
+                "{} belongs to {}, and the unit of farmgate runs as {SERVICE_USER}",
+                dir.display(),
+                name(owner)
+            ),
+            format!("chown -R {SERVICE_USER}: {}, unless the server runs otherwise", dir.display()),
+        );
+    }
+    if open.is_empty() {
+        findings.ok(SECRET, "nobody else can read keys");
+    } else {
+        let way_out = format!("chmod 600 {}, and think of who may have read them", some(&open));
+        findings.warning(SECRET, format!("others may read {}", some(&open)), way_out);
+    }
+    Ok(())
+}
+
+fn is_secret(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "key")
+        || path.components().any(|part| part.as_os_str() == "buckets")
+}
+
+fn some(paths: &[PathBuf]) -> String {
+    let shown: Vec<_> = paths.iter().take(SHOWN).map(|path| path.display().to_string()).collect();
+    match paths.len().saturating_sub(SHOWN) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
+/// Shows everything below `dir` and `dir` itself to `see`. A folder that is not there is none.
+fn walk(dir: &Path, see: &mut impl FnMut(PathBuf, &Metadata)) -> Result<()> {
+    let mut open = vec![dir.to_owned()];
+    while let Some(path) = open.pop() {
+        let facts = match fs::symlink_metadata(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            facts => facts.with_context(|| cannot_read(&path))?,
+        };
+        if facts.is_dir() {
+            for entry in fs::read_dir(&path).with_context(|| cannot_read(&path))? {
+                open.push(entry.with_context(|| cannot_read(&path))?.path());
+            }
+        }
+        see(path, &facts);
+    }
+    Ok(())
+}
+
+fn room(dir: &Path, findings: &mut Findings) {
+    let facts = match rustix::fs::statvfs(dir) {
+        Ok(facts) => facts,
+        Err(error) => return findings.skipped(ROOM, format!("{}: {error}", dir.display())),
+    };
+    let free = facts.f_bavail.saturating_mul(facts.f_frsize);
+    let what = format!("{:.1} GB free for {}", free as f64 / 1e9, dir.display());
+    // Some file systems have no table of inodes, and say 0 of 0.
+    let no_inodes = facts.f_files > 0 && facts.f_favail < 1000;
+    let way_out = "make room: `[store] cache-size` bounds what is kept of a common store";
+    if free < TOO_LITTLE || no_inodes {
+        let inodes = if no_inodes { ", and hardly an inode" } else { "" };
+        findings.error(ROOM, format!("{what}{inodes}: soon no boot can be recorded"), way_out);
+    } else if free < LITTLE {
+        findings.warning(ROOM, what, way_out);
+    } else {
+        findings.ok(ROOM, what);
+    }
+}
+
+fn cannot_read(path: &Path) -> String {
+    format!("cannot read {}", path.display())
+}

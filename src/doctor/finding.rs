@@ -1,0 +1,109 @@
+use std::fmt;
+
+use serde::Serialize;
+
+/// How bad something is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// As it should be.
+    Ok,
+    /// It could not be looked at.
+    Skipped,
+    /// Somebody should see to it; gateways boot.
+    Warning,
+    /// It keeps gateways from booting.
+    Error,
+}
+
+/// One thing that was looked at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Finding {
+    /// What was looked at, in a word.
+    pub check: &'static str,
+    /// How bad it is.
+    pub verdict: Verdict,
+    /// What was found.
+    pub what: String,
+    /// What to do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub way_out: Option<String>,
+}
+
+/// Everything that was found, in the order in which it was looked at.
+#[derive(Clone, Debug, Default, Serialize)]
+#[serde(transparent)]
+pub struct Findings(Vec<Finding>);
+
+impl Findings {
+    pub(super) fn ok(&mut self, check: &'static str, what: impl Into<String>) {
+        self.add(check, Verdict::Ok, what.into(), None);
+    }
+
+    pub(super) fn skipped(&mut self, check: &'static str, what: impl Into<String>) {
+        self.add(check, Verdict::Skipped, what.into(), None);
+    }
+
+    pub(super) fn warning(
+        &mut self,
+        check: &'static str,
+        what: impl Into<String>,
+        way_out: impl Into<String>,
+    ) {
+        self.add(check, Verdict::Warning, what.into(), Some(way_out.into()));
+    }
+
+    pub(super) fn error(
+        &mut self,
+        check: &'static str,
+        what: impl Into<String>,
+        way_out: impl Into<String>,
+    ) {
+        self.add(check, Verdict::Error, what.into(), Some(way_out.into()));
+    }
+
+    /// Whether one of these was found for `check`.
+    pub(super) fn has(&self, check: &str, verdict: Verdict) -> bool {
+        self.0.iter().any(|finding| finding.check == check && finding.verdict == verdict)
+    }
+
+    /// How many are of this kind.
+    pub fn count(&self, verdict: Verdict) -> usize {
+        self.0.iter().filter(|finding| finding.verdict == verdict).count()
+    }
+
+    fn add(
+        &mut self,
+        check: &'static str,
+        verdict: Verdict,
+        what: String,
+        way_out: Option<String>,
+    ) {
+        self.0.push(Finding { check, verdict, what, way_out });
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Ok => "ok",
+            Self::Skipped => "skipped",
+            Self::Warning => "WARNING",
+            Self::Error => "ERROR",
+        })
+    }
+}
+
+impl fmt::Display for Findings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, Finding { check, verdict, what, way_out }) in self.0.iter().enumerate() {
+            let line_break = if at == 0 { "" } else { "\n" };
+            write!(f, "{line_break}{verdict:<8} {check:<12} {what}")?;
+            if let Some(way_out) = way_out {
+                write!(f, "\n{:<21} → {way_out}", "")?;
+            }
+        }
+        Ok(())
+    }
+}

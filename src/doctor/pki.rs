@@ -1,0 +1,99 @@
+//! The boot host's own certificates.
+
+use anyhow::Context;
+use anyhow::Result;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use time::Duration;
+use time::OffsetDateTime;
+
+use super::finding::Findings;
+use super::finding::Verdict;
+use crate::identity::Certificate;
+use crate::identity::check_host;
+use crate::server;
+use crate::store::State;
+
+const CHECK: &str = "certificates";
+
+/// Before this, somebody should hear of it. New media for a new CA take their time.
+const SOON: Duration = Duration::days(60);
+const SOON_FOR_A_CA: Duration = Duration::days(365);
+
+/// iPXE before March 2023 reads no longer chain
+/// (<https://github.com/ipxe/ipxe/commit/1d1cf74a5>).
+pub(super) const LONGEST_CHAIN: usize = 4096;
+pub(super) const CHAIN_TOO_LONG: &str = "iPXE before March 2023 reads 4096";
+
+pub(super) fn examine(state: &State, now: OffsetDateTime, findings: &mut Findings) {
+    match server::problems(state, now) {
+        Ok(problems) => {
+            for problem in problems {
+                // The way out is in it.
+                let (what, way_out) = problem.split_once("; ").unwrap_or((&problem, ""));
+                findings.error(CHECK, what, way_out);
+            }
+        }
+        Err(error) => findings.error(
+            CHECK,
+            format!("{error:#}"),
+            "restore the state from a backup; with systemd's credentials, run this as the service",
+        ),
+    }
+    if let Err(error) = look(state, now, findings) {
+        findings.skipped(CHECK, format!("{error:#}"));
+    }
+}
+
+fn look(state: &State, now: OffsetDateTime, findings: &mut Findings) -> Result<()> {
+    let ca = state.ca_certificate()?;
+    let path = server::certificate_file(state);
+    let cannot = || format!("cannot read {}", path.display());
+    let chain: Vec<_> = CertificateDer::pem_file_iter(&path)
+        .and_then(Iterator::collect::<Result<_, _>>)
+        .with_context(cannot)?;
+    let own = chain.first().with_context(cannot)?;
+    let server = Certificate::from_der(own)?;
+
+    let renew = "`farmgate pki renew` makes a new one, then `systemctl reload farmgate nginx`";
+    let ca_end = Certificate::from_der(&ca)?.not_after;
+    let new_fleet = "a new CA means new media for all gateways: plan it now";
+    let mut ends = vec![
+        ("the CA", ca_end, SOON_FOR_A_CA, new_fleet),
+        ("the server's certificate", server.not_after, SOON, renew),
+    ];
+    ends.extend(state.crl_ends()?.map(|end| ("the CRL", end, SOON, renew)));
+    for (what, end, soon, way_out) in &ends {
+        // One that has run out is among the problems.
+        if (now..now + *soon).contains(end) {
+            findings.warning(CHECK, format!("{what} runs out on {}", end.date()), *way_out);
+        } else if *what == "the CA" && *end < now {
+            findings.error(CHECK, format!("the CA ran out on {}", end.date()), *way_out);
+        }
+    }
+    for url in &state.config().media.fallback_urls {
+        if let Err(error) = check_host(own, &ca, url.host(), now) {
+            findings.warning(
+                CHECK,
+                format!(
+                    "media go on to {url}, whose host the certificate here is not good for: {error}"
+                ),
+                "`farmgate init --san` names it for all hosts of a fleet; or that host has a \
+                 certificate of its own from the same CA",
+            );
+        }
+    }
+    let length: usize = chain.iter().map(|der| der.len()).sum();
+    if length > LONGEST_CHAIN {
+        findings.warning(
+            CHECK,
+            format!("the chain has {length} bytes: {CHAIN_TOO_LONG}"),
+            "fewer names in it, or fewer certificates",
+        );
+    }
+    if !findings.has(CHECK, Verdict::Error) && !findings.has(CHECK, Verdict::Warning) {
+        let first = ends.iter().map(|(_, end, ..)| *end).min().unwrap_or(ca_end);
+        findings.ok(CHECK, format!("good until {}, {length} bytes", first.date()));
+    }
+    Ok(())
+}

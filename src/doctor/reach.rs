@@ -1,0 +1,200 @@
+//! URLs that gateways and booted systems are told, asked as they would ask.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use http::Request;
+use http_body_util::Full;
+use rustls::CipherSuite;
+use rustls::ClientConfig;
+use rustls::RootCertStore;
+use rustls::crypto::CryptoProvider;
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::CertificateDer;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc2822;
+
+use super::finding::Findings;
+use super::pki::CHAIN_TOO_LONG;
+use super::pki::LONGEST_CHAIN;
+use crate::config::ApiUrl;
+use crate::config::BootUrl;
+use crate::config::Config;
+use crate::config::Provider;
+use crate::http_client;
+use crate::store::State;
+
+const CHECK: &str = "url";
+
+/// A gateway waits longer; but whoever looks wants to know.
+const LIMIT: Duration = Duration::from_secs(10);
+
+const MOST: usize = 1024 * 1024;
+
+const OTHER_SERVER: &str = "another server may be in its place; with nginx, make its \
+                            configuration anew: `farmgate nginx-config`";
+
+/// What iPXE offers that is not broken (`src/crypto/mishmash` of iPXE 1.21.1 and 2.0.0).
+const SUITES: &[CipherSuite] = &[
+    CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+    CipherSuite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+    CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+    CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+];
+
+pub(super) async fn examine(state: &State, findings: &mut Findings) {
+    let config = state.config();
+    let tls = match like_ipxe(state) {
+        Ok(tls) => tls,
+        Err(error) => return findings.skipped(CHECK, format!("{error:#}")),
+    };
+    // Gateways that cannot reach one host go on to the next.
+    let others = &config.media.fallback_urls;
+    let mut reached = false;
+    for url in [&config.url].into_iter().chain(others) {
+        match gateways_door(url, &tls).await {
+            Ok(length) => {
+                reached = true;
+                judge_chain(url, length, findings);
+            }
+            Err((what, way_out)) if others.is_empty() => findings.error(CHECK, what, way_out),
+            Err((what, way_out)) => findings.warning(CHECK, what, way_out),
+        }
+    }
+    if !reached && !others.is_empty() {
+        let what = "none of the boot hosts that media know can be reached";
+        findings.error(CHECK, what, "see above");
+    }
+    if config.store.url.is_some() && others.is_empty() {
+        findings.warning(
+            CHECK,
+            "there is a store for several boot hosts, but media know only this one",
+            "name the others in [media] fallback-urls, and make media anew",
+        );
+    }
+    if let Some(url) = &config.public_url {
+        public_door(url, findings).await;
+    }
+}
+
+/// How many bytes of certificates a boot host shows; or what is wrong with it, and what to do.
+async fn gateways_door(
+    url: &BootUrl,
+    tls: &Arc<ClientConfig>,
+) -> Result<usize, (String, &'static str)> {
+    let answer = get(url, "/boot/ipxe", tls.clone()).await.map_err(|error| {
+        let way_out = match error.kind() {
+            io::ErrorKind::ConnectionRefused => "is the server, or nginx, running?",
+            io::ErrorKind::InvalidData => OTHER_SERVER,
+            _ => {
+                "look at DNS, firewall and routes; if only this machine cannot reach its own \
+                 public address, ask from elsewhere: curl --cacert ca.crt URL/boot/ipxe"
+            }
+        };
+        (format!("{url} cannot be reached: {error}"), way_out)
+    })?;
+    match answer.status.as_u16() {
+        // Nobody gets in without a certificate, and only farmgate says so in this way.
+        403 if &*answer.body == b"403 Forbidden\n" => {}
+        status @ (502 | 504) => {
+            return Err((
+                format!("{url} answers {status}: nginx does not reach farmgate"),
+                "`systemctl status farmgate.socket farmgate`, and may nginx open the socket?",
+            ));
+        }
+        503 => return Err((format!("{url} is overloaded"), "look again in a minute")),
+        status => {
+            let what =
+                format!("{url} answers {status} to who has no certificate; farmgate says 403");
+            return Err((what, OTHER_SERVER));
+        }
+    }
+    Ok(answer.chain.iter().map(|der| der.len()).sum())
+}
+
+fn judge_chain(url: &BootUrl, length: usize, findings: &mut Findings) {
+    if length <= LONGEST_CHAIN {
+        return findings.ok(CHECK, format!("{url} answers as a gateway needs it"));
+    }
+    let what = format!("{url} shows {length} bytes of certificates: {CHAIN_TOO_LONG}");
+    findings.warning(CHECK, what, "leave out of ssl_certificate what gateways do not need");
+}
+
+/// Where booted systems acknowledge, which believe the public authorities.
+async fn public_door(url: &BootUrl, findings: &mut Findings) {
+    let Some(tls) = http_client::believing_the_system() else {
+        let what = format!("{url}: this machine trusts no authority (package ca-certificates)");
+        return findings.skipped(CHECK, what);
+    };
+    match get(url, "/boot/ack/doctor", tls).await {
+        Ok(answer) if answer.status == 404 => {
+            findings.ok(CHECK, format!("{url} answers as a booted system needs it"));
+        }
+        Ok(answer) => findings.error(
+            CHECK,
+            format!("{url} answers {} where nothing should be", answer.status.as_u16()),
+            "`farmgate nginx-config --public-certificate` prints what nginx needs for it",
+        ),
+        Err(error) => findings.error(
+            CHECK,
+            format!("{url} (public-url) cannot be reached: {error}"),
+            "systems that boot cannot say that they work, so new generations are given up",
+        ),
+    }
+}
+
+async fn get(url: &BootUrl, path: &str, tls: Arc<ClientConfig>) -> io::Result<http_client::Answer> {
+    let host = url.host().to_string();
+    let authority = url.as_str().trim_start_matches("https://");
+    let request = Request::get(path).header("Host", authority);
+    let request = request.body(Full::default()).map_err(io::Error::other)?;
+    let server = http_client::Server { host: &host, port: url.port(), tls: Some(tls) };
+    let exchange = http_client::exchange(&server, request, MOST);
+    let late = |_| io::Error::other(format!("no answer within {} s", LIMIT.as_secs()));
+    tokio::time::timeout(LIMIT, exchange).await.map_err(late)?
+}
+
+/// TLS as iPXE speaks it, believing the fleet's CA alone.
+fn like_ipxe(state: &State) -> anyhow::Result<Arc<ClientConfig>> {
+    let provider = aws_lc_rs::default_provider();
+    let known = provider.cipher_suites.iter().filter(|suite| SUITES.contains(&suite.suite()));
+    let provider = CryptoProvider { cipher_suites: known.copied().collect(), ..provider };
+    let mut roots = RootCertStore::empty();
+    let ca = CertificateDer::from(state.ca_certificate()?);
+    roots.add(ca).context("the CA certificate cannot be used as a trust anchor")?;
+    let config = ClientConfig::builder_with_provider(Arc::new(provider))
+        .with_protocol_versions(&[&rustls::version::TLS12])?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(Arc::new(config))
+}
+
+/// What time others have: the stores that this host signs requests for.
+pub(super) async fn clocks(config: &Config) -> Vec<(String, OffsetDateTime)> {
+    let buckets = match &config.buckets.provider {
+        Some(Provider::B2 { api, .. } | Provider::S3 { api, .. }) => Some(api.as_str()),
+        None => None,
+    };
+    let store = config.store.endpoint.as_ref().map(|endpoint| endpoint.as_str());
+    let mut clocks = Vec::new();
+    for url in [store, buckets].into_iter().flatten() {
+        // Who does not answer is told of elsewhere.
+        if let Some(time) = clock(url).await {
+            clocks.push((url.to_owned(), time));
+        }
+    }
+    clocks
+}
+
+async fn clock(url: &str) -> Option<OffsetDateTime> {
+    let url: ApiUrl = url.parse().ok()?;
+    let tls = if url.tls() { Some(http_client::believing_the_system()?) } else { None };
+    let server = http_client::Server { host: url.host(), port: url.port(), tls };
+    let request = Request::get("/").header("Host", url.host()).body(Full::default()).ok()?;
+    let exchange = http_client::exchange(&server, request, MOST);
+    let answer = tokio::time::timeout(LIMIT, exchange).await.ok()?.ok()?;
+    let date = answer.headers.get("date")?.to_str().ok()?;
+    OffsetDateTime::parse(date, &Rfc2822).ok()
+}

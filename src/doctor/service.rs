@@ -1,0 +1,122 @@
+//! The server itself, by its admin listener, and who else might be in its place.
+
+use std::io;
+use std::net::SocketAddr;
+use std::net::TcpListener;
+use std::os::unix::fs::FileTypeExt;
+use std::time::Duration;
+
+use http::Request;
+use http_body_util::Full;
+use tokio::net::TcpStream;
+use tokio::net::UnixStream;
+
+use super::finding::Findings;
+use crate::config::AdminAddress;
+use crate::config::Config;
+use crate::http_client;
+
+const CHECK: &str = "server";
+
+/// Longest wait for this machine itself.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// `farmgate-admin.socket`.
+const ADMIN: &str = "127.0.0.1:9180";
+
+const MOST: usize = 1024 * 1024;
+
+/// What the running server says of itself (`/readyz`); empty if there is none.
+pub(super) async fn examine(config: &Config, findings: &mut Findings) -> String {
+    match ask(config).await {
+        Ok((200, text)) => {
+            findings.ok(CHECK, "it runs, and says that gateways can boot");
+            text
+        }
+        Ok((status, text)) => {
+            for line in text.lines() {
+                let (what, way_out) = line.split_once("; ").unwrap_or((line, "see its journal"));
+                findings.error(CHECK, format!("it says ({status}): {what}"), way_out);
+            }
+            text
+        }
+        Err(error) => {
+            let place = config.listen.admin.as_ref().map_or_else(|| ADMIN.to_owned(), shown);
+            let way_out =
+                "`systemctl start farmgate.socket farmgate-admin.socket`, or `farmgate serve`";
+            if config.listen.admin.is_some() {
+                let what = format!("nobody answers at {place} ([listen] admin): {error}");
+                findings.error(CHECK, what, way_out);
+            } else {
+                let what = format!("there is no admin listener at {place}, so nobody can ask it");
+                findings.skipped(CHECK, what);
+            }
+            doors(config, findings);
+            String::new()
+        }
+    }
+}
+
+fn shown(address: &AdminAddress) -> String {
+    match address {
+        AdminAddress::Tcp(address) => address.to_string(),
+        AdminAddress::Unix(path) => path.display().to_string(),
+    }
+}
+
+async fn ask(config: &Config) -> io::Result<(u16, String)> {
+    let request = Request::get("/readyz").header("Host", "localhost");
+    let request = request.body(Full::default()).map_err(io::Error::other)?;
+    let exchange = async {
+        match &config.listen.admin {
+            Some(AdminAddress::Unix(path)) => {
+                http_client::exchange_over(UnixStream::connect(path).await?, request, MOST).await
+            }
+            Some(AdminAddress::Tcp(address)) => {
+                http_client::exchange_over(TcpStream::connect(address).await?, request, MOST).await
+            }
+            None => {
+                http_client::exchange_over(TcpStream::connect(ADMIN).await?, request, MOST).await
+            }
+        }
+    };
+    let answer = tokio::time::timeout(LIMIT, exchange).await.map_err(io::Error::other)??;
+    Ok((answer.status.as_u16(), String::from_utf8_lossy(&answer.body).into_owned()))
+}
+
+/// Where the server does not run, or cannot be asked: whether it could open its doors.
+fn doors(config: &Config, findings: &mut Findings) {
+    if let Some(address) = config.listen.tls {
+        match bind(address) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => findings.warning(
+                CHECK,
+                format!("something listens on {address} ([listen] tls): farmgate, or another program"),
+                format!("`ss -ltnp sport = {}` names it", address.port()),
+            ),
+            Err(error) => findings.warning(
+                CHECK,
+                format!("cannot listen on {address} ([listen] tls): {error}"),
+                "an address of this machine; ports below 1024 are for root, or for systemd's socket",
+            ),
+        }
+    }
+    if let Some(path) = &config.listen.unix {
+        match std::fs::metadata(path) {
+            Ok(facts) if facts.file_type().is_socket() => {}
+            Ok(_) => {
+                let what = format!("{} ([listen] unix) is no socket", path.display());
+                findings.error(CHECK, what, "take it away");
+            }
+            Err(error) => findings.error(
+                CHECK,
+                format!("no socket for nginx at {}: {error}", path.display()),
+                "`systemctl start farmgate.socket`, or `farmgate serve`",
+            ),
+        }
+    }
+}
+
+fn bind(address: SocketAddr) -> io::Result<()> {
+    TcpListener::bind(address).map(drop)
+}

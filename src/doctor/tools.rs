@@ -1,0 +1,70 @@
+//! What else has to be on this machine.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use super::finding::Findings;
+use super::finding::Verdict;
+use crate::iso::sources::Ipxe;
+use crate::iso::sources::Syslinux;
+use crate::store::State;
+
+const CHECK: &str = "tools";
+
+pub(super) fn examine(state: &State, findings: &mut Findings) {
+    // Media are made where gateways are added.
+    if state.pki_file("ca.key").exists() {
+        let way_out = "needed for `farmgate iso make` alone, not by the server";
+        let given = |variable| std::env::var_os(variable).map(PathBuf::from);
+        if let Err(error) = Ipxe::find(given("FARMGATE_IPXE").as_deref()) {
+            findings.warning(CHECK, format!("{error:#}"), way_out);
+        }
+        if let Err(error) = Syslinux::find(given("FARMGATE_SYSLINUX").as_deref()) {
+            findings.warning(CHECK, format!("{error:#}"), way_out);
+        }
+    }
+    if let Some(socket) = &state.config().listen.unix {
+        nginx(&socket.display().to_string(), findings);
+    }
+    if !findings.has(CHECK, Verdict::Warning) {
+        findings.ok(CHECK, "all that is needed is here");
+    }
+}
+
+/// Whether nginx's configuration is one that it can read, and leads to `socket`.
+fn nginx(socket: &str, findings: &mut Findings) {
+    let path = std::env::var("PATH").unwrap_or_default();
+    let mut dump = Command::new("nginx");
+    // A normal user's PATH on Debian lacks the latter.
+    dump.env("PATH", format!("{path}:/usr/sbin")).args(["-T", "-q"]);
+    let way_out = "`farmgate nginx-config >/etc/nginx/conf.d/farmgate.conf`, then reload nginx";
+    match dump.output() {
+        Err(error) => findings.warning(
+            CHECK,
+            format!("[listen] unix is for nginx, which cannot be run: {error}"),
+            "install nginx, or set [listen] tls in place of unix",
+        ),
+        Ok(said) if !said.status.success() => {
+            let said = String::from_utf8_lossy(&said.stderr).into_owned();
+            // Only root can read the keys that it names.
+            let what =
+                said.lines().find(|line| line.contains("[emerg]")).unwrap_or("it says no more");
+            if what.contains("Permission denied") {
+                findings.skipped(CHECK, "only root can ask nginx for its configuration");
+            } else {
+                findings.warning(
+                    CHECK,
+                    format!("nginx cannot use its configuration: {what}"),
+                    way_out,
+                );
+            }
+        }
+        Ok(said) => {
+            let text = String::from_utf8_lossy(&said.stdout);
+            if !text.contains(&format!("unix:{socket}")) {
+                let what = format!("nothing in nginx's configuration leads to {socket}");
+                findings.warning(CHECK, what, way_out);
+            }
+        }
+    }
+}

@@ -1,0 +1,333 @@
+//! `doctor` on hosts that are well, and on hosts with one thing wrong with them.
+
+use std::fs;
+use std::io::Read;
+use std::io::Write;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::common::BIN;
+use crate::common::TestServer;
+use crate::common::TestState;
+use crate::common::edit;
+use crate::common::faketime;
+
+/// A port that is free now.
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// A boot host with one gateway that has something to boot, and its server, which is where
+/// gateways look for it.
+struct Host {
+    state: TestState,
+    port: u16,
+    server: Option<TestServer>,
+}
+
+impl Host {
+    fn new() -> Self {
+        let (state, port) = (TestState::quick(), free_port());
+        let admin = state.dir().join("admin.sock");
+        state.set_listen(&format!("tls = \"127.0.0.1:{port}\"\nadmin = \"{}\"", admin.display()));
+        edit(&state.dir().join("farmgate.toml"), |text| text.replace(":8443", &format!(":{port}")));
+        state.publish("lab-1", 5000);
+        let mut host = Self { state, port, server: None };
+        host.start();
+        host
+    }
+
+    fn start(&mut self) {
+        let mut command = Command::new(BIN);
+        command.arg("--state").arg(self.state.dir()).arg("serve");
+        let server = TestServer::spawn(command, "none".into());
+        server.wait_for_log("listening: admin");
+        self.server = Some(server);
+    }
+
+    fn stop(&mut self) {
+        self.server = None;
+    }
+
+    fn configure(&self, more: &str) {
+        edit(&self.state.dir().join("farmgate.toml"), |text| format!("{text}\n{more}\n"));
+    }
+
+    fn doctor(&self) -> Report {
+        Report::of(Command::new(BIN), &self.state.dir())
+    }
+}
+
+/// What was found, and whether it says that gateways can boot.
+#[derive(Debug)]
+struct Report {
+    well: bool,
+    findings: Vec<Value>,
+}
+
+impl Report {
+    fn of(mut command: Command, state: &Path) -> Self {
+        let output = command
+            .env("FARMGATE_IPXE", "/nonexistent")
+            .arg("--state")
+            .arg(state)
+            .args(["--json", "doctor"])
+            .output()
+            .unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        let well = output.status.success();
+        assert_eq!(stderr.lines().count(), usize::from(!well), "{stderr}");
+        let findings = serde_json::from_slice(&output.stdout).unwrap();
+        let report = Self { well, findings };
+        assert_eq!(well, report.with("error").is_empty(), "{report:#?}");
+        report
+    }
+
+    fn with(&self, verdict: &str) -> Vec<&Value> {
+        self.findings.iter().filter(|finding| finding["verdict"] == verdict).collect()
+    }
+
+    /// The one finding of this kind that holds `text`; returns what to do about it.
+    #[track_caller]
+    fn has(&self, verdict: &str, check: &str, text: &str) -> String {
+        let found = self.findings.iter().find(|finding| {
+            finding["verdict"] == verdict
+                && finding["check"] == check
+                && finding["what"].as_str().unwrap().contains(text)
+        });
+        let found = found.unwrap_or_else(|| panic!("no {verdict} {check} {text:?} in {self:#?}"));
+        found["way-out"].as_str().unwrap_or_default().to_owned()
+    }
+}
+
+#[test]
+fn a_host_that_is_well() {
+    let host = Host::new();
+    let report = host.doctor();
+    assert!(report.well, "{report:#?}");
+    for check in ["files", "secrets", "disk", "certificates", "gateways", "server", "url"] {
+        report.has("ok", check, "");
+    }
+    // Here is no iPXE, which only who makes media needs.
+    let way_out = report.has("warning", "tools", "ipxe.lkrn");
+    assert!(way_out.contains("not by the server"), "{way_out}");
+    // The same for people.
+    let text = host.state.ok(&["doctor"]);
+    assert!(
+        text.contains(&format!("ok       url          https://127.0.0.1:{}", host.port)),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_server_that_is_down() {
+    let mut host = Host::new();
+    host.stop();
+    let report = host.doctor();
+    report.has("error", "server", "nobody answers at");
+    report.has("error", "url", "Connection refused");
+    host.start();
+    assert!(host.doctor().well);
+}
+
+#[test]
+fn another_server_in_its_place() {
+    let mut host = Host::new();
+    host.stop();
+    // With a certificate of another CA.
+    let other = Host::new();
+    edit(&host.state.dir().join("farmgate.toml"), |text| {
+        text.replace(
+            &format!("https://127.0.0.1:{}", host.port),
+            &format!("https://127.0.0.1:{}", other.port),
+        )
+    });
+    let report = host.doctor();
+    let way_out = report.has("error", "url", "certificate");
+    assert!(way_out.contains("another server"), "{way_out}");
+
+    // One that speaks no TLS, on the port that farmgate wants.
+    let listener = TcpListener::bind(("127.0.0.1", host.port)).unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let mut stream = stream;
+            let _ = stream.read(&mut [0; 1000]);
+            let _ = stream.write_all(b"HTTP/1.0 200 OK\r\n\r\nhello");
+        }
+    });
+    edit(&host.state.dir().join("farmgate.toml"), |text| {
+        text.replace(
+            &format!("https://127.0.0.1:{}", other.port),
+            &format!("https://127.0.0.1:{}", host.port),
+        )
+    });
+    let report = host.doctor();
+    report.has("error", "url", "cannot be reached");
+    report.has("warning", "server", "another program");
+}
+
+/// Gateways that cannot reach one host go on to the next.
+#[test]
+fn a_second_boot_host() {
+    let mut host = Host::new();
+    let (up, down) = (host.port, free_port());
+    edit(&host.state.dir().join("farmgate.toml"), |text| {
+        text.replacen(&format!("https://127.0.0.1:{up}"), &format!("https://127.0.0.1:{down}"), 1)
+    });
+    host.configure(&format!("[media]\nfallback-urls = [\"https://127.0.0.1:{up}\"]"));
+    let report = host.doctor();
+    assert!(report.well, "{report:#?}");
+    report.has("warning", "url", "Connection refused");
+    report.has("ok", "url", &up.to_string());
+    host.stop();
+    let report = host.doctor();
+    report.has("error", "url", "none of the boot hosts");
+}
+
+#[test]
+fn files_that_are_gone_or_short() {
+    let host = Host::new();
+    let store = host.state.dir().join("store/blobs");
+    let kernel = walk(&store).into_iter().find(|path| fs::metadata(path).unwrap().len() == 5000);
+    let (kernel, away) = (kernel.unwrap(), store.join("away"));
+    fs::rename(&kernel, &away).unwrap();
+    let way_out = host.doctor().has("error", "gateways", "vmlinuz of generation 1 is missing");
+    assert!(way_out.contains("publish"), "{way_out}");
+    fs::write(&kernel, "short").unwrap();
+    host.doctor().has("error", "gateways", "has 5 of 5000 bytes");
+    fs::rename(&away, &kernel).unwrap();
+    assert!(host.doctor().well);
+}
+
+fn walk(dir: &Path) -> Vec<std::path::PathBuf> {
+    let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { walk(&path) } else { vec![path] }).collect()
+}
+
+/// A backup that follows no links, or leaves them out.
+#[test]
+fn a_certificate_that_leads_nowhere() {
+    let host = Host::new();
+    let index = host.state.dir().join("gateways/.by-fingerprint");
+    let entry = fs::read_dir(&index).unwrap().next().unwrap().unwrap().path();
+    fs::remove_file(&entry).unwrap();
+    let way_out = host.doctor().has("error", "gateways", "is not found");
+    let mended = Command::new("sh").args(["-c", &way_out]).status().unwrap();
+    assert!(mended.success(), "{way_out}");
+    assert!(host.doctor().well);
+    // It leads to another gateway.
+    host.state.ok(&["gateway", "add", "lab-2"]);
+    fs::remove_file(&entry).unwrap();
+    symlink("../lab-2", &entry).unwrap();
+    host.doctor().has("error", "gateways", "is not found");
+}
+
+#[test]
+fn gateways_that_cannot_boot() {
+    let host = Host::new();
+    host.state.ok(&["gateway", "add", "lab-2"]);
+    host.state.ok(&["gateway", "add", "lab-3"]);
+    host.state.ok(&["gateway", "revoke", "lab-3"]);
+    let report = host.doctor();
+    report.has("warning", "gateways", "lab-2 has nothing to boot");
+    report.has("warning", "gateways", "lab-3 has no active certificate");
+    let record = host.state.dir().join("gateways/lab-2/gateway.json");
+    let text = fs::read_to_string(&record).unwrap();
+    fs::write(&record, "{").unwrap();
+    host.doctor().has("error", "gateways", "gateway.json is damaged");
+    fs::write(&record, text).unwrap();
+    assert!(host.doctor().well);
+}
+
+#[test]
+fn time_runs_out() {
+    let Some(faketime) = faketime() else { return };
+    let host = Host::new();
+    let at = |time: &str| {
+        let mut command = Command::new(&faketime);
+        command.args(["-f", time]).arg(BIN);
+        Report::of(command, &host.state.dir())
+    };
+    let report = at("+3600d");
+    report.has("warning", "gateways", "the certificate of lab-1 runs out on");
+    let report = at("+4000d");
+    report.has("error", "gateways", "lab-1 is not let in");
+    let report = at("+10930d");
+    report.has("warning", "certificates", "the CRL runs out on");
+    report.has("warning", "certificates", "the CA runs out on");
+    let report = at("+11000d");
+    report.has("error", "certificates", "no gateway trusts");
+    report.has("error", "certificates", "and nginx refuses every gateway");
+    report.has("error", "certificates", "the CA ran out on");
+    // A clock that was set back.
+    let report = at("-1d");
+    report.has("warning", "clock", "the newest event is from");
+}
+
+#[test]
+fn files_of_somebody_else() {
+    let host = Host::new();
+    let (_, key) = host.state.credentials("lab-1");
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o640)).unwrap();
+    let report = host.doctor();
+    let way_out = report.has("warning", "secrets", key.to_str().unwrap());
+    assert!(way_out.starts_with("chmod 600"), "{way_out}");
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+    host.doctor().has("ok", "secrets", "");
+
+    if !nix::unistd::geteuid().is_root() {
+        println!("skipped: only root can give files to another user");
+        return;
+    }
+    std::os::unix::fs::chown(&key, Some(65534), None).unwrap();
+    let report = host.doctor();
+    let way_out = report.has("error", "files", key.to_str().unwrap());
+    assert!(Command::new("sh").args(["-c", &way_out]).status().unwrap().success(), "{way_out}");
+    assert!(host.doctor().well);
+}
+
+#[test]
+fn a_public_name_that_leads_nowhere() {
+    let host = Host::new();
+    edit(&host.state.dir().join("farmgate.toml"), |text| {
+        format!("public-url = \"https://127.0.0.1:{}\"\n{text}", free_port())
+    });
+    let way_out = host.doctor().has("error", "url", "(public-url) cannot be reached");
+    assert!(way_out.contains("given up"), "{way_out}");
+}
+
+#[test]
+fn the_common_store() {
+    let host = Host::new();
+    let remote = tempfile::tempdir().unwrap();
+    let place = remote.path().join("store");
+    host.configure(&format!("[store]\nurl = \"file://{}\"", place.display()));
+    let report = host.doctor();
+    report.has("ok", "store", "can be read and written");
+    report.has("warning", "url", "media know only this one");
+    assert!(walk(&place).is_empty(), "something was left behind: {:?}", walk(&place));
+    // What it does keeps nobody from booting.
+    fs::remove_dir_all(&place).unwrap();
+    fs::write(&place, "in the way").unwrap();
+    let report = host.doctor();
+    assert!(report.well, "{report:#?}");
+    report.has("warning", "store", "");
+}
+
+#[test]
+fn a_provider_of_buckets_that_is_down() {
+    let host = Host::new();
+    host.configure(
+        "[buckets]\nprovider = \"s3\"\napi-url = \"http://127.0.0.1:1\"\n\
+         s3-endpoint = \"http://127.0.0.1:1\"",
+    );
+    let report = host.doctor();
+    assert!(report.well, "{report:#?}");
+    report.has("warning", "buckets", "there are no credentials");
+    report.has("warning", "buckets", "lab-1: waiting");
+}
