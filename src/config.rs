@@ -1,6 +1,7 @@
 //! `STATE/farmgate.toml`. Unknown keys are errors that name key and line.
 
 mod buckets;
+mod rewrite;
 mod store;
 
 use std::fmt;

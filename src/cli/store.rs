@@ -8,6 +8,8 @@ use anyhow::ensure;
 use clap::Subcommand;
 
 use super::Context;
+use super::now;
+use crate::config::BootUrl;
 use crate::replica::Copied;
 use crate::replica::Place;
 use crate::replica::Replica;
@@ -33,6 +35,10 @@ pub(super) enum Command {
     NewHost {
         /// To be moved to that host, as its state directory; holds keys
         dir: PathBuf,
+        /// Where gateways and the systems that they boot find that host, if it has a name of
+        /// its own
+        #[arg(long)]
+        url: Option<BootUrl>,
     },
 }
 
@@ -74,14 +80,16 @@ impl Command {
                 );
                 Ok(())
             }
-            Self::NewHost { dir } => {
+            Self::NewHost { dir, url } => {
                 let state = context.state()?;
                 ensure!(
                     state.config().store.url.is_some(),
                     "two boot hosts need a store that both see: name one in [store] url first"
                 );
-                state.new_host(&dir)?;
-                context.print(&Made { host: dir })
+                state.new_host(&dir, url.as_ref(), now())?;
+                let known = &state.config().media.fallback_urls;
+                let unknown = url.filter(|url| !known.contains(url));
+                context.print(&Made { host: dir, unknown })
             }
         }
     }
@@ -90,6 +98,9 @@ impl Command {
 #[derive(serde::Serialize)]
 struct Made {
     host: PathBuf,
+    /// Its URL, if media do not know it.
+    #[serde(skip)]
+    unknown: Option<BootUrl>,
 }
 
 impl fmt::Display for Made {
@@ -98,7 +109,14 @@ impl fmt::Display for Made {
             f,
             "{} is the state of another boot host: move it there, and keep it secret on the way",
             self.host.display()
-        )
+        )?;
+        if let Some(url) = &self.unknown {
+            write!(
+                f,
+                "\nmedia do not know it: add {url} to [media] fallback-urls, and make them anew"
+            )?;
+        }
+        Ok(())
     }
 }
 

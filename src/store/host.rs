@@ -5,15 +5,34 @@ use std::path::Path;
 use anyhow::Context;
 use anyhow::Result;
 use anyhow::ensure;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use time::OffsetDateTime;
 
 use super::State;
 use super::files;
+use crate::config::BootUrl;
+use crate::config::Config;
+use crate::identity::check_host;
 
 impl State {
     /// Writes to `dir`, which must not be there, what another boot host of this fleet is
-    /// made of. The CA's key is not: one host issues certificates, all others only serve.
-    pub fn new_host(&self, dir: &Path) -> Result<()> {
+    /// made of, and where gateways find it if that is not where they find this one. The CA's
+    /// key is not: one host issues certificates, all others only serve.
+    pub fn new_host(&self, dir: &Path, url: Option<&BootUrl>, now: OffsetDateTime) -> Result<()> {
         ensure!(!dir.exists(), "{} is there already; nothing was changed", dir.display());
+        if let Some(url) = url {
+            let path = self.pki_file("server.crt");
+            let own = CertificateDer::from_pem_file(&path)
+                .with_context(|| format!("cannot read {}", path.display()))?;
+            check_host(&own, &self.ca_certificate()?, url.host(), now).with_context(|| {
+                format!(
+                    "all boot hosts of a fleet have the same certificate, and it is not good for \
+                     {0}: `farmgate pki renew --san {0}`, then systemctl reload farmgate nginx",
+                    url.host()
+                )
+            })?;
+        }
         // Made when it is first asked for; both hosts must have the same.
         self.token_key()?;
         for (name, mode) in [
@@ -38,14 +57,16 @@ impl State {
             ("format", 0o644),
         ] {
             let path = self.dir().join(name);
-            let bytes = match fs::read(&path) {
+            let bytes = match (fs::read(&path), name, url) {
                 // The configuration may be elsewhere.
-                Err(error)
-                    if error.kind() == io::ErrorKind::NotFound && name == "farmgate.toml" =>
-                {
+                (Err(error), "farmgate.toml", None) if error.kind() == io::ErrorKind::NotFound => {
                     continue;
                 }
-                bytes => bytes.with_context(|| format!("cannot read {}", path.display()))?,
+                (Ok(text), "farmgate.toml", Some(url)) => {
+                    let text = String::from_utf8(text)?;
+                    Config::with_url(&text, url)?.into_bytes()
+                }
+                (bytes, ..) => bytes.with_context(|| format!("cannot read {}", path.display()))?,
             };
             files::replace(&dir.join(name), mode, |file| file.write_all(&bytes))?;
         }

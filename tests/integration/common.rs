@@ -76,6 +76,11 @@ impl TestState {
         state
     }
 
+    /// The state that is in `dir/state` already.
+    pub(crate) fn at(dir: TempDir) -> Self {
+        Self { dir }
+    }
+
     /// Another boot host of the same fleet.
     pub(crate) fn new_host(&self) -> Self {
         let host = Self { dir: tempfile::tempdir().unwrap() };

@@ -6,6 +6,7 @@ use super::Host;
 use super::directory;
 use super::settle;
 use crate::common::TestServer;
+use crate::common::TestState;
 use crate::common::nginx_headers;
 
 fn shown(host: &Host, gateway: &str) -> Value {
@@ -180,4 +181,33 @@ pub(super) fn wait_for(what: &str, mut there: impl FnMut() -> bool) {
         assert!(std::time::Instant::now() < deadline, "{what} did not come");
         std::thread::sleep(std::time::Duration::from_millis(100));
     }
+}
+
+/// A second host used to tell systems to read their secrets, and to acknowledge, at the first
+/// one: which may be what is gone.
+#[test]
+fn a_new_host_names_itself_in_boot_scripts() {
+    let remote = tempfile::tempdir().unwrap();
+    let a = Host::first(&directory(remote.path()));
+    let (other, url) = (tempfile::tempdir().unwrap(), "https://boot-2.example.org");
+    let dir = other.path().join("state");
+    let args = ["store", "new-host", dir.to_str().unwrap(), "--url", url];
+    let error = a.test.fails(&args);
+    assert!(error.contains("pki renew --san boot-2.example.org"), "{error}");
+    assert!(!dir.exists());
+
+    a.test.ok(&["pki", "renew", "--san", "boot-2.example.org"]);
+    let said = a.test.ok(&args);
+    assert!(said.contains("fallback-urls"), "{said}");
+    let config = fs::read_to_string(dir.join("farmgate.toml")).unwrap();
+    assert!(config.contains(&format!("\nurl = \"{url}\"\n")), "{config}");
+    a.test.publish("lab-1", 10);
+
+    let b = Host::open(TestState::at(other), Some(a.id.clone()));
+    tokio::runtime::Runtime::new().unwrap().block_on(settle(&[&a, &b]));
+    let server = TestServer::start(&b.test);
+    let headers = nginx_headers(&a.test.credentials("lab-1").0);
+    assert_eq!(server.get_unix("/boot/ipxe", &headers).status, 302);
+    let script = server.get_unix("/g/1/boot.ipxe", &headers).text();
+    assert!(script.contains(&format!("set ack_url {url}/boot/ack/")), "{script}");
 }
