@@ -39,9 +39,12 @@ http {{
 
 
 class BootHost:
-    """One state directory and the servers on it. `door` says who speaks TLS: "own" or "nginx"."""
+    """One state directory and the servers on it. `door` says who speaks TLS: "own" or "nginx".
 
-    def __init__(self, tools, logs, key_type=None, url=None, name="host"):
+    With `first`, another boot host of its fleet, which shares a store.
+    """
+
+    def __init__(self, tools, logs, key_type=None, url=None, name="host", first=None):
         self.tools, self.name = tools, name
         self.logs = Path(logs)
         # Short, because the path of a Unix socket may have no more than 107 characters.
@@ -52,6 +55,9 @@ class BootHost:
         self.url = url or f"https://{BOOT_HOST}:{self.port}"
         self._served = 0
         self.server = self.log = self.access = None
+        if first:
+            first.farmgate("store", "new-host", self.state, "--url", self.url)
+            return
         kind = ["--key-type", key_type] if key_type else []
         self.farmgate("init", "--url", self.url, "--san", "127.0.0.1", *kind)
 
@@ -175,6 +181,20 @@ class BootHost:
         kept += ["[listen]", f'tls = "127.0.0.1:{port}"', f'unix = "{self.unix}"']
         kept += ['accel = "/farmgate-blobs"', ""]
         path.write_text("\n".join(kept))
+
+    def share_store(self, directory):
+        """Gives the fleet a store in this directory. Before its other boot hosts are made."""
+        path = self.state / "farmgate.toml"
+        store = f'[store]\nurl = "file://{directory}"\ninterval = "1s"\n'
+        path.write_text(f"{path.read_text()}\n{store}")
+
+    def name_on_media(self, other):
+        """Media that are made from now on go on with that boot host."""
+        path = self.state / "farmgate.toml"
+        text = path.read_text()
+        named = text.replace("[media]\n", f'[media]\nfallback-urls = ["{other.url}"]\n')
+        assert named != text
+        path.write_text(named)
 
     def _nginx(self, log_prefix, log_all):
         prefix = self.scratch / f"nginx-{self._served}"
