@@ -11,11 +11,14 @@ use super::Replica;
 use super::backoff;
 use super::blocking;
 use super::layout;
-use crate::store::generations::MOST_OBJECTS;
 use crate::store::generations::pack;
 use crate::store::history::Events;
 use crate::store::objects;
 use crate::store::objects::ObjectName;
+
+/// So many objects of a gateway are left in the common store before they are packed: every host
+/// lists all of them in every pass.
+const MOST: usize = 32;
 
 /// So many objects are deleted at a time.
 const AT_ONCE: usize = 8;
@@ -33,8 +36,8 @@ impl Replica {
         remote: &BTreeSet<ObjectName>,
     ) -> Result<()> {
         // Hosts that all find as many do not all do the work.
-        let spread = (backoff::random() * (MOST_OBJECTS / 4) as f64) as usize;
-        if remote.len() <= MOST_OBJECTS + spread {
+        let spread = (backoff::random() * (MOST / 4) as f64) as usize;
+        if remote.len() <= MOST + spread {
             return Ok(());
         }
         let mut events = Events::new();

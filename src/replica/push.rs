@@ -36,17 +36,18 @@ impl Replica {
     ) -> Result<usize> {
         let (generations, id) = (self.generations.clone(), gateway.to_owned());
         let known: BTreeSet<_> = remote.union(seen).copied().collect();
-        let new = blocking(move || {
-            let new = |names: BTreeSet<_>| names.difference(&known).copied().collect::<Vec<_>>();
-            let found = new(generations.objects(&id)?);
-            if found.len() <= MANY {
-                return Ok(found);
+        let news = blocking(move || {
+            let news = generations.news(&id, &known)?;
+            if news.new.len() <= MANY {
+                return Ok(news);
             }
             generations.condense(&id, OffsetDateTime::now_utc())?;
-            Ok(new(generations.objects(&id)?))
+            generations.news(&id, &known)
         });
+        let news = news.await?;
+        seen.extend(news.told);
         let mut pushed = 0;
-        for name in new.await? {
+        for name in news.new {
             let (generations, id) = (self.generations.clone(), gateway.to_owned());
             let bytes = blocking(move || generations.object(&id, name)).await?;
             // A pack has taken its place, and goes the next time.

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
+use std::sync::Arc;
 
 use anyhow::Context;
 use anyhow::Result;
@@ -12,6 +13,11 @@ use time::OffsetDateTime;
 use super::files;
 use super::generations::Generations;
 use super::generations::MOST_OBJECTS;
+use super::generations::Objects;
+use super::generations::union;
+use super::history::Events;
+use super::history::REMEMBERED;
+use super::history::relevant;
 use super::objects::ObjectName;
 use super::objects::object_names;
 
@@ -22,6 +28,15 @@ const MAX_ID: usize = 80;
 pub fn is_gateway_id(text: &str) -> bool {
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     !text.is_empty() && text.len() <= MAX_ID && text.chars().all(plain)
+}
+
+/// Objects of a gateway, by whether others know what they say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct News {
+    /// They do.
+    pub told: BTreeSet<ObjectName>,
+    /// They do not.
+    pub new: BTreeSet<ObjectName>,
 }
 
 impl Generations {
@@ -38,6 +53,28 @@ impl Generations {
     /// Names of all objects of a gateway.
     pub fn objects(&self, gateway: &str) -> Result<BTreeSet<ObjectName>> {
         object_names(&self.dir.join(gateway))
+    }
+
+    /// Which objects are here: those that `known`, or the ones of these that are here, already
+    /// tell of, and those that say something new. An event that is in a known pack, or that
+    /// decides nothing any more, needs no telling.
+    pub fn news(&self, gateway: &str, known: &BTreeSet<ObjectName>) -> Result<News> {
+        let names = self.objects(gateway)?;
+        if names.is_subset(known) {
+            return Ok(News { told: names, new: BTreeSet::new() });
+        }
+        let (objects, _) = self.read(gateway, &Objects::new(), &BTreeSet::new())?;
+        let told = objects.iter().filter(|(name, _)| known.contains(name));
+        let told: BTreeSet<_> = told.flat_map(|(_, events)| events.keys().copied()).collect();
+        let decides = relevant(&union(&objects), REMEMBERED);
+        let (new, told) = names.into_iter().partition(|name| {
+            let says_more = |events: &Arc<Events>| {
+                events.keys().any(|event| decides.contains(event) && !told.contains(event))
+            };
+            // Of one that cannot be read, nobody knows what it says.
+            !known.contains(name) && objects.get(name).is_none_or(says_more)
+        });
+        Ok(News { told, new })
     }
 
     /// The bytes of an object; `None` if a pack has taken its place.

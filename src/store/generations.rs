@@ -43,7 +43,7 @@ pub const MOST_OBJECTS: usize = 256;
 const MOST_LISTINGS: usize = 8;
 
 /// Objects by name, each with its events.
-type Objects = BTreeMap<ObjectName, Arc<Events>>;
+pub(super) type Objects = BTreeMap<ObjectName, Arc<Events>>;
 
 /// The generations of all gateways.
 #[derive(Clone, Debug)]
@@ -142,7 +142,7 @@ impl Generations {
     /// All objects, of which only those not in `known` or `skip` are read anew, and
     /// for each that cannot be read the reason. An object is never changed, so
     /// what was read once stays true.
-    fn read(
+    pub(super) fn read(
         &self,
         gateway: &str,
         known: &Objects,
@@ -182,7 +182,7 @@ pub fn pack(events: &Events, now: OffsetDateTime) -> Option<(ObjectName, Pack)> 
 }
 
 /// All events, each once.
-fn union(objects: &Objects) -> Events {
+pub(super) fn union(objects: &Objects) -> Events {
     objects.values().flat_map(|events| events.iter()).map(|(id, e)| (*id, e.clone())).collect()
 }
 

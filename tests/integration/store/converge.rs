@@ -226,3 +226,38 @@ fn what_is_written_during_a_pass_is_delivered_by_a_later_one() {
     runtime.block_on(settle(&[&a, &b]));
     assert_eq!(b.history(), a.history());
 }
+
+/// After a restart a host knows no more what it has delivered. What is in a pack by now, or decides
+/// nothing any more, is not delivered again.
+#[test]
+fn a_restarted_host_delivers_nothing_twice() {
+    let remote = tempfile::tempdir().unwrap();
+    let a = Host::first(&directory(remote.path()));
+    let b = a.another();
+    a.test.publish("lab-1", 1000);
+    let runtime = runtime();
+    runtime.block_on(settle(&[&a, &b]));
+    for _ in 0..10 {
+        for host in [&a, &b] {
+            for _ in 0..6 {
+                let boot = host.append(Kind::Booted { generation: host.current() });
+                host.append(Kind::Acknowledged { boot });
+            }
+            runtime.block_on(host.pass());
+        }
+    }
+    runtime.block_on(settle(&[&a, &b]));
+    let there = files(&remote.path().join("gateways")).len();
+    assert!(there <= 80, "{there} objects are in the store");
+    let before = a.history();
+    let (a, b) = (a.restarted(), b.restarted());
+    for host in [&a, &b] {
+        assert_eq!(runtime.block_on(host.pass()).pushed, 0);
+        assert_eq!(host.history(), before);
+    }
+    // What is new still goes.
+    a.append(Kind::Booted { generation: a.current() });
+    assert_eq!(runtime.block_on(a.pass()).pushed, 1);
+    runtime.block_on(settle(&[&a, &b]));
+    assert_eq!(a.history(), b.history());
+}
