@@ -131,6 +131,11 @@ fn a_fallback_shows() {
     assert_has(&metrics(&state), "farmgate_boots_total{reason=\"nothing-better\"} 1");
     state.publish("lab-1", 200);
     assert_has(&metrics(&state), "farmgate_gateway_fallback{gateway=\"lab-1\"} 0");
+    // Nobody waits for the word of a system that never gives it.
+    let acknowledged = "farmgate_gateway_last_boot_acknowledged{gateway=\"lab-1\"} 0";
+    assert_has(&metrics(&state), acknowledged);
+    state.ok(&["gateway", "set", "lab-1", "--assessment", "none"]);
+    assert!(!metrics(&state).iter().any(|line| line == acknowledged));
 }
 
 #[test]

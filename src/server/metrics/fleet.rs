@@ -8,6 +8,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use time::OffsetDateTime;
 
+use crate::boot::Policy;
 use crate::boot::Reason;
 use crate::boot::decide;
 use crate::bucket::Condition;
@@ -61,7 +62,9 @@ struct Row {
     generation: Option<u64>,
     /// Whether its newest generation was given up.
     fallback: bool,
-    last_boot: Option<(OffsetDateTime, bool)>,
+    last_boot: Option<OffsetDateTime>,
+    /// Of the last boot; nothing if the gateway's system never acknowledges.
+    acknowledged: Option<bool>,
     certificate: Option<OffsetDateTime>,
     bucket: Option<Condition>,
 }
@@ -138,12 +141,10 @@ impl Fleet {
         family("gateway_fallback", help, &|row| Some(row.fallback.into()));
         let help = "When the last boot began";
         family("gateway_last_boot_timestamp_seconds", help, &|row| {
-            row.last_boot.map(|(at, _)| at.unix_timestamp())
+            row.last_boot.map(OffsetDateTime::unix_timestamp)
         });
         let help = "Whether the last boot was acknowledged";
-        family("gateway_last_boot_acknowledged", help, &|row| {
-            row.last_boot.map(|(_, acknowledged)| acknowledged.into())
-        });
+        family("gateway_last_boot_acknowledged", help, &|row| row.acknowledged.map(i64::from));
         let help = "Until when the certificate for new media is valid";
         family("gateway_certificate_expiry_timestamp_seconds", help, &|row| {
             row.certificate.map(OffsetDateTime::unix_timestamp)
@@ -174,14 +175,17 @@ impl Fleet {
 impl Row {
     fn read(app: &App, state: &State, record: &Record) -> Result<Self> {
         let history = app.generations.history(&record.id)?;
-        let next = decide(&history, record.policy(app.settings().tries));
+        let policy = record.policy(app.settings().tries);
+        let next = decide(&history, policy);
         let given_up =
             |reason| matches!(reason, Reason::FellBack { .. } | Reason::NothingBetter { .. });
+        let last = history.boots().values().next_back();
         Ok(Self {
             name: record.name.clone(),
             generation: next.as_ref().map(|next| next.generation.number),
             fallback: next.is_some_and(|next| given_up(next.reason)),
-            last_boot: history.boots().values().next_back().map(|b| (b.at, b.acknowledged)),
+            last_boot: last.map(|boot| boot.at),
+            acknowledged: last.filter(|_| policy != Policy::None).map(|boot| boot.acknowledged),
             certificate: record.active().map(|active| active.not_after),
             bucket: Condition::of(state, record),
         })
