@@ -104,10 +104,18 @@ impl Replica {
         if self.memory().removed.contains(gateway) {
             return self.forget(gateway, remote).await;
         }
-        let mut seen = self.memory().seen.get(gateway).cloned().unwrap_or_default();
-        let mut report =
-            Report { pushed: self.push(gateway, remote, &mut seen).await?, ..Report::default() };
-        report += self.pull(gateway, remote, &mut seen).await?;
+        let seen = self.memory().seen.get(gateway).cloned();
+        let restarted = seen.is_none();
+        let (mut seen, mut report) = (seen.unwrap_or_default(), Report::default());
+        if restarted {
+            // First: packs say which of the objects here need no telling.
+            report += self.pull(gateway, remote, &mut seen).await?;
+        }
+        report.pushed = self.push(gateway, remote, &mut seen).await?;
+        if !restarted {
+            // Last: files may take their time.
+            report += self.pull(gateway, remote, &mut seen).await?;
+        }
         self.compact(gateway, remote).await?;
 
         let (generations, id) = (self.generations.clone(), gateway.to_owned());
