@@ -55,6 +55,7 @@ fn the_pure_modules_know_no_files_clock_network_or_environment() {
             "bucket/plan.rs",
             "bucket/stored.rs",
             "store/events.rs",
+            "store/gateways/record.rs",
             "store/history.rs",
         ],
         &[
