@@ -5,6 +5,7 @@ use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::path::PathBuf;
 
 use anyhow::Context;
 use anyhow::Result;
@@ -48,7 +49,6 @@ impl Gateways {
         private_key_pem: Option<&str>,
         now: OffsetDateTime,
     ) -> Result<Record> {
-        let home = self.home(name);
         self.ensure_free(name)?;
         let owned = self.own(certificate_pem)?;
         let suffix = &uuid::Uuid::new_v4().simple().to_string()[..8];
@@ -60,16 +60,11 @@ impl Gateways {
             assessment: Assessment::default(),
             certificates: vec![owned.clone()],
         };
-        // The record is born complete.
-        self.sweep()?;
-        let cradle = self.dir.join(format!("{UNBORN}{name}"));
-        files::create_dir(&cradle, 0o700)?;
+        let cradle = self.cradle(name)?;
         folder::write_certificate(&cradle, &owned.fingerprint, certificate_pem, private_key_pem)?;
         folder::write_record(&cradle, &record)?;
         self.index(&owned.fingerprint, name)?;
-        fs::rename(&cradle, &home)
-            .and_then(|()| files::sync_parent(&home))
-            .with_context(|| format!("cannot make {}", home.display()))?;
+        self.settle(&cradle, name)?;
         Ok(record)
     }
 
@@ -114,15 +109,9 @@ impl Gateways {
                 record.id
             );
         }
-        // A new record is born complete.
         let place = match known {
             Some(_) => home.clone(),
-            None => {
-                self.sweep()?;
-                let cradle = self.dir.join(format!("{UNBORN}{}", record.name));
-                files::create_dir(&cradle, 0o700)?;
-                cradle
-            }
+            None => self.cradle(&record.name)?,
         };
         for (fingerprint, pem) in certificates {
             if !folder::certificate_path(&place, fingerprint).exists() {
@@ -136,9 +125,7 @@ impl Gateways {
         }
         folder::write_record(&place, record)?;
         if place != home {
-            fs::rename(&place, &home)
-                .and_then(|()| files::sync_parent(&home))
-                .with_context(|| format!("cannot make {}", home.display()))?;
+            self.settle(&place, &record.name)?;
         }
         Ok(())
     }
@@ -162,6 +149,22 @@ impl Gateways {
         };
         remove().with_context(|| format!("cannot remove {}", home.display()))?;
         self.sweep()
+    }
+
+    /// Where the folder of a new gateway is filled: it is born complete.
+    fn cradle(&self, name: &GatewayName) -> Result<PathBuf> {
+        self.sweep()?;
+        let cradle = self.dir.join(format!("{UNBORN}{name}"));
+        files::create_dir(&cradle, 0o700)?;
+        Ok(cradle)
+    }
+
+    /// Makes what was filled in the `cradle` the folder of the gateway `name`.
+    fn settle(&self, cradle: &Path, name: &GatewayName) -> Result<()> {
+        let home = self.home(name);
+        fs::rename(cradle, &home)
+            .and_then(|()| files::sync_parent(&home))
+            .with_context(|| format!("cannot make {}", home.display()))
     }
 
     /// Clears away what interrupted commands left behind: keys may be in it.
