@@ -199,17 +199,12 @@ impl Pass<'_> {
         } else {
             BTreeSet::new()
         };
-        let endpoint = match &self.buckets.provider {
-            Some(config::Provider::S3 { endpoint, region, .. }) => Some((endpoint, region)),
-            Some(config::Provider::B2 { endpoint, region, .. }) => {
-                endpoint.as_ref().map(|endpoint| (endpoint, region))
-            }
-            None => None,
-        };
+        let provider = self.buckets.provider.as_ref();
+        let endpoint = provider.and_then(config::Provider::endpoint);
         let situation = Situation {
             wanted: work.record.is_some(),
-            endpoint: endpoint.map(|(url, region)| (url.as_str(), region.as_deref())),
-            quota: self.buckets.provider.as_ref().and_then(config::Provider::quota),
+            endpoint: endpoint.map(|(url, region)| (url.as_str(), region)),
+            quota: provider.and_then(config::Provider::quota),
             acknowledged: &|boot| acknowledged.contains(&boot),
             now: OffsetDateTime::now_utc(),
             check,
@@ -246,17 +241,14 @@ impl Pass<'_> {
                 self.update(work, |stored| stored.settled(key, last)).map(drop)
             }
             Step::TellEndpoint => {
-                let (endpoint, region) = match &self.buckets.provider {
-                    Some(config::Provider::S3 { endpoint, region, .. }) => (endpoint, region),
-                    Some(config::Provider::B2 { endpoint: Some(endpoint), region, .. }) => {
-                        (endpoint, region)
-                    }
-                    _ => return Ok(()),
+                let provider = self.buckets.provider.as_ref();
+                let Some((endpoint, region)) = provider.and_then(config::Provider::endpoint) else {
+                    return Ok(());
                 };
                 let tell = |stored: &mut Stored| {
                     if let Some(bucket) = &mut stored.bucket {
                         bucket.endpoint = endpoint.to_string();
-                        bucket.region = region.clone().or(bucket.region.take());
+                        bucket.region = region.map(str::to_owned).or(bucket.region.take());
                     }
                 };
                 self.update(work, tell).map(drop)

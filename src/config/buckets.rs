@@ -68,6 +68,15 @@ impl Provider {
         }
     }
 
+    /// S3 address and region that gateways are told, where the configuration says.
+    pub fn endpoint(&self) -> Option<(&ApiUrl, Option<&str>)> {
+        let (endpoint, region) = match self {
+            Self::B2 { endpoint, region, .. } => (endpoint.as_ref()?, region),
+            Self::S3 { endpoint, region, .. } => (endpoint, region),
+        };
+        Some((endpoint, region.as_deref()))
+    }
+
     /// Most bytes in one bucket, where the provider can see to that.
     pub fn quota(&self) -> Option<u64> {
         match self {
