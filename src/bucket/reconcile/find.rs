@@ -1,24 +1,28 @@
 //! Which bucket a gateway has.
 
-use super::pass::Pass;
-use super::remote::Failure;
+use super::failure::Failure;
+use super::remote::Remote;
 use super::work::Work;
 use crate::bucket::error::Error;
 use crate::bucket::name::bucket_name;
 use crate::bucket::name::valve_infra_name;
-use crate::bucket::provider::Owner;
 use crate::bucket::provider::Provider;
 use crate::bucket::stored::Bucket;
 use crate::bucket::stored::Stored;
 
-impl Pass<'_> {
-    pub(super) async fn find_bucket<P: Provider>(
-        &self,
-        provider: &P,
-        work: &Work,
-        stored: &Stored,
-    ) -> Result<Bucket, Failure> {
-        let owner = Owner { id: &work.id, name: work.name.as_str() };
+impl<P: Provider> Remote<'_, P> {
+    pub(super) async fn find_bucket(&self, work: &Work, stored: &Stored) -> Result<(), Failure> {
+        let bucket = self.bucket(work, stored).await?;
+        tracing::info!(gateway = work.name.as_str(), bucket = bucket.name, "has its bucket");
+        self.pass.update(work, |stored| stored.found(self.provider.name(), bucket))?;
+        Ok(())
+    }
+
+    /// The bucket that an operator wants, or the one that bears the gateway's id, or one of
+    /// valve-infra's, or a new one.
+    async fn bucket(&self, work: &Work, stored: &Stored) -> Result<Bucket, Failure> {
+        let provider = self.provider;
+        let owner = work.owner();
         let own = bucket_name(&work.id);
         let (name, id) = if let Some(name) = &stored.adopt {
             let found = provider.find(name, owner).await?;
@@ -31,7 +35,7 @@ impl Pass<'_> {
                     let gateway = work.name.to_string();
                     return Err(Error::Taken { bucket: own, gateway }.into());
                 }
-                None => match self.of_valve_infra(provider, work).await? {
+                None => match self.of_valve_infra(work).await? {
                     Some(theirs) => theirs,
                     None => {
                         let made = provider.create(&own, owner).await?;
@@ -46,20 +50,15 @@ impl Pass<'_> {
 
     /// The bucket that valve-infra made for one of the gateway's certificates, the newest
     /// first.
-    async fn of_valve_infra<P: Provider>(
-        &self,
-        provider: &P,
-        work: &Work,
-    ) -> Result<Option<(String, String)>, Failure> {
-        let server_name = self.buckets.valve_infra_server_name.as_ref();
+    async fn of_valve_infra(&self, work: &Work) -> Result<Option<(String, String)>, Failure> {
+        let server_name = self.pass.buckets.valve_infra_server_name.as_ref();
         let Some((server_name, record)) = server_name.zip(work.record.as_ref()) else {
             return Ok(None);
         };
-        let owner = Owner { id: &work.id, name: work.name.as_str() };
-        for certificate in self.state.gateways().certificates(record)?.iter().rev() {
+        for certificate in self.pass.state.gateways().certificates(record)?.iter().rev() {
             for fingerprint in [certificate.sha1(), certificate.fingerprint.to_string()] {
                 let name = valve_infra_name(server_name, &fingerprint);
-                if let Some(found) = provider.find(&name, owner).await? {
+                if let Some(found) = self.provider.find(&name, work.owner()).await? {
                     return Ok(Some((name, found.id)));
                 }
             }

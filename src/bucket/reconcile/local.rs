@@ -17,11 +17,10 @@ impl Pass<'_> {
         for _ in 0..MOST_STEPS {
             let stored = self.load(work)?;
             match self.next(work, &stored, self.now)? {
-                Step::Nothing if stored.trouble.is_some() => {
-                    self.update(work, |stored| stored.trouble = None)?;
+                Step::Nothing => {
+                    self.all_well(work, &stored)?;
                     return Ok(false);
                 }
-                Step::Nothing => return Ok(false),
                 step if step.is_remote() => {
                     return Ok(self.now || plan::is_due(&stored, OffsetDateTime::now_utc()));
                 }

@@ -1,3 +1,4 @@
+mod failure;
 mod find;
 mod local;
 mod pass;
@@ -6,8 +7,9 @@ mod work;
 
 use anyhow::Result;
 
+use failure::Failure;
 use pass::Pass;
-use remote::Failure;
+use remote::Remote;
 
 use super::disk::Disk;
 use super::provider::AnyProvider;
@@ -80,9 +82,9 @@ async fn run<P: Provider>(
             return Ok(report);
         }
     };
-    let mut listing = None;
+    let mut remote = Remote::new(&pass, &provider);
     for (at, work) in todo.iter().enumerate() {
-        match pass.remote(&provider, work, &mut listing).await {
+        match remote.take(work).await {
             Ok(()) => {}
             Err(Failure::Local(error)) => {
                 report.failed.push((work.name.clone(), format!("{error:#}")));

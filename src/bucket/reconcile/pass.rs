@@ -60,6 +60,14 @@ impl Pass<'_> {
         Ok(plan::next(stored, &situation))
     }
 
+    /// All is as it should be with a gateway.
+    pub(super) fn all_well(&self, work: &Work, stored: &Stored) -> Result<()> {
+        if stored.trouble.is_some() {
+            self.update(work, |stored| stored.trouble = None)?;
+        }
+        Ok(())
+    }
+
     pub(super) fn all_failed(
         &self,
         works: &[Work],

@@ -3,6 +3,7 @@
 use time::OffsetDateTime;
 
 use super::MOST_STEPS;
+use super::failure::Failure;
 use super::pass::Pass;
 use super::work::Work;
 use crate::bucket::disk::unique;
@@ -10,139 +11,121 @@ use crate::bucket::error::Error;
 use crate::bucket::name::KeyName;
 use crate::bucket::plan::Step;
 use crate::bucket::provider::ListedKey;
-use crate::bucket::provider::Owner;
 use crate::bucket::provider::Provider;
 use crate::bucket::stored::Rotate;
 use crate::bucket::stored::Stored;
 use crate::config;
 
-/// Why a step was not taken.
-pub(super) enum Failure {
-    /// The provider's fault, or that of what it was asked.
-    Provider(Error),
-    /// This machine's fault.
-    Local(anyhow::Error),
+/// A provider at work for one gateway after the other.
+pub(super) struct Remote<'a, P> {
+    pub(super) pass: &'a Pass<'a>,
+    pub(super) provider: &'a P,
+    /// Its keys, as they were listed for the whole fleet.
+    keys: Option<Vec<ListedKey>>,
 }
 
-impl From<Error> for Failure {
-    fn from(error: Error) -> Self {
-        Self::Provider(error)
+impl<'a, P: Provider> Remote<'a, P> {
+    pub(super) fn new(pass: &'a Pass<'a>, provider: &'a P) -> Self {
+        Self { pass, provider, keys: None }
     }
-}
 
-impl From<anyhow::Error> for Failure {
-    fn from(error: anyhow::Error) -> Self {
-        Self::Local(error)
-    }
-}
-
-impl Pass<'_> {
     /// Takes all steps that there are.
-    pub(super) async fn remote<P: Provider>(
-        &self,
-        provider: &P,
-        work: &Work,
-        listing: &mut Option<Vec<ListedKey>>,
-    ) -> Result<(), Failure> {
-        let mut check = self.now;
+    pub(super) async fn take(&mut self, work: &Work) -> Result<(), Failure> {
+        let mut check = self.pass.now;
         for _ in 0..MOST_STEPS {
-            let stored = self.load(work)?;
-            let step = self.next(work, &stored, check)?;
-            if let Some(theirs) = stored.provider.as_deref().filter(|name| *name != provider.name())
-                && step.is_remote()
-            {
-                let file = self.disk.file(&work.id).display().to_string();
-                let (theirs, ours) = (theirs.to_owned(), provider.name());
-                return Err(Error::Elsewhere { theirs, ours, file }.into());
+            let stored = self.pass.load(work)?;
+            let step = self.pass.next(work, &stored, check)?;
+            if step.is_remote() {
+                self.ensure_here(work, &stored)?;
             }
-            let gateway = work.name.as_str();
             match step {
-                Step::Nothing => {
-                    if stored.trouble.is_some() {
-                        self.update(work, |stored| stored.trouble = None)?;
-                    }
-                    return Ok(());
-                }
-                Step::ClearKey(name) => {
-                    // Asked now: the listing may be older than the key.
-                    let keys = provider.keys().await?;
-                    let known = |id: &str| stored.keys.iter().any(|key| key.id == id);
-                    for key in keys.iter().filter(|key| key.name == name && !known(&key.id)) {
-                        provider.delete_key(&key.id).await?;
-                        tracing::info!(
-                            gateway,
-                            key = key.id,
-                            "deleted a key whose secret was lost"
-                        );
-                    }
-                    self.update(work, |stored| stored.gave_up(&name))?;
-                }
-                Step::FindBucket => {
-                    let bucket = self.find_bucket(provider, work, &stored).await?;
-                    tracing::info!(gateway, bucket = bucket.name, "has its bucket");
-                    self.update(work, |stored| stored.found(provider.name(), bucket))?;
-                }
-                Step::SetQuota => {
-                    let quota = self.buckets.provider.as_ref().and_then(config::Provider::quota);
-                    let Some(bucket) = stored.bucket else { continue };
-                    provider.set_quota(&bucket.id, quota).await?;
-                    self.update(work, |stored| {
-                        if let Some(bucket) = &mut stored.bucket {
-                            bucket.quota = quota;
-                        }
-                    })?;
-                }
-                Step::MakeKey => {
-                    let Some(bucket) = stored.bucket else { continue };
-                    let name = KeyName::new_for(&work.id, &self.host, &unique());
-                    // Before it is made: whatever becomes of it, it can be found.
-                    self.update(work, |stored| stored.making = Some(name.clone()))?;
-                    let key = provider.make_key(&name, &bucket.id).await?;
-                    tracing::info!(gateway, bucket = bucket.name, key = key.id, "has a new key");
-                    *listing = None;
-                    let now = OffsetDateTime::now_utc();
-                    self.update(work, |stored| stored.made(key.id, key.secret, name, now))?;
-                }
-                Step::DeleteKey(id) => {
-                    provider.delete_key(&id).await?;
-                    tracing::info!(gateway, key = id, "deleted a key that is not needed any more");
-                    *listing = None;
-                    self.update(work, |stored| stored.deleted(&id))?;
-                }
+                Step::Nothing => return Ok(self.pass.all_well(work, &stored)?),
+                Step::ClearKey(name) => self.clear_key(work, &stored, &name).await?,
+                Step::FindBucket => self.find_bucket(work, &stored).await?,
+                Step::SetQuota => self.set_quota(work, &stored).await?,
+                Step::MakeKey => self.make_key(work, &stored).await?,
+                Step::DeleteKey(id) => self.delete_key(work, &id).await?,
                 Step::Check => {
                     check = false;
-                    self.check(provider, work, &stored, listing).await?;
+                    self.check(work, &stored).await?;
                 }
-                step @ (Step::Forget | Step::Settle(_) | Step::TellEndpoint) => {
-                    self.take_local(work, &step)?;
-                    if step == Step::Forget {
-                        return Ok(());
-                    }
-                }
+                Step::Forget => return Ok(self.pass.take_local(work, &step)?),
+                Step::Settle(_) | Step::TellEndpoint => self.pass.take_local(work, &step)?,
             }
         }
         Ok(())
     }
 
-    async fn check<P: Provider>(
-        &self,
-        provider: &P,
-        work: &Work,
-        stored: &Stored,
-        listing: &mut Option<Vec<ListedKey>>,
-    ) -> Result<(), Failure> {
+    /// Fails if another provider has the gateway's bucket.
+    fn ensure_here(&self, work: &Work, stored: &Stored) -> Result<(), Failure> {
+        let ours = self.provider.name();
+        let Some(theirs) = stored.provider.clone().filter(|name| *name != ours) else {
+            return Ok(());
+        };
+        let file = self.pass.disk.file(&work.id).display().to_string();
+        Err(Error::Elsewhere { theirs, ours, file }.into())
+    }
+
+    async fn clear_key(&self, work: &Work, stored: &Stored, name: &str) -> Result<(), Failure> {
+        // Asked now: the listing may be older than the key.
+        let keys = self.provider.keys().await?;
+        let known = |id: &str| stored.keys.iter().any(|key| key.id == id);
+        for key in keys.iter().filter(|key| key.name == name && !known(&key.id)) {
+            self.provider.delete_key(&key.id).await?;
+            let gateway = work.name.as_str();
+            tracing::info!(gateway, key = key.id, "deleted a key whose secret was lost");
+        }
+        self.pass.update(work, |stored| stored.gave_up(name))?;
+        Ok(())
+    }
+
+    async fn set_quota(&self, work: &Work, stored: &Stored) -> Result<(), Failure> {
         let Some(bucket) = &stored.bucket else { return Ok(()) };
-        let owner = Owner { id: &work.id, name: work.name.as_str() };
-        let found = provider.find(&bucket.name, owner).await?;
+        let quota = self.pass.buckets.provider.as_ref().and_then(config::Provider::quota);
+        self.provider.set_quota(&bucket.id, quota).await?;
+        self.pass.update(work, |stored| {
+            if let Some(bucket) = &mut stored.bucket {
+                bucket.quota = quota;
+            }
+        })?;
+        Ok(())
+    }
+
+    async fn make_key(&mut self, work: &Work, stored: &Stored) -> Result<(), Failure> {
+        let Some(bucket) = &stored.bucket else { return Ok(()) };
+        let name = KeyName::new_for(&work.id, &self.pass.host, &unique());
+        // Before it is made: whatever becomes of it, it can be found.
+        self.pass.update(work, |stored| stored.making = Some(name.clone()))?;
+        let key = self.provider.make_key(&name, &bucket.id).await?;
+        let gateway = work.name.as_str();
+        tracing::info!(gateway, bucket = bucket.name, key = key.id, "has a new key");
+        self.keys = None;
+        let now = OffsetDateTime::now_utc();
+        self.pass.update(work, |stored| stored.made(key.id, key.secret, name, now))?;
+        Ok(())
+    }
+
+    async fn delete_key(&mut self, work: &Work, id: &str) -> Result<(), Failure> {
+        self.provider.delete_key(id).await?;
+        let gateway = work.name.as_str();
+        tracing::info!(gateway, key = id, "deleted a key that is not needed any more");
+        self.keys = None;
+        self.pass.update(work, |stored| stored.deleted(id))?;
+        Ok(())
+    }
+
+    async fn check(&mut self, work: &Work, stored: &Stored) -> Result<(), Failure> {
+        let Some(bucket) = &stored.bucket else { return Ok(()) };
+        let found = self.provider.find(&bucket.name, work.owner()).await?;
         let gone = || Error::Gone { bucket: bucket.name.clone(), gateway: work.name.to_string() };
         let found = found.ok_or_else(gone)?;
-        let endpoint = provider.endpoint().await?;
+        let endpoint = self.provider.endpoint().await?;
         // One list serves the whole fleet.
-        let keys = match listing {
+        let keys = match &mut self.keys {
             Some(keys) => keys,
-            None => listing.insert(provider.keys().await?),
+            none => none.insert(self.provider.keys().await?),
         };
-        let own = |key: &&ListedKey| KeyName::host(&key.name, &work.id) == Some(&*self.host);
+        let own = |key: &&ListedKey| KeyName::host(&key.name, &work.id) == Some(&*self.pass.host);
         let present: Vec<_> =
             keys.iter().filter(own).map(|key| (key.id.clone(), key.name.clone())).collect();
         let lost = stored.keys.iter().filter(|key| present.iter().all(|(id, _)| *id != key.id));
@@ -150,7 +133,7 @@ impl Pass<'_> {
             tracing::warn!(gateway = %work.name, key = key.id, "the provider has this key no more");
         }
         let now = OffsetDateTime::now_utc();
-        self.update(work, |stored| {
+        self.pass.update(work, |stored| {
             stored.checked(&present, now);
             if let Some(bucket) = &mut stored.bucket {
                 (bucket.endpoint, bucket.region) = (endpoint.url, endpoint.region);

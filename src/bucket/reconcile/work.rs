@@ -4,6 +4,7 @@ use anyhow::Result;
 
 use super::Scope;
 use crate::bucket::disk::Disk;
+use crate::bucket::provider::Owner;
 use crate::identity::GatewayName;
 use crate::store::State;
 use crate::store::gateways::Record;
@@ -15,6 +16,12 @@ pub(super) struct Work {
     pub(super) name: GatewayName,
     /// `None` if it was removed.
     pub(super) record: Option<Record>,
+}
+
+impl Work {
+    pub(super) fn owner(&self) -> Owner<'_> {
+        Owner { id: &self.id, name: self.name.as_str() }
+    }
 }
 
 /// Those in `scope`.
