@@ -1,5 +1,6 @@
 //! `STATE/farmgate.toml`. Unknown keys are errors that name key and line.
 
+mod api_url;
 mod buckets;
 mod listen;
 mod rewrite;
@@ -14,10 +15,10 @@ use serde::Deserialize;
 use serde::Deserializer;
 use serde::de;
 
-pub use buckets::ApiUrl;
+pub use api_url::ApiUrl;
+pub use api_url::ParseApiUrlError;
 pub use buckets::Buckets;
 pub use buckets::BucketsError;
-pub use buckets::ParseApiUrlError;
 pub use buckets::Provider;
 pub use listen::AccelPrefix;
 pub use listen::AdminAddress;
