@@ -57,6 +57,7 @@ fn the_pure_modules_know_no_files_clock_network_or_environment() {
             "store/events.rs",
             "store/gateways/record.rs",
             "store/history.rs",
+            "store/revisions.rs",
         ],
         &[
             "axum",
