@@ -1,34 +1,36 @@
 //! `STATE/farmgate.toml`. Unknown keys are errors that name key and line.
 
+mod api_url;
 mod buckets;
+mod listen;
 mod rewrite;
 mod store;
+mod url;
 
-use std::fmt;
-use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
-use http::Uri;
 use serde::Deserialize;
 use serde::Deserializer;
-use serde::Serialize;
 use serde::de;
 
-pub use buckets::ApiUrl;
+pub use api_url::ApiUrl;
+pub use api_url::ParseApiUrlError;
 pub use buckets::Buckets;
 pub use buckets::BucketsError;
-pub use buckets::ParseApiUrlError;
 pub use buckets::Provider;
+pub use listen::AccelPrefix;
+pub use listen::AdminAddress;
+pub use listen::Listen;
 pub use store::Endpoint;
 pub use store::ParseStoreUrlError;
 pub use store::Store;
 pub use store::StoreUrl;
+pub use url::BootUrl;
+pub use url::ParseUrlError;
 
 use crate::identity::pki::KeyType;
-use crate::identity::pki::ServerName;
 
 /// The configuration of one boot host.
 #[derive(Clone, Debug, Deserialize)]
@@ -102,55 +104,6 @@ impl Default for Assessment {
     }
 }
 
-/// Where the server listens. At least one of `tls` and `unix` must be open, unless
-/// systemd hands a socket over.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-pub struct Listen {
-    /// Own mutual TLS (rustls). Leave out behind nginx.
-    pub tls: Option<SocketAddr>,
-    /// Unix socket that nginx alone can open.
-    pub unix: Option<PathBuf>,
-    /// Group that may open `unix`: the one that nginx runs as.
-    pub unix_group: Option<String>,
-    /// Behind nginx: the internal location (`X-Accel-Redirect`) under which
-    /// nginx serves `STATE/store/blobs`. Without it, the server sends assets itself.
-    pub accel: Option<AccelPrefix>,
-    /// Behind nginx: believe only a certificate that nginx also names in a header which no
-    /// client can send (`X_Farmgate_Proxy`: nginx drops headers of clients that have an
-    /// underscore in their name). Should lines of its configuration get lost, nobody is
-    /// let in as somebody else, whatever a client sends.
-    pub proxy_mark: bool,
-    /// For operators and monitoring, never for gateways: an address of the loopback,
-    /// or a Unix socket.
-    pub admin: Option<AdminAddress>,
-    /// How long running downloads may take to finish after SIGTERM.
-    #[serde(deserialize_with = "duration")]
-    pub drain: Duration,
-}
-
-impl Default for Listen {
-    fn default() -> Self {
-        Self {
-            tls: None,
-            unix: None,
-            unix_group: None,
-            accel: None,
-            proxy_mark: false,
-            admin: None,
-            drain: Duration::from_secs(300),
-        }
-    }
-}
-
-impl Listen {
-    /// Whether a server with these settings would listen just where one with `other` does.
-    pub fn same_doors(&self, other: &Self) -> bool {
-        (self.tls, &self.unix, &self.unix_group, &self.admin)
-            == (other.tls, &other.unix, &other.unix_group, &other.admin)
-    }
-}
-
 /// What goes on the boot media besides the URL.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
@@ -167,136 +120,6 @@ impl Config {
     /// Reads the configuration from TOML text.
     pub fn parse(text: &str) -> Result<Self, toml::de::Error> {
         toml::from_str(text)
-    }
-}
-
-/// Address of a boot host: `https://`, a host, perhaps a port, and nothing else.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BootUrl {
-    text: String,
-    host: ServerName,
-    port: u16,
-}
-
-impl BootUrl {
-    /// The URL without a slash at its end.
-    pub fn as_str(&self) -> &str {
-        &self.text
-    }
-
-    /// The host, as the server's certificate must name it.
-    pub fn host(&self) -> &ServerName {
-        &self.host
-    }
-
-    /// The TCP port: 443 unless the URL names another.
-    pub fn port(&self) -> u16 {
-        self.port
-    }
-}
-
-impl fmt::Display for BootUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
-    }
-}
-
-impl FromStr for BootUrl {
-    type Err = ParseUrlError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let error = |reason| ParseUrlError { url: text.to_owned(), reason };
-        let uri: Uri = text.parse().map_err(|_| error("it is not a URL"))?;
-        if uri.scheme_str() != Some("https") {
-            return Err(error("it must begin with https://"));
-        }
-        let authority = uri.authority().ok_or_else(|| error("it names no host"))?;
-        if authority.as_str().contains('@') {
-            return Err(error("it must not hold a user name"));
-        }
-        if !matches!(uri.path(), "" | "/") || uri.query().is_some() {
-            return Err(error("nothing may follow the host and port"));
-        }
-        let host = authority.host().parse().map_err(|_| error("its host is not a name"))?;
-        let port = match authority.as_str().strip_prefix(authority.host()) {
-            Some("") => 443,
-            Some(rest) => rest
-                .strip_prefix(':')
-                .and_then(|port| port.parse().ok())
-                .filter(|port| *port != 0)
-                .ok_or_else(|| error("its port is none"))?,
-            None => return Err(error("its host is not a name")),
-        };
-        Ok(Self { text: format!("https://{authority}"), host, port })
-    }
-}
-
-impl<'de> Deserialize<'de> for BootUrl {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
-    }
-}
-
-impl Serialize for BootUrl {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.text)
-    }
-}
-
-/// The text is not the URL of a boot host.
-#[derive(Debug, thiserror::Error)]
-#[error("{url:?} cannot be the boot host's URL: {reason} (example: https://boot.example.org)")]
-pub struct ParseUrlError {
-    url: String,
-    reason: &'static str,
-}
-
-/// An internal nginx location: `/name`, without a slash at its end.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AccelPrefix(String);
-
-impl AccelPrefix {
-    /// The location.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl<'de> Deserialize<'de> for AccelPrefix {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-        match text.strip_prefix('/') {
-            Some(name) if !name.is_empty() && name.chars().all(plain) => Ok(Self(text)),
-            _ => Err(de::Error::custom(format!(
-                "{text:?} is no internal location: expected something like \"/farmgate-blobs\""
-            ))),
-        }
-    }
-}
-
-/// Where operators ask: nobody who is not on this machine.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AdminAddress {
-    /// An address of the loopback.
-    Tcp(SocketAddr),
-    /// A Unix socket.
-    Unix(PathBuf),
-}
-
-impl<'de> Deserialize<'de> for AdminAddress {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        if text.starts_with('/') {
-            return Ok(Self::Unix(text.into()));
-        }
-        match text.parse::<SocketAddr>() {
-            Ok(address) if address.ip().is_loopback() => Ok(Self::Tcp(address)),
-            _ => Err(de::Error::custom(format!(
-                "{text:?} is neither on the loopback nor a Unix socket: \
-                 expected something like \"127.0.0.1:9180\" or \"/run/farmgate-admin.sock\""
-            ))),
-        }
     }
 }
 
@@ -371,20 +194,6 @@ mod tests {
     }
 
     #[test]
-    fn nobody_but_this_machine_reaches_the_admin_listener() {
-        let parse = |address: &str| {
-            Config::parse(&format!("url = \"https://a\"\n[listen]\nadmin = \"{address}\"\n"))
-        };
-        for good in ["127.0.0.1:9180", "[::1]:9180", "/run/farmgate-admin.sock"] {
-            assert!(parse(good).unwrap().listen.admin.is_some());
-        }
-        for bad in ["0.0.0.0:9180", "192.0.2.1:9180", "[::]:9180", "9180", "localhost:1", ""] {
-            let error = parse(bad).unwrap_err().to_string();
-            assert!(error.contains("loopback"), "{bad:?}: {error}");
-        }
-    }
-
-    #[test]
     fn more_tries_than_are_remembered_would_never_end() {
         let parse = |tries: u32| {
             Config::parse(&format!("url = \"https://a\"\n[assessment]\ntries = {tries}\n"))
@@ -392,25 +201,5 @@ mod tests {
         assert_eq!(parse(MOST_TRIES).unwrap().assessment.tries.get(), MOST_TRIES);
         assert!(parse(MOST_TRIES + 1).unwrap_err().to_string().contains("more than 64"));
         assert_eq!(MOST_TRIES as usize, crate::store::history::REMEMBERED);
-    }
-
-    #[test]
-    fn refuses_urls_that_a_gateway_could_not_follow() {
-        for bad in [
-            "http://a",
-            "a",
-            "https://",
-            "https://a/b",
-            "https://a?b",
-            "https://u@a",
-            "https://a:",
-            "https://a:99999",
-            "https://a b",
-            "https://-a",
-            "https://a\nb",
-            "ftp://a",
-        ] {
-            assert!(bad.parse::<BootUrl>().is_err(), "{bad:?} was taken");
-        }
     }
 }

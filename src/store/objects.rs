@@ -10,8 +10,6 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use anyhow::Result;
-use anyhow::ensure;
-use serde::Deserialize;
 use serde::Serialize;
 
 use super::events::Event;
@@ -19,6 +17,7 @@ use super::events::EventId;
 use super::events::FORMAT;
 use super::events::Pack;
 use super::files;
+use super::format;
 use super::history::Events;
 
 /// An object among those of a gateway.
@@ -52,24 +51,14 @@ impl fmt::Display for ObjectName {
 
 /// The events in an object; `place` is where it was found, for the error.
 pub fn parse(place: &dyn fmt::Display, name: ObjectName, text: &[u8]) -> Result<Events> {
-    #[derive(Deserialize)]
-    struct Envelope {
-        format: u32,
-    }
     let damaged = || format!("{place} is damaged; restore it from a backup");
-    let Envelope { format } = serde_json::from_slice(text).with_context(damaged)?;
-    ensure!(
-        format <= FORMAT,
-        "{place} was written by a newer farmgate (format {format}, this one knows {FORMAT}); \
-         install that version"
-    );
     Ok(match name {
         ObjectName::Event(id) => {
-            let event: Event = serde_json::from_slice(text).with_context(damaged)?;
+            let event: Event = format::read(place, text, FORMAT, &damaged)?;
             Events::from([(id, Arc::new(event))])
         }
         ObjectName::Pack(_) => {
-            let pack: Pack = serde_json::from_slice(text).with_context(damaged)?;
+            let pack: Pack = format::read(place, text, FORMAT, &damaged)?;
             pack.events.into_iter().map(|(id, event)| (id, Arc::new(event))).collect()
         }
     })

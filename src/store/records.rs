@@ -16,6 +16,7 @@ use super::State;
 use super::events::EventId;
 use super::exchange::is_gateway_id;
 use super::files;
+use super::format;
 use super::gateways::Record;
 use super::gateways::name_of;
 use super::generations::Generations;
@@ -48,18 +49,8 @@ pub struct Settled {
 
 /// Reads a revision; `place` is where it was found, for the error.
 pub fn parse(place: &dyn std::fmt::Display, text: &[u8]) -> Result<Revision> {
-    #[derive(serde::Deserialize)]
-    struct Envelope {
-        format: u32,
-    }
     let damaged = || format!("{place} is damaged");
-    let Envelope { format } = serde_json::from_slice(text).with_context(damaged)?;
-    ensure!(
-        format <= FORMAT,
-        "{place} was written by a newer farmgate (format {format}, this one knows {FORMAT}); \
-         install that version"
-    );
-    let revision: Revision = serde_json::from_slice(text).with_context(damaged)?;
+    let revision: Revision = format::read(place, text, FORMAT, &damaged)?;
     revision.record().with_context(damaged)?;
     ensure!(revision.is_sound(), "{place} is damaged: a certificate in it is another one");
     Ok(revision)

@@ -53,9 +53,11 @@ fn the_pure_modules_know_no_files_clock_network_or_environment() {
             "bucket/hand_out.rs",
             "bucket/name.rs",
             "bucket/plan.rs",
-            "bucket/stored.rs",
+            "bucket/stored/",
             "store/events.rs",
+            "store/gateways/record.rs",
             "store/history.rs",
+            "store/revisions.rs",
         ],
         &[
             "axum",

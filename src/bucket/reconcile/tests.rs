@@ -4,12 +4,18 @@ use std::collections::BTreeMap;
 use std::future::pending;
 use std::sync::Mutex;
 
+use time::OffsetDateTime;
 use tokio::sync::Notify;
 
 use super::*;
+use crate::bucket::error::Error;
+use crate::bucket::name::bucket_name;
 use crate::bucket::provider::Endpoint;
 use crate::bucket::provider::Found;
+use crate::bucket::provider::ListedKey;
 use crate::bucket::provider::NewKey;
+use crate::bucket::provider::Owner;
+use crate::bucket::stored::Rotate;
 use crate::bucket::stored::Secret;
 use crate::identity::pki::Authority;
 use crate::identity::pki::KeyType;

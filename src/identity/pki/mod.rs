@@ -6,32 +6,31 @@
 //! out strands machines that nobody can reach. What ends a certificate's life
 //! is revocation, not its date.
 
-use std::net::IpAddr;
-use std::str::FromStr;
+mod crl;
+mod key_type;
+mod server_name;
 
 use rcgen::BasicConstraints;
 use rcgen::CertificateParams;
-use rcgen::CertificateRevocationListParams;
 use rcgen::CertificateSigningRequestParams;
 use rcgen::DistinguishedName;
 use rcgen::DnType;
 use rcgen::ExtendedKeyUsagePurpose;
 use rcgen::IsCa;
 use rcgen::Issuer;
-use rcgen::KeyIdMethod;
 use rcgen::KeyPair;
 use rcgen::KeyUsagePurpose;
 use rcgen::PublicKeyData;
-use rcgen::RevocationReason;
-use rcgen::RevokedCertParams;
-use rcgen::RsaKeySize;
-use rcgen::SanType;
 use rcgen::SerialNumber;
-use serde::Deserialize;
-use serde::Serialize;
 use time::OffsetDateTime;
-use x509_parser::prelude::FromDer;
-use x509_parser::revocation_list::CertificateRevocationList;
+
+pub use crl::Revoked;
+pub use crl::crl_ends;
+pub use crl::read_crl;
+pub use key_type::KeyType;
+pub use key_type::ParseKeyTypeError;
+pub use server_name::ParseServerNameError;
+pub use server_name::ServerName;
 
 use super::Certificate;
 use super::GatewayName;
@@ -40,121 +39,12 @@ use super::GatewayName;
 /// (github.com/ipxe/ipxe commit 1d1cf74a5), in bytes of DER.
 pub const MAX_CHAIN_LEN: usize = 4096;
 
-/// Kind of key, for the CA and everything that it signs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum KeyType {
-    /// RSA with 2048 bits: every iPXE can use it.
-    #[default]
-    Rsa2048,
-    /// ECDSA on the NIST curve P-256: needs iPXE 2.0 or later on the media.
-    P256,
-}
-
-impl KeyType {
-    fn generate(self) -> Result<KeyPair, rcgen::Error> {
-        match self {
-            Self::Rsa2048 => KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, RsaKeySize::_2048),
-            Self::P256 => KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256),
-        }
-    }
-}
-
-impl FromStr for KeyType {
-    type Err = ParseKeyTypeError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "rsa2048" => Ok(Self::Rsa2048),
-            "p256" => Ok(Self::P256),
-            _ => Err(ParseKeyTypeError),
-        }
-    }
-}
-
-impl std::fmt::Display for KeyType {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Rsa2048 => "rsa2048",
-            Self::P256 => "p256",
-        })
-    }
-}
-
-/// The text names no key type.
-#[derive(Debug, thiserror::Error)]
-#[error("expected rsa2048 or p256")]
-pub struct ParseKeyTypeError;
-
-/// A name that a server certificate speaks for.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum ServerName {
-    /// An address: a subject alternative name of type `iPAddress`.
-    Ip(IpAddr),
-    /// A host name: a subject alternative name of type `dNSName`.
-    Dns(String),
-}
-
-impl ServerName {
-    fn san(&self) -> Result<SanType, Error> {
-        Ok(match self {
-            Self::Ip(address) => SanType::IpAddress(*address),
-            Self::Dns(name) => SanType::DnsName(name.as_str().try_into().map_err(Error::Issue)?),
-        })
-    }
-}
-
-impl FromStr for ServerName {
-    type Err = ParseServerNameError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let bare = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(text);
-        if let Ok(address) = bare.parse() {
-            return Ok(Self::Ip(address));
-        }
-        let label = |label: &str| {
-            (1..=63).contains(&label.len())
-                && label.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
-                && !label.starts_with('-')
-                && !label.ends_with('-')
-        };
-        if text.len() <= 253 && text.split('.').all(label) {
-            Ok(Self::Dns(text.to_ascii_lowercase()))
-        } else {
-            Err(ParseServerNameError(text.to_owned()))
-        }
-    }
-}
-
-impl std::fmt::Display for ServerName {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Ip(address) => address.fmt(f),
-            Self::Dns(name) => f.write_str(name),
-        }
-    }
-}
-
-/// The text is neither a host name nor an IP address.
-#[derive(Debug, thiserror::Error)]
-#[error("{0:?} is neither a host name nor an IP address")]
-pub struct ParseServerNameError(String);
-
 /// A certificate that was just made, with its private key.
 pub struct Issued {
     /// The certificate, PEM.
     pub certificate_pem: String,
     /// Its private key, PEM (PKCS #8).
     pub private_key_pem: String,
-}
-
-/// One entry of the CRL.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Revoked {
-    /// Serial number, big-endian.
-    pub serial: Vec<u8>,
-    /// When it was revoked.
-    pub at: OffsetDateTime,
 }
 
 /// The certificate authority, ready to sign.
@@ -275,62 +165,6 @@ impl Authority {
     ) -> Result<rcgen::Certificate, Error> {
         params.signed_by(key, &self.issuer).map_err(Error::Issue)
     }
-
-    /// Signs a CRL (PEM) that lists `revoked`. `number` must grow (RFC 5280,
-    /// section 5.2.3). It stays valid as long as the CA: nginx refuses every
-    /// gateway once its CRL is out of date, and revocation does not rest on it.
-    pub fn sign_crl(
-        &self,
-        revoked: &[Revoked],
-        number: u64,
-        now: OffsetDateTime,
-    ) -> Result<String, Error> {
-        let revoked_certs = revoked
-            .iter()
-            .map(|entry| RevokedCertParams {
-                serial_number: SerialNumber::from_slice(&entry.serial),
-                revocation_time: entry.at,
-                reason_code: Some(RevocationReason::Unspecified),
-                invalidity_date: None,
-            })
-            .collect();
-        let params = CertificateRevocationListParams {
-            this_update: now,
-            next_update: self.certificate.not_after,
-            crl_number: SerialNumber::from(number),
-            issuing_distribution_point: None,
-            revoked_certs,
-            key_identifier_method: KeyIdMethod::Sha256,
-        };
-        let crl = params.signed_by(&self.issuer).map_err(Error::Issue)?;
-        crl.pem().map_err(Error::Issue)
-    }
-}
-
-/// `nextUpdate` of a CRL (PEM), after which nobody believes it (RFC 5280, section
-/// 5.1.2.5).
-pub fn crl_ends(pem: &[u8]) -> Result<Option<OffsetDateTime>, Error> {
-    let (_, block) = x509_parser::pem::parse_x509_pem(pem).map_err(|_| Error::Crl)?;
-    let (_, crl) = CertificateRevocationList::from_der(&block.contents).map_err(|_| Error::Crl)?;
-    Ok(crl.next_update().map(|time| time.to_datetime()))
-}
-
-/// What a CRL (PEM) lists, and its number.
-pub fn read_crl(pem: &[u8]) -> Result<(Vec<Revoked>, u64), Error> {
-    let (_, block) = x509_parser::pem::parse_x509_pem(pem).map_err(|_| Error::Crl)?;
-    let (_, crl) = CertificateRevocationList::from_der(&block.contents).map_err(|_| Error::Crl)?;
-    let number = match crl.crl_number() {
-        Some(number) => u64::try_from(number).map_err(|_| Error::Crl)?,
-        None => 0,
-    };
-    let revoked = crl
-        .iter_revoked_certificates()
-        .map(|entry| Revoked {
-            serial: entry.user_certificate.to_bytes_be(),
-            at: entry.revocation_date.to_datetime(),
-        })
-        .collect();
-    Ok((revoked, number))
 }
 
 /// From when until when a client certificate is valid.

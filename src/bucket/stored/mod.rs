@@ -1,8 +1,16 @@
-use std::fmt;
+mod key;
+mod secret;
+mod standing;
 
 use serde::Deserialize;
 use serde::Serialize;
 use time::OffsetDateTime;
+
+pub use key::Key;
+pub use key::KeyState;
+pub(super) use key::Since;
+pub use secret::Secret;
+pub use standing::Standing;
 
 use crate::identity::GatewayName;
 use crate::store::events::EventId;
@@ -64,66 +72,6 @@ pub struct Bucket {
     pub quota: Option<u64>,
 }
 
-/// A key that opens one bucket.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct Key {
-    /// The access key's id.
-    pub id: String,
-    /// Its secret; unknown for a key that turned up at the provider.
-    pub secret: Option<Secret>,
-    /// What it is called at the provider.
-    pub name: String,
-    /// The bucket that it opens.
-    pub bucket: String,
-    /// Where it stands in its life.
-    pub state: KeyState,
-    /// When it was made.
-    #[serde(with = "time::serde::rfc3339")]
-    pub made: OffsetDateTime,
-    /// Whether any boot was ever given it.
-    pub delivered: bool,
-    /// Boots later than this one began when the key was already there.
-    pub since: Since,
-    /// Such boots that were given this key.
-    pub boots: Vec<EventId>,
-}
-
-/// From which boot on a key counts as what the gateway has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Since {
-    /// Not known yet: it is looked up after the key is on disk, never before.
-    Unknown,
-    /// There was no boot before.
-    First,
-    /// After this one.
-    After(EventId),
-}
-
-impl Since {
-    /// Whether `boot` began with the key in place.
-    fn covers(self, boot: EventId) -> bool {
-        match self {
-            Self::Unknown => false,
-            Self::First => true,
-            Self::After(last) => boot > last,
-        }
-    }
-}
-
-/// Where a key stands in its life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum KeyState {
-    /// Boots are given it.
-    Active,
-    /// Good until the gateway is known to have a newer one.
-    Retiring,
-    /// To be deleted as soon as can be.
-    Revoked,
-}
-
 /// How a key makes place for another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -132,29 +80,6 @@ pub enum Rotate {
     Overlap,
     /// It is deleted at once.
     Now,
-}
-
-/// A text that logs and error messages never show.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Keeps `text` secret.
-    pub fn new(text: String) -> Self {
-        Self(text)
-    }
-
-    /// The text, for whoever may have it.
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("(secret)")
-    }
 }
 
 /// What went wrong last.
@@ -171,58 +96,6 @@ pub struct Trouble {
     /// No earlier than this it is tried again.
     #[serde(with = "time::serde::rfc3339")]
     pub not_before: OffsetDateTime,
-}
-
-/// How a gateway's bucket is doing, in a word.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Standing {
-    /// All is as it should be.
-    Ready,
-    /// A new key is, or is about to be, handed out; the old one is still good.
-    Rotating,
-    /// There is nothing to hand out yet.
-    Waiting,
-    /// The last attempt failed, and there is nothing to hand out.
-    Failed,
-    /// The last attempt failed; what is there from before is handed out.
-    Stale,
-    /// The gateway was removed, its keys not yet.
-    Revoking,
-    /// The gateway was removed with its keys; the bucket and its data stay.
-    Left,
-}
-
-impl Standing {
-    /// All there are.
-    pub const ALL: [Self; 7] = [
-        Self::Ready,
-        Self::Rotating,
-        Self::Waiting,
-        Self::Failed,
-        Self::Stale,
-        Self::Revoking,
-        Self::Left,
-    ];
-
-    /// The word.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Ready => "ready",
-            Self::Rotating => "rotating",
-            Self::Waiting => "waiting",
-            Self::Failed => "failed",
-            Self::Stale => "stale",
-            Self::Revoking => "revoking",
-            Self::Left => "left",
-        }
-    }
-}
-
-impl fmt::Display for Standing {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
 }
 
 impl Stored {
@@ -246,21 +119,6 @@ impl Stored {
     /// The key that boots are given.
     pub fn active(&self) -> Option<&Key> {
         self.keys.last().filter(|key| key.state == KeyState::Active && key.secret.is_some())
-    }
-
-    /// How it is doing; `wanted` tells whether the gateway is still there.
-    pub fn standing(&self, wanted: bool) -> Standing {
-        match (wanted, self.active(), &self.trouble) {
-            (false, ..) if self.keys.is_empty() && self.making.is_none() => Standing::Left,
-            (false, ..) => Standing::Revoking,
-            (true, Some(_), Some(_)) => Standing::Stale,
-            (true, None, Some(_)) => Standing::Failed,
-            (true, None, None) => Standing::Waiting,
-            (true, Some(_), None) if self.keys.len() > 1 || self.rotate.is_some() => {
-                Standing::Rotating
-            }
-            (true, Some(_), None) => Standing::Ready,
-        }
     }
 
     /// The bucket was found or made.

@@ -1,0 +1,128 @@
+//! `[listen]`: where the server listens.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde::Deserializer;
+use serde::de;
+
+use super::duration;
+
+/// Where the server listens. At least one of `tls` and `unix` must be open, unless
+/// systemd hands a socket over.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Listen {
+    /// Own mutual TLS (rustls). Leave out behind nginx.
+    pub tls: Option<SocketAddr>,
+    /// Unix socket that nginx alone can open.
+    pub unix: Option<PathBuf>,
+    /// Group that may open `unix`: the one that nginx runs as.
+    pub unix_group: Option<String>,
+    /// Behind nginx: the internal location (`X-Accel-Redirect`) under which
+    /// nginx serves `STATE/store/blobs`. Without it, the server sends assets itself.
+    pub accel: Option<AccelPrefix>,
+    /// Behind nginx: believe only a certificate that nginx also names in a header which no
+    /// client can send (`X_Farmgate_Proxy`: nginx drops headers of clients that have an
+    /// underscore in their name). Should lines of its configuration get lost, nobody is
+    /// let in as somebody else, whatever a client sends.
+    pub proxy_mark: bool,
+    /// For operators and monitoring, never for gateways: an address of the loopback,
+    /// or a Unix socket.
+    pub admin: Option<AdminAddress>,
+    /// How long running downloads may take to finish after SIGTERM.
+    #[serde(deserialize_with = "duration")]
+    pub drain: Duration,
+}
+
+impl Default for Listen {
+    fn default() -> Self {
+        Self {
+            tls: None,
+            unix: None,
+            unix_group: None,
+            accel: None,
+            proxy_mark: false,
+            admin: None,
+            drain: Duration::from_secs(300),
+        }
+    }
+}
+
+impl Listen {
+    /// Whether a server with these settings would listen just where one with `other` does.
+    pub fn same_doors(&self, other: &Self) -> bool {
+        (self.tls, &self.unix, &self.unix_group, &self.admin)
+            == (other.tls, &other.unix, &other.unix_group, &other.admin)
+    }
+}
+
+/// An internal nginx location: `/name`, without a slash at its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccelPrefix(String);
+
+impl AccelPrefix {
+    /// The location.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for AccelPrefix {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        match text.strip_prefix('/') {
+            Some(name) if !name.is_empty() && name.chars().all(plain) => Ok(Self(text)),
+            _ => Err(de::Error::custom(format!(
+                "{text:?} is no internal location: expected something like \"/farmgate-blobs\""
+            ))),
+        }
+    }
+}
+
+/// Where operators ask: nobody who is not on this machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AdminAddress {
+    /// An address of the loopback.
+    Tcp(SocketAddr),
+    /// A Unix socket.
+    Unix(PathBuf),
+}
+
+impl<'de> Deserialize<'de> for AdminAddress {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        if text.starts_with('/') {
+            return Ok(Self::Unix(text.into()));
+        }
+        match text.parse::<SocketAddr>() {
+            Ok(address) if address.ip().is_loopback() => Ok(Self::Tcp(address)),
+            _ => Err(de::Error::custom(format!(
+                "{text:?} is neither on the loopback nor a Unix socket: \
+                 expected something like \"127.0.0.1:9180\" or \"/run/farmgate-admin.sock\""
+            ))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Config;
+
+    #[test]
+    fn nobody_but_this_machine_reaches_the_admin_listener() {
+        let parse = |address: &str| {
+            Config::parse(&format!("url = \"https://a\"\n[listen]\nadmin = \"{address}\"\n"))
+        };
+        for good in ["127.0.0.1:9180", "[::1]:9180", "/run/farmgate-admin.sock"] {
+            assert!(parse(good).unwrap().listen.admin.is_some());
+        }
+        for bad in ["0.0.0.0:9180", "192.0.2.1:9180", "[::]:9180", "9180", "localhost:1", ""] {
+            let error = parse(bad).unwrap_err().to_string();
+            assert!(error.contains("loopback"), "{bad:?}: {error}");
+        }
+    }
+}

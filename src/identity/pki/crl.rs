@@ -1,0 +1,80 @@
+//! The certificate revocation list (RFC 5280, section 5).
+
+use rcgen::CertificateRevocationListParams;
+use rcgen::KeyIdMethod;
+use rcgen::RevocationReason;
+use rcgen::RevokedCertParams;
+use rcgen::SerialNumber;
+use time::OffsetDateTime;
+use x509_parser::prelude::FromDer;
+use x509_parser::revocation_list::CertificateRevocationList;
+
+use super::Authority;
+use super::Error;
+
+/// One entry of the CRL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Revoked {
+    /// Serial number, big-endian.
+    pub serial: Vec<u8>,
+    /// When it was revoked.
+    pub at: OffsetDateTime,
+}
+
+impl Authority {
+    /// Signs a CRL (PEM) that lists `revoked`. `number` must grow (RFC 5280,
+    /// section 5.2.3). It stays valid as long as the CA: nginx refuses every
+    /// gateway once its CRL is out of date, and revocation does not rest on it.
+    pub fn sign_crl(
+        &self,
+        revoked: &[Revoked],
+        number: u64,
+        now: OffsetDateTime,
+    ) -> Result<String, Error> {
+        let revoked_certs = revoked
+            .iter()
+            .map(|entry| RevokedCertParams {
+                serial_number: SerialNumber::from_slice(&entry.serial),
+                revocation_time: entry.at,
+                reason_code: Some(RevocationReason::Unspecified),
+                invalidity_date: None,
+            })
+            .collect();
+        let params = CertificateRevocationListParams {
+            this_update: now,
+            next_update: self.certificate.not_after,
+            crl_number: SerialNumber::from(number),
+            issuing_distribution_point: None,
+            revoked_certs,
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        let crl = params.signed_by(&self.issuer).map_err(Error::Issue)?;
+        crl.pem().map_err(Error::Issue)
+    }
+}
+
+/// `nextUpdate` of a CRL (PEM), after which nobody believes it (RFC 5280, section
+/// 5.1.2.5).
+pub fn crl_ends(pem: &[u8]) -> Result<Option<OffsetDateTime>, Error> {
+    let (_, block) = x509_parser::pem::parse_x509_pem(pem).map_err(|_| Error::Crl)?;
+    let (_, crl) = CertificateRevocationList::from_der(&block.contents).map_err(|_| Error::Crl)?;
+    Ok(crl.next_update().map(|time| time.to_datetime()))
+}
+
+/// What a CRL (PEM) lists, and its number.
+pub fn read_crl(pem: &[u8]) -> Result<(Vec<Revoked>, u64), Error> {
+    let (_, block) = x509_parser::pem::parse_x509_pem(pem).map_err(|_| Error::Crl)?;
+    let (_, crl) = CertificateRevocationList::from_der(&block.contents).map_err(|_| Error::Crl)?;
+    let number = match crl.crl_number() {
+        Some(number) => u64::try_from(number).map_err(|_| Error::Crl)?,
+        None => 0,
+    };
+    let revoked = crl
+        .iter_revoked_certificates()
+        .map(|entry| Revoked {
+            serial: entry.user_certificate.to_bytes_be(),
+            at: entry.revocation_date.to_datetime(),
+        })
+        .collect();
+    Ok((revoked, number))
+}

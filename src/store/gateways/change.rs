@@ -1,0 +1,197 @@
+//! Gateways come, change, and go.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use anyhow::Result;
+use anyhow::bail;
+use anyhow::ensure;
+use time::OffsetDateTime;
+
+use super::Assessment;
+use super::CertificateState;
+use super::Gateways;
+use super::OwnedCertificate;
+use super::Record;
+use super::folder;
+use super::record::FORMAT;
+use crate::identity::Certificate;
+use crate::identity::Fingerprint;
+use crate::identity::GatewayName;
+use crate::store::files;
+
+// No gateway can have a name that begins with these.
+const UNBORN: &str = ".new-";
+const GONE: &str = ".removed-";
+
+impl Gateways {
+    /// Fails if there already is a gateway of that name.
+    pub fn ensure_free(&self, name: &GatewayName) -> Result<()> {
+        ensure!(
+            !self.home(name).exists(),
+            "there already is a gateway {name}; nothing was changed \
+             (`farmgate gateway renew {name}` gives it a new certificate)"
+        );
+        Ok(())
+    }
+
+    /// Adds a gateway with its first certificate, and the private key if it was
+    /// made here.
+    pub fn add(
+        &self,
+        name: &GatewayName,
+        certificate_pem: &str,
+        private_key_pem: Option<&str>,
+        now: OffsetDateTime,
+    ) -> Result<Record> {
+        self.ensure_free(name)?;
+        let owned = self.own(certificate_pem)?;
+        let suffix = &uuid::Uuid::new_v4().simple().to_string()[..8];
+        let record = Record {
+            format: FORMAT,
+            name: name.clone(),
+            id: format!("{name}-{suffix}"),
+            added: now,
+            assessment: Assessment::default(),
+            certificates: vec![owned.clone()],
+        };
+        let cradle = self.cradle(name)?;
+        folder::write_certificate(&cradle, &owned.fingerprint, certificate_pem, private_key_pem)?;
+        folder::write_record(&cradle, &record)?;
+        self.index(&owned.fingerprint, name)?;
+        self.settle(&cradle, name)?;
+        Ok(record)
+    }
+
+    /// Gives a gateway a new active certificate. Those it has stay good until
+    /// they are revoked.
+    pub fn renew(
+        &self,
+        name: &GatewayName,
+        certificate_pem: &str,
+        private_key_pem: Option<&str>,
+    ) -> Result<Record> {
+        let mut record = self.load(name)?;
+        let owned = self.own(certificate_pem)?;
+        for earlier in &mut record.certificates {
+            if earlier.state == CertificateState::Active {
+                earlier.state = CertificateState::Retiring;
+            }
+        }
+        record.certificates.push(owned.clone());
+        let home = self.home(name);
+        folder::write_certificate(&home, &owned.fingerprint, certificate_pem, private_key_pem)?;
+        self.index(&owned.fingerprint, name)?;
+        folder::write_record(&home, &record)?;
+        Ok(record)
+    }
+
+    /// Has a record count that came from another host, with its certificates. Keys that
+    /// are kept here stay.
+    pub(in crate::store) fn adopt(
+        &self,
+        record: &Record,
+        certificates: &BTreeMap<Fingerprint, &str>,
+    ) -> Result<()> {
+        let home = self.home(&record.name);
+        let known = self.find(&record.name)?;
+        if let Some(other) = known.as_ref().filter(|known| known.id != record.id) {
+            bail!(
+                "two gateways are called {}: {} here and {} on another boot host; remove one of \
+                 them where it was added",
+                record.name,
+                other.id,
+                record.id
+            );
+        }
+        let place = match known {
+            Some(_) => home.clone(),
+            None => self.cradle(&record.name)?,
+        };
+        for (fingerprint, pem) in certificates {
+            if !folder::certificate_path(&place, fingerprint).exists() {
+                folder::write_certificate(&place, fingerprint, pem, None)?;
+            }
+            // A request must not find it missing for a moment.
+            let target = fs::read_link(self.index_entry(fingerprint)).ok();
+            if target != Some(Path::new("..").join(&record.name)) {
+                self.index(fingerprint, &record.name)?;
+            }
+        }
+        folder::write_record(&place, record)?;
+        if place != home {
+            self.settle(&place, &record.name)?;
+        }
+        Ok(())
+    }
+
+    /// Writes a changed record.
+    pub fn save(&self, record: &Record) -> Result<()> {
+        folder::write_record(&self.home(&record.name), record)
+    }
+
+    /// Takes a gateway and its keys away.
+    pub fn remove(&self, record: &Record) -> Result<()> {
+        let home = self.home(&record.name);
+        let grave = self.dir.join(format!("{GONE}{}", record.id));
+        let remove = || -> io::Result<()> {
+            fs::rename(&home, &grave)?;
+            files::sync_parent(&home)?;
+            for owned in &record.certificates {
+                files::remove_if_there(&self.index_entry(&owned.fingerprint))?;
+            }
+            Ok(())
+        };
+        remove().with_context(|| format!("cannot remove {}", home.display()))?;
+        self.sweep()
+    }
+
+    /// Where the folder of a new gateway is filled: it is born complete.
+    fn cradle(&self, name: &GatewayName) -> Result<PathBuf> {
+        self.sweep()?;
+        let cradle = self.dir.join(format!("{UNBORN}{name}"));
+        files::create_dir(&cradle, 0o700)?;
+        Ok(cradle)
+    }
+
+    /// Makes what was filled in the `cradle` the folder of the gateway `name`.
+    fn settle(&self, cradle: &Path, name: &GatewayName) -> Result<()> {
+        let home = self.home(name);
+        fs::rename(cradle, &home)
+            .and_then(|()| files::sync_parent(&home))
+            .with_context(|| format!("cannot make {}", home.display()))
+    }
+
+    /// Clears away what interrupted commands left behind: keys may be in it.
+    fn sweep(&self) -> Result<()> {
+        let sweep = || -> io::Result<()> {
+            for entry in fs::read_dir(&self.dir)? {
+                let entry = entry?;
+                let name = entry.file_name();
+                if [UNBORN, GONE].iter().any(|p| name.as_bytes().starts_with(p.as_bytes())) {
+                    fs::remove_dir_all(entry.path())?;
+                }
+            }
+            Ok(())
+        };
+        sweep().with_context(|| format!("cannot clear {}", self.dir.display()))
+    }
+
+    fn own(&self, certificate_pem: &str) -> Result<OwnedCertificate> {
+        let certificate = Certificate::from_pem(certificate_pem.as_bytes())?;
+        if let Some(owner) = self.owner(&certificate.fingerprint)? {
+            bail!("this certificate already belongs to gateway {}", owner.name);
+        }
+        Ok(OwnedCertificate {
+            fingerprint: certificate.fingerprint,
+            serial: hex::encode(certificate.serial),
+            state: CertificateState::Active,
+            not_after: certificate.not_after,
+        })
+    }
+}

@@ -1,0 +1,66 @@
+//! What lies in the folder of one gateway: `gateway.json`, `FINGERPRINT.crt`, `FINGERPRINT.key`.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use anyhow::Result;
+use anyhow::ensure;
+
+use super::Record;
+use super::record::FORMAT;
+use crate::identity::Fingerprint;
+use crate::store::files;
+
+pub(super) const RECORD: &str = "gateway.json";
+
+/// `None` if there is no gateway in `home`.
+pub(super) fn read_record(home: &Path) -> Result<Option<Record>> {
+    let path = home.join(RECORD);
+    let text = match fs::read(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error).context(format!("cannot read {}", path.display())),
+    };
+    let record: Record =
+        serde_json::from_slice(&text).with_context(|| format!("{} is damaged", path.display()))?;
+    ensure!(
+        record.format == FORMAT,
+        "{} was written by a newer farmgate (format {}, this one knows {FORMAT})",
+        path.display(),
+        record.format
+    );
+    Ok(Some(record))
+}
+
+pub(super) fn write_record(home: &Path, record: &Record) -> Result<()> {
+    files::replace(&home.join(RECORD), 0o600, |file| {
+        serde_json::to_writer_pretty(&mut *file, record)?;
+        file.write_all(b"\n")
+    })
+}
+
+pub(super) fn write_certificate(
+    home: &Path,
+    fingerprint: &Fingerprint,
+    certificate_pem: &str,
+    private_key_pem: Option<&str>,
+) -> Result<()> {
+    files::replace(&certificate_path(home, fingerprint), 0o600, |file| {
+        file.write_all(certificate_pem.as_bytes())
+    })?;
+    if let Some(key) = private_key_pem {
+        files::replace(&key_path(home, fingerprint), 0o600, |file| file.write_all(key.as_bytes()))?;
+    }
+    Ok(())
+}
+
+pub(super) fn certificate_path(home: &Path, fingerprint: &Fingerprint) -> PathBuf {
+    home.join(format!("{fingerprint}.crt"))
+}
+
+pub(super) fn key_path(home: &Path, fingerprint: &Fingerprint) -> PathBuf {
+    home.join(format!("{fingerprint}.key"))
+}

@@ -1,0 +1,75 @@
+//! Gateway records: `STATE/gateways/NAME/`.
+//!
+//! `gateway.json` is the truth. `.by-fingerprint/` leads from a certificate to
+//! the record of its owner, so that a request costs two small reads however
+//! large the fleet is; an entry there proves nothing until the record confirms
+//! it. The server reads both anew for each request: what a command writes counts
+//! from the next request on.
+
+mod change;
+mod folder;
+mod identity;
+mod index;
+mod record;
+
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use anyhow::Result;
+
+pub use record::Assessment;
+pub use record::CertificateState;
+pub use record::OwnedCertificate;
+pub use record::ParseAssessmentError;
+pub use record::Record;
+pub use record::name_of;
+
+use crate::identity::GatewayName;
+
+/// All gateways.
+#[derive(Clone, Debug)]
+pub struct Gateways {
+    dir: PathBuf,
+}
+
+impl Gateways {
+    pub(super) fn new(dir: PathBuf) -> Self {
+        Self { dir }
+    }
+
+    /// Names of all gateways, in order.
+    pub fn names(&self) -> Result<Vec<GatewayName>> {
+        let read = || -> io::Result<Vec<GatewayName>> {
+            let mut names = Vec::new();
+            for entry in fs::read_dir(&self.dir)? {
+                let entry = entry?;
+                if let Some(Ok(name)) = entry.file_name().to_str().map(str::parse)
+                    && entry.path().join(folder::RECORD).exists()
+                {
+                    names.push(name);
+                }
+            }
+            names.sort();
+            Ok(names)
+        };
+        read().with_context(|| format!("cannot read {}", self.dir.display()))
+    }
+
+    /// The record of the gateway `name`.
+    pub fn load(&self, name: &GatewayName) -> Result<Record> {
+        self.find(name)?.with_context(|| {
+            format!("there is no gateway {name}; `farmgate gateway list` shows those there are")
+        })
+    }
+
+    /// The record of the gateway `name`, if there is one.
+    pub fn find(&self, name: &GatewayName) -> Result<Option<Record>> {
+        folder::read_record(&self.home(name))
+    }
+
+    fn home(&self, name: &GatewayName) -> PathBuf {
+        self.dir.join(name)
+    }
+}
