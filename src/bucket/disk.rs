@@ -16,6 +16,7 @@ use crate::store::State;
 use crate::store::events::EventId;
 use crate::store::files;
 use crate::store::files::Lock;
+use crate::store::format;
 
 const HOST: &str = "host";
 
@@ -68,20 +69,14 @@ impl Disk {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             text => text.with_context(|| format!("cannot read {}", path.display()))?,
         };
-        let stored: Stored = serde_json::from_slice(&text).with_context(|| {
+        let damaged = || {
             format!(
                 "{} is damaged; restore it from a backup, or remove it: then the bucket is found \
                  again and gets a new key",
                 path.display()
             )
-        })?;
-        ensure!(
-            stored.format == FORMAT,
-            "{} was written by a newer farmgate (format {}, this one knows {FORMAT})",
-            path.display(),
-            stored.format
-        );
-        Ok(Some(stored))
+        };
+        format::read(&path.display(), &text, FORMAT, &damaged).map(Some)
     }
 
     /// Changes what is on disk and returns it. Nobody else changes it meanwhile; it is never

@@ -1,4 +1,4 @@
-//! The version that objects of the store say they are written in.
+//! The version that files of the state say they are written in.
 
 use std::fmt;
 
@@ -8,9 +8,9 @@ use anyhow::ensure;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-/// Reads an object, if its format is not newer than `known`; `place` is where it was found
+/// Reads a file, if its format is not newer than `known`; `place` is where it was found
 /// and `damaged` what to say if it is none, for the error.
-pub(super) fn read<T: DeserializeOwned>(
+pub fn read<T: DeserializeOwned>(
     place: &dyn fmt::Display,
     text: &[u8],
     known: u32,

@@ -5,7 +5,7 @@ pub mod blobs;
 pub mod events;
 mod exchange;
 pub mod files;
-mod format;
+pub mod format;
 pub mod gateways;
 pub mod generations;
 pub mod history;

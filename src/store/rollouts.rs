@@ -10,7 +10,6 @@ use std::path::PathBuf;
 use anyhow::Context;
 use anyhow::Result;
 use anyhow::bail;
-use anyhow::ensure;
 use serde::Deserialize;
 use serde::Serialize;
 use time::OffsetDateTime;
@@ -19,6 +18,7 @@ use super::State;
 use super::events::EventId;
 use super::events::Kind;
 use super::files;
+use super::format;
 use super::generations::Generations;
 use crate::boot::rollout::Rollout;
 use crate::boot::rollout::Step;
@@ -163,9 +163,8 @@ fn read_all(dir: &Path) -> Result<BTreeMap<EventId, Stored>> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             text => text.with_context(|| format!("cannot read {}", path.display()))?,
         };
-        let stored: Stored = serde_json::from_slice(&text)
-            .with_context(|| format!("{} is damaged", path.display()))?;
-        ensure!(stored.format == FORMAT, "{} was written by a newer farmgate", path.display());
+        let damaged = || format!("{} is damaged", path.display());
+        let stored = format::read(&path.display(), &text, FORMAT, &damaged)?;
         found.insert(id, stored);
     }
     Ok(found)

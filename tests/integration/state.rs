@@ -115,3 +115,32 @@ fn the_server_chain_is_one_that_older_ipxe_can_read() {
     let error = String::from_utf8(output.stderr).unwrap();
     assert!(!output.status.success() && error.contains("4096"), "{error}");
 }
+
+/// A file of a newer farmgate that has another shape used to be called damaged, and the way out of
+/// that is to remove it.
+#[test]
+fn a_file_of_a_newer_farmgate_is_not_called_damaged() {
+    let state = TestState::quick();
+    let dir = state.dir();
+    let record = fs::read(dir.join("gateways/lab-1/gateway.json")).unwrap();
+    let record: serde_json::Value = serde_json::from_slice(&record).unwrap();
+    let id = record["id"].as_str().unwrap();
+    fs::create_dir(dir.join("buckets")).unwrap();
+    let rollout = "store/rollouts/0192a8c0-0000-7000-8000-000000000001.json";
+    fs::create_dir_all(dir.join(rollout).parent().unwrap()).unwrap();
+    for (path, command) in [
+        (format!("buckets/{id}.json"), ["bucket", "list"]),
+        (rollout.to_owned(), ["rollout", "list"]),
+        ("gateways/lab-1/gateway.json".to_owned(), ["gateway", "list"]),
+    ] {
+        let path = dir.join(path);
+        for (text, said) in [(r#"{"format": 9, "x": []}"#, "newer farmgate"), ("{", "is damaged")] {
+            fs::write(&path, text).unwrap();
+            let output = state.run(&command);
+            let all = [output.stdout, output.stderr].concat();
+            let all = String::from_utf8_lossy(&all);
+            assert!(all.contains(said), "{command:?} with {text}: {all}");
+        }
+        fs::remove_file(&path).unwrap();
+    }
+}

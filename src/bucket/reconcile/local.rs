@@ -24,6 +24,7 @@ impl Pass<'_> {
                 step if step.is_remote() => {
                     return Ok(self.now || plan::is_due(&stored, OffsetDateTime::now_utc()));
                 }
+                Step::Forget => return self.take_local(work, &Step::Forget).map(|()| false),
                 step => self.take_local(work, &step)?,
             }
         }

@@ -66,7 +66,7 @@ impl<'a, P: Provider> Remote<'a, P> {
         Err(Error::Elsewhere { theirs, ours, file }.into())
     }
 
-    async fn clear_key(&self, work: &Work, stored: &Stored, name: &str) -> Result<(), Failure> {
+    async fn clear_key(&mut self, work: &Work, stored: &Stored, name: &str) -> Result<(), Failure> {
         // Asked now: the listing may be older than the key.
         let keys = self.provider.keys().await?;
         let known = |id: &str| stored.keys.iter().any(|key| key.id == id);
@@ -74,6 +74,7 @@ impl<'a, P: Provider> Remote<'a, P> {
             self.provider.delete_key(&key.id).await?;
             let gateway = work.name.as_str();
             tracing::info!(gateway, key = key.id, "deleted a key whose secret was lost");
+            self.keys = None;
         }
         self.pass.update(work, |stored| stored.gave_up(name))?;
         Ok(())

@@ -7,12 +7,12 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use anyhow::Result;
-use anyhow::ensure;
 
 use super::Record;
 use super::record::FORMAT;
 use crate::identity::Fingerprint;
 use crate::store::files;
+use crate::store::format;
 
 pub(super) const RECORD: &str = "gateway.json";
 
@@ -24,15 +24,8 @@ pub(super) fn read_record(home: &Path) -> Result<Option<Record>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error).context(format!("cannot read {}", path.display())),
     };
-    let record: Record =
-        serde_json::from_slice(&text).with_context(|| format!("{} is damaged", path.display()))?;
-    ensure!(
-        record.format == FORMAT,
-        "{} was written by a newer farmgate (format {}, this one knows {FORMAT})",
-        path.display(),
-        record.format
-    );
-    Ok(Some(record))
+    let damaged = || format!("{} is damaged", path.display());
+    format::read(&path.display(), &text, FORMAT, &damaged).map(Some)
 }
 
 pub(super) fn write_record(home: &Path, record: &Record) -> Result<()> {
