@@ -1,0 +1,146 @@
+//! Boots, from the first request to the acknowledgement.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::time::Duration;
+use std::time::Instant;
+
+use anyhow::Result;
+use time::OffsetDateTime;
+
+use super::App;
+use super::blocking;
+use crate::boot::Decision;
+use crate::boot::Reason;
+use crate::boot::decide;
+use crate::server::error::HttpError;
+use crate::server::recorder::Subject;
+use crate::store::events::EventId;
+use crate::store::events::Kind;
+use crate::store::gateways;
+use crate::store::gateways::Record;
+use crate::store::history::History;
+use crate::store::journal::Stage;
+
+/// A boot that was not acknowledged for so long does not run any more.
+const LONGEST_BOOT: Duration = Duration::from_secs(15 * 60);
+
+/// For so long the acknowledgement of a boot counts that another boot host began, and that
+/// this one knows nothing of yet.
+const BOOTED_ELSEWHERE: Duration = Duration::from_secs(24 * 60 * 60);
+
+impl App {
+    /// Chooses the generation for a boot that begins now, and records the boot
+    /// before anybody hears of it: a try that was not counted could be the first
+    /// of a circle without end.
+    pub(in crate::server) async fn begin_boot(
+        self: &Arc<Self>,
+        gateway: &Record,
+    ) -> Result<Option<(Decision, Option<EventId>)>, HttpError> {
+        let history = self.history(gateway).await?;
+        let policy = gateway.policy(self.settings().tries);
+        let Some(mut decision) = decide(&history, policy) else { return Ok(None) };
+        self.booting().insert(gateway.id.clone(), Instant::now());
+        let kind = Kind::Booted { generation: decision.generation.id };
+        let boot = match self.append(&gateway.id, kind).await {
+            Ok(boot) => Some(boot),
+            Err(error) => {
+                tracing::error!(gateway = %gateway.name, "a boot could not be recorded: {error}");
+                if let (Reason::Trying { .. }, Some(good)) = (decision.reason, history.last_good())
+                {
+                    decision = Decision { generation: good.clone(), reason: Reason::Good };
+                }
+                None
+            }
+        };
+        self.metrics.boot(decision.reason);
+        Ok(Some((decision, boot)))
+    }
+
+    /// Records that the booted system works. Says for which gateway, or `None` if
+    /// the token is not one of ours or its boot was too long ago.
+    pub(in crate::server) async fn acknowledge(
+        self: &Arc<Self>,
+        token: &str,
+        address: String,
+    ) -> Result<Option<(String, Option<u64>)>, HttpError> {
+        let Some((id, boot)) = self.tokens.check(token) else { return Ok(None) };
+        let (app, gateway) = (self.clone(), id.to_owned());
+        let read = blocking(move || Ok(app.generations.history(&gateway)?)).await?;
+        self.booting().remove(id);
+        let Some(known) = read.boots().get(&boot) else {
+            return self.acknowledge_elsewhere(id, boot).await;
+        };
+        // Asked again, because the answer was lost: it is the same answer.
+        if !known.acknowledged {
+            self.append(id, Kind::Acknowledged { boot }).await?;
+            let subject = Subject { gateway_id: id.to_owned(), boot: Some(boot), address };
+            self.recorder.record(&subject, Stage::Acknowledged);
+            self.metrics.acknowledged();
+            self.acknowledged.notify_one();
+            let app = self.clone();
+            tokio::spawn(async move { app.advance_rollouts().await });
+        }
+        Ok(Some((id.to_owned(), Some(known.generation))))
+    }
+
+    /// The same for a boot that another boot host began, and of which this one has not
+    /// heard yet: it counts once it has. The token proves that there was one.
+    async fn acknowledge_elsewhere(
+        self: &Arc<Self>,
+        id: &str,
+        boot: EventId,
+    ) -> Result<Option<(String, Option<u64>)>, HttpError> {
+        if self.replica.is_none() || !is_recent(boot) {
+            return Ok(None);
+        }
+        let (app, owner) = (self.clone(), id.to_owned());
+        let there = blocking(move || match gateways::name_of(&owner).parse() {
+            Ok(name) => Ok(app.gateways.find(&name)?.is_some_and(|record| record.id == owner)),
+            Err(_) => Ok(false),
+        });
+        if !there.await? {
+            return Ok(None);
+        }
+        // Said again, it adds nothing.
+        let known = &self.acknowledged_elsewhere;
+        let known = || known.lock().unwrap_or_else(PoisonError::into_inner);
+        if !known().contains(&boot) {
+            self.append(id, Kind::Acknowledged { boot }).await?;
+            self.metrics.acknowledged();
+            let mut known = known();
+            known.retain(|boot| is_recent(*boot));
+            known.insert(boot);
+        }
+        Ok(Some((id.to_owned(), None)))
+    }
+
+    /// The path where a system acknowledges the latest boot of this generation.
+    pub(in crate::server) fn ack_path(
+        &self,
+        gateway: &Record,
+        history: &History,
+        number: u64,
+    ) -> Option<String> {
+        let latest = history.boots().iter().rfind(|(_, boot)| boot.generation == number);
+        let token = self.tokens.issue(&gateway.id, *latest?.0);
+        Some(format!("/boot/ack/{token}"))
+    }
+
+    /// How many boots began and were not acknowledged yet.
+    pub(in crate::server) fn running_boots(&self) -> usize {
+        let mut booting = self.booting();
+        booting.retain(|_, began| began.elapsed() < LONGEST_BOOT);
+        booting.len()
+    }
+
+    fn booting(&self) -> MutexGuard<'_, HashMap<String, Instant>> {
+        self.booting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn is_recent(boot: EventId) -> bool {
+    (OffsetDateTime::now_utc() - boot.time()).unsigned_abs() <= BOOTED_ELSEWHERE
+}
