@@ -14,8 +14,8 @@ use crate::common::BIN;
 use crate::common::TestServer;
 use crate::common::TestState;
 use crate::common::request;
+use crate::garage::Garage;
 use crate::object_stores::B2;
-use crate::object_stores::Garage;
 use crate::object_stores::Rclone;
 
 /// Longest wait for a server that is a debug build, and shares its machine with other tests;
@@ -102,7 +102,7 @@ fn client(rclone: &Rclone, bucket: &Bucket, args: &[&str]) -> Result<String, Str
 
 #[test]
 fn a_gateways_key_opens_its_own_bucket_and_no_other() {
-    let (Some(garage), Some(rclone)) = (Garage::start(), Rclone::find()) else { return };
+    let (Some(garage), Some(rclone)) = (Garage::start(1), Rclone::find()) else { return };
     let state = TestState::quick();
     garage.configure(&state, "quota = \"1MiB\"");
     for gateway in ["lab-1", "lab-2"] {
@@ -165,7 +165,7 @@ fn a_gateways_key_opens_its_own_bucket_and_no_other() {
 
 #[test]
 fn the_old_key_goes_once_a_boot_with_the_new_one_is_acknowledged() {
-    let (Some(garage), Some(rclone)) = (Garage::start(), Rclone::find()) else { return };
+    let (Some(garage), Some(rclone)) = (Garage::start(1), Rclone::find()) else { return };
     let state = TestState::quick();
     garage.configure(&state, "");
     publish(&state, "lab-1");
@@ -213,7 +213,7 @@ fn the_old_key_goes_once_a_boot_with_the_new_one_is_acknowledged() {
 
 #[test]
 fn boots_go_on_while_the_provider_is_gone_and_say_so() {
-    let Some(mut garage) = Garage::start() else { return };
+    let Some(mut garage) = Garage::start(1) else { return };
     let state = TestState::quick();
     garage.configure(&state, "");
     publish(&state, "lab-1");
@@ -226,7 +226,7 @@ fn boots_go_on_while_the_provider_is_gone_and_say_so() {
     };
     assert_eq!(ready().text(), "ready\n");
 
-    garage.stop();
+    garage.kill(0);
     state.ok(&["gateway", "add", "lab-2"]);
     publish(&state, "lab-2");
     state.ok(&["bucket", "rotate", "lab-1"]);
@@ -244,7 +244,7 @@ fn boots_go_on_while_the_provider_is_gone_and_say_so() {
     let error = state.fails(&["-q", "bucket", "sync"]);
     assert!(error.contains("cannot be reached"), "{error}");
 
-    garage.resume();
+    garage.resume(0);
     state.ok(&["bucket", "sync"]);
     assert_eq!(listed(&state, "lab-2").unwrap()["state"], "ready");
     assert!(boot(&server, &state, "lab-2").is_some());
@@ -253,7 +253,7 @@ fn boots_go_on_while_the_provider_is_gone_and_say_so() {
 
 #[test]
 fn killed_at_any_moment_it_leaves_one_key() {
-    let Some(garage) = Garage::start() else { return };
+    let Some(garage) = Garage::start(1) else { return };
     let state = TestState::quick();
     garage.configure(&state, "");
     state.ok(&["bucket", "sync"]);

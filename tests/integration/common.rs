@@ -7,6 +7,7 @@ use std::io::BufReader;
 use std::io::Read;
 use std::io::Write;
 use std::net::TcpStream;
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::path::PathBuf;
@@ -348,6 +349,13 @@ pub(crate) fn tool(variable: &str, in_cache: &str) -> Option<PathBuf> {
 pub(crate) fn edit(path: &Path, edit: impl FnOnce(String) -> String) {
     let text = fs::read_to_string(path).unwrap();
     fs::write(path, edit(text)).unwrap();
+}
+
+/// Writes a file that nobody else may read, anew if it is there.
+pub(crate) fn write_private(path: &Path, text: &str) {
+    let _ = fs::remove_file(path);
+    let file = fs::File::options().write(true).create_new(true).mode(0o600).open(path);
+    file.unwrap().write_all(text.as_bytes()).unwrap();
 }
 
 /// What nginx says of the client certificate in the file `certificate`.

@@ -5,10 +5,12 @@
 
 mod common;
 
+mod api;
 mod assessment;
 mod bucket_faults;
 mod buckets;
 mod check;
+mod garage;
 mod gateways;
 mod iso;
 mod layers;

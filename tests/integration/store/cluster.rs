@@ -18,7 +18,6 @@ use rustix::process::Signal;
 use time::OffsetDateTime;
 
 use super::Host;
-use super::garage::Garage;
 use super::real::ack_path;
 use crate::common::PATIENCE;
 use crate::common::Reply;
@@ -26,6 +25,7 @@ use crate::common::TestServer;
 use crate::common::edit;
 use crate::common::nginx_headers;
 use crate::common::request;
+use crate::garage::Garage;
 
 const GATEWAYS: usize = 200;
 /// So many boot at the same time.
@@ -105,7 +105,7 @@ fn only_store(log: &str) -> String {
 #[test]
 #[ignore = "three nodes and 200 gateways: make test-cluster"]
 fn a_host_and_a_node_die_while_a_fleet_boots() {
-    let Some(mut garage) = Garage::start(3) else { return };
+    let Some(mut garage) = Garage::with_store(3) else { return };
     let a = Host::first(&garage.store_config(0));
     let b = a.another();
     edit(&b.test.dir().join("farmgate.toml"), |text| {

@@ -5,11 +5,12 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::net::TcpListener;
 use std::net::TcpStream;
-use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+
+use crate::common::write_private;
 
 pub(super) const SECRET: &str = "unmistakable-secret-access-key";
 
@@ -116,8 +117,7 @@ pub(super) fn store_config(address: SocketAddr) -> String {
     let dir = tempfile::tempdir().unwrap().keep();
     let key = dir.join("key");
     let text = format!("access-key-id = \"GK1\"\nsecret-access-key = \"{SECRET}\"\n");
-    std::fs::write(&key, text).unwrap();
-    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
+    write_private(&key, &text);
     format!(
         "url = \"s3://farm/hosts\"\nendpoint = \"http://{address}\"\nregion = \"garage\"\n\
          timeout = \"2s\"\ninterval = \"1s\"\ncredentials = \"{}\"",

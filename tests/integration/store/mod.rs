@@ -7,7 +7,6 @@ mod converge;
 mod copy;
 mod fake;
 mod fetch;
-mod garage;
 mod real;
 mod records;
 

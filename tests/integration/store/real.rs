@@ -3,12 +3,12 @@
 use farmgate::store::events::Kind;
 
 use super::Host;
-use super::garage::Garage;
 use super::records::wait_for;
 use super::settle;
 use crate::common::Reply;
 use crate::common::TestServer;
 use crate::common::nginx_headers;
+use crate::garage::Garage;
 
 /// One boot of `lab-1`, from the first request to the acknowledgement.
 fn boot(server: &TestServer, headers: &str) {
@@ -32,7 +32,7 @@ pub(super) fn ack_path(script: &Reply) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_hosts_agree_over_garage() {
-    let Some(garage) = Garage::start(1) else { return };
+    let Some(garage) = Garage::with_store(1) else { return };
     let a = Host::first(&garage.store_config(0));
     let b = a.another();
     // Large enough to go in parts.
@@ -63,7 +63,7 @@ async fn two_hosts_agree_over_garage() {
     assert!(c.objects() <= 257, "{} objects", c.objects());
 
     // The key is taken away, and given again.
-    garage.ask(&format!("DeleteKey?id={}", garage.key_id()), serde_json::json!({}));
+    garage.delete_store_key();
     a.append(Kind::Booted { generation: current });
     let error = format!("{:#}", a.replica.pass().await.unwrap_err());
     assert!(error.contains("[store] credentials"), "{error}");
@@ -72,7 +72,7 @@ async fn two_hosts_agree_over_garage() {
 /// The store is away for as long as gateways boot: nobody notices, and nothing is lost.
 #[test]
 fn gateways_boot_while_the_store_is_away() {
-    let Some(mut garage) = Garage::start(1) else { return };
+    let Some(mut garage) = Garage::with_store(1) else { return };
     let a = Host::first(&garage.store_config(0));
     let b = a.another();
     a.test.publish("lab-1", 100_000);
@@ -100,7 +100,7 @@ fn gateways_boot_while_the_store_is_away() {
 /// The boot begins on one host and is acknowledged on another, before that has heard of it.
 #[test]
 fn an_acknowledgement_may_come_to_another_host() {
-    let Some(garage) = Garage::start(1) else { return };
+    let Some(garage) = Garage::with_store(1) else { return };
     let a = Host::first(&garage.store_config(0));
     let b = a.another();
     a.test.publish("lab-1", 1000);
