@@ -390,15 +390,29 @@ pub(crate) fn request(
     path: &str,
     headers: &str,
 ) -> std::io::Result<Reply> {
+    // A server may refuse, and close, before it has read everything.
+    let sent = send(&mut stream, method, path, headers);
+    receive(stream).map_err(|error| sent.err().unwrap_or(error))
+}
+
+/// The same without waiting for the answer.
+pub(crate) fn send(
+    mut stream: impl Write,
+    method: &str,
+    path: &str,
+    headers: &str,
+) -> std::io::Result<()> {
     let head =
         format!("{method} {path} HTTP/1.1\r\nHost: boot\r\nConnection: close\r\n{headers}\r\n");
-    // A server may refuse, and close, before it has read everything.
-    let sent = stream.write_all(head.as_bytes());
+    stream.write_all(head.as_bytes())
+}
+
+/// The answer to it.
+pub(crate) fn receive(mut stream: impl Read) -> std::io::Result<Reply> {
     let mut raw = Vec::new();
     match stream.read_to_end(&mut raw) {
-        Err(_) if !raw.is_empty() => {}
-        Err(error) => return Err(sent.err().unwrap_or(error)),
-        Ok(_) => {}
+        Err(error) if raw.is_empty() => return Err(error),
+        Ok(_) | Err(_) => {}
     }
     let end =
         raw.windows(4).position(|w| w == b"\r\n\r\n").ok_or(std::io::ErrorKind::UnexpectedEof)?;

@@ -1,13 +1,13 @@
 //! A store that misbehaves: answers just what it is told to.
 
+use std::io;
 use std::io::Read;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::net::TcpListener;
 use std::net::TcpStream;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
-use std::sync::atomic::Ordering;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use crate::common::write_private;
@@ -37,12 +37,13 @@ impl Answer {
 
     /// An object.
     pub(super) fn object(body: &[u8]) -> Self {
-        let head = format!(
-            "HTTP/1.1 200 OK\r\nConnection: close\r\nETag: \"x\"\r\nContent-Length: {}\r\n\
-             Last-Modified: Sun, 06 Nov 1994 08:49:37 GMT\r\n\r\n",
-            body.len()
-        );
+        let head = head(body.len());
         Self::Raw { bytes: [head.as_bytes(), body].concat(), wait: false }
+    }
+
+    /// The answer to `HEAD` for an object of this size.
+    pub(super) fn facts(size: usize) -> Self {
+        Self::raw(&head(size))
     }
 
     pub(super) fn header(self, name: &str, value: &str) -> Self {
@@ -59,9 +60,16 @@ impl Answer {
     }
 }
 
+fn head(size: usize) -> String {
+    format!(
+        "HTTP/1.1 200 OK\r\nConnection: close\r\nETag: \"x\"\r\nContent-Length: {size}\r\n\
+         Last-Modified: Sun, 06 Nov 1994 08:49:37 GMT\r\n\r\n"
+    )
+}
+
 pub(super) struct Fake {
     address: SocketAddr,
-    asked: Arc<AtomicUsize>,
+    asked: Arc<Mutex<Vec<String>>>,
 }
 
 impl Fake {
@@ -69,12 +77,12 @@ impl Fake {
     pub(super) fn start(answer: impl Fn(&str) -> Answer + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let asked = Arc::new(AtomicUsize::new(0));
-        let (count, answer) = (asked.clone(), Arc::new(answer));
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let (log, answer) = (asked.clone(), Arc::new(answer));
         std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
-                let (count, answer) = (count.clone(), answer.clone());
-                std::thread::spawn(move || serve(stream, &count, &*answer));
+                let (log, answer) = (log.clone(), answer.clone());
+                std::thread::spawn(move || serve(stream, &log, &*answer));
             }
         });
         Self { address, asked }
@@ -82,7 +90,12 @@ impl Fake {
 
     /// Requests so far.
     pub(super) fn asked(&self) -> usize {
-        self.asked.load(Ordering::SeqCst)
+        self.asked_for("")
+    }
+
+    /// Requests so far whose first line begins so.
+    pub(super) fn asked_for(&self, start: &str) -> usize {
+        self.asked.lock().unwrap().iter().filter(|line| line.starts_with(start)).count()
     }
 
     pub(super) fn store_config(&self) -> String {
@@ -90,7 +103,7 @@ impl Fake {
     }
 }
 
-fn serve(mut stream: TcpStream, count: &AtomicUsize, answer: &dyn Fn(&str) -> Answer) {
+fn serve(mut stream: TcpStream, log: &Mutex<Vec<String>>, answer: &dyn Fn(&str) -> Answer) {
     let mut head = Vec::new();
     let mut byte = [0];
     while !head.ends_with(b"\r\n\r\n") {
@@ -99,9 +112,14 @@ fn serve(mut stream: TcpStream, count: &AtomicUsize, answer: &dyn Fn(&str) -> An
             _ => return,
         }
     }
-    count.fetch_add(1, Ordering::SeqCst);
     let head = String::from_utf8_lossy(&head).into_owned();
-    match answer(head.lines().next().unwrap_or_default()) {
+    // What is not read makes the kernel reset the connection, answer and all.
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+    let length = length.and_then(|length| length.parse().ok()).unwrap_or_default();
+    let _ = io::copy(&mut (&stream).take(length), &mut io::sink());
+    let first = head.lines().next().unwrap_or_default();
+    log.lock().unwrap().push(first.to_owned());
+    match answer(first) {
         Answer::Silence => std::thread::sleep(Duration::from_secs(60)),
         Answer::Raw { bytes, wait } => {
             let _ = stream.write_all(&bytes);
