@@ -1,6 +1,7 @@
 //! A state directory, a running server, and a client that sends just the bytes
 //! it is told to.
 
+use std::ffi::OsString;
 use std::fs;
 use std::io::BufRead;
 use std::io::BufReader;
@@ -37,6 +38,8 @@ pub(crate) const BIN: &str = env!("CARGO_BIN_EXE_farmgate");
 /// A state directory that is gone with the test.
 pub(crate) struct TestState {
     dir: TempDir,
+    /// The environment of every program that runs on it, besides our own.
+    pub(crate) env: Vec<(OsString, OsString)>,
 }
 
 impl TestState {
@@ -54,8 +57,12 @@ impl TestState {
         Self::prepared_with(&[], prepare)
     }
 
+    fn empty() -> Self {
+        Self { dir: tempfile::tempdir().unwrap(), env: Vec::new() }
+    }
+
     fn prepared_with(args: &[&str], prepare: impl FnOnce(&Path)) -> Self {
-        let state = Self { dir: tempfile::tempdir().unwrap() };
+        let state = Self::empty();
         prepare(&state.dir());
         let mut all = vec!["init", "--url", "https://127.0.0.1:8443", "--ntp", "none"];
         all.extend(args);
@@ -79,7 +86,7 @@ impl TestState {
 
     /// Another boot host of the same fleet.
     pub(crate) fn new_host(&self) -> Self {
-        let host = Self { dir: tempfile::tempdir().unwrap() };
+        let host = Self::empty();
         self.ok(&["store", "new-host", host.dir().to_str().unwrap()]);
         host
     }
@@ -102,6 +109,7 @@ impl TestState {
     pub(crate) fn run(&self, args: &[&str]) -> Output {
         Command::new(BIN)
             .env_remove("FARMGATE_STATE")
+            .envs(self.env.iter().cloned())
             .arg("--state")
             .arg(self.dir())
             .args(args)
@@ -184,7 +192,8 @@ impl TestServer {
         let unix = state.dir().join("http.sock");
         let mut command = Command::new(BIN);
         command.arg("--state").arg(state.dir()).args(["serve", "--tls", "127.0.0.1:0", "--unix"]);
-        command.arg(&unix).args(args).envs(env.iter().copied());
+        command.arg(&unix).args(args);
+        command.envs(state.env.iter().cloned()).envs(env.iter().copied());
         let mut server = Self::spawn(command, unix);
         let line = server.wait_for_log("listening: mutual TLS");
         let (_, address) = line.rsplit_once(':').unwrap();
@@ -338,11 +347,22 @@ pub(crate) fn tool(variable: &str, in_cache: &str) -> Option<PathBuf> {
     if let Some(path) = path.filter(|path| path.exists()) {
         return Some(path);
     }
-    let why = format!("{variable} is not set: run scripts/install-packages test");
+    skip("a test of object stores", &format!("{variable} is not set"));
+    None
+}
+
+/// Says that something is not tested here. In CI, that fails.
+pub(crate) fn skip(what: &str, why: &str) {
+    let why = format!("{why}: run scripts/install-packages test");
     assert!(std::env::var("CI").as_deref() != Ok("true"), "cannot be skipped in CI: {why}");
     // Past the capture of the test harness, so that whoever runs the tests sees it.
-    let _ = writeln!(std::io::stderr().lock(), "skipped: a test of object stores, because {why}");
-    None
+    let _ = writeln!(std::io::stderr().lock(), "skipped: {what}, because {why}");
+}
+
+/// A program that is installed.
+pub(crate) fn installed(program: &str) -> Option<PathBuf> {
+    let dirs = std::env::var_os("PATH")?;
+    std::env::split_paths(&dirs).map(|dir| dir.join(program)).find(|path| path.exists())
 }
 
 /// Reads the configuration, or the like, and writes it as `edit` leaves it.

@@ -10,6 +10,7 @@ mod assessment;
 mod bucket_faults;
 mod buckets;
 mod check;
+mod clock;
 mod garage;
 mod gateways;
 mod iso;

@@ -15,6 +15,7 @@ use tempfile::TempDir;
 
 use crate::api::http;
 use crate::common::TestState;
+use crate::common::installed;
 use crate::common::tool;
 use crate::common::write_private;
 
@@ -98,10 +99,8 @@ pub(crate) struct Rclone(PathBuf);
 
 impl Rclone {
     pub(crate) fn find() -> Option<Self> {
-        let installed = std::env::split_paths(&std::env::var_os("PATH")?)
-            .map(|dir| dir.join("rclone"))
-            .find(|path| path.exists());
-        installed.or_else(|| tool("FARMGATE_RCLONE", "bookworm/rclone/usr/bin/rclone")).map(Self)
+        let cached = || tool("FARMGATE_RCLONE", "bookworm/rclone/usr/bin/rclone");
+        installed("rclone").or_else(cached).map(Self)
     }
 
     /// Runs it on the remote `it:`, which `options` describe.

@@ -2,6 +2,7 @@
 
 mod bad;
 mod cache;
+mod clocks;
 mod cluster;
 mod converge;
 mod copy;
