@@ -8,6 +8,7 @@ mod converge;
 mod copy;
 mod fake;
 mod fetch;
+mod fleet;
 mod real;
 mod records;
 
