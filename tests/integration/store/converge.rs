@@ -1,4 +1,6 @@
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::RwLock;
 
 use farmgate::store::events::Kind;
 use proptest::prelude::*;
@@ -7,6 +9,9 @@ use proptest::test_runner::TestRunner;
 
 use super::Host;
 use super::directory;
+use super::fake::Answer;
+use super::fake::Fake;
+use super::records::wait_for;
 use super::settle;
 
 fn runtime() -> tokio::runtime::Runtime {
@@ -199,4 +204,30 @@ fn a_long_absence_is_made_good() {
     });
     assert_eq!(a.history(), b.history());
     assert!(b.history().boots().values().all(|boot| boot.acknowledged));
+}
+
+/// What is written here while a pass runs is delivered by the next one.
+#[test]
+fn what_happens_during_a_pass_is_not_forgotten() {
+    let gate = Arc::new(RwLock::new(()));
+    let closed = gate.write().unwrap();
+    let store = gate.clone();
+    let fake = Fake::start(move |request| {
+        if request.starts_with("PUT /farm/hosts/gateways/") {
+            drop(store.read());
+        }
+        Answer::well(request)
+    });
+    let host = Host::first(&fake.store_config());
+    host.test.publish("lab-1", 1000);
+    let runtime = runtime();
+    let replica = host.replica.clone();
+    let pass = runtime.spawn(async move { replica.pass().await });
+    wait_for("the first event", || fake.asked_for("PUT /farm/hosts/gateways/") > 0);
+    let boot = host.append(Kind::Booted { generation: host.current() });
+    drop(closed);
+    runtime.block_on(pass).unwrap().unwrap();
+    assert_eq!(runtime.block_on(host.pass()).pushed, 1);
+    let path = format!("PUT /farm/hosts/gateways/{}/{boot}.json", host.id);
+    assert_eq!(fake.asked_for(&path), 1);
 }

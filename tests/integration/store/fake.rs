@@ -46,6 +46,14 @@ impl Answer {
         Self::raw(&head(size))
     }
 
+    /// Of a store that is well, and keeps nothing.
+    pub(super) fn well(request: &str) -> Self {
+        if request.contains("list-type=") {
+            return Self::status(200, "<ListBucketResult></ListBucketResult>");
+        }
+        Self::object(b"")
+    }
+
     pub(super) fn header(self, name: &str, value: &str) -> Self {
         let Self::Raw { bytes, wait } = self else { return self };
         let text = String::from_utf8(bytes).unwrap();
