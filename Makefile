@@ -73,9 +73,9 @@ test-appliance: ## a Debian boot host with systemd, nginx and our package, and i
 	vm-tests/run-appliance $(ONLY)
 
 .PHONY: test-cluster
-test-cluster: ## three nodes of a real store, two boot hosts: one of each is killed while a fleet boots
+test-cluster: ## a part of test-unit, with its times: a node and a host are killed while a fleet boots
 	@tools="$$(scripts/install-packages test)" && eval "$$tools" && \
-		$(CARGO) test --locked --test integration -- --ignored store::cluster --nocapture
+		$(CARGO) test --locked --test integration -- store::cluster --nocapture
 
 .PHONY: bench-iso
 bench-iso: ## seals 500 gateways and measures it (IPXE_SOURCE=tree compiles iPXE once beside it)

@@ -9,9 +9,11 @@
 // Of what the tests share, it needs a part.
 #![allow(dead_code, unreachable_pub)]
 
+#[path = "../tests/integration/api.rs"]
+mod api;
 #[path = "../tests/integration/common.rs"]
 mod common;
-#[path = "../tests/integration/store/garage.rs"]
+#[path = "../tests/integration/garage.rs"]
 mod garage;
 
 use std::os::unix::net::UnixStream;
@@ -35,7 +37,7 @@ const KERNEL: usize = 4_000_000;
 const GOAL: f64 = 0.95;
 
 fn main() -> ExitCode {
-    let Some(garage) = Garage::start(1) else { return ExitCode::SUCCESS };
+    let Some(garage) = Garage::with_store(1) else { return ExitCode::SUCCESS };
     let alone = host(None);
     let shared = host(Some(&garage));
     let (one, two) = (TestServer::start(&alone), TestServer::start(&shared));

@@ -1,6 +1,5 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixStream;
 use std::process::Command;
 use std::time::Duration;
 use std::time::Instant;
@@ -13,9 +12,8 @@ use sha1::Sha1;
 use crate::common::BIN;
 use crate::common::TestServer;
 use crate::common::TestState;
-use crate::common::request;
+use crate::garage::Garage;
 use crate::object_stores::B2;
-use crate::object_stores::Garage;
 use crate::object_stores::Rclone;
 
 /// Longest wait for a server that is a debug build, and shares its machine with other tests;
@@ -74,7 +72,15 @@ fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
 
 #[track_caller]
 fn wait_for_state(state: &TestState, gateway: &str, expected: &str) {
-    wait_until(expected, || listed(state, gateway).is_some_and(|row| row["state"] == expected));
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let row = listed(state, gateway);
+        if row.as_ref().is_some_and(|row| row["state"] == expected) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{gateway} is never {expected}, but {row:?}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
 }
 
 fn publish(state: &TestState, gateway: &str) {
@@ -102,7 +108,7 @@ fn client(rclone: &Rclone, bucket: &Bucket, args: &[&str]) -> Result<String, Str
 
 #[test]
 fn a_gateways_key_opens_its_own_bucket_and_no_other() {
-    let (Some(garage), Some(rclone)) = (Garage::start(), Rclone::find()) else { return };
+    let (Some(garage), Some(rclone)) = (Garage::start(1), Rclone::find()) else { return };
     let state = TestState::quick();
     garage.configure(&state, "quota = \"1MiB\"");
     for gateway in ["lab-1", "lab-2"] {
@@ -165,7 +171,7 @@ fn a_gateways_key_opens_its_own_bucket_and_no_other() {
 
 #[test]
 fn the_old_key_goes_once_a_boot_with_the_new_one_is_acknowledged() {
-    let (Some(garage), Some(rclone)) = (Garage::start(), Rclone::find()) else { return };
+    let (Some(garage), Some(rclone)) = (Garage::start(1), Rclone::find()) else { return };
     let state = TestState::quick();
     garage.configure(&state, "");
     publish(&state, "lab-1");
@@ -213,20 +219,16 @@ fn the_old_key_goes_once_a_boot_with_the_new_one_is_acknowledged() {
 
 #[test]
 fn boots_go_on_while_the_provider_is_gone_and_say_so() {
-    let Some(mut garage) = Garage::start() else { return };
+    let Some(mut garage) = Garage::start(1) else { return };
     let state = TestState::quick();
     garage.configure(&state, "");
     publish(&state, "lab-1");
     let server = TestServer::start(&state);
     wait_for_state(&state, "lab-1", "ready");
     let before = boot(&server, &state, "lab-1").unwrap();
-    let ready = || {
-        let stream = UnixStream::connect(state.dir().join("admin.sock")).unwrap();
-        request(stream, "GET", "/readyz", "").unwrap()
-    };
-    assert_eq!(ready().text(), "ready\n");
+    assert_eq!(state.admin("/readyz").text(), "ready\n");
 
-    garage.stop();
+    garage.kill(0);
     state.ok(&["gateway", "add", "lab-2"]);
     publish(&state, "lab-2");
     state.ok(&["bucket", "rotate", "lab-1"]);
@@ -237,23 +239,23 @@ fn boots_go_on_while_the_provider_is_gone_and_say_so() {
     assert_eq!((after.id, after.key), (before.id, before.key));
     assert_eq!(boot(&server, &state, "lab-2"), None);
     assert!(began.elapsed() < Duration::from_secs(10), "boots waited for the provider");
-    let reply = ready();
+    let reply = state.admin("/readyz");
     assert_eq!(reply.status, 200);
     assert!(reply.text().contains("warning: the bucket of lab-2 is failed"), "{reply:?}");
     assert!(state.ok(&["status"]).contains("cannot be reached"));
     let error = state.fails(&["-q", "bucket", "sync"]);
     assert!(error.contains("cannot be reached"), "{error}");
 
-    garage.resume();
+    garage.resume(0);
     state.ok(&["bucket", "sync"]);
     assert_eq!(listed(&state, "lab-2").unwrap()["state"], "ready");
     assert!(boot(&server, &state, "lab-2").is_some());
-    assert_eq!(ready().text(), "ready\n");
+    assert_eq!(state.admin("/readyz").text(), "ready\n");
 }
 
 #[test]
 fn killed_at_any_moment_it_leaves_one_key() {
-    let Some(garage) = Garage::start() else { return };
+    let Some(garage) = Garage::start(1) else { return };
     let state = TestState::quick();
     garage.configure(&state, "");
     state.ok(&["bucket", "sync"]);

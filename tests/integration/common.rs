@@ -1,12 +1,15 @@
 //! A state directory, a running server, and a client that sends just the bytes
 //! it is told to.
 
+use std::ffi::OsString;
 use std::fs;
 use std::io::BufRead;
 use std::io::BufReader;
 use std::io::Read;
 use std::io::Write;
+use std::net::TcpListener;
 use std::net::TcpStream;
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::path::PathBuf;
@@ -15,6 +18,8 @@ use std::process::Command;
 use std::process::Output;
 use std::process::Stdio;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU16;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -36,6 +41,8 @@ pub(crate) const BIN: &str = env!("CARGO_BIN_EXE_farmgate");
 /// A state directory that is gone with the test.
 pub(crate) struct TestState {
     dir: TempDir,
+    /// The environment of every program that runs on it, besides our own.
+    pub(crate) env: Vec<(OsString, OsString)>,
 }
 
 impl TestState {
@@ -53,8 +60,12 @@ impl TestState {
         Self::prepared_with(&[], prepare)
     }
 
+    fn empty() -> Self {
+        Self { dir: tempfile::tempdir().unwrap(), env: Vec::new() }
+    }
+
     fn prepared_with(args: &[&str], prepare: impl FnOnce(&Path)) -> Self {
-        let state = Self { dir: tempfile::tempdir().unwrap() };
+        let state = Self::empty();
         prepare(&state.dir());
         let mut all = vec!["init", "--url", "https://127.0.0.1:8443", "--ntp", "none"];
         all.extend(args);
@@ -78,12 +89,12 @@ impl TestState {
 
     /// The state that is in `dir/state` already.
     pub(crate) fn at(dir: TempDir) -> Self {
-        Self { dir }
+        Self { dir, env: Vec::new() }
     }
 
     /// Another boot host of the same fleet.
     pub(crate) fn new_host(&self) -> Self {
-        let host = Self { dir: tempfile::tempdir().unwrap() };
+        let host = Self::empty();
         self.ok(&["store", "new-host", host.dir().to_str().unwrap()]);
         host
     }
@@ -106,6 +117,7 @@ impl TestState {
     pub(crate) fn run(&self, args: &[&str]) -> Output {
         Command::new(BIN)
             .env_remove("FARMGATE_STATE")
+            .envs(self.env.iter().cloned())
             .arg("--state")
             .arg(self.dir())
             .args(args)
@@ -196,7 +208,8 @@ impl TestServer {
         let unix = state.dir().join("http.sock");
         let mut command = Command::new(BIN);
         command.arg("--state").arg(state.dir()).args(["serve", "--tls", "127.0.0.1:0", "--unix"]);
-        command.arg(&unix).args(args).envs(env.iter().copied());
+        command.arg(&unix).args(args);
+        command.envs(state.env.iter().cloned()).envs(env.iter().copied());
         let mut server = Self::spawn(command, unix);
         let line = server.wait_for_log("listening: mutual TLS");
         let (_, address) = line.rsplit_once(':').unwrap();
@@ -350,22 +363,49 @@ pub(crate) fn tool(variable: &str, in_cache: &str) -> Option<PathBuf> {
     if let Some(path) = path.filter(|path| path.exists()) {
         return Some(path);
     }
-    let why = format!("{variable} is not set: run scripts/install-packages test");
-    assert!(std::env::var("CI").as_deref() != Ok("true"), "cannot be skipped in CI: {why}");
-    // Past the capture of the test harness, so that whoever runs the tests sees it.
-    let _ = writeln!(std::io::stderr().lock(), "skipped: a test of object stores, because {why}");
+    skip("a test of object stores", &format!("{variable} is not set"));
     None
 }
 
-/// The program that fakes the time of another one, likewise.
-pub(crate) fn faketime() -> Option<PathBuf> {
-    tool("FARMGATE_FAKETIME", "/usr/bin/faketime")
+/// Says that something is not tested here. In CI, that fails.
+pub(crate) fn skip(what: &str, why: &str) {
+    let why = format!("{why}: run scripts/install-packages test");
+    assert!(std::env::var("CI").as_deref() != Ok("true"), "cannot be skipped in CI: {why}");
+    // Past the capture of the test harness, so that whoever runs the tests sees it.
+    let _ = writeln!(std::io::stderr().lock(), "skipped: {what}, because {why}");
+}
+
+/// A program that is installed.
+pub(crate) fn installed(program: &str) -> Option<PathBuf> {
+    let dirs = std::env::var_os("PATH")?;
+    std::env::split_paths(&dirs).map(|dir| dir.join(program)).find(|path| path.exists())
+}
+
+/// A port that nobody has, and that nobody gets by asking for any: those are above 32768
+/// (`ip_local_port_range`). A port that was free a moment ago may be another test's by now.
+pub(crate) fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    // Other runs of the tests begin elsewhere.
+    let base = 15_000 + (std::process::id() % 160) as u16 * 100;
+    loop {
+        let port = base + NEXT.fetch_add(1, Ordering::Relaxed) % 1600;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// Reads the configuration, or the like, and writes it as `edit` leaves it.
 pub(crate) fn edit(path: &Path, edit: impl FnOnce(String) -> String) {
     let text = fs::read_to_string(path).unwrap();
     fs::write(path, edit(text)).unwrap();
+}
+
+/// Writes a file that nobody else may read, anew if it is there.
+pub(crate) fn write_private(path: &Path, text: &str) {
+    let _ = fs::remove_file(path);
+    let file = fs::File::options().write(true).create_new(true).mode(0o600).open(path);
+    file.unwrap().write_all(text.as_bytes()).unwrap();
 }
 
 /// What nginx says of the client certificate in the file `certificate`.
@@ -400,15 +440,29 @@ pub(crate) fn request(
     path: &str,
     headers: &str,
 ) -> std::io::Result<Reply> {
+    // A server may refuse, and close, before it has read everything.
+    let sent = send(&mut stream, method, path, headers);
+    receive(stream).map_err(|error| sent.err().unwrap_or(error))
+}
+
+/// The same without waiting for the answer.
+pub(crate) fn send(
+    mut stream: impl Write,
+    method: &str,
+    path: &str,
+    headers: &str,
+) -> std::io::Result<()> {
     let head =
         format!("{method} {path} HTTP/1.1\r\nHost: boot\r\nConnection: close\r\n{headers}\r\n");
-    // A server may refuse, and close, before it has read everything.
-    let sent = stream.write_all(head.as_bytes());
+    stream.write_all(head.as_bytes())
+}
+
+/// The answer to it.
+pub(crate) fn receive(mut stream: impl Read) -> std::io::Result<Reply> {
     let mut raw = Vec::new();
     match stream.read_to_end(&mut raw) {
-        Err(_) if !raw.is_empty() => {}
-        Err(error) => return Err(sent.err().unwrap_or(error)),
-        Ok(_) => {}
+        Err(error) if raw.is_empty() => return Err(error),
+        Ok(_) | Err(_) => {}
     }
     let end =
         raw.windows(4).position(|w| w == b"\r\n\r\n").ok_or(std::io::ErrorKind::UnexpectedEof)?;

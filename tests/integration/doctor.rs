@@ -11,16 +11,12 @@ use std::process::Command;
 
 use serde_json::Value;
 
+use crate::clock::shifted;
 use crate::common::BIN;
 use crate::common::TestServer;
 use crate::common::TestState;
 use crate::common::edit;
-use crate::common::faketime;
-
-/// A port that is free now.
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
+use crate::common::free_port;
 
 /// A boot host with one gateway that has something to boot, and its server, which is where
 /// gateways look for it.
@@ -246,14 +242,15 @@ fn gateways_that_cannot_boot() {
 
 #[test]
 fn time_runs_out() {
-    let Some(faketime) = faketime() else { return };
+    let Some(later) = shifted("+3600d") else { return };
     let host = Host::new();
-    let at = |time: &str| {
-        let mut command = Command::new(&faketime);
-        command.args(["-f", time]).arg(BIN);
+    let with = |time| {
+        let mut command = Command::new(BIN);
+        command.envs(time);
         Report::of(command, &host.state.dir())
     };
-    let report = at("+3600d");
+    let at = |time| with(shifted(time).unwrap());
+    let report = with(later);
     report.has("warning", "gateways", "the certificate of lab-1 runs out on");
     let report = at("+4000d");
     report.has("error", "gateways", "lab-1 is not let in");

@@ -113,19 +113,9 @@ fn the_same_input_gives_the_same_bytes() {
     std::fs::remove_dir_all(farm.path("state/cache")).unwrap();
     std::fs::create_dir(farm.path("state/cache")).unwrap();
     std::fs::create_dir(farm.path("elsewhere")).unwrap();
-    let faketime = ["/usr/bin/faketime", "/bin/faketime"].iter().find(|p| Path::new(p).exists());
-    let mut later = match faketime {
-        Some(faketime) => {
-            let mut command = Command::new(faketime);
-            command.arg("+400 days").arg(env!("CARGO_BIN_EXE_farmgate"));
-            command
-        }
-        None => {
-            println!("no faketime here: the same day is used (Debian's package faketime)");
-            Command::new(env!("CARGO_BIN_EXE_farmgate"))
-        }
-    };
-    let status = later
+    let later = crate::clock::shifted("+400d").unwrap_or_default();
+    let status = Command::new(env!("CARGO_BIN_EXE_farmgate"))
+        .envs(later)
         .current_dir(farm.path("elsewhere"))
         .env("FARMGATE_IPXE", stock_dir())
         .env("TZ", "Asia/Tokyo")

@@ -5,11 +5,14 @@
 
 mod common;
 
+mod api;
 mod assessment;
 mod bucket_faults;
 mod buckets;
 mod check;
+mod clock;
 mod doctor;
+mod garage;
 mod gateways;
 mod iso;
 mod layers;

@@ -1,6 +1,5 @@
 //! What systemd hands over, and what it is told.
 
-use std::net::TcpListener;
 use std::net::TcpStream;
 use std::os::unix::net::UnixDatagram;
 use std::os::unix::net::UnixStream;
@@ -13,6 +12,7 @@ use crate::common::BIN;
 use crate::common::PATIENCE;
 use crate::common::TestServer;
 use crate::common::TestState;
+use crate::common::free_port;
 use crate::common::nginx_headers;
 use crate::common::request;
 
@@ -28,10 +28,6 @@ fn activated(state: &TestState, sockets: &[&str], names: &str) -> TestServer {
         server.wait_for_log("Listening on");
     }
     server
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 fn admin(port: u16, path: &str) -> (u16, String) {

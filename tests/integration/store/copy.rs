@@ -6,8 +6,8 @@ use farmgate::store::generations::Generations;
 
 use super::Host;
 use super::directory;
-use super::garage::Garage;
 use crate::common::TestState;
+use crate::garage::Garage;
 
 fn mode(path: &std::path::Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o777
@@ -52,7 +52,7 @@ fn a_store_is_copied_between_directories() {
 
 #[test]
 fn a_store_is_copied_to_a_bucket_and_back() {
-    let Some(garage) = Garage::start(1) else { return };
+    let Some(garage) = Garage::with_store(1) else { return };
     let host = Host::first(&garage.store_config(0));
     there_and_back(&host, "s3://farm/copy");
 }

@@ -1,15 +1,16 @@
 //! A store that misbehaves: answers just what it is told to.
 
+use std::io;
 use std::io::Read;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::net::TcpListener;
 use std::net::TcpStream;
-use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
-use std::sync::atomic::Ordering;
+use std::sync::Mutex;
 use std::time::Duration;
+
+use crate::common::write_private;
 
 pub(super) const SECRET: &str = "unmistakable-secret-access-key";
 
@@ -36,12 +37,21 @@ impl Answer {
 
     /// An object.
     pub(super) fn object(body: &[u8]) -> Self {
-        let head = format!(
-            "HTTP/1.1 200 OK\r\nConnection: close\r\nETag: \"x\"\r\nContent-Length: {}\r\n\
-             Last-Modified: Sun, 06 Nov 1994 08:49:37 GMT\r\n\r\n",
-            body.len()
-        );
+        let head = head(body.len());
         Self::Raw { bytes: [head.as_bytes(), body].concat(), wait: false }
+    }
+
+    /// The answer to `HEAD` for an object of this size.
+    pub(super) fn facts(size: usize) -> Self {
+        Self::raw(&head(size))
+    }
+
+    /// Of a store that is well, and keeps nothing.
+    pub(super) fn well(request: &str) -> Self {
+        if request.contains("list-type=") {
+            return Self::status(200, "<ListBucketResult></ListBucketResult>");
+        }
+        Self::object(b"")
     }
 
     pub(super) fn header(self, name: &str, value: &str) -> Self {
@@ -58,9 +68,16 @@ impl Answer {
     }
 }
 
+fn head(size: usize) -> String {
+    format!(
+        "HTTP/1.1 200 OK\r\nConnection: close\r\nETag: \"x\"\r\nContent-Length: {size}\r\n\
+         Last-Modified: Sun, 06 Nov 1994 08:49:37 GMT\r\n\r\n"
+    )
+}
+
 pub(super) struct Fake {
     address: SocketAddr,
-    asked: Arc<AtomicUsize>,
+    asked: Arc<Mutex<Vec<String>>>,
 }
 
 impl Fake {
@@ -68,12 +85,12 @@ impl Fake {
     pub(super) fn start(answer: impl Fn(&str) -> Answer + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let asked = Arc::new(AtomicUsize::new(0));
-        let (count, answer) = (asked.clone(), Arc::new(answer));
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let (log, answer) = (asked.clone(), Arc::new(answer));
         std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
-                let (count, answer) = (count.clone(), answer.clone());
-                std::thread::spawn(move || serve(stream, &count, &*answer));
+                let (log, answer) = (log.clone(), answer.clone());
+                std::thread::spawn(move || serve(stream, &log, &*answer));
             }
         });
         Self { address, asked }
@@ -81,7 +98,12 @@ impl Fake {
 
     /// Requests so far that wanted something.
     pub(super) fn asked(&self) -> usize {
-        self.asked.load(Ordering::SeqCst)
+        self.asked_for("GET ")
+    }
+
+    /// Requests so far whose first line begins so.
+    pub(super) fn asked_for(&self, start: &str) -> usize {
+        self.asked.lock().unwrap().iter().filter(|line| line.starts_with(start)).count()
     }
 
     pub(super) fn store_config(&self) -> String {
@@ -89,7 +111,7 @@ impl Fake {
     }
 }
 
-fn serve(mut stream: TcpStream, count: &AtomicUsize, answer: &dyn Fn(&str) -> Answer) {
+fn serve(mut stream: TcpStream, log: &Mutex<Vec<String>>, answer: &dyn Fn(&str) -> Answer) {
     let mut head = Vec::new();
     let mut byte = [0];
     while !head.ends_with(b"\r\n\r\n") {
@@ -99,10 +121,13 @@ fn serve(mut stream: TcpStream, count: &AtomicUsize, answer: &dyn Fn(&str) -> An
         }
     }
     let head = String::from_utf8_lossy(&head).into_owned();
-    if head.starts_with("GET ") {
-        count.fetch_add(1, Ordering::SeqCst);
-    }
-    match answer(head.lines().next().unwrap_or_default()) {
+    // What is not read makes the kernel reset the connection, answer and all.
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+    let length = length.and_then(|length| length.parse().ok()).unwrap_or_default();
+    let _ = io::copy(&mut (&stream).take(length), &mut io::sink());
+    let first = head.lines().next().unwrap_or_default();
+    log.lock().unwrap().push(first.to_owned());
+    match answer(first) {
         Answer::Silence => std::thread::sleep(Duration::from_secs(60)),
         Answer::Raw { bytes, wait } => {
             let _ = stream.write_all(&bytes);
@@ -118,8 +143,7 @@ pub(super) fn store_config(address: SocketAddr) -> String {
     let dir = tempfile::tempdir().unwrap().keep();
     let key = dir.join("key");
     let text = format!("access-key-id = \"GK1\"\nsecret-access-key = \"{SECRET}\"\n");
-    std::fs::write(&key, text).unwrap();
-    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
+    write_private(&key, &text);
     format!(
         "url = \"s3://farm/hosts\"\nendpoint = \"http://{address}\"\nregion = \"garage\"\n\
          timeout = \"2s\"\ninterval = \"1s\"\ncredentials = \"{}\"",

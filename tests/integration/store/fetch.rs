@@ -1,20 +1,31 @@
 use std::fs;
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
+use std::sync::RwLock;
 use std::time::Duration;
 
 use farmgate::replica::Fetch;
+use rustix::process::Resource;
+use rustix::process::getrlimit;
+use rustix::process::setrlimit;
 
 use super::Host;
 use super::fake::Answer;
 use super::fake::Fake;
+use crate::common::PATIENCE;
+use crate::common::TestServer;
+use crate::common::edit;
+use crate::common::nginx_headers;
+use crate::common::receive;
+use crate::common::send;
 
 /// A host that knows of a generation whose kernel only the (fake) store has.
 fn host_without_kernel(
-    answer: impl Fn(&[u8]) -> Answer + Send + Sync + 'static,
+    answer: impl Fn(&str, &[u8]) -> Answer + Send + Sync + 'static,
 ) -> (Host, Fake, farmgate::store::events::Asset, Vec<u8>) {
     let kernel: Vec<u8> = (0..300_000).map(|i| (i / 7 % 251) as u8).collect();
     let bytes = kernel.clone();
-    let fake = Fake::start(move |_| answer(&bytes));
+    let fake = Fake::start(move |request| answer(request, &bytes));
     let host = Host::first(&fake.store_config());
     assert_eq!(host.test.publish("lab-1", 300_000), kernel);
     let asset = host.history().current().unwrap().asset("vmlinuz").unwrap().clone();
@@ -24,7 +35,7 @@ fn host_without_kernel(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn five_hundred_at_once_cost_one_fetch() {
-    let (host, fake, asset, kernel) = host_without_kernel(|kernel| {
+    let (host, fake, asset, kernel) = host_without_kernel(|_, kernel| {
         std::thread::sleep(Duration::from_millis(300));
         Answer::object(kernel)
     });
@@ -41,9 +52,64 @@ async fn five_hundred_at_once_cost_one_fetch() {
     assert_eq!(fs::read(host.generations.blobs().path(&asset.sha256)).unwrap(), kernel);
 }
 
+/// The same through the door that nginx uses, while the server sees to the store as always.
+#[test]
+fn five_hundred_requests_at_once_cost_one_fetch() {
+    allow_open_files(2048);
+    let gate = Arc::new(RwLock::new(()));
+    let closed = gate.write().unwrap();
+    let store = gate.clone();
+    let (host, fake, asset, kernel) = host_without_kernel(move |request, kernel| {
+        if request.starts_with("GET /farm/hosts/") {
+            drop(store.read());
+            return Answer::object(kernel);
+        }
+        if request.starts_with("HEAD ") {
+            return Answer::facts(kernel.len());
+        }
+        Answer::well(request)
+    });
+    // That all have asked before the store answers may take a slow machine a while.
+    edit(&host.test.dir().join("farmgate.toml"), |text| {
+        text.replace("timeout = \"2s\"", "timeout = \"30s\"")
+    });
+    let headers = nginx_headers(&host.test.credentials("lab-1").0);
+    let server = TestServer::start(&host.test);
+    assert_eq!(server.get_unix("/boot/ipxe", &headers).status, 302);
+    let ask = |_| {
+        let stream = UnixStream::connect(&server.unix).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        send(&stream, "GET", "/g/1/vmlinuz", &headers).unwrap();
+        stream
+    };
+    let asking: Vec<_> = (0..500).map(ask).collect();
+    std::thread::sleep(Duration::from_millis(300));
+    drop(closed);
+    for stream in asking {
+        let reply = receive(stream).unwrap();
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        assert!(reply.body == kernel, "{} bytes, and not the kernel's", reply.body.len());
+    }
+    let blob = format!("GET /farm/hosts/blobs/{}", asset.sha256.path());
+    assert_eq!(fake.asked_for(&blob), 1);
+    // The store was otherwise well, and asked for nothing else that is large.
+    assert_eq!(fake.asked_for("GET /farm/hosts/"), 1);
+    assert!(fake.asked_for("GET /farm?list-type=") > 0 && !server.log_so_far().contains("away"));
+}
+
+/// Every connection is two of them.
+fn allow_open_files(wanted: u64) {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.current.map(|now| now.max(wanted));
+    if let Some(most) = limit.maximum {
+        limit.current = limit.current.map(|now| now.min(most));
+    }
+    setrlimit(Resource::Nofile, limit).unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn wrong_bytes_are_not_asked_for_again_at_once() {
-    let (host, fake, asset, _) = host_without_kernel(|kernel| {
+    let (host, fake, asset, _) = host_without_kernel(|_, kernel| {
         let mut damaged = kernel.to_vec();
         damaged[0] ^= 1;
         Answer::object(&damaged)
@@ -62,7 +128,7 @@ async fn wrong_bytes_are_not_asked_for_again_at_once() {
 /// What the disk lost is fetched again, and never served short.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_blob_that_is_too_short_here_is_fetched_again() {
-    let (host, _fake, asset, kernel) = host_without_kernel(Answer::object);
+    let (host, _fake, asset, kernel) = host_without_kernel(|_, kernel| Answer::object(kernel));
     let path = host.generations.blobs().path(&asset.sha256);
     fs::write(&path, &kernel[..1000]).unwrap();
     let fetch = host.replica.fetch(&asset, false, Duration::from_secs(30)).await;
@@ -73,16 +139,16 @@ async fn a_blob_that_is_too_short_here_is_fetched_again() {
 /// A request waits for what comes soon, and is told when to ask again for what does not.
 #[test]
 fn a_gateway_is_told_to_wait_for_a_file_that_is_not_here() {
-    let (host, _fake, _, kernel) = host_without_kernel(|kernel| {
+    let (host, _fake, _, kernel) = host_without_kernel(|_, kernel| {
         std::thread::sleep(Duration::from_millis(500));
         Answer::object(kernel)
     });
-    let server = crate::common::TestServer::start(&host.test);
+    let server = TestServer::start(&host.test);
     assert_eq!(server.get(&host.test, "/boot/ipxe").status, 302);
     assert_eq!(server.get(&host.test, "/files/vmlinuz").body, kernel);
 
-    let (host, _fake, _, _) = host_without_kernel(|_| Answer::status(500, "oh"));
-    let server = crate::common::TestServer::start(&host.test);
+    let (host, _fake, _, _) = host_without_kernel(|_, _| Answer::status(500, "oh"));
+    let server = TestServer::start(&host.test);
     assert_eq!(server.get(&host.test, "/boot/ipxe").status, 302);
     assert_eq!(server.get(&host.test, "/files/boot.ipxe").status, 200);
     let reply = server.get(&host.test, "/files/vmlinuz");

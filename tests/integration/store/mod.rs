@@ -2,12 +2,13 @@
 
 mod bad;
 mod cache;
+mod clocks;
 mod cluster;
 mod converge;
 mod copy;
 mod fake;
 mod fetch;
-mod garage;
+mod fleet;
 mod real;
 mod records;
 

@@ -1,24 +1,30 @@
 //! The same with a real store.
 
 use farmgate::store::events::Kind;
+use farmgate::store::history::History;
 
 use super::Host;
-use super::garage::Garage;
+use super::fleet::Gateway;
+use super::fleet::KERNEL;
+use super::fleet::acknowledged;
+use super::fleet::add_gateways;
+use super::fleet::histories;
 use super::records::wait_for;
 use super::settle;
 use crate::common::Reply;
 use crate::common::TestServer;
 use crate::common::nginx_headers;
+use crate::garage::Garage;
 
-/// One boot of `lab-1`, from the first request to the acknowledgement.
-fn boot(server: &TestServer, headers: &str) {
-    let reply = server.get_unix("/boot/ipxe", headers);
+/// A whole boot, from the first request to the acknowledgement.
+fn boot(server: &TestServer, gateway: &Gateway) {
+    let reply = server.get_unix("/boot/ipxe", &gateway.headers);
     assert_eq!(reply.status, 302, "{}", reply.text());
     let script = reply.header("location").unwrap().to_owned();
-    let reply = server.get_unix(&script, headers);
+    let reply = server.get_unix(&script, &gateway.headers);
     assert_eq!(reply.status, 200);
-    let kernel = server.get_unix(&script.replace("boot.ipxe", "vmlinuz"), headers);
-    assert_eq!(kernel.status, 200);
+    let kernel = server.get_unix(&script.replace("boot.ipxe", "vmlinuz"), &gateway.headers);
+    assert_eq!((kernel.status, kernel.body.len()), (200, KERNEL));
     assert_eq!(server.get_unix(&ack_path(&reply), "").status, 200);
 }
 
@@ -32,7 +38,7 @@ pub(super) fn ack_path(script: &Reply) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_hosts_agree_over_garage() {
-    let Some(garage) = Garage::start(1) else { return };
+    let Some(garage) = Garage::with_store(1) else { return };
     let a = Host::first(&garage.store_config(0));
     let b = a.another();
     // Large enough to go in parts.
@@ -63,44 +69,55 @@ async fn two_hosts_agree_over_garage() {
     assert!(c.objects() <= 257, "{} objects", c.objects());
 
     // The key is taken away, and given again.
-    garage.ask(&format!("DeleteKey?id={}", garage.key_id()), serde_json::json!({}));
+    garage.delete_store_key();
     a.append(Kind::Booted { generation: current });
     let error = format!("{:#}", a.replica.pass().await.unwrap_err());
     assert!(error.contains("[store] credentials"), "{error}");
 }
 
-/// The store is away for as long as gateways boot: nobody notices, and nothing is lost.
+/// The store is away for as long as a fleet boots, and its boot host restarts twice meanwhile:
+/// nobody notices, and nothing is lost.
 #[test]
 fn gateways_boot_while_the_store_is_away() {
-    let Some(mut garage) = Garage::start(1) else { return };
+    let Some(mut garage) = Garage::with_store(1) else { return };
     let a = Host::first(&garage.store_config(0));
     let b = a.another();
-    a.test.publish("lab-1", 100_000);
+    let gateways = add_gateways(&a, 25);
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(settle(&[&a, &b]));
     garage.kill(0);
-    let headers = nginx_headers(&a.test.credentials("lab-1").0);
+    let (before, after) = gateways.split_at(12);
     let server = TestServer::start(&a.test);
-    for _ in 0..20 {
-        boot(&server, &headers);
+    for gateway in before {
+        boot(&server, gateway);
     }
     server.wait_for_log("cannot be reached");
-    assert_eq!(a.history().boots().values().filter(|boot| boot.acknowledged).count(), 20);
-    assert_eq!(b.history().boots().len(), 0);
+    // Killed: what it has not delivered is on its disk only.
+    drop(server);
+    let server = TestServer::start(&a.test);
+    for gateway in after {
+        boot(&server, gateway);
+    }
+    server.wait_for_log("cannot be reached");
+    let booted = |history: &History| (history.boots().len(), acknowledged(history));
+    assert!(histories(&a, &gateways).iter().all(|history| booted(history) == (1, 1)));
+    assert!(histories(&b, &gateways).iter().all(|history| booted(history) == (0, 0)));
 
     garage.resume(0);
     server.wait_for_log("is back");
     wait_for("what happened meanwhile", || {
-        runtime.block_on(b.replica.pass()).is_ok() && a.history() == b.history()
+        runtime.block_on(b.replica.pass()).is_ok()
+            && histories(&a, &gateways) == histories(&b, &gateways)
     });
-    let boots = b.history().boots().values().filter(|boot| boot.acknowledged).count();
-    assert_eq!(boots, 20);
+    for (gateway, history) in gateways.iter().zip(histories(&b, &gateways)) {
+        assert_eq!(booted(&history), (1, 1), "{}", gateway.record.name);
+    }
 }
 
 /// The boot begins on one host and is acknowledged on another, before that has heard of it.
 #[test]
 fn an_acknowledgement_may_come_to_another_host() {
-    let Some(garage) = Garage::start(1) else { return };
+    let Some(garage) = Garage::with_store(1) else { return };
     let a = Host::first(&garage.store_config(0));
     let b = a.another();
     a.test.publish("lab-1", 1000);
