@@ -17,6 +17,7 @@ use crate::common::TestServer;
 use crate::common::TestState;
 use crate::common::edit;
 use crate::common::free_port;
+use crate::garage::Garage;
 
 /// A boot host with one gateway that has something to boot, and its server, which is where
 /// gateways look for it.
@@ -327,4 +328,49 @@ fn a_provider_of_buckets_that_is_down() {
     assert!(report.well, "{report:#?}");
     report.has("warning", "buckets", "there are no credentials");
     report.has("warning", "buckets", "lab-1: waiting");
+}
+
+/// What a key may do shows when it is used. The store is a real one.
+#[test]
+fn keys_for_the_common_store() {
+    let Some(garage) = Garage::with_store(1) else { return };
+    let host = Host::new();
+    host.configure(&format!("[store]\n{}", garage.store_config(0)));
+    host.doctor().has("ok", "store", "can be read and written");
+    garage.let_store_key_write(false);
+    let report = host.doctor();
+    assert!(report.well, "{report:#?}");
+    report.has("warning", "store", "refuses the key");
+    garage.let_store_key_write(true);
+    host.doctor().has("ok", "store", "can be read and written");
+    // Ten minutes are what S3 and clocks bear.
+    if let Some(later) = shifted("+11m") {
+        let mut command = Command::new(BIN);
+        command.envs(later);
+        let report = Report::of(command, &host.state.dir());
+        report.has("warning", "clock", "this clock and that of http://127.0.0.1");
+    }
+    garage.expire_store_key();
+    host.doctor().has("warning", "store", "refuses the key");
+    garage.delete_store_key();
+    host.doctor().has("warning", "store", "refuses the key");
+}
+
+#[test]
+fn a_real_provider_of_buckets() {
+    let Some(mut garage) = Garage::start(1) else { return };
+    let mut host = Host::new();
+    let port = host.port;
+    garage.configure(&host.state, "");
+    edit(&host.state.dir().join("farmgate.toml"), |text| {
+        text.replace("[listen]\n", &format!("[listen]\ntls = \"127.0.0.1:{port}\"\n"))
+    });
+    host.stop();
+    host.state.ok(&["bucket", "sync"]);
+    host.start();
+    host.doctor().has("ok", "buckets", "s3 takes the credentials; 1 as they should be");
+    garage.kill(0);
+    let report = host.doctor();
+    assert!(report.well, "{report:#?}");
+    report.has("warning", "buckets", "cannot be reached");
 }

@@ -10,6 +10,8 @@ use std::time::Instant;
 use serde_json::Value;
 use serde_json::json;
 use tempfile::TempDir;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use crate::api::http;
 use crate::common::PATIENCE;
@@ -201,6 +203,23 @@ impl Garage {
     /// Takes away the key that boot hosts have.
     pub(crate) fn delete_store_key(&self) {
         self.ask(&format!("DeleteKey?id={}", self.key.0), Some(json!({})));
+    }
+
+    /// Leaves that key the right to read, or gives it that to write again.
+    pub(crate) fn let_store_key_write(&self, may: bool) {
+        let bucket = self.ask(&format!("GetBucketInfo?globalAlias={BUCKET}"), None);
+        let permissions = json!({ "read": false, "write": true, "owner": false });
+        let what = json!({
+            "bucketId": bucket["id"], "accessKeyId": self.key.0, "permissions": permissions
+        });
+        self.ask(if may { "AllowBucketKey" } else { "DenyBucketKey" }, Some(what));
+    }
+
+    /// Lets that key expire now.
+    pub(crate) fn expire_store_key(&self) {
+        let now = OffsetDateTime::now_utc().format(&Rfc3339).unwrap();
+        let what = json!({ "expiration": now });
+        self.ask(&format!("UpdateKey?id={}", self.key.0), Some(what));
     }
 
     fn command(&self, node: usize) -> Command {
