@@ -16,6 +16,10 @@ pub(super) async fn examine(state: &State, systemd: Option<&Path>, findings: &mu
     let Some(provider) = &config.provider else { return };
     let way_out = "gateways boot with what they had; mend [buckets] in farmgate.toml";
     match AnyProvider::connect(config, systemd) {
+        Err(_) if config.credentials.is_none() && systemd.is_none() => {
+            findings
+                .skipped(CHECK, "the provider is not asked: only the service has the credentials");
+        }
         Err(error) => findings.warning(CHECK, format!("{error:#}"), way_out),
         Ok(provider) => {
             if let Err(error) = provider.probe().await {
@@ -39,7 +43,6 @@ pub(super) async fn examine(state: &State, systemd: Option<&Path>, findings: &mu
         findings.warning(CHECK, format!("{}: {condition}", names.join(", ")), way_out);
     }
     if !findings.has(CHECK, Verdict::Warning) {
-        let name = provider.name();
-        findings.ok(CHECK, format!("{name} takes the credentials; {count} as they should be"));
+        findings.ok(CHECK, format!("{count} at {} are as they should be", provider.name()));
     }
 }

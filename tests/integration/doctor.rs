@@ -267,6 +267,21 @@ fn time_runs_out() {
     report.has("warning", "clock", "the newest event is from");
 }
 
+/// Somebody who may not read the state is told so, and not that it is damaged.
+#[test]
+fn what_cannot_be_read_is_not_called_wrong() {
+    let host = Host::new();
+    let certificate = host.state.dir().join("pki/server.crt");
+    let text = fs::read(&certificate).unwrap();
+    fs::remove_file(&certificate).unwrap();
+    host.doctor().has("skipped", "certificates", "a credential of the service");
+    fs::write(&certificate, "rubbish").unwrap();
+    let way_out = host.doctor().has("error", "certificates", "cannot read");
+    assert!(way_out.contains("backup"), "{way_out}");
+    fs::write(&certificate, text).unwrap();
+    assert!(host.doctor().well);
+}
+
 #[test]
 fn files_of_somebody_else() {
     let host = Host::new();
@@ -326,7 +341,8 @@ fn a_provider_of_buckets_that_is_down() {
     );
     let report = host.doctor();
     assert!(report.well, "{report:#?}");
-    report.has("warning", "buckets", "there are no credentials");
+    // As with LoadCredential= of systemd.
+    report.has("skipped", "buckets", "only the service has the credentials");
     report.has("warning", "buckets", "lab-1: waiting");
 }
 
@@ -368,7 +384,7 @@ fn a_real_provider_of_buckets() {
     host.stop();
     host.state.ok(&["bucket", "sync"]);
     host.start();
-    host.doctor().has("ok", "buckets", "s3 takes the credentials; 1 as they should be");
+    host.doctor().has("ok", "buckets", "1 at s3 are as they should be");
     garage.kill(0);
     let report = host.doctor();
     assert!(report.well, "{report:#?}");
