@@ -138,6 +138,23 @@ fn a_fallback_shows() {
     assert!(!metrics(&state).iter().any(|line| line == acknowledged));
 }
 
+/// What is damaged is told, and everything else too.
+#[test]
+fn a_damaged_certificate_shows() {
+    let state = state("");
+    let _server = TestServer::start(&state);
+    let expiry = "farmgate_certificate_expiry_timestamp_seconds{certificate=\"server\"}";
+    let there = |said: &[String]| said.iter().any(|line| line.starts_with(expiry));
+    let said = metrics(&state);
+    assert_has(&said, "farmgate_problems 0");
+    assert!(there(&said));
+    std::fs::write(state.dir().join("pki/server.crt"), "rubbish").unwrap();
+    let said = metrics(&state);
+    assert_has(&said, "farmgate_problems 1");
+    assert_has(&said, "farmgate_gateways 1");
+    assert!(!there(&said));
+}
+
 #[test]
 fn a_provider_that_is_down_shows() {
     let state = state(

@@ -96,8 +96,10 @@ impl Fleet {
         Ok(Self {
             gateways: rows,
             unreadable,
-            certificates: certificates(state)?,
-            problems: settings::problems(state, OffsetDateTime::now_utc())?.len(),
+            certificates: certificates(state),
+            // That nobody can tell is a problem, too.
+            problems: settings::problems(state, OffsetDateTime::now_utc())
+                .map_or(1, |all| all.len()),
             buckets: state.config().buckets.provider.is_some(),
             left: left(state, &known)?,
             store,
@@ -256,13 +258,13 @@ fn left(state: &State, known: &BTreeSet<String>) -> Result<Vec<Standing>> {
     Ok(stored.map(|stored| stored.standing(false)).collect())
 }
 
-/// Ends of the validity of what all gateways, or nginx, have to trust.
-fn certificates(state: &State) -> Result<Vec<(&'static str, OffsetDateTime)>> {
-    let end = |der: &[u8]| -> Result<_> { Ok(Certificate::from_der(der)?.not_after) };
-    let mut ends = vec![
-        ("ca", end(&state.ca_certificate()?)?),
-        ("server", end(&tls::server_certificate(state)?)?),
+/// Ends of the validity of what all gateways, or nginx, have to trust, as far as it can be read.
+fn certificates(state: &State) -> Vec<(&'static str, OffsetDateTime)> {
+    let end = |der: &[u8]| Some(Certificate::from_der(der).ok()?.not_after);
+    let ends = [
+        ("ca", state.ca_certificate().ok().and_then(|der| end(&der))),
+        ("server", tls::server_certificate(state).ok().and_then(|der| end(&der))),
+        ("crl", state.crl_ends().ok().flatten()),
     ];
-    ends.extend(state.crl_ends()?.map(|end| ("crl", end)));
-    Ok(ends)
+    ends.into_iter().filter_map(|(name, end)| Some((name, end?))).collect()
 }
