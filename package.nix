@@ -43,6 +43,7 @@ rustPlatform.buildRustPackage {
     substituteInPlace $out/lib/systemd/system/* \
       --replace-quiet /usr/bin/farmgate $out/bin/farmgate \
       --replace-quiet ExecReload=kill ExecReload=${coreutils}/bin/kill \
+      --replace-quiet ExecReload=env ExecReload=${coreutils}/bin/env \
       --replace-quiet /usr/lib/farmgate/ $out/lib/farmgate/
 
     install -m 755 -D -t $out/lib/farmgate systemd/farmgate-ack

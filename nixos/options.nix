@@ -107,7 +107,8 @@ in
       description = ''
         Secrets for the service, by systemd's `LoadCredential`: names and the files that hold them on the
         boot host. `secrets-NAME` is the template of the secrets of the gateway NAME, `server.key` and
-        `server.crt` replace the state's own. Files in the Nix store, which every user can read, are refused.
+        `server.crt` replace the state's own, `bucket-provider` and `store` are for those two. Files in the
+        Nix store, which every user can read, are refused.
       '';
     };
 

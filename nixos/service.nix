@@ -36,10 +36,9 @@ let
     in
     if given == null then 443 else lib.toInt (lib.head given);
 
-  # A provider of buckets, or a store that several boot hosts share.
-  asksOthers =
-    (cfg.settings.buckets.provider or "none") != "none"
-    || lib.hasPrefix "s3:" (cfg.settings.store.url or "");
+  # What several boot hosts share.
+  store = cfg.settings.store.url or "";
+  asksOthers = (cfg.settings.buckets.provider or "none") != "none" || lib.hasPrefix "s3:" store;
 
   hostOf = url: lib.head (builtins.match "https://(\\[[^]]*]|[^:/]*).*" url);
 in
@@ -108,6 +107,10 @@ in
           "AF_INET6"
         ];
         IPAddressDeny = "";
+      }
+      // lib.optionalAttrs (lib.hasPrefix "file://" store) {
+        # Gateways boot without it, so it may be missing.
+        ReadWritePaths = [ "-${lib.removePrefix "file://" store}" ];
       };
     };
 

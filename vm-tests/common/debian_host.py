@@ -13,6 +13,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from .host import find_program
 from .machine import READY
 from .machine import Machine
 from .process import Failure
@@ -22,6 +23,11 @@ from .qemu import accelerator
 ADDRESS, NAME = "192.168.1.1", "boot.farmgate.test"
 STATE = "/var/lib/farmgate"
 _SOCKETS = 3
+
+
+class Missing(Exception):
+    """A scenario cannot run, because this machine lacks what it needs; the message says what."""
+
 
 # --- What the test adds to a Debian ---
 
@@ -183,15 +189,15 @@ class Snapshot:
         disk = self._where / f"{name}.qcow2"
         self._overlay(self._disk, "qcow2", disk)
         machine = self._machine(where, disk, logs / "host-console.log")
-        return Host(machine, where, disk, self._memory, logs)
+        return Host(machine, where, disk, self._memory, self._tools.brought, logs)
 
 
 class Host:
     """A boot host and its gateways for one scenario; a context manager that ends them all."""
 
-    def __init__(self, machine, where, disk, memory, logs):
+    def __init__(self, machine, where, disk, memory, brought, logs):
         self.machine, self._where, self._disk, self._logs = machine, where, disk, logs
-        self._memory = memory
+        self._memory, self._brought = memory, brought
         self._gateways, self._count = [], itertools.count(1)
 
     def __enter__(self):
@@ -217,6 +223,32 @@ class Host:
         gateway = LanGateway(self, Gateway(medium_file, firmware, medium, self._logs, name))
         self._gateways.append(gateway)
         return gateway
+
+    def bring(self, name):
+        """The path on the host of a program that only some scenarios need.
+
+        It is on a drive that is plugged in now: the other scenarios neither start nor wake with it.
+        """
+        program = self._brought.get(name)
+        if program is None:
+            raise Missing(f"there is no {name} here: scripts/install-packages appliance says why")
+        folder, drive = self._where / name, self._where / f"{name}.ext4"
+        folder.mkdir()
+        shutil.copy(program, folder / name)
+        (folder / name).chmod(0o755)
+        size = program.stat().st_size // 1_000_000 + 16
+        maker = [find_program("mke2fs"), "-q", "-t", "ext4", "-d", folder, drive, f"{size}M"]
+        subprocess.run(maker, check=True, stdout=subprocess.DEVNULL)
+        shutil.rmtree(folder)
+        ask, place = self.machine.monitor.ask, f"/run/farmgate-test/{name}"
+        file = {"driver": "file", "filename": str(drive), "read-only": True}
+        ask("blockdev-add", **{"node-name": name, "driver": "raw", "read-only": True, "file": file})
+        ask("device_add", driver="virtio-blk-pci", drive=name, serial=name)
+        self.machine.wait_for_file(f"/dev/disk/by-id/virtio-{name}", timeout=60)
+        self.machine.succeed(
+            f"mkdir -p {place} && mount -o ro /dev/disk/by-id/virtio-{name} {place}"
+        )
+        return f"{place}/{name}"
 
     def free_socket(self):
         """One of the hub's sockets that no running gateway has."""
