@@ -234,8 +234,7 @@ fn s3(
     let tls = config.endpoint.as_ref().is_none_or(config::Endpoint::tls);
     let options = ClientOptions::new()
         .with_connect_timeout(config.timeout)
-        .with_read_timeout(config.timeout)
-        // Of large blobs too; each question has its own end.
+        // Each question has its own end; one here would end the sending of a part, too.
         .with_timeout_disabled()
         .with_allow_http(!tls);
     let mut builder = AmazonS3Builder::new()

@@ -201,6 +201,19 @@ fn the_common_store_shows() {
     assert_has(&wait_for(&state, &back), "farmgate_store_delivered_total 3");
 }
 
+/// A store that cannot even be asked used to be told of once, in the journal alone.
+#[test]
+fn a_store_without_a_key_shows() {
+    let state = state("[store]\nurl = \"s3://farm/hosts\"\nendpoint = \"http://127.0.0.1:1\"\n");
+    state.publish("lab-1", 100);
+    let server = TestServer::start(&state);
+    assert_eq!(server.get(&state, "/boot/ipxe").status, 302);
+    let reply = state.admin("/readyz");
+    assert_eq!(reply.status, 200);
+    assert!(reply.text().contains("store away until a restart: there is no key"), "{reply:?}");
+    assert_has(&metrics(&state), "farmgate_store_in_step 0");
+}
+
 /// A server of which every series is there.
 fn with_everything() -> (TestState, TestServer, tempfile::TempDir) {
     let remote = tempfile::tempdir().unwrap();

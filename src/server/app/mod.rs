@@ -57,6 +57,8 @@ pub(super) struct App {
     pub(super) acknowledged: Notify,
     /// `None` if this boot host is alone.
     replica: Option<Arc<Replica>>,
+    /// Why this boot host is alone although it should not be.
+    store_trouble: Option<String>,
     /// Boots that other hosts began, and that were acknowledged here.
     acknowledged_elsewhere: Mutex<HashSet<EventId>>,
 }
@@ -64,14 +66,18 @@ pub(super) struct App {
 impl App {
     pub(super) fn new(settings: Settings) -> Result<Self> {
         let state = &settings.state;
-        let replica = Replica::open(state, systemd::credentials().as_deref());
-        let replica = replica.unwrap_or_else(|error| {
-            // Gateways can boot from what is here.
-            tracing::error!("the store is left alone until a restart: {error:#}");
-            None
-        });
+        let (replica, store_trouble) = match Replica::open(state, systemd::credentials().as_deref())
+        {
+            Ok(replica) => (replica, None),
+            Err(error) => {
+                // Gateways can boot from what is here.
+                tracing::error!("the store is left alone until a restart: {error:#}");
+                (None, Some(format!("store away until a restart: {error:#}")))
+            }
+        };
         Ok(Self {
             replica,
+            store_trouble,
             acknowledged_elsewhere: Mutex::default(),
             gateways: state.gateways(),
             generations: LiveGenerations::new(Generations::new(state)),
@@ -124,7 +130,8 @@ impl App {
 
     /// How it stands with the common store, if there is one.
     pub(super) fn store_status(&self) -> Option<String> {
-        self.replica.as_ref().map(|replica| replica.status())
+        let status = self.replica.as_ref().map(|replica| replica.status());
+        status.or_else(|| self.store_trouble.clone())
     }
 
     /// Sees that a file of a generation is here.

@@ -91,6 +91,11 @@ impl Fleet {
         }
         let store = match app.replica() {
             Some(replica) => Some((replica.counts(), replica.undelivered()?)),
+            // It should be there, and could not be opened.
+            None if app.store_status().is_some() => {
+                let alone = replica::Counts { in_step: Some(false), ..Default::default() };
+                Some((alone, None))
+            }
             None => None,
         };
         Ok(Self {
