@@ -22,8 +22,9 @@ def has(found: dict[str, list[str]], verdict: str, text: str) -> None:
 
 
 with subtest("the host that works has no error"):
-    host.succeed("farmgate doctor 2>&1")
     found = doctor()
+    assert not found["error"], found
+    host.succeed("farmgate doctor 2>&1")
     for text in ("server: it runs", "url: https://boot.farmgate.test answers", "files: all of"):
         has(found, "ok", text)
 
