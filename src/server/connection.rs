@@ -20,6 +20,10 @@ use super::peer::Peer;
 /// file as soon as it has one.
 const IDLE: Duration = Duration::from_secs(90);
 
+/// Time that a server which stops gives a client that it has let in to shake
+/// hands, and then to send its first request.
+const LATE: Duration = Duration::from_secs(10);
+
 /// Most bytes of request line and headers together. A 4096-bit certificate in
 /// an escaped header has less than 8 kB.
 const MAX_HEAD: usize = 64 * 1024;
@@ -47,14 +51,29 @@ impl Connections {
         self.running.len()
     }
 
-    /// Answers requests until the client goes or [`Self::drain`] is called.
+    /// Runs what serves one connection, as a task that counts as open from now on.
+    pub(super) fn spawn(&self, connection: impl Future<Output = ()> + Send + 'static) {
+        self.running.spawn(connection);
+    }
+
+    /// Ends some time after [`Self::drain`] was called: who was let in before, and
+    /// is not ready then, is given up.
+    pub(super) async fn too_late(&self) {
+        self.stop.cancelled().await;
+        tokio::time::sleep(LATE).await;
+    }
+
+    /// Answers requests until the client goes or [`Self::drain`] is called, and the
+    /// first one also after that: nobody is let in and then left without an answer.
     pub(super) async fn serve(
         &self,
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
         peer: Peer,
     ) {
-        let _running = self.running.token();
+        let asked = CancellationToken::new();
+        let first = asked.clone();
         let service = self.router.clone().map_request(move |mut request: Request<Incoming>| {
+            first.cancel();
             request.extensions_mut().insert(peer.clone());
             request.map(Body::new)
         });
@@ -64,9 +83,15 @@ impl Connections {
             .max_buf_size(MAX_HEAD)
             .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
         tokio::pin!(connection);
+        let stop = async {
+            tokio::select! {
+                () = self.too_late() => {}
+                () = async { tokio::join!(self.stop.cancelled(), asked.cancelled()); } => {}
+            }
+        };
         let result = tokio::select! {
             result = &mut connection => result,
-            () = self.stop.cancelled() => {
+            () = stop => {
                 // Finishes the answer that is under way, and takes no other request.
                 connection.as_mut().graceful_shutdown();
                 connection.await
@@ -77,7 +102,7 @@ impl Connections {
         }
     }
 
-    /// Ends idle connections now, and each other one after its running answer.
+    /// Ends idle connections now, and each other one after its running or first answer.
     pub(super) async fn drain(&self) {
         self.stop.cancel();
         self.running.close();

@@ -144,28 +144,28 @@ pub(super) async fn serve(
     loop {
         let accepted = tokio::select! {
             Some(probe) = probes.recv() => {
-                let connections = connections.clone();
-                tokio::spawn(async move { connections.serve(probe, Peer::Watchdog).await });
+                let here = connections.clone();
+                connections.spawn(async move { here.serve(probe, Peer::Watchdog).await });
                 continue;
             }
             accepted = door.listener.accept() => accepted,
         };
-        let (connections, app) = (connections.clone(), app.clone());
+        let here = connections.clone();
         match (door.role, accepted) {
             (_, Err(error)) => pause(&error).await,
             (Role::Tls, Ok(Stream::Tcp(stream, address))) => {
-                tokio::spawn(serve_tls(stream, address, app, connections));
+                connections.spawn(serve_tls(stream, address, app.clone(), here));
             }
             // `Doors` lets no such socket in; without TLS nobody is let in here.
             (Role::Tls, Ok(Stream::Unix(_))) | (Role::Http, Ok(Stream::Tcp(..))) => {}
             (Role::Http, Ok(Stream::Unix(stream))) => {
-                tokio::spawn(async move { connections.serve(stream, Peer::Nginx).await });
+                connections.spawn(async move { here.serve(stream, Peer::Nginx).await });
             }
             (Role::Admin, Ok(Stream::Tcp(stream, _))) => {
-                tokio::spawn(async move { connections.serve(stream, Peer::Admin).await });
+                connections.spawn(async move { here.serve(stream, Peer::Admin).await });
             }
             (Role::Admin, Ok(Stream::Unix(stream))) => {
-                tokio::spawn(async move { connections.serve(stream, Peer::Admin).await });
+                connections.spawn(async move { here.serve(stream, Peer::Admin).await });
             }
         }
     }
@@ -181,8 +181,12 @@ async fn serve_tls(
         tracing::debug!(%address, "cannot set socket options: {error}");
     }
     let Some(config) = app.settings().tls.clone() else { return };
-    let handshake = TlsAcceptor::from(config).accept(stream);
-    let stream = match tokio::time::timeout(HANDSHAKE, handshake).await {
+    let handshake = tokio::time::timeout(HANDSHAKE, TlsAcceptor::from(config).accept(stream));
+    let done = tokio::select! {
+        done = handshake => done,
+        () = connections.too_late() => return,
+    };
+    let stream = match done {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
             app.metrics.refused("handshake");
