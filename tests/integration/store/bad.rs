@@ -1,4 +1,5 @@
 use std::fs;
+use std::time::Duration;
 
 use farmgate::store::events::Kind;
 
@@ -141,6 +142,20 @@ async fn slow_and_broken_answers_have_an_end() {
         let error = a.replica.pass().await.unwrap_err();
         assert!(began.elapsed().as_secs() < 10, "{shown}: {error:#}");
     }
+}
+
+/// The sending of a file used to end after `timeout`, however well it went: over a slow line it
+/// was begun again for ever. Here 6 MiB take four seconds, and `timeout` is two.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upload_may_take_longer_than_an_answer() {
+    let fake = Fake::start_slow(Duration::from_millis(42), |request| {
+        if request.starts_with("HEAD ") { Answer::status(404, "") } else { Answer::well(request) }
+    });
+    let a = Host::first(&fake.store_config());
+    a.test.publish("lab-1", 6 * 1024 * 1024);
+    let report = a.replica.pass().await.unwrap();
+    assert!(report.pushed > 0, "{report:?}");
+    assert_eq!(fake.asked_for("PUT /farm/hosts/blobs/"), 2, "the script and the kernel, each once");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

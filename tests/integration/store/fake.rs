@@ -83,6 +83,14 @@ pub(super) struct Fake {
 impl Fake {
     /// `answer` is asked with the request's first line.
     pub(super) fn start(answer: impl Fn(&str) -> Answer + Send + Sync + 'static) -> Self {
+        Self::start_slow(Duration::ZERO, answer)
+    }
+
+    /// The same, with a pause after each 64 KiB of a body that it reads.
+    pub(super) fn start_slow(
+        pause: Duration,
+        answer: impl Fn(&str) -> Answer + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let asked = Arc::new(Mutex::new(Vec::new()));
@@ -90,7 +98,7 @@ impl Fake {
         std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
                 let (log, answer) = (log.clone(), answer.clone());
-                std::thread::spawn(move || serve(stream, &log, &*answer));
+                std::thread::spawn(move || serve(stream, pause, &log, &*answer));
             }
         });
         Self { address, asked }
@@ -111,7 +119,12 @@ impl Fake {
     }
 }
 
-fn serve(mut stream: TcpStream, log: &Mutex<Vec<String>>, answer: &dyn Fn(&str) -> Answer) {
+fn serve(
+    mut stream: TcpStream,
+    pause: Duration,
+    log: &Mutex<Vec<String>>,
+    answer: &dyn Fn(&str) -> Answer,
+) {
     let mut head = Vec::new();
     let mut byte = [0];
     while !head.ends_with(b"\r\n\r\n") {
@@ -123,8 +136,14 @@ fn serve(mut stream: TcpStream, log: &Mutex<Vec<String>>, answer: &dyn Fn(&str) 
     let head = String::from_utf8_lossy(&head).into_owned();
     // What is not read makes the kernel reset the connection, answer and all.
     let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
-    let length = length.and_then(|length| length.parse().ok()).unwrap_or_default();
-    let _ = io::copy(&mut (&stream).take(length), &mut io::sink());
+    let mut left: u64 = length.and_then(|length| length.parse().ok()).unwrap_or_default();
+    while left > 0 {
+        match io::copy(&mut (&stream).take(left.min(64 * 1024)), &mut io::sink()) {
+            Ok(read) if read > 0 => left -= read,
+            _ => return,
+        }
+        std::thread::sleep(pause);
+    }
     let first = head.lines().next().unwrap_or_default();
     log.lock().unwrap().push(first.to_owned());
     match answer(first) {
