@@ -21,6 +21,7 @@ use crate::store::events::EventId;
 use crate::store::events::Kind;
 use crate::store::gateways;
 use crate::store::gateways::Record;
+use crate::store::history::Generation;
 use crate::store::history::History;
 use crate::store::journal::Stage;
 
@@ -30,6 +31,15 @@ const LONGEST_BOOT: Duration = Duration::from_secs(15 * 60);
 /// For so long the acknowledgement of a boot counts that another boot host began, and that
 /// this one knows nothing of yet.
 const BOOTED_ELSEWHERE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A boot that has begun.
+pub(super) struct Running {
+    began: Instant,
+    /// The generation that it was sent to.
+    generation: EventId,
+    /// The number that this one had then.
+    number: u64,
+}
 
 impl App {
     /// Chooses the generation for a boot that begins now, and records the boot
@@ -42,7 +52,6 @@ impl App {
         let history = self.history(gateway).await?;
         let policy = gateway.policy(self.settings().tries);
         let Some(mut decision) = decide(&history, policy) else { return Ok(None) };
-        self.booting().insert(gateway.id.clone(), Instant::now());
         let kind = Kind::Booted { generation: decision.generation.id };
         let boot = match self.append(&gateway.id, kind).await {
             Ok(boot) => Some(boot),
@@ -55,8 +64,32 @@ impl App {
                 None
             }
         };
+        let Generation { id: generation, number, .. } = *decision.generation;
+        let running = Running { began: Instant::now(), generation, number };
+        self.booting().insert(gateway.id.clone(), running);
         self.metrics.boot(decision.reason);
         Ok(Some((decision, boot)))
+    }
+
+    /// The generation that a gateway means by this number: while it boots, the one that
+    /// it was sent to. That can get another number meanwhile, when another boot host has
+    /// published for the same gateway at the same time.
+    pub(in crate::server) fn meant<'a>(
+        &self,
+        gateway: &Record,
+        history: &'a History,
+        number: u64,
+    ) -> Option<&'a Arc<Generation>> {
+        let sent_to = self.booting().get(&gateway.id).and_then(|running| {
+            (running.number == number && running.is_alive()).then_some(running.generation)
+        });
+        let named = history.generation(number);
+        match sent_to {
+            Some(id) if named.is_none_or(|named| named.id != id) => {
+                history.generations().find(|generation| generation.id == id).or(named)
+            }
+            _ => named,
+        }
     }
 
     /// Records that the booted system works. Says for which gateway, or `None` if
@@ -132,12 +165,18 @@ impl App {
     /// How many boots began and were not acknowledged yet.
     pub(in crate::server) fn running_boots(&self) -> usize {
         let mut booting = self.booting();
-        booting.retain(|_, began| began.elapsed() < LONGEST_BOOT);
+        booting.retain(|_, running| running.is_alive());
         booting.len()
     }
 
-    fn booting(&self) -> MutexGuard<'_, HashMap<String, Instant>> {
+    fn booting(&self) -> MutexGuard<'_, HashMap<String, Running>> {
         self.booting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Running {
+    fn is_alive(&self) -> bool {
+        self.began.elapsed() < LONGEST_BOOT
     }
 }
 

@@ -11,7 +11,6 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::RwLock;
 use std::time::Duration;
-use std::time::Instant;
 
 use anyhow::Result;
 use time::OffsetDateTime;
@@ -52,7 +51,7 @@ pub(super) struct App {
     pub(super) recorder: Recorder,
     pub(super) metrics: Metrics,
     /// Gateways whose boot began, and was not acknowledged yet.
-    booting: Mutex<HashMap<String, Instant>>,
+    booting: Mutex<HashMap<String, boots::Running>>,
     /// A boot was acknowledged: a key may have become superfluous.
     pub(super) acknowledged: Notify,
     /// `None` if this boot host is alone.

@@ -40,7 +40,7 @@ pub(super) async fn of_number(
     let history = app.history(&client.gateway).await?;
     // One address for one thing: neither "+1" nor "01".
     let canonical = number.parse().ok().filter(|parsed: &u64| parsed.to_string() == number);
-    let generation = canonical.and_then(|number| history.generation(number));
+    let generation = canonical.and_then(|number| app.meant(&client.gateway, &history, number));
     let generation = generation.ok_or_else(|| {
         HttpError::NotFound(format!("gateway {} has no generation {number:?}", client.gateway.name))
     })?;
