@@ -60,7 +60,7 @@ enum Standing {
 
 fn standing(member: &Member, gateway: Option<&(History, Policy)>) -> Standing {
     let Some((history, policy)) = gateway else { return Standing::Elsewhere };
-    let published = history.generations().find(|generation| generation.id == member.generation);
+    let published = history.by_id(member.generation);
     let (Some(published), current) = (published, history.current()) else {
         return Standing::Elsewhere;
     };

@@ -51,6 +51,16 @@ impl Connections {
         self.running.len()
     }
 
+    /// [`Self::serve`] in a task of its own.
+    pub(super) fn open(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        peer: Peer,
+    ) {
+        let here = self.clone();
+        self.spawn(async move { here.serve(stream, peer).await });
+    }
+
     /// Runs what serves one connection, as a task that counts as open from now on.
     pub(super) fn spawn(&self, connection: impl Future<Output = ()> + Send + 'static) {
         self.running.spawn(connection);
@@ -84,10 +94,8 @@ impl Connections {
             .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
         tokio::pin!(connection);
         let stop = async {
-            tokio::select! {
-                () = self.too_late() => {}
-                () = async { tokio::join!(self.stop.cancelled(), asked.cancelled()); } => {}
-            }
+            self.stop.cancelled().await;
+            let _ = tokio::time::timeout(LATE, asked.cancelled()).await;
         };
         let result = tokio::select! {
             result = &mut connection => result,

@@ -144,29 +144,22 @@ pub(super) async fn serve(
     loop {
         let accepted = tokio::select! {
             Some(probe) = probes.recv() => {
-                let here = connections.clone();
-                connections.spawn(async move { here.serve(probe, Peer::Watchdog).await });
+                connections.open(probe, Peer::Watchdog);
                 continue;
             }
             accepted = door.listener.accept() => accepted,
         };
-        let here = connections.clone();
         match (door.role, accepted) {
             (_, Err(error)) => pause(&error).await,
             (Role::Tls, Ok(Stream::Tcp(stream, address))) => {
-                connections.spawn(serve_tls(stream, address, app.clone(), here));
+                let handshake = serve_tls(stream, address, app.clone(), connections.clone());
+                connections.spawn(handshake);
             }
             // `Doors` lets no such socket in; without TLS nobody is let in here.
             (Role::Tls, Ok(Stream::Unix(_))) | (Role::Http, Ok(Stream::Tcp(..))) => {}
-            (Role::Http, Ok(Stream::Unix(stream))) => {
-                connections.spawn(async move { here.serve(stream, Peer::Nginx).await });
-            }
-            (Role::Admin, Ok(Stream::Tcp(stream, _))) => {
-                connections.spawn(async move { here.serve(stream, Peer::Admin).await });
-            }
-            (Role::Admin, Ok(Stream::Unix(stream))) => {
-                connections.spawn(async move { here.serve(stream, Peer::Admin).await });
-            }
+            (Role::Http, Ok(Stream::Unix(stream))) => connections.open(stream, Peer::Nginx),
+            (Role::Admin, Ok(Stream::Tcp(stream, _))) => connections.open(stream, Peer::Admin),
+            (Role::Admin, Ok(Stream::Unix(stream))) => connections.open(stream, Peer::Admin),
         }
     }
 }

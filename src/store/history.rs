@@ -164,7 +164,7 @@ impl History {
     }
 
     fn number_of(&self, id: &EventId) -> Option<u64> {
-        self.generations.values().find(|generation| generation.id == *id).map(|g| g.number)
+        self.by_id(*id).map(|generation| generation.number)
     }
 
     /// The generation that was activated last.
@@ -219,6 +219,11 @@ impl History {
     /// The generation with this number.
     pub fn generation(&self, number: u64) -> Option<&Arc<Generation>> {
         self.generations.get(&number)
+    }
+
+    /// The generation that this event published.
+    pub fn by_id(&self, id: EventId) -> Option<&Arc<Generation>> {
+        self.generations.values().find(|generation| generation.id == id)
     }
 
     /// All generations, oldest first.

@@ -19,6 +19,7 @@ use sha2::Sha256;
 use time::Duration;
 use time::OffsetDateTime;
 
+use super::events::EventId;
 use super::files;
 use crate::identity::Fingerprint;
 use crate::identity::GatewayName;
@@ -42,7 +43,7 @@ pub struct Lease {
     /// The certificate that the boot came with.
     pub fingerprint: Fingerprint,
     /// The generation whose template it is.
-    pub generation: u64,
+    pub generation: EventId,
     /// When it was made.
     #[serde(with = "time::serde::rfc3339")]
     made: OffsetDateTime,
@@ -91,7 +92,7 @@ impl Leases {
         &self,
         gateway: (&GatewayName, &str),
         fingerprint: Fingerprint,
-        generation: u64,
+        generation: EventId,
         terms: Terms,
         now: OffsetDateTime,
     ) -> Result<String> {
@@ -222,9 +223,14 @@ mod tests {
         (dir, leases)
     }
 
+    fn generation() -> EventId {
+        EventId::parse("0192a8c0-0000-7000-8000-000000000007").unwrap()
+    }
+
     fn grant(leases: &Leases, terms: Terms, now: OffsetDateTime) -> String {
+        let owner = (&"lab-1".parse().unwrap(), "lab-1-0a");
         let fingerprint = Fingerprint::from_bytes([1; 32]);
-        leases.grant((&"lab-1".parse().unwrap(), "lab-1-0a"), fingerprint, 7, terms, now).unwrap()
+        leases.grant(owner, fingerprint, generation(), terms, now).unwrap()
     }
 
     fn files(leases: &Leases) -> BTreeSet<String> {
@@ -243,7 +249,7 @@ mod tests {
                 "the token is on disk"
             );
             for _ in 0..max_reads {
-                assert_eq!(leases.redeem(&token, now).unwrap().unwrap().generation, 7);
+                assert_eq!(leases.redeem(&token, now).unwrap().unwrap().generation, generation());
             }
             assert_eq!(leases.redeem(&token, now).unwrap(), None);
         }

@@ -85,9 +85,7 @@ impl App {
         });
         let named = history.generation(number);
         match sent_to {
-            Some(id) if named.is_none_or(|named| named.id != id) => {
-                history.generations().find(|generation| generation.id == id).or(named)
-            }
+            Some(id) if named.is_none_or(|named| named.id != id) => history.by_id(id).or(named),
             _ => named,
         }
     }

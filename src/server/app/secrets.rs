@@ -32,8 +32,8 @@ impl App {
             }
             let owner = (&gateway.name, gateway.id.as_str());
             let now = OffsetDateTime::now_utc();
-            let (number, terms) = (generation.number, settings.terms);
-            let token = app.leases.grant(owner, fingerprint, number, terms, now)?;
+            let terms = settings.terms;
+            let token = app.leases.grant(owner, fingerprint, generation.id, terms, now)?;
             Ok(Some(format!("/secrets/{token}")))
         })
         .await
@@ -58,7 +58,7 @@ impl App {
                 .certificate(&lease.fingerprint)
                 .is_some_and(|owned| owned.state != CertificateState::Revoked);
             let history = app.generations.history(&gateway.id)?;
-            let Some(generation) = history.generation(lease.generation).filter(|_| welcome) else {
+            let Some(generation) = history.by_id(lease.generation).filter(|_| welcome) else {
                 return Ok(None);
             };
             let number = generation.number;

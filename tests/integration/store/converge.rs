@@ -281,17 +281,24 @@ async fn a_boot_stays_with_its_generation_when_that_gets_another_number() {
     let headers = nginx_headers(&a.test.credentials("lab-1").0);
     let get = |path: &str| server.get_unix(path, &headers);
     let theirs = a.test.publish("lab-1", 1000);
-    let ours = b.test.publish("lab-1", 2000);
+    let ours = [7; 2000];
+    let files =
+        [("boot.ipxe", &b"#!ipxe\nboot\n"[..]), ("vmlinuz", &ours), ("secrets", b"OURS=1\n")];
+    let folder = b.test.folder("published", &files);
+    b.test.ok(&["publish", "lab-1", folder.to_str().unwrap()]);
     assert_eq!(get("/boot/ipxe").header("location"), Some("/g/1/boot.ipxe"));
-    assert_eq!(get("/g/1/vmlinuz").body, ours);
+    let path_in = |script: &str, route: &str| {
+        let (_, token) = script.split_once(route).unwrap();
+        format!("{route}{}", token.split_whitespace().next().unwrap())
+    };
+    let secrets = path_in(&get("/g/1/boot.ipxe").text(), "/secrets/");
     settle(&[&a, &b]).await;
     assert_eq!(b.history().current().unwrap().number, 2);
 
     assert_eq!(get("/g/1/vmlinuz").body, ours);
-    let script = get("/g/1/boot.ipxe").text();
-    let (_, ack) = script.split_once("/boot/ack/").unwrap();
-    let ack = ack.split_whitespace().next().unwrap();
-    assert_eq!(server.get_unix(&format!("/boot/ack/{ack}"), &headers).status, 200);
+    let ack = path_in(&get("/g/1/boot.ipxe").text(), "/boot/ack/");
+    assert_eq!(get(&ack).status, 200);
+    assert_eq!(get(&secrets).text(), "OURS=1\n");
     assert!(b.history().boots().values().all(|boot| boot.generation == 2 && boot.acknowledged));
 
     // Once it runs, and for a boot that begins now, a number means what it does everywhere.
