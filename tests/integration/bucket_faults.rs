@@ -119,7 +119,7 @@ fn each_bad_answer_is_one_clear_line_in_good_time() {
         let began = Instant::now();
         let error = state.fails(&["-q", "bucket", "sync"]);
         assert!(error.contains(expected), "{expected}: {error}");
-        assert!(began.elapsed() < Duration::from_secs(10), "{expected}: {:?}", began.elapsed());
+        assert!(began.elapsed() < Duration::from_secs(30), "{expected}: {:?}", began.elapsed());
         // The second gateway does not wait for the same.
         assert_eq!(asked.load(Ordering::SeqCst), 1, "{expected}");
         let rows = state.json(&["bucket", "list"]);

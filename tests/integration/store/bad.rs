@@ -140,7 +140,7 @@ async fn slow_and_broken_answers_have_an_end() {
         let a = Host::first(&fake.store_config());
         let began = std::time::Instant::now();
         let error = a.replica.pass().await.unwrap_err();
-        assert!(began.elapsed().as_secs() < 10, "{shown}: {error:#}");
+        assert!(began.elapsed().as_secs() < 30, "{shown}: {error:#}");
     }
 }
 
