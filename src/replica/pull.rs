@@ -151,7 +151,7 @@ pub(super) fn matter(history: &History) -> impl Iterator<Item = &Arc<Generation>
         history.current(),
         history.pinned(),
         history.last_good(),
-        history.in_use(),
+        history.in_use(None),
         history.previous(),
     ];
     all.into_iter().flatten()

@@ -185,11 +185,14 @@ impl History {
     }
 
     /// The generation that the gateway is to find at addresses which name none: the
-    /// one that its latest boot was sent to, or a pinned or activated one since.
-    pub fn in_use(&self) -> Option<&Arc<Generation>> {
+    /// one that its latest boot was sent to, or a pinned or activated one since. That boot
+    /// is `begun`, if the caller knows, and otherwise the one with the latest name.
+    pub fn in_use(&self, begun: Option<EventId>) -> Option<&Arc<Generation>> {
         let current = self.current()?;
         let since = self.trial(current.number).live_since;
-        let booted = self.boots.last_key_value().filter(|(boot, _)| Some(**boot) > since);
+        let begun = begun.and_then(|boot| self.boots.get_key_value(&boot));
+        let booted = begun.or_else(|| self.boots.last_key_value());
+        let booted = booted.filter(|(boot, _)| Some(**boot) > since);
         let booted = booted.and_then(|(_, boot)| self.generations.get(&boot.generation));
         Some(self.pinned().or(booted).unwrap_or(current))
     }
@@ -214,6 +217,15 @@ impl History {
     /// The latest boots, oldest first.
     pub fn boots(&self) -> &BTreeMap<EventId, Boot> {
         &self.boots
+    }
+
+    /// The boot to which what a gateway asks of this generation belongs: `begun`, if that was
+    /// sent to it, and otherwise the one with the latest name that was.
+    pub fn boot_of(&self, generation: u64, begun: Option<EventId>) -> Option<EventId> {
+        let sent_there = |boot: &Boot| boot.generation == generation;
+        let begun = begun.filter(|id| self.boots.get(id).is_some_and(sent_there));
+        let latest = || self.boots.iter().rfind(|(_, boot)| sent_there(boot)).map(|(id, _)| *id);
+        begun.or_else(latest)
     }
 
     /// The generation with this number.

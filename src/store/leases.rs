@@ -44,6 +44,9 @@ pub struct Lease {
     pub fingerprint: Fingerprint,
     /// The generation whose template it is.
     pub generation: EventId,
+    /// The boot, if it could be recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot: Option<EventId>,
     /// When it was made.
     #[serde(with = "time::serde::rfc3339")]
     made: OffsetDateTime,
@@ -93,6 +96,7 @@ impl Leases {
         gateway: (&GatewayName, &str),
         fingerprint: Fingerprint,
         generation: EventId,
+        boot: Option<EventId>,
         terms: Terms,
         now: OffsetDateTime,
     ) -> Result<String> {
@@ -104,6 +108,7 @@ impl Leases {
             gateway_id: gateway.1.to_owned(),
             fingerprint,
             generation,
+            boot,
             made: now,
             seconds: terms.seconds,
             max_reads: terms.max_reads,
@@ -230,7 +235,7 @@ mod tests {
     fn grant(leases: &Leases, terms: Terms, now: OffsetDateTime) -> String {
         let owner = (&"lab-1".parse().unwrap(), "lab-1-0a");
         let fingerprint = Fingerprint::from_bytes([1; 32]);
-        leases.grant(owner, fingerprint, generation(), terms, now).unwrap()
+        leases.grant(owner, fingerprint, generation(), None, terms, now).unwrap()
     }
 
     fn files(leases: &Leases) -> BTreeSet<String> {

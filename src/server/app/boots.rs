@@ -35,6 +35,8 @@ const BOOTED_ELSEWHERE: Duration = Duration::from_secs(24 * 60 * 60);
 /// A boot that has begun.
 pub(super) struct Running {
     began: Instant,
+    /// Its name, if it could be recorded.
+    boot: Option<EventId>,
     /// The generation that it was sent to.
     generation: EventId,
     /// The number that this one had then.
@@ -65,7 +67,7 @@ impl App {
             }
         };
         let Generation { id: generation, number, .. } = *decision.generation;
-        let running = Running { began: Instant::now(), generation, number };
+        let running = Running { began: Instant::now(), boot, generation, number };
         self.booting().insert(gateway.id.clone(), running);
         self.metrics.boot(decision.reason);
         Ok(Some((decision, boot)))
@@ -80,14 +82,20 @@ impl App {
         history: &'a History,
         number: u64,
     ) -> Option<&'a Arc<Generation>> {
-        let sent_to = self.booting().get(&gateway.id).and_then(|running| {
-            (running.number == number && running.is_alive()).then_some(running.generation)
+        let sent_to = self.running(&gateway.id, |running| {
+            (running.number == number).then_some(running.generation)
         });
         let named = history.generation(number);
         match sent_to {
             Some(id) if named.is_none_or(|named| named.id != id) => history.by_id(id).or(named),
             _ => named,
         }
+    }
+
+    /// The boot that runs now, if this host began it. Not always the one with the latest
+    /// name: another host, whose clock is ahead, may have begun one before.
+    pub(in crate::server) fn begun(&self, gateway: &Record) -> Option<EventId> {
+        self.running(&gateway.id, |running| running.boot)
     }
 
     /// Records that the booted system works. Says for which gateway, or `None` if
@@ -100,7 +108,7 @@ impl App {
         let Some((id, boot)) = self.tokens.check(token) else { return Ok(None) };
         let (app, gateway) = (self.clone(), id.to_owned());
         let read = blocking(move || Ok(app.generations.history(&gateway)?)).await?;
-        self.booting().remove(id);
+        self.end_boot(id, boot);
         let Some(known) = read.boots().get(&boot) else {
             return self.acknowledge_elsewhere(id, boot).await;
         };
@@ -148,16 +156,9 @@ impl App {
         Ok(Some((id.to_owned(), None)))
     }
 
-    /// The path where a system acknowledges the latest boot of this generation.
-    pub(in crate::server) fn ack_path(
-        &self,
-        gateway: &Record,
-        history: &History,
-        number: u64,
-    ) -> Option<String> {
-        let latest = history.boots().iter().rfind(|(_, boot)| boot.generation == number);
-        let token = self.tokens.issue(&gateway.id, *latest?.0);
-        Some(format!("/boot/ack/{token}"))
+    /// The path where a system acknowledges this boot.
+    pub(in crate::server) fn ack_path(&self, gateway: &Record, boot: EventId) -> String {
+        format!("/boot/ack/{}", self.tokens.issue(&gateway.id, boot))
     }
 
     /// How many boots began and were not acknowledged yet.
@@ -165,6 +166,20 @@ impl App {
         let mut booting = self.booting();
         booting.retain(|_, running| running.is_alive());
         booting.len()
+    }
+
+    /// Takes note that this boot is over; another one of the gateway may run.
+    fn end_boot(&self, gateway_id: &str, boot: EventId) {
+        let mut booting = self.booting();
+        let running = booting.get(gateway_id).and_then(|running| running.boot);
+        if running.is_none_or(|running| running == boot) {
+            booting.remove(gateway_id);
+        }
+    }
+
+    /// What is asked of the gateway's boot that runs now.
+    fn running<T>(&self, gateway_id: &str, ask: impl FnOnce(&Running) -> Option<T>) -> Option<T> {
+        self.booting().get(gateway_id).filter(|running| running.is_alive()).and_then(ask)
     }
 
     fn booting(&self) -> MutexGuard<'_, HashMap<String, Running>> {

@@ -10,6 +10,7 @@ use super::blocking;
 use crate::identity::Fingerprint;
 use crate::server::error::HttpError;
 use crate::server::recorder::Subject;
+use crate::store::events::EventId;
 use crate::store::gateways::CertificateState;
 use crate::store::gateways::Record;
 use crate::store::history::Generation;
@@ -23,6 +24,7 @@ impl App {
         gateway: &Record,
         fingerprint: Fingerprint,
         generation: &Arc<Generation>,
+        boot: Option<EventId>,
     ) -> Result<Option<String>, HttpError> {
         let (app, gateway, generation) = (self.clone(), gateway.clone(), generation.clone());
         blocking(move || {
@@ -33,7 +35,8 @@ impl App {
             let owner = (&gateway.name, gateway.id.as_str());
             let now = OffsetDateTime::now_utc();
             let terms = settings.terms;
-            let token = app.leases.grant(owner, fingerprint, generation.id, terms, now)?;
+            let generation = generation.id;
+            let token = app.leases.grant(owner, fingerprint, generation, boot, terms, now)?;
             Ok(Some(format!("/secrets/{token}")))
         })
         .await
@@ -63,10 +66,9 @@ impl App {
             };
             let number = generation.number;
             tracing::info!(gateway = %gateway.name, generation = number, "secrets read");
-            let boot = history.boots().keys().next_back().copied();
-            let subject = Subject { gateway_id: gateway.id.clone(), boot, address };
+            let subject = Subject { gateway_id: gateway.id.clone(), boot: lease.boot, address };
             app.recorder.record(&subject, Stage::Secrets);
-            let bucket = app.told(&gateway, boot);
+            let bucket = app.told(&gateway, lease.boot);
             let templates = &app.settings().templates;
             Ok(templates.render(&gateway, generation, &lease, &bucket, &app.generations)?)
         })

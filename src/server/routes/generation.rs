@@ -58,7 +58,8 @@ pub(super) async fn of_current(
 ) -> Result<Response, HttpError> {
     let history = app.history(&client.gateway).await?;
     let name = &client.gateway.name;
-    let generation = history.in_use().ok_or_else(|| HttpError::NothingPublished(name.clone()))?;
+    let generation = history.in_use(app.begun(&client.gateway));
+    let generation = generation.ok_or_else(|| HttpError::NothingPublished(name.clone()))?;
     send(&app, &client, &history, generation, &path, &method, &headers).await
 }
 
@@ -72,8 +73,7 @@ async fn send(
     headers: &HeaderMap,
 ) -> Result<Response, HttpError> {
     let name = &client.gateway.name;
-    let mut boots = history.boots().iter();
-    let boot = boots.rfind(|(_, boot)| boot.generation == generation.number).map(|(id, _)| *id);
+    let boot = history.boot_of(generation.number, app.begun(&client.gateway));
     let subject = client.subject(boot);
     let Some(asset) = generation.asset(path) else {
         let error = format!("generation {} has no file {path:?}", generation.number);
@@ -93,7 +93,7 @@ async fn send(
         if let Some(secrets) = generation.files().get(SECRETS) {
             app.at_hand(secrets, true).await?;
         }
-        return send_script(app, client, subject, history, generation, asset, headers).await;
+        return send_script(app, client, subject, generation, asset, headers).await;
     }
     let tag = asset.sha256.to_string();
     if client.behind_nginx
@@ -117,7 +117,6 @@ async fn send_script(
     app: &Arc<App>,
     client: &Client,
     subject: Subject,
-    history: &History,
     generation: &Arc<Generation>,
     asset: &Asset,
     headers: &HeaderMap,
@@ -126,15 +125,16 @@ async fn send_script(
     let mut operators = Vec::new();
     file.read_to_end(&mut operators).map_err(|error| HttpError::Internal(error.into()))?;
     let settings = app.settings();
+    let (gateway, boot) = (&client.gateway, subject.boot);
     let prelude = Prelude {
-        gateway: &client.gateway.name,
+        gateway: &gateway.name,
         fingerprint: &client.fingerprint,
         generation: generation.number,
         url: &settings.url,
         public_url: settings.public_url.as_ref(),
-        ack_path: app.ack_path(&client.gateway, history, generation.number),
-        secrets_path: app.secrets_path(&client.gateway, client.fingerprint, generation).await?,
-        bucket: app.bucket(&client.gateway, subject.boot).await?,
+        ack_path: boot.map(|boot| app.ack_path(gateway, boot)),
+        secrets_path: app.secrets_path(gateway, client.fingerprint, generation, boot).await?,
+        bucket: app.bucket(gateway, boot).await?,
     };
     let text = prelude.before(&operators);
     let tag = hex::encode(Sha256::digest(&text));

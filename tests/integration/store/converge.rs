@@ -13,8 +13,6 @@ use super::fake::Answer;
 use super::fake::Fake;
 use super::records::wait_for;
 use super::settle;
-use crate::common::TestServer;
-use crate::common::nginx_headers;
 
 fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
@@ -267,43 +265,4 @@ fn what_happens_during_a_pass_is_not_forgotten() {
     assert_eq!(runtime.block_on(host.pass()).pushed, 1);
     let path = format!("PUT /farm/hosts/gateways/{}/{boot}.json", host.id);
     assert_eq!(fake.asked_for(&path), 1);
-}
-
-/// Two hosts that publish before they hear of each other choose the same number. The later one's
-/// generation gets another once they do: a boot that had begun went on with the other's files.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_boot_stays_with_its_generation_when_that_gets_another_number() {
-    let remote = tempfile::tempdir().unwrap();
-    let a = Host::first(&format!("{}\ninterval = \"1h\"", directory(remote.path())));
-    let b = a.another();
-    settle(&[&a, &b]).await;
-    let server = TestServer::start(&b.test);
-    let headers = nginx_headers(&a.test.credentials("lab-1").0);
-    let get = |path: &str| server.get_unix(path, &headers);
-    let theirs = a.test.publish("lab-1", 1000);
-    let ours = [7; 2000];
-    let files =
-        [("boot.ipxe", &b"#!ipxe\nboot\n"[..]), ("vmlinuz", &ours), ("secrets", b"OURS=1\n")];
-    let folder = b.test.folder("published", &files);
-    b.test.ok(&["publish", "lab-1", folder.to_str().unwrap()]);
-    assert_eq!(get("/boot/ipxe").header("location"), Some("/g/1/boot.ipxe"));
-    let path_in = |script: &str, route: &str| {
-        let (_, token) = script.split_once(route).unwrap();
-        format!("{route}{}", token.split_whitespace().next().unwrap())
-    };
-    let secrets = path_in(&get("/g/1/boot.ipxe").text(), "/secrets/");
-    settle(&[&a, &b]).await;
-    assert_eq!(b.history().current().unwrap().number, 2);
-
-    assert_eq!(get("/g/1/vmlinuz").body, ours);
-    let ack = path_in(&get("/g/1/boot.ipxe").text(), "/boot/ack/");
-    assert_eq!(get(&ack).status, 200);
-    assert_eq!(get(&secrets).text(), "OURS=1\n");
-    assert!(b.history().boots().values().all(|boot| boot.generation == 2 && boot.acknowledged));
-
-    // Once it runs, and for a boot that begins now, a number means what it does everywhere.
-    assert_eq!(get("/g/1/vmlinuz").body, theirs);
-    assert_eq!(get("/boot/ipxe").header("location"), Some("/g/2/boot.ipxe"));
-    assert_eq!(get("/g/1/vmlinuz").body, theirs);
-    assert_eq!(get("/g/2/vmlinuz").body, ours);
 }

@@ -1,6 +1,7 @@
 //! Several boot hosts and one store.
 
 mod bad;
+mod boots;
 mod cache;
 mod clocks;
 mod cluster;
