@@ -38,7 +38,7 @@ def scenario(t):
                     run(host, client, f"farmgate.ack={url}", ca=ca, says="NOT ACKNOWLEDGED", status=1)
 
                 with t.subtest(f"a token of no boot is refused until it gives up ({client})"):
-                    wrong = url[:-1] + ("A" if url[-1] != "A" else "B")
+                    wrong = url[:-1] + ("0" if url[-1] != "0" else "1")
                     run(host, client, f"farmgate.ack={wrong}", says="NOT ACKNOWLEDGED", status=1)
 
             host.publish("lab-1")
