@@ -35,11 +35,11 @@ def downloads_survive() -> None:
     before = host.get_unit_property("farmgate.service", "MainPID")
     host.succeed(f"setsid bash /tmp/downloads.sh '{mine}' </dev/null >/dev/null 2>&1 & true")
     host.wait_until_succeeds(
-        f"test $(find /tmp/downloads -name '*.part' -size +8k | wc -l) = {COUNT}", timeout=90
+        f"test $(find /tmp/downloads -name '*.part' -size +8k | wc -l) = {COUNT}", timeout=240
     )
     host.succeed("test ! -s /tmp/downloads/results", "systemctl restart farmgate.service 2>&1")
     assert host.get_unit_property("farmgate.service", "MainPID") != before, "it is the same process"
-    host.wait_for_file("/tmp/downloads/over", timeout=150)
+    host.wait_for_file("/tmp/downloads/over", timeout=300)
     results = host.succeed("sort /tmp/downloads/results | uniq -c")
     assert results.split() == [str(COUNT), "0", str(BYTES)], results
     part = f"head -c {1000 + BYTES} {TEST}/generation/vmlinuz | tail -c {BYTES}"

@@ -32,7 +32,7 @@ with subtest("with a CRL that ran out nginx refuses every gateway"):
     host.wait_until_succeeds(
         f"test $(curl --silent --output /dev/null --write-out '%{{http_code}}' --cacert {CA} {mine} "
         f"{BOOT}/boot/ipxe) = 400",
-        timeout=20,
+        timeout=60,
     )
 
 with subtest("the boot host is not ready, and says why and what to do"):

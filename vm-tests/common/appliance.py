@@ -38,7 +38,7 @@ def journal(since: str) -> str:
 def wait_for_journal(since: str, text: str) -> None:
     """Waits until somebody logs this text after the cursor `since`."""
     lines = f"journalctl --no-pager --after-cursor='{since}'"
-    host.wait_until_succeeds(f"{lines} | grep -F -- {shlex.quote(text)}", timeout=30)
+    host.wait_until_succeeds(f"{lines} | grep -F -- {shlex.quote(text)}", timeout=120)
 
 
 def make_gateway(name: str) -> str:
@@ -126,7 +126,7 @@ def boots(
     machine.start()
     booted = f"FARMGATE-BOOTED gateway={name} generation={generation}"
     machine.wait_for_console_text(booted, timeout=240)
-    machine.wait_for_console_text("FARMGATE-ACK ", timeout=60)
+    machine.wait_for_console_text("FARMGATE-ACK ", timeout=180)
     machine.wait_for_shutdown()
     log = machine.get_console_log()
     assert "FARMGATE-ACK yes" in log, f"it does not acknowledge:\n{log[-2000:]}"
@@ -168,7 +168,7 @@ def second_nginx(servers: str) -> None:
         f"{command} -t 2>&1",
         f"systemd-run --collect --unit=second-nginx {command} 2>&1",
     )
-    host.wait_until_succeeds("test -s /run/second-nginx/pid", timeout=30)
+    host.wait_until_succeeds("test -s /run/second-nginx/pid", timeout=120)
 
 
 def override(unit: str, text: str) -> None:

@@ -68,7 +68,7 @@ def write(path: str, text: str, mode: str = "644") -> None:
 
 
 def wait_for_garage() -> None:
-    host.wait_until_succeeds("curl --silent --fail http://127.0.0.1:3903/health", timeout=120)
+    host.wait_until_succeeds("curl --silent --fail http://127.0.0.1:3903/health", timeout=300)
 
 
 def garage_answers(status: int, path: str, options: str = "", key: str = f"{KEY}:{SECRET}") -> str:
@@ -80,7 +80,7 @@ def garage_answers(status: int, path: str, options: str = "", key: str = f"{KEY}
 
 def wait_until_ready_says(text: str) -> str:
     command = f"{READY} | tee /tmp/ready | grep -F -- {shlex.quote(text)} && cat /tmp/ready"
-    return host.wait_until_succeeds(command, timeout=120)
+    return host.wait_until_succeeds(command, timeout=300)
 
 
 def script() -> str:
@@ -102,7 +102,7 @@ def wait_until_another_host_hears(generation: int) -> None:
     good = f"grep -E '^[* ] +{generation} .* yes *$'"
     host.wait_until_succeeds(
         f"CREDENTIALS_DIRECTORY=/etc/farmgate {other} store sync && {other} generations lab-1 | {good}",
-        timeout=120,
+        timeout=300,
     )
 
 
@@ -139,7 +139,7 @@ with subtest("without network.conf gateways boot, and the service says that it r
     assert "store away since" in said, said
     assert "s3_bucket_name" not in script()
     wait = "systemctl status farmgate.service | grep -F 'store away since'"
-    host.wait_until_succeeds(wait, timeout=60)
+    host.wait_until_succeeds(wait, timeout=180)
     wait_for_garage()
     garage_answers(200, "/farm?list-type=2")
 
