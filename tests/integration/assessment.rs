@@ -9,6 +9,8 @@ use crate::common::Reply;
 use crate::common::TestServer;
 use crate::common::TestState;
 use crate::common::request;
+use crate::common::setting;
+use crate::common::setting_path;
 
 /// Where the next boot is sent.
 fn boot(server: &TestServer, state: &TestState) -> String {
@@ -17,16 +19,9 @@ fn boot(server: &TestServer, state: &TestState) -> String {
     reply.header("location").unwrap().to_owned()
 }
 
-/// The value of a line `set NAME VALUE ||` in the script that a boot gets.
-fn prelude(server: &TestServer, state: &TestState, script: &str, name: &str) -> Option<String> {
-    let text = server.get(state, script).text();
-    let line = text.lines().find_map(|line| line.strip_prefix(&format!("set {name} ")));
-    line.map(|value| value.trim_end_matches(" ||").to_owned())
-}
-
 fn ack_path(server: &TestServer, state: &TestState, script: &str) -> String {
-    let url = prelude(server, state, script, "ack_url").expect("no ack_url in the prelude");
-    url.strip_prefix("https://127.0.0.1:8443").unwrap().to_owned()
+    let script = server.get(state, script).text();
+    setting_path(&script, "ack_url").expect("no ack_url in the prelude")
 }
 
 /// As the booted system asks: without a client certificate.
@@ -201,8 +196,9 @@ fn killed_at_any_moment_nothing_is_torn_lost_or_counted_back() {
             };
             let location = ask("/boot/ipxe")?.header("location")?.to_owned();
             let script = String::from_utf8(ask(&location)?.body).ok()?;
-            let url = script.lines().find_map(|line| line.strip_prefix("set ack_url "))?;
-            let path = url.strip_prefix("https://127.0.0.1:8443")?.trim_end_matches(" ||");
+            // Cut off by the kill, it may be any part of one.
+            let url = setting(&script, "ack_url")?;
+            let path = url.strip_prefix("https://127.0.0.1:8443")?;
             let number = location.split('/').nth(2)?.parse().ok()?;
             (ask(path)?.status == 200).then(|| (number, path.to_owned()))
         };

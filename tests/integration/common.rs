@@ -395,6 +395,19 @@ pub(crate) fn free_port() -> u16 {
     }
 }
 
+/// The value of the line `set NAME VALUE ||` in a boot script.
+pub(crate) fn setting(script: &str, name: &str) -> Option<String> {
+    let prefix = format!("set {name} ");
+    let value = script.lines().find_map(|line| line.strip_prefix(&*prefix))?;
+    Some(value.trim_end_matches(" ||").to_owned())
+}
+
+/// The same for an address, which must be one of the boot host: its path.
+pub(crate) fn setting_path(script: &str, name: &str) -> Option<String> {
+    let url = setting(script, name)?;
+    Some(url.strip_prefix("https://127.0.0.1:8443").expect("another host").to_owned())
+}
+
 /// Reads the configuration, or the like, and writes it as `edit` leaves it.
 pub(crate) fn edit(path: &Path, edit: impl FnOnce(String) -> String) {
     let text = fs::read_to_string(path).unwrap();

@@ -5,6 +5,7 @@ use crate::common::PATIENCE;
 use crate::common::TestServer;
 use crate::common::TestState;
 use crate::common::request;
+use crate::common::setting_path;
 
 fn fleet() -> TestState {
     let state = TestState::new();
@@ -32,10 +33,9 @@ fn boot(server: &TestServer, state: &TestState, gateway: &str, works: bool) -> S
         server.get_as(state, gateway, "/boot/ipxe").header("location").unwrap().to_owned();
     if works {
         let script = server.get_as(state, gateway, &location).text();
-        let url = script.lines().find_map(|line| line.strip_prefix("set ack_url ")).unwrap();
-        let path = url.strip_prefix("https://127.0.0.1:8443").unwrap().trim_end_matches(" ||");
+        let path = setting_path(&script, "ack_url").unwrap();
         let stream = UnixStream::connect(&server.unix).unwrap();
-        assert_eq!(request(stream, "POST", path, "").unwrap().status, 200);
+        assert_eq!(request(stream, "POST", &path, "").unwrap().status, 200);
     }
     location.split('/').nth(2).unwrap().to_owned()
 }

@@ -6,6 +6,7 @@ use crate::common::Reply;
 use crate::common::TestServer;
 use crate::common::TestState;
 use crate::common::request;
+use crate::common::setting_path;
 
 const TEMPLATE: &[u8] = b"NAME=${gateway}\nGEN=$generation\nPRICE=$$5 ${unknown}\n";
 
@@ -19,9 +20,7 @@ fn publish(state: &TestState, template: Option<&[u8]>) {
 /// The path of a new lease.
 fn lease(server: &TestServer, state: &TestState) -> Option<String> {
     let script = server.get(state, "/files/boot.ipxe").text();
-    let url = script.lines().find_map(|line| line.strip_prefix("set secrets_url "))?;
-    let url = url.trim_end_matches(" ||");
-    Some(url.strip_prefix("https://127.0.0.1:8443").unwrap().to_owned())
+    setting_path(&script, "secrets_url")
 }
 
 fn ask(server: &TestServer, method: &str, path: &str) -> Reply {

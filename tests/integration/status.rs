@@ -8,6 +8,7 @@ use crate::common::PATIENCE;
 use crate::common::TestServer;
 use crate::common::TestState;
 use crate::common::nginx_headers;
+use crate::common::setting_path;
 
 /// `status lab-1`, once the journal, which is written on the side, satisfies `holds`.
 fn status(state: &TestState, holds: impl Fn(&Value) -> bool) -> Value {
@@ -40,11 +41,7 @@ fn every_stage_of_a_boot_is_shown() {
     let server = TestServer::start(&state);
     server.get(&state, "/boot/ipxe?mac=52:54:00:12:34:56&platform=efi&version=2.0.0");
     let script = server.get(&state, "/g/1/boot.ipxe").text();
-    let url = |name: &str| {
-        let line = script.lines().find_map(|line| line.strip_prefix(&format!("set {name} ")));
-        let path = line.unwrap().strip_prefix("https://127.0.0.1:8443").unwrap();
-        path.trim_end_matches(" ||").to_owned()
-    };
+    let url = |name: &str| setting_path(&script, name).unwrap();
     assert_eq!(server.get(&state, "/g/1/vmlinuz").body.len(), 9000);
     assert_eq!(server.get(&state, "/g/1/nothing").status, 404);
     assert_eq!(server.get(&state, &url("secrets_url")).status, 200);

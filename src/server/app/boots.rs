@@ -33,6 +33,7 @@ const LONGEST_BOOT: Duration = Duration::from_secs(15 * 60);
 const BOOTED_ELSEWHERE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A boot that has begun.
+#[derive(Clone, Copy)]
 pub(super) struct Running {
     began: Instant,
     /// Its name, if it could be recorded.
@@ -82,9 +83,8 @@ impl App {
         history: &'a History,
         number: u64,
     ) -> Option<&'a Arc<Generation>> {
-        let sent_to = self.running(&gateway.id, |running| {
-            (running.number == number).then_some(running.generation)
-        });
+        let running = self.running(gateway).filter(|running| running.number == number);
+        let sent_to = running.map(|running| running.generation);
         let named = history.generation(number);
         match sent_to {
             Some(id) if named.is_none_or(|named| named.id != id) => history.by_id(id).or(named),
@@ -95,7 +95,7 @@ impl App {
     /// The boot that runs now, if this host began it. Not always the one with the latest
     /// name: another host, whose clock is ahead, may have begun one before.
     pub(in crate::server) fn begun(&self, gateway: &Record) -> Option<EventId> {
-        self.running(&gateway.id, |running| running.boot)
+        self.running(gateway)?.boot
     }
 
     /// Records that the booted system works. Says for which gateway, or `None` if
@@ -177,9 +177,9 @@ impl App {
         }
     }
 
-    /// What is asked of the gateway's boot that runs now.
-    fn running<T>(&self, gateway_id: &str, ask: impl FnOnce(&Running) -> Option<T>) -> Option<T> {
-        self.booting().get(gateway_id).filter(|running| running.is_alive()).and_then(ask)
+    /// The gateway's boot that runs now.
+    fn running(&self, gateway: &Record) -> Option<Running> {
+        self.booting().get(&gateway.id).copied().filter(Running::is_alive)
     }
 
     fn booting(&self) -> MutexGuard<'_, HashMap<String, Running>> {

@@ -7,10 +7,12 @@ use time::OffsetDateTime;
 
 use super::Host;
 use super::directory;
+use super::real::ack_path;
 use super::records::wait_for;
 use super::settle;
 use crate::common::TestServer;
 use crate::common::nginx_headers;
+use crate::common::setting_path;
 
 /// Two hosts whose servers look at the store when they start, and not again.
 fn hosts(remote: &tempfile::TempDir) -> (Host, Host) {
@@ -27,12 +29,6 @@ fn publish(host: &Host, kernel: &[u8]) {
     host.test.ok(&["publish", "lab-1", folder.to_str().unwrap()]);
 }
 
-/// The path that begins with `route` in a boot script.
-fn path_in(script: &str, route: &str) -> String {
-    let (_, token) = script.split_once(route).unwrap();
-    format!("{route}{}", token.split_whitespace().next().unwrap())
-}
-
 /// Two hosts that publish before they hear of each other choose the same number. The later one's
 /// generation gets another once they do: a boot that had begun went on with the other's files.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -47,12 +43,12 @@ async fn a_boot_stays_with_its_generation_when_that_gets_another_number() {
     let ours = [7; 2000];
     publish(&b, &ours);
     assert_eq!(get("/boot/ipxe").header("location"), Some("/g/1/boot.ipxe"));
-    let secrets = path_in(&get("/g/1/boot.ipxe").text(), "/secrets/");
+    let secrets = setting_path(&get("/g/1/boot.ipxe").text(), "secrets_url").unwrap();
     settle(&[&a, &b]).await;
     assert_eq!(b.history().current().unwrap().number, 2);
 
     assert_eq!(get("/g/1/vmlinuz").body, ours);
-    let ack = path_in(&get("/g/1/boot.ipxe").text(), "/boot/ack/");
+    let ack = ack_path(&get("/g/1/boot.ipxe"));
     assert_eq!(get(&ack).status, 200);
     assert_eq!(get(&secrets).text(), "OURS=1\n");
     assert!(b.history().boots().values().all(|boot| boot.generation == 2 && boot.acknowledged));
@@ -82,12 +78,12 @@ async fn a_boot_is_not_taken_for_one_of_another_host_whose_clock_is_ahead() {
         assert_eq!(get("/boot/ipxe").header("location"), Some("/g/2/boot.ipxe"));
         *b.history().boots().last_key_value().unwrap().0
     };
-    let script = || get("/g/2/boot.ipxe").text();
-    let acknowledge = || assert_eq!(get(&path_in(&script(), "/boot/ack/")).status, 200);
+    let script = || get("/g/2/boot.ipxe");
+    let acknowledge = || assert_eq!(get(&ack_path(&script())).status, 200);
 
     // It begins anew, and then somebody says that it worked before: this ends only what was.
     let before = begin();
-    let late = path_in(&script(), "/boot/ack/");
+    let late = ack_path(&script());
     let ours = begin();
     assert_eq!(get(&late).status, 200);
     let ahead = OffsetDateTime::now_utc() + Duration::minutes(10);
@@ -97,7 +93,8 @@ async fn a_boot_is_not_taken_for_one_of_another_host_whose_clock_is_ahead() {
     assert!(b.history().boots().keys().eq(&[before, ours, others[0], others[1]]));
 
     assert_eq!(get("/files/vmlinuz").body, [2; 16]);
-    assert_eq!(get(&path_in(&script(), "/secrets/")).text(), "OURS=1\n");
+    let secrets = setting_path(&script().text(), "secrets_url").unwrap();
+    assert_eq!(get(&secrets).text(), "OURS=1\n");
     acknowledge();
     let history = b.history();
     let acknowledged = history.boots().iter().filter(|(_, boot)| boot.acknowledged);

@@ -14,6 +14,7 @@ use super::settle;
 use crate::common::Reply;
 use crate::common::TestServer;
 use crate::common::nginx_headers;
+use crate::common::setting_path;
 use crate::garage::Garage;
 
 /// A whole boot, from the first request to the acknowledgement.
@@ -30,10 +31,7 @@ fn boot(server: &TestServer, gateway: &Gateway) {
 
 /// Where the prelude of a boot script says that the system acknowledges.
 pub(super) fn ack_path(script: &Reply) -> String {
-    let text = script.text();
-    let line = text.lines().find(|line| line.starts_with("set ack_url ")).unwrap();
-    let (_, token) = line.rsplit_once("/boot/ack/").unwrap();
-    format!("/boot/ack/{}", token.trim_end_matches(" ||"))
+    setting_path(&script.text(), "ack_url").unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

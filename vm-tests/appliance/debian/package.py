@@ -27,7 +27,7 @@ with subtest("an upgrade during downloads fails none of them, and runs the new p
         f"test ! -s /tmp/results && dpkg --install {DEB} 2>&1",
     )
     assert host.get_unit_property("farmgate.service", "MainPID") != before, "the old one still runs"
-    host.wait_for_file("/tmp/over", timeout=300)
+    host.wait_for_file("/tmp/over")
     results = host.succeed("sort /tmp/results | uniq -c")
     assert results.split() == ["10", "0"], results
     expect(200, "/g/1/boot.ipxe", mine)

@@ -68,7 +68,7 @@ def write(path: str, text: str, mode: str = "644") -> None:
 
 
 def wait_for_garage() -> None:
-    host.wait_until_succeeds("curl --silent --fail http://127.0.0.1:3903/health", timeout=300)
+    host.wait_until_succeeds("curl --silent --fail http://127.0.0.1:3903/health")
 
 
 def garage_answers(status: int, path: str, options: str = "", key: str = f"{KEY}:{SECRET}") -> str:
@@ -80,7 +80,7 @@ def garage_answers(status: int, path: str, options: str = "", key: str = f"{KEY}
 
 def wait_until_ready_says(text: str) -> str:
     command = f"{READY} | tee /tmp/ready | grep -F -- {shlex.quote(text)} && cat /tmp/ready"
-    return host.wait_until_succeeds(command, timeout=300)
+    return host.wait_until_succeeds(command)
 
 
 def script() -> str:
@@ -102,7 +102,6 @@ def wait_until_another_host_hears(generation: int) -> None:
     good = f"grep -E '^[* ] +{generation} .* yes *$'"
     host.wait_until_succeeds(
         f"CREDENTIALS_DIRECTORY=/etc/farmgate {other} store sync && {other} generations lab-1 | {good}",
-        timeout=300,
     )
 
 
@@ -160,7 +159,7 @@ with subtest("a boot that is acknowledged here is known to another host"):
     wait_until_another_host_hears(1)
 
 with subtest("the gateway has a bucket, and a key that opens no other"):
-    host.wait_until_succeeds("farmgate bucket list | grep -E 'lab-1 .* ready'", timeout=300)
+    host.wait_until_succeeds("farmgate bucket list | grep -E 'lab-1 .* ready'")
     boot = script()
     bucket = value("s3_bucket_name", boot)
     key = f"{value('s3_access_key_id', boot)}:{value('s3_access_key', boot)}"

@@ -1,0 +1,147 @@
+//! The same at a stand-in for Backblaze B2.
+
+use std::fs;
+use std::time::Duration;
+
+use serde_json::Value;
+use serde_json::json;
+use sha1::Digest;
+use sha1::Sha1;
+
+use super::boot;
+use super::listed;
+use super::publish;
+use crate::common::TestServer;
+use crate::common::TestState;
+use crate::object_stores::B2;
+use crate::object_stores::Rclone;
+
+#[test]
+fn on_b2_a_key_can_do_what_it_must_and_nothing_else() {
+    let Some(b2) = B2::start() else { return };
+    let state = TestState::quick();
+    b2.configure(&state, "");
+    state.ok(&["bucket", "sync"]);
+    state.ok(&["bucket", "sync"]);
+    let row = listed(&state, "lab-1").unwrap();
+    let buckets = b2.ask("b2_list_buckets", json!({}))["buckets"].clone();
+    assert_eq!(buckets.as_array().unwrap().len(), 1, "{buckets}");
+    assert_eq!(
+        (&buckets[0]["bucketName"], &buckets[0]["bucketType"]),
+        (&row["bucket"], &json!("allPrivate"))
+    );
+    let keys = b2.ask("b2_list_keys", json!({}))["keys"].clone();
+    assert_eq!(keys.as_array().unwrap().len(), 1, "{keys}");
+    assert_eq!(keys[0]["bucketId"], buckets[0]["bucketId"]);
+    let mut can: Vec<_> =
+        keys[0]["capabilities"].as_array().unwrap().iter().map(|c| c.as_str().unwrap()).collect();
+    can.sort_unstable();
+    assert_eq!(can, ["deleteFiles", "listBuckets", "listFiles", "readFiles", "writeFiles"]);
+
+    // As a boot gets it.
+    publish(&state, "lab-1");
+    let server = TestServer::start(&state);
+    let bucket = boot(&server, &state, "lab-1").unwrap();
+    assert_eq!(bucket.endpoint, format!("{}/s3", b2.url()));
+    let key = (bucket.id, bucket.key);
+    let id = &buckets[0]["bucketId"];
+    assert_eq!(b2.ask_as(&key, "b2_get_upload_url", json!({"bucketId": id})).0, 200);
+    let other = b2.ask(
+        "b2_create_bucket",
+        json!({"bucketName": "somebody-elses", "bucketType": "allPrivate"}),
+    );
+    let other = json!({"bucketId": other["bucketId"]});
+    assert_eq!(b2.ask_as(&key, "b2_get_upload_url", other).0, 401);
+    assert_eq!(b2.ask_as(&key, "b2_list_keys", json!({})).0, 401);
+    if let Some(rclone) = Rclone::find() {
+        let url = b2.url();
+        let options = [("type", "b2"), ("endpoint", &*url), ("account", &*key.0), ("key", &*key.1)];
+        let list = |bucket: &str| rclone.run(&options, &["lsf", &format!("it:{bucket}")]);
+        let own = list(&bucket.name);
+        assert!(own.status.success(), "{}", String::from_utf8_lossy(&own.stderr));
+        assert!(!list("somebody-elses").status.success());
+    }
+
+    // Somebody deleted the key: it is replaced, and the bucket stays.
+    b2.ask("b2_delete_key", json!({"applicationKeyId": key.0}));
+    state.ok(&["bucket", "sync"]);
+    assert_ne!(listed(&state, "lab-1").unwrap()["key"], json!(key.0));
+    state.ok(&["gateway", "remove", "lab-1"]);
+    state.ok(&["bucket", "sync"]);
+    assert_eq!(b2.ask("b2_list_keys", json!({}))["keys"], json!([]));
+}
+
+#[test]
+fn buckets_of_valve_infra_are_taken_over_and_strangers_are_not() {
+    let Some(b2) = B2::start() else { return };
+    let state = TestState::quick();
+    b2.configure(&state, "valve-infra-server-name = \"farm\"");
+    let make = |name: &str| {
+        b2.ask("b2_create_bucket", json!({"bucketName": name, "bucketType": "allPrivate"}))
+    };
+    let (certificate, _) = state.credentials("lab-1");
+    let pem = pem::parse(fs::read(certificate).unwrap()).unwrap();
+    let theirs = format!("ipxe-farm-{}", hex::encode(Sha1::digest(pem.contents())));
+    make(&theirs[..50]);
+    state.ok(&["bucket", "sync"]);
+    let row = listed(&state, "lab-1").unwrap();
+    assert_eq!((&row["bucket"], &row["state"]), (&json!(&theirs[..50]), &json!("ready")));
+
+    // A bucket that has the name, and that nobody made for this gateway.
+    state.ok(&["gateway", "add", "lab-2"]);
+    let record = fs::read(state.dir().join("gateways/lab-2/gateway.json")).unwrap();
+    let record: Value = serde_json::from_slice(&record).unwrap();
+    let wanted = format!("farmgate-{}", record["id"].as_str().unwrap());
+    make(&wanted);
+    let error = state.fails(&["-q", "bucket", "sync"]);
+    let way_out = format!("farmgate bucket adopt lab-2 {wanted}");
+    assert!(error.contains("not made for this gateway") && error.contains(&way_out), "{error}");
+    assert_eq!(listed(&state, "lab-1").unwrap()["state"], "ready", "one spoils it for all");
+    state.ok(&["bucket", "adopt", "lab-2", &wanted]);
+    state.ok(&["bucket", "sync"]);
+    assert_eq!(listed(&state, "lab-2").unwrap()["bucket"], json!(wanted));
+
+    // Another bucket for a gateway that has one: a key of its own, too.
+    make("data-from-before");
+    let before = listed(&state, "lab-2").unwrap()["key"].clone();
+    state.ok(&["bucket", "adopt", "lab-2", "data-from-before"]);
+    state.ok(&["bucket", "sync"]);
+    let row = listed(&state, "lab-2").unwrap();
+    assert_eq!(row["bucket"], "data-from-before");
+    assert_ne!(row["key"], before);
+    let error = state.fails(&["bucket", "adopt", "lab-2", &theirs[..50]]);
+    assert!(error.contains("is that of gateway lab-1"), "{error}");
+    assert!(state.fails(&["bucket", "adopt", "lab-2", "a b/c"]).contains("no name"));
+    state.ok(&["bucket", "adopt", "lab-2", "not-there"]);
+    let error = state.fails(&["-q", "bucket", "sync", "lab-2"]);
+    assert!(error.contains("no bucket not-there"), "{error}");
+}
+
+#[test]
+fn wrong_and_expired_credentials_are_told_apart_from_no_answer() {
+    let Some(b2) = B2::start() else { return };
+    let state = TestState::quick();
+    b2.configure_as(&state, "0051", "unmistakable", "");
+    let error = state.fails(&["-q", "bucket", "sync"]);
+    assert!(
+        error.contains("refuses the credentials") && !error.contains("unmistakable"),
+        "{error}"
+    );
+    let all = ["listBuckets", "writeBuckets", "listKeys", "writeKeys", "deleteKeys"];
+    let key = b2.ask(
+        "b2_create_key",
+        json!({"keyName": "short", "capabilities": all, "validDurationInSeconds": 1}),
+    );
+    let text = |name: &str| key[name].as_str().unwrap().to_owned();
+    std::thread::sleep(Duration::from_millis(1100));
+    b2.configure_as(&state, &text("applicationKeyId"), &text("applicationKey"), "");
+    let error = state.fails(&["-q", "bucket", "sync"]);
+    assert!(error.contains("refuses the credentials"), "{error}");
+    // Just the rights that the documentation asks for.
+    let more = ["listAllBucketNames", "listFiles", "readFiles", "writeFiles", "deleteFiles"];
+    let all = [&all[..], &more].concat();
+    let key = b2.ask("b2_create_key", json!({"keyName": "farmgate", "capabilities": all}));
+    let text = |name: &str| key[name].as_str().unwrap().to_owned();
+    b2.configure_as(&state, &text("applicationKeyId"), &text("applicationKey"), "");
+    state.ok(&["bucket", "sync"]);
+}
