@@ -7,12 +7,19 @@
   caCertificate ? null,
 }:
 
+let
+  binaries = [
+    "bin/ipxe.lkrn"
+    "bin-x86_64-efi/ipxe.efi"
+  ];
+in
 ipxe.overrideAttrs (old: {
   pname = "farmgate-ipxe";
 
   # iPXE reads config/local/*.h after its own settings.
   postPatch = (old.postPatch or "") + ''
-    install -m 644 -t src/config/local ${./config/general.h} ${./config/crypto.h}
+    # The folder, since a file's own store path has a hash before its name.
+    install -m 644 -t src/config/local ${./config}/*.h
   '';
 
   makeFlags =
@@ -25,16 +32,18 @@ ipxe.overrideAttrs (old: {
       }
     }";
 
-  buildFlags = [
-    "bin/ipxe.lkrn"
-    "bin-x86_64-efi/ipxe.efi"
-  ];
+  buildFlags = binaries;
   installPhase = ''
     runHook preInstall
-    install -m 644 -D -t $out ${lib.concatStringsSep " " [
-      "bin/ipxe.lkrn"
-      "bin-x86_64-efi/ipxe.efi"
-    ]}
+    # What config/general.h turns on has to be in both, or iPXE never read it. The one for BIOS is packed,
+    # and this is what was packed.
+    for built in bin/ipxe.lkrn.tmp bin-x86_64-efi/ipxe.efi; do
+      grep -q "Could not get time and date" "$built" || {
+        echo "$built has no command ntp: iPXE was built without farmgate's config/general.h" >&2
+        exit 1
+      }
+    done
+    install -m 644 -D -t $out ${toString binaries}
     runHook postInstall
   '';
 
