@@ -11,12 +11,11 @@ import threading
 import time
 from pathlib import Path
 
+from .console import console_text
+
 _live = set()
 _lock = threading.Lock()
 _stopping = threading.Event()
-
-# Colours and cursor movements of firmware and iPXE.
-_ESCAPES = re.compile(r"\x1b\[[0-9;?=]*[A-Za-z]|\x1b[()][A-Z0-9]|\x1bc|\x00")
 
 
 class Failure(Exception):
@@ -25,12 +24,6 @@ class Failure(Exception):
 
 class Stopped(Exception):
     """The whole run was told to stop."""
-
-
-def plain(raw):
-    """The text in what a console wrote."""
-    text = _ESCAPES.sub("", raw.decode("utf-8", "replace"))
-    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 class Log:
@@ -43,9 +36,7 @@ class Log:
     def text(self, start=0):
         with self.path.open("rb") as file:
             file.seek(start)
-            text = plain(file.read())
-        # The BIOS breaks a line when its 80 columns are full, also in the middle of a word.
-        return re.sub(r"(?m)^([^\n]{80})\n(?!\n)", r"\1", text)
+            return console_text(file.read().decode("utf-8", "replace"))
 
     def end(self):
         """A position to pass as `start`, so that only what follows counts."""
