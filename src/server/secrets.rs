@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::io::Read;
+use std::path::Path;
 use std::path::PathBuf;
 
 use anyhow::Context;
@@ -44,19 +45,24 @@ impl Templates {
         store: &LiveGenerations,
     ) -> Result<Option<File>> {
         let name = &gateway.name;
-        let outside = [
-            self.dir.as_ref().map(|dir| dir.join(name)),
-            self.credentials.as_ref().map(|dir| dir.join(format!("secrets-{name}"))),
-        ];
-        for path in outside.into_iter().flatten() {
-            match File::open(&path) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                file => {
-                    return file
-                        .map(Some)
-                        .with_context(|| format!("cannot read {}", path.display()));
-                }
-            }
+        if let Some(file) =
+            self.dir.as_ref().map(|dir| open(&dir.join(name))).transpose()?.flatten()
+        {
+            return Ok(Some(file));
+        }
+        let credential = format!("secrets-{name}");
+        if let Some(dir) = &self.credentials
+            && let Some(file) = open(&dir.join(&credential))?
+        {
+            // An empty line is what `SetCredential=` puts there where the file of
+            // `LoadCredential=` is missing. A gateway whose secrets are missing must not be
+            // taken for one that has none.
+            ensure!(
+                file.metadata()?.len() > 1,
+                "the credential {credential} is empty: systemd found no file for it \
+                 when the service started; put it there, and restart the service"
+            );
+            return Ok(Some(file));
         }
         let Some(asset) = generation.files().get(SECRETS) else { return Ok(None) };
         let file = store.blobs().open(&asset.sha256);
@@ -97,6 +103,14 @@ impl Templates {
             "generation" => Some(&number),
             _ => bucket.value(name),
         })))
+    }
+}
+
+/// Opens a file that need not be there.
+fn open(path: &Path) -> Result<Option<File>> {
+    match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        file => file.map(Some).with_context(|| format!("cannot read {}", path.display())),
     }
 }
 

@@ -127,3 +127,25 @@ fn the_template_is_for_the_owner_alone() {
     }
     assert_eq!(found, 1);
 }
+
+/// An empty line as a credential stands for a file that systemd did not find (`SetCredential=`). The service used
+/// not to start at all without it; a system that is booted without its secrets would be as bad.
+#[test]
+fn a_credential_that_is_missing_stops_its_own_gateway_alone() {
+    let state = TestState::with_gateway();
+    publish(&state, None);
+    state.ok(&["gateway", "add", "lab-2"]);
+    let folder = state.folder("other", &[("boot.ipxe", b"#!ipxe\nboot\n")]);
+    state.ok(&["publish", "lab-2", folder.to_str().unwrap()]);
+    let credentials = state.folder("credentials", &[("secrets-lab-1", b"\n")]);
+    let server = TestServer::start_in(&state, &[], &[("CREDENTIALS_DIRECTORY", &credentials)]);
+    assert_eq!(server.get_as(&state, "lab-2", "/g/1/boot.ipxe").status, 200);
+    assert_eq!(server.get_as(&state, "lab-1", "/g/1/boot.ipxe").status, 500);
+    server.wait_for_log("secrets-lab-1 is empty");
+    drop(server);
+
+    std::fs::write(credentials.join("secrets-lab-1"), "THERE=$gateway").unwrap();
+    let server = TestServer::start_in(&state, &[], &[("CREDENTIALS_DIRECTORY", &credentials)]);
+    let path = lease(&server, &state).unwrap();
+    assert_eq!(ask(&server, "GET", &path).text(), "THERE=lab-1");
+}
