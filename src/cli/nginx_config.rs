@@ -18,6 +18,7 @@ use super::Context;
 use super::init::SOCKET;
 use crate::config::Config;
 use crate::identity::pki::KeyType;
+use crate::identity::pki::ServerName;
 use crate::store::read_config;
 
 #[derive(clap::Args)]
@@ -70,7 +71,13 @@ impl NginxConfig {
             blobs: quoted(&state.join("store/blobs/"))?,
         };
         let mut text = template::top(&server);
-        text += &template::gateways(&server, &self.listen(config.url.port()));
+        // A client that asks for an address sends no name (RFC 6066, 3), and gets the
+        // default server of the port: of another site, if that has been read first.
+        let default = match config.url.host() {
+            ServerName::Ip(_) => " default_server",
+            ServerName::Dns(_) => "",
+        };
+        text += &template::gateways(&server, &self.listen(config.url.port(), default));
         if let Some(address) = self.legacy_listen {
             ensure!(
                 config.key_type == KeyType::Rsa2048,
@@ -88,7 +95,7 @@ impl NginxConfig {
                     url.host()
                 );
                 let certificate = Certificate { file: quoted(file)?, key: quoted(key)? };
-                let (host, listen) = (url.host().to_string(), self.listen(url.port()));
+                let (host, listen) = (url.host().to_string(), self.listen(url.port(), ""));
                 text += &template::public(&host, &listen, &certificate);
             }
             (None, None, None) => {}
@@ -104,10 +111,12 @@ impl NginxConfig {
         Ok(text)
     }
 
-    fn listen(&self, port: u16) -> String {
+    fn listen(&self, port: u16, default: &str) -> String {
         match self.listen {
-            Some(address) => format!("    listen {address} ssl;\n"),
-            None => format!("    listen {port} ssl;\n    listen [::]:{port} ssl;\n"),
+            Some(address) => format!("    listen {address} ssl{default};\n"),
+            None => {
+                format!("    listen {port} ssl{default};\n    listen [::]:{port} ssl{default};\n")
+            }
         }
     }
 }

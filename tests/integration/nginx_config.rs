@@ -41,3 +41,26 @@ fn a_socket_that_nginx_cannot_name_is_refused() {
     let error = state.fails(&["nginx-config", "--unix", "/run/a b;"]);
     assert!(error.contains("cannot be a socket"), "{error}");
 }
+
+/// A client that asks for an address sends no server name. NixOS puts other sites before ours, and one
+/// of these used to answer.
+#[test]
+fn a_boot_host_that_is_an_address_is_the_default_server() {
+    let state = TestState::new();
+    for (url, expected) in [
+        ("https://192.0.2.7", true),
+        ("https://[2001:db8::7]:8443", true),
+        ("https://boot.example.org", false),
+    ] {
+        let config = state.dir().join("other.toml");
+        std::fs::write(&config, format!("url = \"{url}\"\n")).unwrap();
+        let text = state.ok(&["--config", config.to_str().unwrap(), "nginx-config"]);
+        let listen: Vec<_> =
+            text.lines().filter(|line| line.trim().starts_with("listen")).collect();
+        assert_eq!(listen.len(), 2, "{text}");
+        assert!(
+            listen.iter().all(|line| line.contains("default_server") == expected),
+            "{url}: {listen:?}"
+        );
+    }
+}
