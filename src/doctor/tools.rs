@@ -1,5 +1,6 @@
 //! What else has to be on this machine.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -7,6 +8,7 @@ use super::finding::Findings;
 use super::finding::Verdict;
 use crate::iso::sources::Ipxe;
 use crate::iso::sources::Syslinux;
+use crate::iso::sources::on_nixos;
 use crate::store::State;
 
 const CHECK: &str = "tools";
@@ -41,6 +43,10 @@ fn nginx(socket: &str, findings: &mut Findings) {
     dump.env("PATH", format!("{path}:/usr/sbin")).args(["-T", "-q"]);
     let way_out = "`farmgate nginx-config >/etc/nginx/conf.d/farmgate.conf`, then reload nginx";
     match dump.output() {
+        // NixOS has it in no PATH, and services.farmgate makes its configuration.
+        Err(error) if error.kind() == ErrorKind::NotFound && on_nixos() => {
+            findings.skipped(CHECK, "nginx's configuration is the business of NixOS");
+        }
         Err(error) => findings.warning(
             CHECK,
             format!("[listen] unix is for nginx, which cannot be run: {error}"),

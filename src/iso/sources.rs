@@ -21,8 +21,26 @@ use crate::ipxe::reroot;
 const IPXE_DIRS: &[&str] = &["/usr/lib/ipxe", "/usr/share/ipxe"];
 const BIOS_NAMES: &[&str] = &["ipxe.lkrn"];
 const EFI_NAMES: &[&str] = &["ipxe.efi", "ipxe-amd64.efi", "ipxe-x86_64.efi"];
-const IPXE_WAY_OUT: &str =
-    "install Debian's package ipxe (trixie, Debian 13, or later), or give --ipxe DIR";
+
+/// Where a part of an image comes from on this system: the Debian package `debian`,
+/// or the package `nixpkgs` of NixOS, and the option that names a directory.
+fn way_out(debian: &str, nixpkgs: &str, option: &str) -> String {
+    if on_nixos() {
+        format!("give {option} \"$(nix build --no-link --print-out-paths nixpkgs#{nixpkgs})\"")
+    } else {
+        format!("install Debian's package {debian}, or give {option} DIR")
+    }
+}
+
+/// Whether this system is NixOS, where packages are not installed by hand.
+pub fn on_nixos() -> bool {
+    // Every NixOS has this file, and nothing else does.
+    Path::new("/etc/NIXOS").exists()
+}
+
+fn ipxe_way_out() -> String {
+    way_out("ipxe (trixie, Debian 13, or later)", "ipxe", "--ipxe")
+}
 
 /// Debian; Arch; Fedora.
 const SYSLINUX_DIRS: &[&str] = &[
@@ -55,8 +73,8 @@ impl Syslinux {
             None => SYSLINUX_DIRS.iter().map(PathBuf::from).collect(),
         };
         let find = |name, package| {
-            let way_out = format!("install Debian's package {package}, or give --syslinux DIR");
-            Ok::<_, anyhow::Error>(find(&dirs, &[name], &way_out)?.bytes)
+            let way_out = || way_out(package, "syslinux", "--syslinux");
+            Ok::<_, anyhow::Error>(find(&dirs, &[name], way_out)?.bytes)
         };
         Ok(Self {
             isolinux: find("isolinux.bin", "isolinux")?,
@@ -89,7 +107,7 @@ impl Ipxe {
             Some(dir) => vec![dir.to_owned()],
             None => IPXE_DIRS.iter().map(PathBuf::from).collect(),
         };
-        let find = |names| find(&dirs, names, IPXE_WAY_OUT);
+        let find = |names| find(&dirs, names, ipxe_way_out);
         Ok(Self { bios: find(BIOS_NAMES)?, efi: find(EFI_NAMES)? })
     }
 
@@ -104,16 +122,16 @@ fn rerooted(kind: Kind, file: &Found, root: &Fingerprint) -> Result<Vec<u8>> {
     let no_https = Binary::read(kind, &file.bytes).is_ok_and(|binary| !binary.has_https());
     match reroot(kind, &file.bytes, root) {
         Err(RerootError::NoRoot) | Ok(_) if no_https => {
-            bail!("{}: it was built without HTTPS; {IPXE_WAY_OUT}", cannot())
+            bail!("{}: it was built without HTTPS; {}", cannot(), ipxe_way_out())
         }
         Ok(binary) => Ok(binary.into_owned()),
-        Err(error @ RerootError::NoRoot) => bail!("{}: {error}; {IPXE_WAY_OUT}", cannot()),
+        Err(error @ RerootError::NoRoot) => bail!("{}: {error}; {}", cannot(), ipxe_way_out()),
         Err(error) => Err(error).with_context(cannot),
     }
 }
 
 /// The first file of one of these names in one of these folders.
-fn find(dirs: &[PathBuf], names: &[&str], way_out: &str) -> Result<Found> {
+fn find(dirs: &[PathBuf], names: &[&str], way_out: impl Fn() -> String) -> Result<Found> {
     for path in dirs.iter().flat_map(|dir| names.iter().map(|name| dir.join(name))) {
         match File::open(&path) {
             Ok(file) => {
@@ -126,7 +144,7 @@ fn find(dirs: &[PathBuf], names: &[&str], way_out: &str) -> Result<Found> {
         }
     }
     let places: Vec<_> = dirs.iter().map(|dir| dir.display().to_string()).collect();
-    bail!("no {} in {}: {way_out}", names.join(" or "), places.join(", "))
+    bail!("no {} in {}: {}", names.join(" or "), places.join(", "), way_out())
 }
 
 /// Reads a file that may be anything.
