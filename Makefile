@@ -37,7 +37,8 @@ deb: ## the Debian package, for this release of Debian
 lint: deny ## formatting, clippy, documentation, dependencies, the script for gateways
 	$(CARGO) fmt --check
 	shellcheck --shell sh systemd/farmgate-ack
-	shellcheck scripts/check-nix
+	shellcheck scripts/check-nix scripts/try-template
+	python3 -m doctest vm-tests/common/console.py
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items --quiet
 

@@ -28,8 +28,8 @@
           demo = scope.callPackage ./vm-tests/demo.nix { };
         });
 
-      # The example, as a user would have it: `nix flake init -t`.
-      example = (import ./examples/flake.nix).outputs {
+      # The template as it is once its lines are filled in.
+      example = import ./examples/filled-in {
         inherit nixpkgs;
         farmgate = self;
       };
@@ -50,7 +50,7 @@
       };
 
       templates.default = {
-        path = ./examples;
+        path = ./examples/template;
         description = "A boot host, its farms' boot images, and a gateway";
       };
 
@@ -62,7 +62,7 @@
         }
         // lib.optionalAttrs (isX86 pkgs) (
           { ipxe = (parts pkgs).farmgate-ipxe; }
-          // example.packages.${pkgs.stdenv.hostPlatform.system}
+          // (parts pkgs).mkFarms example.farms
         )
       );
 

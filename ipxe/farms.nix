@@ -1,6 +1,7 @@
 # From an attribute set of farms to their packages: an image `iso-NAME` for each, and `seal`.
 {
   lib,
+  runCommand,
   writeShellApplication,
   farmgate,
   mkIso,
@@ -47,9 +48,13 @@ let
           description = "Where gateways ask, if not on port 443 of the domain.";
         };
         caCertificate = mkOption {
-          type = file;
+          type = types.nullOr file;
+          default = null;
           example = "./farm1/ca.crt";
-          description = "Certificate of the farm's CA, PEM: `pki/ca.crt` of the boot host's state.";
+          description = ''
+            Certificate of the farm's CA, PEM: `pki/ca.crt` of the boot host's state. Without it, which is so before
+            the boot host's first start, there is no image yet.
+          '';
         };
         gateways = mkOption {
           type = types.attrsOf file;
@@ -69,55 +74,83 @@ let
     }
   );
 
-  isos = lib.mapAttrs (_: mkIso) checked;
+  # A farm without a CA is no error until somebody wants its image: the other farms have theirs.
+  hasCa = farm: farm.caCertificate != null;
+  refuse = name: ''
+    echo "farms.${name}.caCertificate is not set. Deploy the boot host, which makes its CA, copy its" >&2
+    echo "/var/lib/farmgate/pki/ca.crt into this flake, \`git add\` it, and name it there." >&2
+    exit 1
+  '';
+  isos = lib.mapAttrs (
+    name: farm: if hasCa farm then mkIso farm else runCommand "${name}.iso" { } (refuse name)
+  ) checked;
 
   seal = writeShellApplication {
     name = "seal";
     runtimeInputs = [ farmgate ];
     meta.description = "Writes a gateway's identity into its farm's boot image";
-    text = ''
-      usage() {
-        echo "usage: seal FARM KEY [-o FILE]" >&2
-        exit 2
-      }
-      [ $# -ge 2 ] || usage
-      farm=$1 key=$2
-      shift 2
-      case $farm in
-      ${lib.concatStrings (
-        lib.mapAttrsToList (name: iso: ''
-          ${name})
-            image=${iso}
-            certificates=(${
-              lib.concatMapStringsSep " " (file: "--cert ${file}") (lib.attrValues iso.certificates)
-            })
-            ;;
-        '') isos
-      )}
-      *)
-        echo "seal: no farm is named $farm; there are: ${lib.concatStringsSep ", " (lib.attrNames isos)}" >&2
-        exit 1
-        ;;
-      esac
-      if [ ''${#certificates[@]} = 0 ]; then
-        echo "seal: farms.$farm.gateways is empty: name the certificate of this key there" >&2
-        exit 1
-      fi
-      case $key in
-      /nix/store/*)
-        echo "seal: $key is in the Nix store, which every user can read: make another key" >&2
-        exit 1
-        ;;
-      esac
-      # Beside where it is called, under the key's name: lab-1.key becomes lab-1.iso.
-      if [ $# = 0 ]; then
-        output=$(basename "$key")
-        set -- -o "''${output%.*}.iso"
-      fi
-      # The certificate that belongs to the key is taken. Image and key meet on this machine only.
-      exec farmgate iso seal "$image" "''${certificates[@]}" --key "$key" "$@"
-    '';
+    # What follows after all farms were refused would be dead code, which shellcheck does not take.
+    text =
+      if lib.any hasCa (lib.attrValues checked) then
+        sealOne
+      else if checked == { } then
+        ''
+          echo "seal: there is no farm: name one in the attribute set that mkFarms gets" >&2
+          exit 1
+        ''
+      else
+        refuse (lib.head (lib.attrNames checked));
   };
+
+  sealOne = ''
+    usage() {
+      echo "usage: seal FARM KEY [-o FILE]" >&2
+      exit 2
+    }
+    [ $# -ge 2 ] || usage
+    farm=$1 key=$2
+    shift 2
+    case $farm in
+    ${lib.concatStrings (
+      lib.mapAttrsToList (name: iso: ''
+        ${name})
+        ${
+          if hasCa checked.${name} then
+            ''
+              image=${iso}
+              certificates=(${
+                lib.concatMapStringsSep " " (file: "--cert ${file}") (lib.attrValues iso.certificates)
+              })
+            ''
+          else
+            refuse name
+        }
+          ;;
+      '') isos
+    )}
+    *)
+      echo "seal: no farm is named $farm; there are: ${lib.concatStringsSep ", " (lib.attrNames isos)}" >&2
+      exit 1
+      ;;
+    esac
+    if [ ''${#certificates[@]} = 0 ]; then
+      echo "seal: farms.$farm.gateways is empty: name the certificate of this key there" >&2
+      exit 1
+    fi
+    case $key in
+    /nix/store/*)
+      echo "seal: $key is in the Nix store, which every user can read: make another key" >&2
+      exit 1
+      ;;
+    esac
+    # Beside where it is called, under the key's name: lab-1.key becomes lab-1.iso.
+    if [ $# = 0 ]; then
+      output=$(basename "$key")
+      set -- -o "''${output%.*}.iso"
+    fi
+    # The certificate that belongs to the key is taken. Image and key meet on this machine only.
+    exec farmgate iso seal "$image" "''${certificates[@]}" --key "$key" "$@"
+  '';
 in
 {
   inherit seal;

@@ -10,11 +10,12 @@
   outputs =
     { nixpkgs, farmgate, ... }:
     let
+      inherit (nixpkgs) lib;
       system = "x86_64-linux";
       farms = import ./farms.nix;
 
-      # What the gateways run.
-      gateway = nixpkgs.lib.nixosSystem {
+      # What gateways can boot. It wants the CA's certificate, the second line of farms.nix.
+      gateway = lib.nixosSystem {
         modules = [
           farmgate.nixosModules.gateway
           ./gateway.nix
@@ -26,23 +27,24 @@
       packages.${system} = farmgate.lib.mkFarms nixpkgs.legacyPackages.${system} farms;
 
       nixosConfigurations = {
-        inherit gateway;
-        boot = nixpkgs.lib.nixosSystem {
+        boot = lib.nixosSystem {
           modules = [
             farmgate.nixosModules.default
+            ./hardware-configuration.nix
             ./boot.nix
             {
-              services.farmgate.gateways = {
-                lab-1 = {
-                  certificate = farms.farm1.gateways.lab-1;
-                  boot.system = gateway;
-                };
-                # For this one, `farmgate publish lab-2 FOLDER` on the boot host says what it boots.
-                lab-2.certificate = farms.farm1.gateways.lab-2;
+              services.farmgate = {
+                inherit (farms.farm1) domain;
+                gateways = lib.mapAttrs (_: certificate: { inherit certificate; }) (farms.farm1.gateways or { });
               };
+            }
+            {
+              # What lab-1 boots. Without this line, `farmgate publish lab-1 FOLDER` on the boot host says it.
+              # services.farmgate.gateways.lab-1.boot.system = gateway;
             }
           ];
         };
-      };
+      }
+      // lib.optionalAttrs (farms.farm1 ? caCertificate) { inherit gateway; };
     };
 }

@@ -3,8 +3,11 @@
 {
   services.farmgate-gateway = {
     caCertificate = ./farm1/ca.crt;
-    cache.enable = true;
-    cache.formatBlankDevice = "/dev/sda";
+
+    # A drive for downloads, which this gateway may format when it is blank. Name it by its place:
+    # /dev/sda may be the boot medium. `ls /dev/disk/by-path` on such a machine shows the names.
+    # cache.enable = true;
+    # cache.formatBlankDevice = "/dev/disk/by-path/pci-0000:00:17.0-ata-1";
   };
 
   # What the farm is there for. A boot counts once everything that is required here has come up.
@@ -15,7 +18,14 @@
     script = "echo this gateway works";
   };
 
-  boot.kernelParams = [ "console=ttyS0" ];
+  # Firmware, which many network cards of real machines want; it makes the download larger.
+  # hardware.enableRedistributableFirmware = true;
+
+  # The screen too, for a volunteer in front of it.
+  boot.kernelParams = [
+    "console=tty0"
+    "console=ttyS0"
+  ];
   nixpkgs.hostPlatform = "x86_64-linux";
   system.stateVersion = "26.05";
 }
