@@ -4,6 +4,7 @@
   config,
   lib,
   modulesPath,
+  options,
   pkgs,
   utils,
   ...
@@ -31,7 +32,7 @@ in
     package = mkOption {
       type = types.package;
       default = pkgs.callPackage ../package.nix { };
-      defaultText = lib.literalExpression "the farmgate of the same source as this module";
+      defaultText = lib.literalMD "the farmgate of the same source as this module";
       description = "The package with the acknowledging script and its unit.";
     };
     caCertificate = mkOption {
@@ -78,15 +79,25 @@ in
       path = [ pkgs.curl ];
     };
 
-    boot.initrd.postMountCommands = mkIf (!config.boot.initrd.systemd.enable) keepSecrets;
-    boot.initrd.systemd.services.farmgate-secrets = {
-      description = "Secrets of this boot";
-      wantedBy = [ "initrd.target" ];
-      before = [ "initrd-switch-root.target" ];
-      unitConfig.DefaultDependencies = false;
-      serviceConfig.Type = "oneshot";
-      script = keepSecrets;
-    };
+    boot.initrd =
+      # NixOS before 26.11 has a stage 1 without systemd too.
+      lib.optionalAttrs (options.boot.initrd ? postMountCommands) {
+        postMountCommands = mkIf (!config.boot.initrd.systemd.enable) keepSecrets;
+      }
+      // {
+        systemd.services.farmgate-secrets = {
+          description = "Secrets of this boot";
+          wantedBy = [ "initrd.target" ];
+          # Before the first too: what is still queued when systemd turns to the second is cancelled.
+          before = [
+            "initrd.target"
+            "initrd-switch-root.target"
+          ];
+          unitConfig.DefaultDependencies = false;
+          serviceConfig.Type = "oneshot";
+          script = keepSecrets;
+        };
+      };
 
     # A drive that is missing or broken costs the cache and not the boot.
     fileSystems = mkIf cfg.cache.enable {

@@ -22,7 +22,8 @@ let
     // lib.optionalAttrs (kernel != null) { vmlinuz = kernel; }
     // lib.optionalAttrs (initrd != null) { "initrd.img" = initrd; };
 
-  # A kernel that stops starts the machine again, or nobody counts its tries.
+  # A kernel that stops starts the machine again, or nobody counts its tries. So does NixOS's stage 1, which
+  # would wait for somebody at the keyboard.
   cmdline =
     lib.optional (initrd != null) "initrd=initrd.img"
     ++ [
@@ -30,7 +31,11 @@ let
       "farmgate.ack=\${ack_url}"
     ]
     ++ lib.optionals (boot.system != null) (
-      [ "init=${system.build.toplevel}/init" ] ++ boot.system.config.boot.kernelParams
+      [
+        "init=${system.build.toplevel}/init"
+        "boot.panic_on_fail"
+      ]
+      ++ boot.system.config.boot.kernelParams
     )
     ++ lib.optional (boot.cmdline != "") boot.cmdline;
 

@@ -13,10 +13,11 @@ let
   acmeFiles = config.security.acme.certs.${cfg.nginx.publicDomain}.directory;
 
   state = "/var/lib/farmgate";
+  socket = "/run/farmgate.sock";
 
   arguments = [
     "--unix"
-    "/run/farmgate.sock"
+    socket
     # Copies: nginx-keys.nix.
     "--pki"
     "/run/farmgate-nginx"
@@ -78,9 +79,11 @@ in
       }
     ];
 
-    services.farmgate.settings.public-url = mkIf hasPublic (
-      lib.mkDefault "https://${cfg.nginx.publicDomain}"
-    );
+    services.farmgate.settings = {
+      # systemd's socket, which `farmgate doctor` has to know of.
+      listen.unix = lib.mkDefault socket;
+      public-url = mkIf hasPublic (lib.mkDefault "https://${cfg.nginx.publicDomain}");
+    };
 
     services.nginx = {
       enable = true;

@@ -9,6 +9,7 @@
 let
   inherit (lib)
     literalExpression
+    literalMD
     mkEnableOption
     mkOption
     types
@@ -23,8 +24,20 @@ in
     package = mkOption {
       type = types.package;
       default = pkgs.callPackage ../package.nix { };
-      defaultText = literalExpression "the farmgate of the same source as this module";
+      defaultText = literalMD "the farmgate of the same source as this module";
       description = "The package with the program, its units and the acknowledging script.";
+    };
+
+    ipxe = mkOption {
+      type = types.nullOr types.package;
+      default =
+        if pkgs.stdenv.hostPlatform.isx86_64 then pkgs.callPackage ../ipxe { } else null;
+      defaultText = literalMD "nixpkgs' iPXE with farmgate's settings, on x86-64; else `null`";
+      description = ''
+        The iPXE that `farmgate iso make` on this host takes, with nixpkgs' isolinux. It is compiled when the
+        system is built, which takes some minutes, once for each change of nixpkgs' iPXE. `null` leaves it out,
+        where all media are made elsewhere.
+      '';
     };
 
     domain = mkOption {

@@ -29,6 +29,28 @@ let
         cp "$file" $out
       '';
 
+  # The program as users of this host have it: `farmgate iso make` finds what media are made of.
+  program =
+    if cfg.ipxe == null then
+      cfg.package
+    else
+      pkgs.symlinkJoin {
+        name = "farmgate-with-ipxe";
+        paths = [ cfg.package ];
+        nativeBuildInputs = [ pkgs.makeWrapper ];
+        postBuild = ''
+          wrapProgram $out/bin/farmgate \
+            --set-default FARMGATE_IPXE ${cfg.ipxe} \
+            --set-default FARMGATE_SYSLINUX ${pkgs.syslinux}
+        '';
+      };
+
+  # What a start can do without. Where such a file is missing, an empty line stands for it, which farmgate
+  # takes for a fault of that one gateway, bucket provider or store: all others boot.
+  optional = lib.filter (
+    name: lib.hasPrefix "secrets-" name || name == "bucket-provider" || name == "store"
+  ) (lib.attrNames cfg.credentials);
+
   # https://[2001:db8::1]:8443 → 8443
   port =
     let
@@ -72,7 +94,7 @@ in
       '';
     }) cfg.credentials;
 
-    environment.systemPackages = [ cfg.package ];
+    environment.systemPackages = [ program ];
     # STATE/farmgate.toml leads here: whoever calls farmgate gets the same settings as the server.
     environment.etc."farmgate/farmgate.toml".source = configFile;
 
@@ -98,6 +120,8 @@ in
       stopIfChanged = false;
       serviceConfig = {
         LoadCredential = lib.mapAttrsToList (name: file: "${name}:${file}") cfg.credentials;
+        # systemd takes no empty one.
+        SetCredential = map (name: "${name}:\\n") optional;
       }
       # As systemd/farmgate.service.d/network.conf does; the reasons are there.
       // lib.optionalAttrs asksOthers {
