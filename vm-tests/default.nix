@@ -1,4 +1,5 @@
-# The appliance's promises as NixOS tests: one for each scenario in appliance/, found by name.
+# The appliance's promises as NixOS tests: one for each scenario in appliance/, found by name. What only NixOS
+# has is in appliance/nixos/, where a scenario may have a module for its host beside it.
 {
   lib,
   pkgs,
@@ -6,9 +7,12 @@
 }:
 
 let
-  scenarios = lib.filterAttrs (
-    name: type: type == "regular" && lib.hasSuffix ".py" name
-  ) (builtins.readDir ./appliance);
+  scenariosIn =
+    folder:
+    lib.mapAttrs' (file: _: lib.nameValuePair (lib.removeSuffix ".py" file) (folder + "/${file}")) (
+      lib.filterAttrs (name: type: type == "regular" && lib.hasSuffix ".py" name) (builtins.readDir folder)
+    );
+  scenarios = scenariosIn ./appliance // scenariosIn ./appliance/nixos;
 
   # gateway() as this driver can do it.
   backend =
@@ -26,26 +30,27 @@ let
       (builtins.readFile ./common/nixos_gateway.py);
 
   test =
-    file:
+    name: script:
+    let
+      module = ./appliance/nixos + "/${name}.nix";
+    in
     pkgs.testers.runNixOSTest {
-      name = "farmgate-${lib.removeSuffix ".py" file}";
+      name = "farmgate-${name}";
       # Without KVM a boot takes a minute, and no scenario has more than a handful.
-      globalTimeout = 20 * 60;
+      globalTimeout = 30 * 60;
       nodes.host.imports = [
         nixosModule
         ./common/host.nix
-      ];
+      ]
+      ++ lib.optional (builtins.pathExists module) module;
       testScript = lib.concatStringsSep "\n" [
+        (builtins.readFile ./common/console.py)
         backend
         (builtins.readFile ./common/appliance.py)
-        (builtins.readFile (./appliance + "/${file}"))
+        (builtins.readFile script)
       ];
     };
 in
 lib.mapAttrs' (
-  file: _:
-  let
-    promise = lib.replaceStrings [ "_" ] [ "-" ] (lib.removeSuffix ".py" file);
-  in
-  lib.nameValuePair "vm-${promise}" (test file)
+  name: script: lib.nameValuePair "vm-${lib.replaceStrings [ "_" ] [ "-" ] name}" (test name script)
 ) scenarios

@@ -1,9 +1,10 @@
 """What the scenarios in vm-tests/appliance/ share: short words for a boot host and its gateways.
 
 This is the beginning of each scenario's script, not a module. What it finds are the globals that
-vm-tests/README.md lists: `host`, `gateway`, `subtest`. The NixOS driver checks the whole with mypy.
+vm-tests/README.md lists: `host`, `gateway`, `subtest`. The NixOS driver checks the types of the whole.
 """
 
+import re
 import shlex
 
 STATE = "/var/lib/farmgate"
@@ -178,3 +179,35 @@ def override(unit: str, text: str) -> None:
         f"printf %s {shlex.quote(text)} >/run/systemd/system/{unit}.d/test.conf",
         "systemctl daemon-reload",
     )
+
+
+def serves_certless_names_alone(public: str, ca: str, mine: str) -> None:
+    """Subtests of a second name: booted systems acknowledge there, and nothing else is to be had.
+
+    `public` is its URL, `ca` the file of the authority that it has its certificate from, and `mine`
+    curl's options for the identity of lab-1, which has a generation.
+    """
+    with subtest("the gateway boots from our name, and is told the public one too"):
+        where = re.search(r"(?im)^location: (\S+)", expect(302, "/boot/ipxe", mine))
+        assert where, "no address"
+        script = expect(200, where[1].strip().removeprefix(BOOT), mine)
+        told = re.search(r"(?m)^set public_ack_url (\S+)", script)
+        assert told and told[1].startswith(f"{public}/boot/ack/"), script
+        assert f"set ack_url {BOOT}/boot/ack/" in script, script
+
+    with subtest("the booted system acknowledges there, with the public authority's certificate alone"):
+        path = told[1].removeprefix(public)
+        assert ask(path, "--data ''", BOOT, ca)[0] == 0, "our name has a public certificate"
+        assert ask(path, "--data ''", public, CA)[0] == 0, "the public name has our certificate"
+        expect(200, path, "--data ''", public, ca)
+        assert '"good": true' in farmgate("--json generations lab-1")
+
+    with subtest("nothing that needs a certificate is there under the public name"):
+        for path in ("/boot/ipxe", "/g/1/boot.ipxe", "/files/boot.ipxe", "/farmgate-blobs/"):
+            for options in ("", mine):
+                expect(404, path, options, public, ca)
+
+    with subtest("nor for those who say our name in the request, and the public one in the handshake"):
+        for path in ("/boot/ipxe", "/g/1/boot.ipxe"):
+            status, answer = ask(path, f"{mine} --header 'Host: boot.farmgate.test'", public, ca)
+            assert status in (400, 403, 404, 421), f"{path}: {status}\n{answer}"

@@ -6,6 +6,8 @@ let
 in
 {
   virtualisation.vlans = [ 1 ];
+  # Nothing asks for an address on the driver's own network, eth0.
+  networking.useDHCP = false;
   virtualisation.memorySize = 1024;
 
   services.farmgate = {

@@ -1,0 +1,3 @@
+{
+  services.farmgate.nginx.enable = false;
+}
