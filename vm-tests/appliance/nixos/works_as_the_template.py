@@ -16,5 +16,6 @@ with subtest("the gateway boots, and acknowledges"):
 
 with subtest("doctor has nothing to say against the host"):
     found = json.loads(host.succeed("farmgate --json doctor"))
-    bad = [one for one in found if one["verdict"] in ("warning", "error")]
+    # The test's network has no time server.
+    bad = [one for one in found if one["verdict"] in ("warning", "error") and one["check"] != "clock"]
     assert not bad, bad
