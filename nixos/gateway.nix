@@ -107,7 +107,8 @@ in
         options = [
           "nofail"
           "noatime"
-          "x-systemd.device-timeout=30s"
+          # A blank drive is given its file system first.
+          "x-systemd.device-timeout=${if cfg.cache.formatBlankDevice == null then "30s" else "2min"}"
         ];
       };
     };
@@ -120,6 +121,7 @@ in
       conflicts = [ "shutdown.target" ];
       unitConfig.DefaultDependencies = false;
       path = [
+        config.systemd.package
         pkgs.diffutils
         pkgs.e2fsprogs
         pkgs.util-linux
@@ -137,6 +139,8 @@ in
           exit 0
         fi
         mkfs.ext4 -q -L ${cfg.cache.label} "$DEVICE"
+        # The mount waits for the label, which udev may have looked for too early.
+        udevadm trigger --action=change --settle "$DEVICE"
       '';
     };
   };

@@ -40,6 +40,8 @@ let
     };
     systemd.services.farmgate-ack.serviceConfig.StandardError = "journal+console";
 
+    # Which is the default since NixOS 26.05.
+    boot.initrd.systemd.enable = true;
     networking.useNetworkd = true;
     networking.hostName = "gateway";
     boot.kernelParams = [ "console=ttyS0" ];
@@ -55,6 +57,7 @@ in
   # As docs/nixos.md says: owned by farmgate, and the CA's key by root, before the first start.
   systemd.services.farmgate-provision.preStart = ''
     if [ ! -e /var/lib/farmgate/format ]; then
+      umask 022
       cp -r --no-preserve=mode ${state}/. /var/lib/farmgate
       chown -R farmgate:farmgate /var/lib/farmgate
       chown root:root /var/lib/farmgate/pki/ca.key
