@@ -16,8 +16,8 @@ with subtest("systemd has nothing to say against the units"):
     units = "farmgate.service farmgate.socket farmgate-tls.socket farmgate-admin.socket"
     # It reads every unit that ours name, and has its say about these too.
     said = host.execute(f"systemd-analyze verify --man=no {units} 2>&1")[1]
-    ours = [line for line in said.splitlines() if "farmgate" in line]
-    assert not ours, ours
+    complaints = [line for line in said.splitlines() if "farmgate" in line]
+    assert not complaints, complaints
 
 with subtest("it has no network of its own, is nobody, and can write its state alone"):
     pid = host.get_unit_property("farmgate.service", "MainPID")

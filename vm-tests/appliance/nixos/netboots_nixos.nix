@@ -44,6 +44,7 @@ let
     boot.initrd.systemd.enable = true;
     networking.useNetworkd = true;
     networking.hostName = "gateway";
+    networking.hosts."192.168.1.1" = [ config.services.farmgate.domain ];
     boot.kernelParams = [ "console=ttyS0" ];
     system.stateVersion = "26.05";
   };
