@@ -24,6 +24,7 @@ mod push;
 mod records;
 mod remote;
 mod status;
+mod strays;
 mod task;
 mod throttle;
 mod wanted;
@@ -147,6 +148,19 @@ impl Replica {
     fn memory(&self) -> MutexGuard<'_, Memory> {
         // Nothing that could panic runs while it is locked.
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Paths of all objects below `prefix` in the common store. What farmgate cannot have
+    /// written is left alone.
+    async fn list(&self, prefix: &str) -> Result<Vec<String>, Error> {
+        let listed = self.remote.list(prefix).await;
+        for name in self.remote.strays() {
+            self.report_once(format!(
+                "left alone {name} in {}: no object of farmgate has such a name",
+                self.remote.shown()
+            ));
+        }
+        listed
     }
 
     /// Reports something that stays wrong until somebody mends it: once.

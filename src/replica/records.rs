@@ -23,7 +23,7 @@ const AT_ONCE: usize = 8;
 impl Replica {
     /// Brings the gateways' records in step, and says how many changed here.
     pub(super) async fn exchange_records(self: &Arc<Self>) -> Result<usize> {
-        let listed = self.remote.list(layout::RECORDS).await?;
+        let listed = self.list(layout::RECORDS).await?;
         let mut remote = Listing::sort(listed, layout::parse_revision);
         self.report_foreign(&remote.foreign);
         let records = Records::new(&self.state);

@@ -26,7 +26,7 @@ impl Replica {
     /// Gives the common store the wanted blobs that are here, and says how many these were.
     pub async fn give_wanted(&self) -> Result<usize> {
         let mut given = 0;
-        for path in self.remote.list(layout::WANTED).await? {
+        for path in self.list(layout::WANTED).await? {
             let Some(id) = layout::parse_wanted(&path) else { continue };
             if self.give_blob(id).await? {
                 tracing::info!("gave the store blob {id} again: another host could not get it");
