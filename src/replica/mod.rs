@@ -56,6 +56,7 @@ use fetch::Flights;
 use status::Status;
 
 use crate::store::State;
+use crate::store::blobs::Access;
 use crate::store::blobs::BlobId;
 use crate::store::generations::Generations;
 use crate::store::objects::ObjectName;
@@ -77,13 +78,13 @@ struct Memory {
     /// Objects of a gateway that are, or were, here: they are neither fetched nor sent again.
     seen: BTreeMap<String, BTreeSet<ObjectName>>,
     /// Blobs that the common store has.
-    stored: HashSet<BlobId>,
+    stored: HashSet<(Access, BlobId)>,
     /// Gateways whose next boot may need blobs that are not here yet.
     wanting: BTreeSet<String>,
     /// Blobs of which the common store has this host's word that they are wanted.
-    wanted: HashSet<BlobId>,
+    wanted: HashSet<(Access, BlobId)>,
     /// The blob that was looked at last.
-    scrubbed: Option<BlobId>,
+    scrubbed: Option<(Access, BlobId)>,
     /// Gateways that were removed, by id.
     removed: BTreeSet<String>,
     /// Paths in the common store of what means nothing to this program.

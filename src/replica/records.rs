@@ -27,7 +27,10 @@ impl Replica {
         let mut remote = Listing::sort(listed, layout::parse_revision);
         self.report_foreign(&remote.foreign);
         let records = Records::new(&self.state);
-        let mut ids = blocking(move || records.ids()).await?;
+        let (mut ids, damaged) = blocking(move || records.ids()).await?;
+        for error in damaged {
+            self.report_once(format!("a record is not in step: {error:#}"));
+        }
         ids.extend(remote.gateways.keys().cloned());
         let exchanges: Vec<_> = ids
             .into_iter()

@@ -39,6 +39,7 @@ use app::App;
 use connection::Connections;
 use doors::Doors;
 use doors::Role;
+use error::HttpError;
 pub use settings::GivenDoors;
 use settings::Settings;
 pub use settings::Source;
@@ -59,7 +60,9 @@ const DRAIN_MARGIN: Duration = Duration::from_secs(30);
 /// Checks what [`run`] would use, without serving.
 pub fn check(source: &Source) -> Result<()> {
     let settings = Settings::load(source, |_| true)?;
-    ensure!(settings.problems.is_empty(), "{}", settings.problems.join("; "));
+    let mut problems = settings.problems;
+    problems.extend(settings.state.missing_folders());
+    ensure!(problems.is_empty(), "{}", problems.join("; "));
     Replica::open(&settings.state, systemd::credentials().as_deref()).map(drop)
 }
 
@@ -77,6 +80,7 @@ pub async fn run(source: Source) -> Result<()> {
     }
     let mut doors = Doors::open(&settings.listen, passed)?;
     let app = Arc::new(App::new(settings)?);
+    app.mend_index().await;
     let connections = Connections::new(routes::router(app.clone()));
     let admin = connections.to(admin::router(app.clone()));
 
@@ -189,13 +193,14 @@ async fn drain(connections: &Connections, limit: Duration) {
 async fn sweep(app: Arc<App>) {
     let mut known = app.settings().problems.clone();
     loop {
+        app.mend_index().await;
         // Also notices canaries that used up their tries.
         app.advance_rollouts().await;
         tokio::time::sleep(SWEEP).await;
         if let Err(error) = app.sweep().await {
             tracing::warn!("{error}");
         }
-        match app.problems().await {
+        match what_is_wrong(&app).await {
             Ok(problems) => {
                 for problem in problems.iter().filter(|problem| !known.contains(problem)) {
                     tracing::error!("{problem}");
@@ -206,6 +211,12 @@ async fn sweep(app: Arc<App>) {
         }
         systemd::status(&summary(&app).await);
     }
+}
+
+async fn what_is_wrong(app: &Arc<App>) -> Result<Vec<String>, HttpError> {
+    let mut problems = app.problems().await?;
+    problems.extend(app.files().await?.problems);
+    Ok(problems)
 }
 
 async fn summary(app: &Arc<App>) -> String {
