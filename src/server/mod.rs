@@ -48,6 +48,7 @@ pub use tls::certificate_file;
 
 use crate::replica;
 use crate::replica::Replica;
+use crate::store::gateways::Gateways;
 
 /// How often leases that are over are cleared away, and rollouts looked at.
 const SWEEP: Duration = Duration::from_secs(30);
@@ -78,9 +79,10 @@ pub async fn run(source: Source) -> Result<()> {
     for problem in &settings.problems {
         tracing::error!("{problem}");
     }
+    // Before anybody is let in.
+    mend_index(settings.state.gateways()).await;
     let mut doors = Doors::open(&settings.listen, passed)?;
     let app = Arc::new(App::new(settings)?);
-    app.mend_index().await;
     let connections = Connections::new(routes::router(app.clone()));
     let admin = connections.to(admin::router(app.clone()));
 
@@ -193,7 +195,7 @@ async fn drain(connections: &Connections, limit: Duration) {
 async fn sweep(app: Arc<App>) {
     let mut known = app.settings().problems.clone();
     loop {
-        app.mend_index().await;
+        mend_index(app.settings().state.gateways()).await;
         // Also notices canaries that used up their tries.
         app.advance_rollouts().await;
         tokio::time::sleep(SWEEP).await;
@@ -210,6 +212,15 @@ async fn sweep(app: Arc<App>) {
             Err(error) => tracing::error!("{error}"),
         }
         systemd::status(&summary(&app).await);
+    }
+}
+
+/// Makes what is missing of the index of certificates from the gateways' records.
+async fn mend_index(gateways: Gateways) {
+    match app::blocking(move || Ok(gateways.mend_index()?)).await {
+        Ok(0) => {}
+        Ok(mended) => tracing::warn!("made {mended} entries of gateways/.by-fingerprint anew"),
+        Err(error) => tracing::error!("certificates may not be found: {error}"),
     }
 }
 

@@ -124,16 +124,6 @@ impl App {
         .await
     }
 
-    /// Makes what is missing of the index of certificates from the gateways' records.
-    pub(super) async fn mend_index(self: &Arc<Self>) {
-        let app = self.clone();
-        match blocking(move || Ok(app.gateways.mend_index()?)).await {
-            Ok(0) => {}
-            Ok(mended) => tracing::warn!("made {mended} entries of gateways/.by-fingerprint anew"),
-            Err(error) => tracing::error!("certificates may not be found: {error}"),
-        }
-    }
-
     /// A line about the fleet, for `systemctl status`.
     pub(super) async fn summary(self: &Arc<Self>) -> Result<String, HttpError> {
         let app = self.clone();
