@@ -9,6 +9,7 @@ use serde::Serialize;
 use time::OffsetDateTime;
 
 use super::Context;
+use super::damage::Damage;
 use super::now;
 use crate::bucket::AnyProvider;
 use crate::bucket::Disk;
@@ -52,7 +53,11 @@ impl Command {
     pub(super) fn run(self, context: &Context) -> Result<()> {
         let state = context.state()?;
         match self {
-            Self::List => context.print(&List(rows(&state)?)),
+            Self::List => {
+                let mut damage = Damage::default();
+                context.print(&List(rows(&state, &mut damage)?))?;
+                damage.result()
+            }
             Self::Rotate { gateway, now } => {
                 let how = if now { Rotate::Now } else { Rotate::Overlap };
                 wish(&state, &gateway.name, |stored| stored.rotate = Some(how))?;
@@ -95,9 +100,19 @@ fn ensure_nobodys(state: &State, name: &GatewayName, bucket: &str) -> Result<()>
     );
     let (disk, gateways) = (Disk::new(state), state.gateways());
     for other in gateways.names()?.iter().filter(|other| *other != name) {
-        let stored = disk.load(&gateways.load(other)?.id)?;
-        let theirs = stored.and_then(|stored| stored.bucket).map(|bucket| bucket.name);
-        ensure!(theirs.as_deref() != Some(bucket), "bucket {bucket} is that of gateway {other}");
+        let ids = match gateways.load(other) {
+            Ok(record) => vec![record.id],
+            // Any that it may have.
+            Err(_) => disk.ids()?.into_iter().filter(|id| name_of(id) == other.as_str()).collect(),
+        };
+        for id in ids {
+            let stored = disk.load(&id)?;
+            let theirs = stored.and_then(|stored| stored.bucket).map(|bucket| bucket.name);
+            ensure!(
+                theirs.as_deref() != Some(bucket),
+                "bucket {bucket} is that of gateway {other}"
+            );
+        }
     }
     Ok(())
 }
@@ -125,7 +140,9 @@ fn sync(context: &Context, state: &State, only: Option<GatewayName>) -> Result<(
         };
         bail!("the bucket of {gateway}: {error}{others}");
     }
-    context.print(&List(rows(state)?))
+    let mut damage = Damage::default();
+    context.print(&List(rows(state, &mut damage)?))?;
+    damage.result()
 }
 
 #[derive(Serialize)]
@@ -160,22 +177,25 @@ struct Row {
     attempts: u32,
 }
 
-fn rows(state: &State) -> Result<Vec<Row>> {
+fn rows(state: &State, damage: &mut Damage) -> Result<Vec<Row>> {
     let (disk, gateways) = (Disk::new(state), state.gateways());
     // Ids of all gateways that are there, and of those that were.
     let mut all = BTreeMap::new();
     for id in disk.ids()? {
         all.insert(id, None);
     }
-    if state.config().buckets.provider.is_some() {
-        for name in gateways.names()? {
-            let id = gateways.load(&name)?.id;
-            all.insert(id, Some(name));
-        }
-    } else {
-        for name in gateways.names()? {
-            let id = gateways.load(&name)?.id;
-            all.entry(id).and_modify(|known| *known = Some(name));
+    let wanted = state.config().buckets.provider.is_some();
+    for name in gateways.names()? {
+        match gateways.load(&name) {
+            Ok(record) if wanted => drop(all.insert(record.id, Some(name))),
+            Ok(record) => drop(all.entry(record.id).and_modify(|known| *known = Some(name))),
+            Err(error) => {
+                damage.note(&name, &error);
+                // Nobody knows which of them it is: none was removed.
+                for (_, known) in all.iter_mut().filter(|(id, _)| name_of(id) == name.as_str()) {
+                    *known = Some(name.clone());
+                }
+            }
         }
     }
     let mut rows = Vec::new();

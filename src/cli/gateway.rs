@@ -11,6 +11,7 @@ use time::Duration;
 use time::OffsetDateTime;
 
 use super::Context;
+use super::damage::Damage;
 use super::now;
 use crate::identity::Certificate;
 use crate::identity::ClientVerifier;
@@ -22,6 +23,7 @@ use crate::store::gateways::Assessment;
 use crate::store::gateways::OwnedCertificate;
 use crate::store::gateways::Record;
 use crate::store::generations::Generations;
+use crate::store::generations::Readable;
 
 #[derive(Subcommand)]
 pub(super) enum Command {
@@ -166,17 +168,31 @@ impl Command {
                 let mut record = gateways.load(&gateway.name)?;
                 record.assessment = assessment;
                 gateways.save(&record)?;
-                context.print(&Shown::of(&state, record)?)
+                let mut damage = Damage::default();
+                context.print(&Shown::of(&state, record, &mut damage)?)?;
+                damage.result()
             }
             Self::List => {
-                let mut rows = Vec::new();
+                let (mut rows, mut damage) = (Vec::new(), Damage::default());
                 for name in gateways.names()? {
-                    rows.push(Shown::of(&state, gateways.load(&name)?)?);
+                    let record = gateways.load(&name);
+                    let shown = record.and_then(|record| Shown::of(&state, record, &mut damage));
+                    rows.push(shown.map_or_else(
+                        |error| Listed::Damaged {
+                            error: damage.note(&name, &error),
+                            gateway: name,
+                        },
+                        Listed::Shown,
+                    ));
                 }
-                context.print(&List(rows))
+                context.print(&List(rows))?;
+                damage.result()
             }
             Self::Show { gateway } => {
-                context.print(&Shown::of(&state, gateways.load(&gateway.name)?)?)
+                let mut damage = Damage::default();
+                let record = gateways.load(&gateway.name)?;
+                context.print(&Shown::of(&state, record, &mut damage)?)?;
+                damage.result()
             }
             Self::Revoke { gateway, fingerprint } => {
                 let revoked = state.revoke(&gateway.name, fingerprint.as_ref(), now())?;
@@ -246,6 +262,9 @@ struct Shown {
     generation: Option<u64>,
     assessment: Assessment,
     certificates: Vec<ShownCertificate>,
+    /// What cannot be read of it, and is not in the rest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -256,8 +275,9 @@ struct ShownCertificate {
 }
 
 impl Shown {
-    fn of(state: &State, record: Record) -> Result<Self> {
-        let history = Generations::new(state).history(&record.id)?;
+    fn of(state: &State, record: Record, damage: &mut Damage) -> Result<Self> {
+        let Readable { history, damaged } = Generations::new(state).readable(&record.id)?;
+        let wrong: Vec<_> = damaged.iter().map(|error| damage.note(&record.name, error)).collect();
         let gateways = state.gateways();
         let certificate = |owned: OwnedCertificate| ShownCertificate {
             key_kept_here: gateways.has_key(&record.name, &owned.fingerprint),
@@ -268,6 +288,7 @@ impl Shown {
             added: record.added,
             assessment: record.assessment,
             generation: history.current().map(|generation| generation.number),
+            error: (!wrong.is_empty()).then(|| wrong.join("; ")),
             gateway: record.name,
         })
     }
@@ -286,13 +307,25 @@ impl std::fmt::Display for Shown {
             let (state, until) = (owned.state, owned.not_after.date());
             write!(f, "\n  {state:<10}  {}  until {until}{key}", owned.fingerprint)?;
         }
-        Ok(())
+        self.error.as_ref().map_or(Ok(()), |error| write!(f, "\n  {error}"))
     }
 }
 
 #[derive(Serialize)]
 #[serde(transparent)]
-struct List(Vec<Shown>);
+struct List(Vec<Listed>);
+
+/// A gateway in the list.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Listed {
+    Shown(Shown),
+    /// Its record cannot be read.
+    Damaged {
+        gateway: GatewayName,
+        error: String,
+    },
+}
 
 impl std::fmt::Display for List {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -300,7 +333,14 @@ impl std::fmt::Display for List {
             return write!(f, "no gateways yet; `farmgate gateway add NAME` makes one");
         }
         write!(f, "{:<24} {:>10}  {:<10}  {:<10}", "GATEWAY", "GENERATION", "CERT UNTIL", "STATE")?;
-        for shown in &self.0 {
+        for listed in &self.0 {
+            let shown = match listed {
+                Listed::Shown(shown) => shown,
+                Listed::Damaged { gateway, error } => {
+                    write!(f, "\n{:<24} {error}", gateway.as_str())?;
+                    continue;
+                }
+            };
             let generation = shown.generation.map_or("-".to_owned(), |number| number.to_string());
             let (until, state) = shown.certificates.last().map_or_else(
                 || ("-".to_owned(), "-".to_owned()),
@@ -311,6 +351,9 @@ impl std::fmt::Display for List {
                 "\n{:<24} {generation:>10}  {until:<10}  {state:<10}",
                 shown.gateway.as_str()
             )?;
+            if let Some(error) = &shown.error {
+                write!(f, "\n{:<24} {error}", "")?;
+            }
         }
         Ok(())
     }

@@ -4,6 +4,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::Context;
+use super::damage::Damage;
 use super::now;
 use super::store::bring;
 use crate::boot::Reason;
@@ -79,7 +80,12 @@ impl Generations {
     pub(super) fn run(self, context: &Context) -> Result<()> {
         let state = context.state()?;
         let record = state.gateways().load(&self.gateway.name)?;
-        let history = store::generations::Generations::new(&state).history(&record.id)?;
+        let generations = store::generations::Generations::new(&state);
+        let store::generations::Readable { history, damaged } = generations.readable(&record.id)?;
+        let mut damage = Damage::default();
+        for error in &damaged {
+            damage.note(&record.name, error);
+        }
         let row = |generation: &store::history::Generation| Row {
             generation: generation.number,
             published: generation.published,
@@ -97,7 +103,8 @@ impl Generations {
             }),
             current: history.current().map(|generation| generation.number),
             generations: history.generations().map(|generation| row(generation)).collect(),
-        })
+        })?;
+        damage.result()
     }
 }
 

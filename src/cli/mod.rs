@@ -3,6 +3,7 @@
 mod bucket;
 mod check;
 mod completions;
+mod damage;
 mod doctor;
 mod gateway;
 mod generations;

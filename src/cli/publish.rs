@@ -1,10 +1,12 @@
 use std::path::Path;
 
+use anyhow::Context as _;
 use anyhow::Result;
 use clap::error::ErrorKind;
 use serde::Serialize;
 
 use super::Context;
+use super::damage::Damage;
 use super::generations::held_back;
 use super::generations::pinned;
 use super::now;
@@ -15,6 +17,7 @@ use crate::publish::Outcome;
 use crate::store::State;
 use crate::store::events::EventId;
 use crate::store::gateways::Record;
+use crate::store::generations::Generations;
 
 #[derive(clap::Args)]
 pub(super) struct Publish {
@@ -118,24 +121,27 @@ impl Publish {
     fn waves(&self, context: &Context, dir: &Path) -> Result<()> {
         let state = context.state()?;
         let mut waves = vec![load(&state, &self.canary)?];
+        let mut damage = Damage::default();
         for wave in &self.then {
-            let names = match wave {
-                Wave::Names(names) => names.clone(),
+            let wave = match wave {
+                Wave::Names(names) => load(&state, names)?,
                 Wave::All => {
                     let taken =
                         |name: &GatewayName| waves.iter().flatten().any(|r| r.name == *name);
                     let names = state.gateways().names()?;
-                    names.into_iter().filter(|name| !taken(name)).collect()
+                    let names = names.into_iter().filter(|name| !taken(name));
+                    names.filter_map(|name| sound(&state, &name, &mut damage)).collect()
                 }
             };
-            waves.push(load(&state, &names)?);
+            waves.push(wave);
         }
         let progress = context.progress(publish::size(dir)?, "storing");
         let rollout =
             publish::rollout::begin(&state, &waves, dir, now(), &|bytes| progress.inc(bytes))?;
         progress.finish_and_clear();
         let names = |wave: &Vec<Record>| wave.iter().map(|record| record.name.clone()).collect();
-        context.print(&Begun { rollout, waves: waves.iter().map(names).collect() })
+        context.print(&Begun { rollout, waves: waves.iter().map(names).collect() })?;
+        damage.result().context("the rollout goes on without some gateways")
     }
 }
 
@@ -152,6 +158,16 @@ fn one(context: &Context, name: &GatewayName, dir: &Path, only_changed: bool) ->
     };
     let pinned = pinned(&state, &record)?;
     context.print(&Published { gateway: record.name, generation, changed, pinned })
+}
+
+/// A gateway of which all can be read. Another cannot be published for, and holds up none.
+fn sound(state: &State, name: &GatewayName, damage: &mut Damage) -> Option<Record> {
+    let record = state.gateways().load(name);
+    let sound = record.and_then(|record| {
+        Generations::new(state).history(&record.id)?;
+        Ok(record)
+    });
+    sound.inspect_err(|error| drop(damage.note(name, error))).ok()
 }
 
 fn load(state: &State, names: &[GatewayName]) -> Result<Vec<Record>> {

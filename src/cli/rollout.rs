@@ -3,6 +3,7 @@ use clap::Subcommand;
 use serde::Serialize;
 
 use super::Context;
+use super::damage::Damage;
 use crate::store::events::EventId;
 use crate::store::rollouts;
 use crate::store::rollouts::Rollouts;
@@ -76,8 +77,14 @@ impl Command {
         match self {
             Self::List => {
                 let rollouts = Rollouts::new(&state);
-                let all = rollouts.closed()?.into_iter().chain(rollouts.open()?);
-                context.print(&List(all.map(|(id, stored)| Row { id, stored }).collect()))
+                let (closed, open) = (rollouts.closed()?, rollouts.open()?);
+                let all = closed.found.into_iter().chain(open.found);
+                context.print(&List(all.map(|(id, stored)| Row { id, stored }).collect()))?;
+                let mut damage = Damage::default();
+                for error in closed.damaged.iter().chain(&open.damaged) {
+                    damage.note(&"a rollout", error);
+                }
+                damage.result()
             }
             Self::Stop { id } => {
                 rollouts::stop(&state, id)?;

@@ -4,6 +4,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::Context;
+use super::damage::Damage;
 use crate::boot::Reason;
 use crate::boot::decide;
 use crate::bucket::Condition;
@@ -12,6 +13,7 @@ use crate::store::State;
 use crate::store::events::EventId;
 use crate::store::gateways::Record;
 use crate::store::generations::Generations;
+use crate::store::generations::Readable;
 use crate::store::journal::Entry;
 use crate::store::journal::Journals;
 use crate::store::journal::Stage;
@@ -30,13 +32,24 @@ impl Status {
     pub(super) fn run(self, context: &Context) -> Result<()> {
         let state = context.state()?;
         match self.name {
-            Some(name) => context.print(&One::of(&state, state.gateways().load(&name)?)?),
+            Some(name) => {
+                let mut damage = Damage::default();
+                let one = One::of(&state, state.gateways().load(&name)?, &mut damage)?;
+                context.print(&one)?;
+                damage.result()
+            }
             None => {
-                let mut rows = Vec::new();
+                let (mut rows, mut damage) = (Vec::new(), Damage::default());
                 for name in state.gateways().names()? {
-                    rows.push(Row::of(&state, &state.gateways().load(&name)?)?);
+                    let record = state.gateways().load(&name);
+                    let row = record.and_then(|record| Row::of(&state, &record, &mut damage));
+                    rows.push(row.unwrap_or_else(|error| {
+                        let error = Some(damage.note(&name, &error));
+                        Row { error, ..Row::unknown(name) }
+                    }));
                 }
-                context.print(&All(rows))
+                context.print(&All(rows))?;
+                damage.result()
             }
         }
     }
@@ -61,14 +74,37 @@ struct Row {
     /// How its bucket is doing, if gateways have buckets.
     #[serde(skip_serializing_if = "Option::is_none")]
     bucket: Option<Condition>,
+    /// What cannot be read of it, and is not in the rest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
 }
 
 impl Row {
-    fn of(state: &State, record: &Record) -> Result<Self> {
-        let history = Generations::new(state).history(&record.id)?;
+    /// One of which nothing can be read.
+    fn unknown(gateway: GatewayName) -> Self {
+        Self {
+            gateway,
+            generation: None,
+            reason: None,
+            last_boot: None,
+            stage: None,
+            acknowledged: None,
+            certificate_until: None,
+            bucket: None,
+            error: None,
+        }
+    }
+
+    fn of(state: &State, record: &Record, damage: &mut Damage) -> Result<Self> {
+        let Readable { history, damaged } = Generations::new(state).readable(&record.id)?;
+        let mut wrong: Vec<_> =
+            damaged.iter().map(|error| damage.note(&record.name, error)).collect();
         let next = decide(&history, record.policy(state.config().assessment.tries));
         let last = history.boots().last_key_value();
-        let journal = Journals::new(state).read(&record.id)?;
+        let journal = Journals::new(state).read(&record.id).unwrap_or_else(|error| {
+            wrong.push(damage.note(&record.name, &error));
+            Vec::new()
+        });
         let stage = last.and_then(|(boot, _)| {
             journal
                 .iter()
@@ -85,6 +121,7 @@ impl Row {
             acknowledged: last.map(|(_, boot)| boot.acknowledged),
             certificate_until: record.active().map(|active| active.not_after),
             bucket: Condition::of(state, record),
+            error: (!wrong.is_empty()).then(|| wrong.join("; ")),
         })
     }
 }
@@ -138,6 +175,9 @@ impl std::fmt::Display for All {
             if let Some(bucket) = row.bucket.as_ref().filter(|bucket| bucket.error.is_some()) {
                 write!(f, "\n{:<20} bucket {bucket}", "")?;
             }
+            if let Some(error) = &row.error {
+                write!(f, "\n{:<20} {error}", "")?;
+            }
         }
         Ok(())
     }
@@ -164,9 +204,11 @@ struct Boot {
 }
 
 impl One {
-    fn of(state: &State, record: Record) -> Result<Self> {
-        let history = Generations::new(state).history(&record.id)?;
-        let journal = Journals::new(state).read(&record.id)?;
+    fn of(state: &State, record: Record, damage: &mut Damage) -> Result<Self> {
+        let row = Row::of(state, &record, damage)?;
+        let history = Generations::new(state).readable(&record.id)?.history;
+        // What is wrong with it is in the row.
+        let journal = Journals::new(state).read(&record.id).unwrap_or_default();
         let latest = history.boots().iter().rev().take(SHOWN_BOOTS);
         let boots = latest.map(|(id, boot)| Boot {
             id: *id,
@@ -176,11 +218,7 @@ impl One {
             stages: journal.iter().filter(|entry| entry.boot == Some(*id)).cloned().collect(),
         });
         let other = journal.iter().filter(|entry| entry.boot.is_none()).rev().take(SHOWN_BOOTS);
-        Ok(Self {
-            row: Row::of(state, &record)?,
-            boots: boots.collect(),
-            other: other.cloned().collect(),
-        })
+        Ok(Self { row, boots: boots.collect(), other: other.cloned().collect() })
     }
 }
 
@@ -200,6 +238,9 @@ impl std::fmt::Display for One {
         }
         if let Some(bucket) = &row.bucket {
             write!(f, "\n  bucket {bucket}")?;
+        }
+        if let Some(error) = &row.error {
+            write!(f, "\n  {error}")?;
         }
         for boot in &self.boots {
             let word = if boot.acknowledged { "acknowledged" } else { "not acknowledged" };

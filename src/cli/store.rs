@@ -16,13 +16,13 @@ use crate::replica::Replica;
 use crate::replica::Report;
 use crate::replica::copy;
 use crate::store::State;
-use crate::store::events::SECRETS;
+use crate::store::blobs::Access;
 use crate::store::gateways::Record;
 use crate::store::generations::Generations;
 
 #[derive(Subcommand)]
 pub(super) enum Command {
-    /// Bring this boot host and the common store in step once, now
+    /// Bring this boot host and the common store in step once, now, and mend damaged files
     Sync,
     /// Copy a whole store: from a directory to a bucket, or the other way round
     Copy {
@@ -47,7 +47,7 @@ impl Command {
         match self {
             Self::Sync => {
                 let state = context.state()?;
-                let report = runtime()?.block_on(async {
+                let (report, lost) = runtime()?.block_on(async {
                     let credentials = std::env::var_os("CREDENTIALS_DIRECTORY");
                     let replica = Replica::open(&state, credentials.as_ref().map(AsRef::as_ref))?;
                     let replica = replica.context(
@@ -56,11 +56,18 @@ impl Command {
                     let pass = async {
                         let report = replica.pass().await?;
                         replica.give_wanted().await?;
-                        anyhow::Ok(report)
+                        anyhow::Ok((report, replica.mend().await?))
                     };
                     pass.await.with_context(|| format!("the store {}", replica.shown()))
                 })?;
-                context.print(&Synced(report))
+                context.print(&Synced(report))?;
+                ensure!(
+                    lost.is_empty(),
+                    "files that the next boots need are missing or damaged here, and could not be \
+                     had: {}",
+                    lost.join("; ")
+                );
+                Ok(())
             }
             Self::Copy { from, to } => {
                 let state = context.state()?;
@@ -75,7 +82,7 @@ impl Command {
                 context.print(&Done(copied))?;
                 ensure!(
                     damaged.is_empty(),
-                    "not copied, because their bytes are not what their names say: {}",
+                    "not copied, because they are damaged: {}",
                     damaged.join(", ")
                 );
                 Ok(())
@@ -140,7 +147,7 @@ pub(super) fn bring(state: &State, record: &Record, number: Option<u64>) -> Resu
     if state.config().store.url.is_none() {
         return Ok(());
     }
-    let history = Generations::new(state).history(&record.id)?;
+    let history = Generations::new(state).readable(&record.id)?.history;
     let meant = match number {
         Some(number) => vec![history.generation(number)],
         None => vec![history.current(), history.previous()],
@@ -152,7 +159,7 @@ pub(super) fn bring(state: &State, record: &Record, number: Option<u64>) -> Resu
         let Ok(Some(replica)) = replica else { return };
         for generation in meant.into_iter().flatten() {
             for (path, asset) in generation.files() {
-                replica.fetch(asset, path == SECRETS, PATIENCE).await;
+                replica.fetch(asset, Access::to(path), PATIENCE).await;
             }
         }
     });

@@ -24,7 +24,7 @@ const SERVICE_USER: &str = "farmgate";
 
 /// Folders whose files the server reads or writes.
 const FOLDERS: &[&str] =
-    &["pki", "gateways", "store/gateways", "store/records", "buckets", "leases"];
+    &["pki", "gateways", "store/gateways", "store/private", "store/records", "buckets", "leases"];
 
 /// Less room than this, and nothing can be recorded soon: a boot, for instance.
 const TOO_LITTLE: u64 = 64 * 1024 * 1024;
@@ -99,6 +99,7 @@ fn look(state: &State, findings: &mut Findings) -> Result<()> {
 fn is_secret(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "key")
         || path.components().any(|part| part.as_os_str() == "buckets")
+        || path.components().rev().nth(2).is_some_and(|part| part.as_os_str() == "private")
 }
 
 fn some(paths: &[PathBuf]) -> String {

@@ -14,8 +14,13 @@ use crate::boot::Reason;
 use crate::boot::decide;
 use crate::identity::ClientVerifier;
 use crate::store::State;
+use crate::store::blobs::Access;
+use crate::store::blobs::Fault;
+use crate::store::gateways::CertificateState;
+use crate::store::gateways::OwnedCertificate;
 use crate::store::gateways::Record;
 use crate::store::generations::Generations;
+use crate::store::generations::Readable;
 use crate::store::history::Generation;
 
 const CHECK: &str = "gateways";
@@ -24,13 +29,19 @@ const CHECK: &str = "gateways";
 const SOON: Duration = Duration::days(60);
 
 pub(super) fn examine(state: &State, now: OffsetDateTime, findings: &mut Findings) {
+    for missing in state.missing_folders() {
+        let (what, way_out) = missing.split_once("; ").unwrap_or((&missing, ""));
+        findings.error(CHECK, what, way_out);
+    }
+    let generations = Generations::new(state);
     let gateways = state.gateways();
     let names = match gateways.names() {
         Ok(names) => names,
         Err(error) => return findings.skipped(CHECK, format!("{error:#}")),
     };
     for name in &names {
-        let looked = gateways.load(name).and_then(|record| look(state, &record, now, findings));
+        let record = gateways.load(name);
+        let looked = record.and_then(|record| look(state, &generations, &record, now, findings));
         if let Err(error) = looked {
             findings.error(CHECK, format!("{name}: {error:#}"), "restore it from a backup");
         }
@@ -46,98 +57,144 @@ pub(super) fn examine(state: &State, now: OffsetDateTime, findings: &mut Finding
 
 fn look(
     state: &State,
+    generations: &Generations,
     record: &Record,
     now: OffsetDateTime,
     findings: &mut Findings,
 ) -> Result<()> {
-    certificate(state, record, now, findings)?;
+    certificates(state, record, now, findings)?;
     let name = &record.name;
-    let history = Generations::new(state).history(&record.id)?;
+    let Readable { history, damaged } = generations.readable(&record.id)?;
+    for error in damaged {
+        let what = format!("{name}: {error:#}");
+        let (what, way_out) = what.split_once("; ").unwrap_or((&what, "restore it from a backup"));
+        findings.warning(CHECK, format!("{what}: the server leaves it out"), way_out);
+    }
     let policy = record.policy(state.config().assessment.tries);
     let Some(Decision { generation, reason }) = decide(&history, policy) else {
         let way_out = format!("`farmgate publish {name} DIR`");
-        findings.warning(CHECK, format!("{name} has nothing to boot"), way_out);
+        if generations.has_folder(&record.id) {
+            findings.warning(CHECK, format!("{name} has nothing to boot"), way_out);
+        } else {
+            let folder = state.store_dir().join("gateways").join(&record.id);
+            findings.warning(
+                CHECK,
+                format!("{name} has nothing to boot: there is no {}", folder.display()),
+                format!("{way_out}, or restore that folder if something was published before"),
+            );
+        }
         return Ok(());
     };
     if let Reason::FellBack { .. } | Reason::NothingBetter { .. } = reason {
         let way_out = format!("`farmgate status {name}` shows how far its boots came");
         findings.warning(CHECK, format!("{name}: {reason}"), way_out);
     }
-    files(state, record, &generation, Verdict::Error, findings)?;
+    files(state, generations, record, &generation, Verdict::Error, findings);
     // What it falls back to should the next one be bad.
     if let Some(good) = history.last_good().filter(|good| good.number != generation.number) {
-        files(state, record, good, Verdict::Warning, findings)?;
+        files(state, generations, record, good, Verdict::Warning, findings);
+    }
+    Ok(())
+}
+
+/// All of them: media in the field may have any that was not revoked.
+fn certificates(
+    state: &State,
+    record: &Record,
+    now: OffsetDateTime,
+    findings: &mut Findings,
+) -> Result<()> {
+    let name = &record.name;
+    if record.active().is_none() {
+        let way_out = format!("`farmgate gateway renew {name}`, then a new medium");
+        findings.warning(CHECK, format!("{name} has no active certificate"), way_out);
+    }
+    let verifier = ClientVerifier::new(&state.ca_certificate()?)?;
+    let good = |owned: &&OwnedCertificate| owned.state != CertificateState::Revoked;
+    for owned in record.certificates.iter().filter(good) {
+        if let Err(error) = certificate(state, &verifier, record, owned, now, findings) {
+            findings.error(CHECK, format!("{name}: {error:#}"), "restore it from a backup");
+        }
     }
     Ok(())
 }
 
 fn certificate(
     state: &State,
+    verifier: &ClientVerifier,
     record: &Record,
+    owned: &OwnedCertificate,
     now: OffsetDateTime,
     findings: &mut Findings,
 ) -> Result<()> {
     let (gateways, name) = (state.gateways(), &record.name);
+    let active = owned.state == CertificateState::Active;
+    let which = if active { "" } else { "retiring " };
     let way_out = format!("`farmgate gateway renew {name}`, then a new medium");
-    let Some(active) = record.active() else {
-        findings.warning(CHECK, format!("{name} has no active certificate"), way_out);
-        return Ok(());
-    };
-    let pem = gateways.certificate_pem(record, &active.fingerprint)?;
+    let pem = gateways.certificate_pem(record, &owned.fingerprint)?;
     let der = CertificateDer::from_pem_slice(pem.as_bytes())?;
     let seconds = now.unix_timestamp().try_into().unwrap_or(0);
     let at = UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds));
-    if let Err(error) = ClientVerifier::new(&state.ca_certificate()?)?.verify(&der, at) {
-        findings.error(CHECK, format!("{name} is not let in: {error}"), way_out);
-    } else if active.not_after - now < SOON {
-        let what = format!("the certificate of {name} runs out on {}", active.not_after.date());
+    if let Err(error) = verifier.verify(&der, at) {
+        // That one which was replaced runs out one day is as it should be.
+        if active {
+            findings.error(CHECK, format!("{name} is not let in: {error}"), way_out);
+        } else if owned.not_after > now {
+            let what = format!("a medium of {name} with its retiring certificate is not let in");
+            findings.warning(CHECK, format!("{what}: {error}"), way_out);
+        }
+    } else if active && owned.not_after - now < SOON {
+        let what = format!("the certificate of {name} runs out on {}", owned.not_after.date());
         findings.warning(CHECK, what, way_out);
     }
-    let owner = gateways.owner(&active.fingerprint)?;
-    if owner.is_none_or(|owner| owner.id != record.id) {
-        let index =
-            state.dir().join("gateways/.by-fingerprint").join(active.fingerprint.to_string());
+    if !gateways.is_indexed(&owned.fingerprint, name) {
+        let index = state.dir().join("gateways/.by-fingerprint");
         findings.error(
             CHECK,
             format!(
-                "the certificate of {name} is not found: {} does not lead there",
-                index.display()
+                "the {which}certificate of {name} is not found: {} does not lead there",
+                index.join(owned.fingerprint.to_string()).display()
             ),
-            format!("ln -sfn ../{name} {}", index.display()),
+            "the server makes the index from the records, when it starts and every half minute: \
+             systemctl restart farmgate",
         );
     }
     Ok(())
 }
 
-/// Whether the files of a generation are here.
+/// Whether the files of a generation are here, with the bytes that were published.
 fn files(
     state: &State,
+    generations: &Generations,
     record: &Record,
     generation: &Generation,
     verdict: Verdict,
     findings: &mut Findings,
-) -> Result<()> {
-    let (generations, name) = (Generations::new(state), &record.name);
+) {
+    let (name, number) = (&record.name, generation.number);
     for (path, asset) in generation.files() {
-        let found = match generations.blobs().size(&asset.sha256) {
-            Ok(size) if size == asset.size => continue,
-            Ok(size) => format!("has {size} of {} bytes", asset.size),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => "is missing".to_owned(),
-            Err(error) => return Err(error.into()),
+        let found = match generations.blobs_of(Access::to(path)).verify(asset) {
+            Ok(()) => continue,
+            Err(Fault::Size { found, size, .. }) => format!("has {found} of {size} bytes"),
+            Err(Fault::Missing(_)) => "is missing".to_owned(),
+            Err(Fault::Digest(_)) => "has other bytes than those that were published".to_owned(),
+            Err(Fault::Unreadable(_, error)) => {
+                let what = format!("{name}: {path} of generation {number}: {error}");
+                findings.skipped(CHECK, format!("{what}; root can look at it"));
+                continue;
+            }
         };
-        let number = generation.number;
         let what = format!("{name}: {path} of generation {number} {found}");
+        let again = "publish the folder that it came from again, which mends it";
         if state.config().store.url.is_some() {
-            let way_out =
-                "it is fetched from the store as soon as that has it; `farmgate store sync`";
+            let way_out = "`farmgate store sync` fetches it from the store, if that or another \
+                           host has it; else publish its folder again";
             findings.warning(CHECK, what, way_out);
         } else if verdict == Verdict::Error {
-            let way_out = format!("publish it again, or `farmgate rollback {name}`");
-            findings.error(CHECK, what, way_out);
+            findings.error(CHECK, what, format!("{again}; or `farmgate rollback {name}`"));
         } else {
             let what = format!("{what}, and that is what is fallen back to");
-            findings.warning(CHECK, what, "publish it again");
+            findings.warning(CHECK, what, again);
         }
     }
-    Ok(())
 }

@@ -6,6 +6,7 @@ use time::OffsetDateTime;
 use x509_parser::parse_x509_certificate;
 
 use super::Fingerprint;
+use super::Serial;
 
 /// What farmgate needs to know of one X.509 certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,8 +19,8 @@ pub struct Certificate {
     pub subject: String,
     /// Issuer, as RFC 4514 text.
     pub issuer: String,
-    /// Serial number, big-endian, without leading zeros.
-    pub serial: Vec<u8>,
+    /// Serial number.
+    pub serial: Serial,
     /// First moment at which it is valid.
     pub not_before: OffsetDateTime,
     /// Last moment at which it is valid.
@@ -36,14 +37,12 @@ impl Certificate {
         if !rest.is_empty() {
             return Err(ParseCertificateError::TrailingBytes { count: rest.len() });
         }
-        let serial = certificate.raw_serial();
-        let leading_zeros = serial.iter().take_while(|byte| **byte == 0).count();
         Ok(Self {
             der: der.to_vec(),
             fingerprint: Fingerprint::of_der(der),
             subject: certificate.subject().to_string(),
             issuer: certificate.issuer().to_string(),
-            serial: serial[leading_zeros..].to_vec(),
+            serial: Serial::from_der(certificate.raw_serial()),
             not_before: certificate.validity().not_before.to_datetime(),
             not_after: certificate.validity().not_after.to_datetime(),
             public_key: certificate.public_key().subject_public_key.data.to_vec(),

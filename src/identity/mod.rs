@@ -10,6 +10,7 @@ mod host;
 mod name;
 pub mod pki;
 mod sealed;
+mod serial;
 
 pub use authenticate::ClientVerifier;
 pub use authenticate::VerifyError;
@@ -27,3 +28,4 @@ pub use name::GatewayName;
 pub use name::ParseNameError;
 pub use sealed::Identity;
 pub use sealed::IdentityError;
+pub use serial::Serial;

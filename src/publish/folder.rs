@@ -96,18 +96,12 @@ impl Folder {
     }
 
     /// Copies a file into a blob.
-    pub(super) fn store(
-        &self,
-        path: &str,
-        blobs: &Blobs,
-        private: bool,
-        progress: &dyn Fn(u64),
-    ) -> Result<Asset> {
+    pub(super) fn store(&self, path: &str, blobs: &Blobs, progress: &dyn Fn(u64)) -> Result<Asset> {
         let mut file = self.open_file(path)?;
         let opened = Stamp::of(&file.metadata().with_context(|| self.cannot_read(path))?);
         let counted = Counted { inner: &mut file, progress };
         let (sha256, size) = blobs
-            .add(counted, private)
+            .add(counted)
             .with_context(|| format!("cannot store {}", self.shown.join(path).display()))?;
         let read = Stamp::of(&file.metadata().with_context(|| self.cannot_read(path))?);
         let listed = self.files.get(path);

@@ -14,9 +14,9 @@ use anyhow::ensure;
 use time::OffsetDateTime;
 
 use crate::store::State;
+use crate::store::blobs::Access;
 use crate::store::events::Asset;
 use crate::store::events::Kind;
-use crate::store::events::SECRETS;
 use crate::store::gateways::Record;
 use crate::store::generations::Generations;
 use crate::store::history::Generation;
@@ -72,7 +72,7 @@ fn store_folder(
     checked.ensure_no_error(dir)?;
     let mut files = BTreeMap::new();
     for path in folder.paths() {
-        let asset = folder.store(path, generations.blobs(), path == SECRETS, progress)?;
+        let asset = folder.store(path, generations.blobs_of(Access::to(path)), progress)?;
         files.insert(path.to_owned(), asset);
     }
     folder.ensure_unchanged()?;
@@ -173,15 +173,13 @@ fn generation<'a>(
 
 fn ensure_servable(generations: &Generations, target: &Generation) -> Result<()> {
     for (path, asset) in target.files() {
-        let size = generations.blobs().size(&asset.sha256).with_context(|| {
-            format!("generation {} cannot be served: {path} is missing", target.number)
+        generations.blobs_of(Access::to(path)).verify(asset).with_context(|| {
+            format!(
+                "generation {} cannot be served, because of {path} (to publish its folder again \
+                 mends it)",
+                target.number
+            )
         })?;
-        ensure!(
-            size == asset.size,
-            "generation {} cannot be served: {path} is damaged (blob {})",
-            target.number,
-            asset.sha256
-        );
     }
     Ok(())
 }

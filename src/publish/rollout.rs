@@ -55,6 +55,6 @@ pub fn begin(
     let rollout = Rollout { waves: waves.iter().map(wave).collect::<Result<_>>()? };
     let id = Rollouts::new(state).begin(rollout, now)?;
     drop(lock);
-    rollouts::advance(state, now)?;
+    rollouts::advance_only(state, id, now)?;
     Ok(id)
 }

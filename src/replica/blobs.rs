@@ -11,6 +11,7 @@ use super::blocking;
 use super::error::Error;
 use super::layout;
 use super::remote::transfer_limit;
+use crate::store::blobs::Access;
 use crate::store::blobs::BlobId;
 use crate::store::events::Asset;
 
@@ -35,15 +36,15 @@ pub enum BlobError {
 
 impl Replica {
     /// Sees that the common store has a blob.
-    pub(super) async fn push_blob(&self, asset: &Asset) -> anyhow::Result<()> {
+    pub(super) async fn push_blob(&self, access: Access, asset: &Asset) -> anyhow::Result<()> {
         let id = asset.sha256;
-        if self.memory().stored.contains(&id) {
+        if self.memory().stored.contains(&(access, id)) {
             return Ok(());
         }
-        let there = self.remote.size(&layout::blob(&id)).await? == Some(asset.size);
+        let there = self.remote.size(&layout::blob(access, &id)).await? == Some(asset.size);
         if there {
-            self.memory().stored.insert(id);
-        } else if !self.give_blob(id).await? {
+            self.memory().stored.insert((access, id));
+        } else if !self.give_blob(access, id).await? {
             // An old generation: its event is worth more than nothing.
             self.report_once(format!(
                 "blob {id} is not given to other hosts: it is missing here, or damaged"
@@ -54,8 +55,22 @@ impl Replica {
 
     /// Gives the common store a blob, whatever it has under that name. `false` if it is not
     /// here, or damaged.
-    pub(super) async fn give_blob(&self, id: BlobId) -> anyhow::Result<bool> {
-        let blobs = self.generations.blobs().clone();
+    pub(super) async fn give_blob(&self, access: Access, id: BlobId) -> anyhow::Result<bool> {
+        let given = self.give(access, id, layout::blob(access, &id)).await?;
+        if given {
+            self.memory().stored.insert((access, id));
+        }
+        Ok(given)
+    }
+
+    /// The same under another name.
+    pub(super) async fn give(
+        &self,
+        access: Access,
+        id: BlobId,
+        path: String,
+    ) -> anyhow::Result<bool> {
+        let blobs = self.generations.blobs_of(access).clone();
         let opened = blocking(move || match blobs.is_whole(&id) {
             Ok(true) => Ok(Some((blobs.open_unnoticed(&id)?, blobs.size(&id)?))),
             Ok(false) => Ok(None),
@@ -63,8 +78,7 @@ impl Replica {
             Err(error) => Err(error.into()),
         });
         let Some((file, size)) = opened.await? else { return Ok(false) };
-        self.remote.put_file(&layout::blob(&id), file, size).await?;
-        self.memory().stored.insert(id);
+        self.remote.put_file(&path, file, size).await?;
         Ok(true)
     }
 
@@ -72,25 +86,40 @@ impl Replica {
     pub(super) async fn download(
         self: &Arc<Self>,
         asset: &Asset,
-        private: bool,
+        access: Access,
     ) -> Result<(), BlobError> {
         let limit = transfer_limit(self.state.config().store.timeout, asset.size);
-        let download = self.download_slowly(asset, private);
+        let download = self.download_slowly(asset, access);
         tokio::time::timeout(limit, download).await.map_err(|_| BlobError::Remote(Error::Slow))?
     }
 
-    async fn download_slowly(&self, asset: &Asset, private: bool) -> Result<(), BlobError> {
+    async fn download_slowly(&self, asset: &Asset, access: Access) -> Result<(), BlobError> {
+        let mut outcome = Err(BlobError::Missing(asset.sha256));
+        for path in layout::blob_places(access, &asset.sha256) {
+            outcome = self.download_from(&path, asset, access).await;
+            if !matches!(outcome, Err(BlobError::Missing(_) | BlobError::Damaged(_))) {
+                break;
+            }
+        }
+        outcome
+    }
+
+    async fn download_from(
+        &self,
+        path: &str,
+        asset: &Asset,
+        access: Access,
+    ) -> Result<(), BlobError> {
         let id = asset.sha256;
         let disk = |error: io::Error| BlobError::Disk(id, error.to_string());
-        let path = layout::blob(&id);
-        let Some((size, mut pieces)) = self.remote.read(&path).await? else {
+        let Some((size, mut pieces)) = self.remote.read(path).await? else {
             return Err(BlobError::Missing(id));
         };
         if size != asset.size {
             return Err(BlobError::Damaged(id));
         }
-        let blobs = self.generations.blobs().clone();
-        let file = blobs.receive(private).map_err(disk)?;
+        let blobs = self.generations.blobs_of(access).clone();
+        let file = blobs.receive().map_err(disk)?;
         let mut file = File::from_std(file);
         let (mut hasher, mut left) = (Sha256::new(), size);
         while let Some(piece) = pieces.next().await? {
@@ -109,7 +138,9 @@ impl Replica {
         let file = file.into_std().await;
         let kept = blocking(move || Ok(blobs.keep(&file, &id)?)).await;
         kept.map_err(|error| BlobError::Disk(id, error.to_string()))?;
-        self.memory().stored.insert(id);
+        if path == layout::blob(access, &id) {
+            self.memory().stored.insert((access, id));
+        }
         Ok(())
     }
 }

@@ -11,6 +11,7 @@ use super::Replica;
 use super::backoff;
 use super::blocking;
 use super::layout;
+use crate::store::format::Newer;
 use crate::store::generations::pack;
 use crate::store::history::Events;
 use crate::store::objects;
@@ -28,8 +29,8 @@ impl Replica {
     ///
     /// The pack holds what is in them and nothing is deleted but them: what others write
     /// meanwhile stays, and another host that does the same at the same time writes a pack
-    /// of the same events, which counts once. An object that cannot be read could not be in
-    /// the pack, so then nothing is done.
+    /// of the same events, which counts once. What is damaged stays beside the pack. With an
+    /// object of a newer version nothing is done: that one may know better what still matters.
     pub(super) async fn compact(
         self: &Arc<Self>,
         gateway: &str,
@@ -40,32 +41,34 @@ impl Replica {
         if remote.len() <= MOST + spread {
             return Ok(());
         }
-        let mut events = Events::new();
+        let (mut events, mut packed) = (Events::new(), Vec::new());
         for name in remote {
-            let path = layout::object(gateway, *name);
-            let (generations, id, name) = (self.generations.clone(), gateway.to_owned(), *name);
-            let here = blocking(move || generations.object(&id, name)).await?;
-            let bytes = match here {
-                Some(bytes) => Some(bytes),
-                None => self.remote.get(&path).await?,
-            };
-            // Somebody else is at it.
-            let Some(bytes) = bytes else { return Ok(()) };
-            match objects::parse(&path, name, &bytes) {
-                Ok(found) => events.extend(found),
-                Err(error) => {
+            match self.for_pack(gateway, *name).await? {
+                Some(Ok(found)) => {
+                    events.extend(found);
+                    packed.push(layout::object(gateway, *name));
+                }
+                Some(Err(error)) if error.is::<Newer>() => {
                     self.report_once(format!(
                         "{gateway} keeps more objects than needed: {error:#}"
                     ));
                     return Ok(());
                 }
+                Some(Err(error)) => {
+                    self.report_once(format!("left beside the packs of {gateway}: {error:#}"));
+                }
+                // Somebody else is at it.
+                None => return Ok(()),
             }
+        }
+        if packed.len() < 2 {
+            return Ok(());
         }
         let Some((name, pack)) = pack(&events, OffsetDateTime::now_utc()) else { return Ok(()) };
         let bytes = serde_json::to_vec(&pack)?;
         self.remote.put(&layout::object(gateway, name), bytes).await?;
-        let deletions = remote.iter().map(|name| {
-            let (store, path) = (self.remote.clone(), layout::object(gateway, *name));
+        let deletions = packed.into_iter().map(|path| {
+            let store = self.remote.clone();
             async move { store.delete(&path).await }.boxed()
         });
         let deletions: Vec<_> = deletions.collect();
@@ -73,5 +76,22 @@ impl Replica {
         deletions.try_collect::<Vec<()>>().await?;
         tracing::debug!(gateway, objects = remote.len(), "packed in the common store");
         Ok(())
+    }
+
+    /// The events of an object, from the copy here if that is whole, else from the store;
+    /// `None` if it is not there any more.
+    async fn for_pack(
+        self: &Arc<Self>,
+        gateway: &str,
+        name: ObjectName,
+    ) -> Result<Option<Result<Events>>> {
+        let path = layout::object(gateway, name);
+        let (generations, id) = (self.generations.clone(), gateway.to_owned());
+        let here = blocking(move || generations.object(&id, name)).await?;
+        if let Some(Ok(events)) = here.map(|bytes| objects::parse(&path, name, &bytes)) {
+            return Ok(Some(Ok(events)));
+        }
+        let bytes = self.remote.get(&path).await?;
+        Ok(bytes.map(|bytes| objects::parse(&path, name, &bytes)))
     }
 }

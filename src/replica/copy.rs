@@ -1,10 +1,10 @@
 //! A whole store from one place to another: a directory or a bucket, both ways.
 
+use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Seek;
 use std::io::Write;
-use std::path::Path;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -19,11 +19,14 @@ use super::remote::Remote;
 use crate::config;
 use crate::config::ParseStoreUrlError;
 use crate::config::StoreUrl;
+use crate::store::blobs::Access;
 use crate::store::blobs::BlobId;
 use crate::store::blobs::Blobs;
+use crate::store::events::Asset;
 use crate::store::events::Kind;
-use crate::store::events::SECRETS;
 use crate::store::files;
+use crate::store::format::Newer;
+use crate::store::history::Events;
 use crate::store::is_gateway_id;
 use crate::store::objects;
 use crate::store::objects::ObjectName;
@@ -53,7 +56,7 @@ pub struct Copied {
     pub objects: usize,
     /// What was there already.
     pub there: usize,
-    /// Blobs whose bytes are not what their name says: not copied.
+    /// Blobs whose bytes are not what their name says, and events that mean nothing: not copied.
     pub damaged: Vec<String>,
 }
 
@@ -73,7 +76,7 @@ pub async fn copy(
     let ask = |remote: &Remote| format!("the store {}", remote.shown());
 
     let mut copied = Copied::default();
-    let (mut objects, mut private) = (Vec::new(), BTreeSet::new());
+    let (mut objects, mut uses) = (Vec::new(), BTreeMap::new());
     for folder in [layout::RECORDS, layout::GATEWAYS] {
         let there: BTreeSet<String> = target.remote.list(folder).await?.into_iter().collect();
         for path in source.list(folder).await.with_context(|| ask(&source))? {
@@ -81,7 +84,14 @@ pub async fn copy(
             let bytes = source.get(&path).await.with_context(|| ask(&source))?;
             let Some(bytes) = bytes else { continue };
             if let Some(name) = name {
-                private.extend(secrets(&path, name, &bytes)?);
+                match objects::parse(&path, name, &bytes) {
+                    Ok(events) => note_uses(&events, &mut uses),
+                    Err(error) if error.is::<Newer>() => return Err(error),
+                    Err(_) => {
+                        copied.damaged.push(path);
+                        continue;
+                    }
+                }
             }
             if there.contains(&path) {
                 copied.there += 1;
@@ -91,31 +101,40 @@ pub async fn copy(
         }
     }
 
-    let blobs = source.list(layout::BLOBS).await.with_context(|| ask(&source))?;
+    let mut blobs = Vec::new();
+    for access in [Access::Public, Access::Private] {
+        for path in source.list(access.folder()).await.with_context(|| ask(&source))? {
+            let id = path.rsplit('/').next().and_then(|name| name.parse::<BlobId>().ok());
+            let Some(id) = id.filter(|id| layout::blob(access, id) == path) else { continue };
+            // Versions that had one tree had secrets in it, too.
+            let uses = uses.get(&id).filter(|_| access == Access::Public);
+            for access in uses.cloned().unwrap_or_else(|| [access].into()) {
+                blobs.push((path.clone(), access, id));
+            }
+        }
+    }
     let all = blobs.len() as u64;
-    for (number, path) in blobs.iter().enumerate() {
+    for (number, (path, access, id)) in blobs.into_iter().enumerate() {
         progress(number as u64, all);
-        let id = path.rsplit('/').next().and_then(|name| name.parse::<BlobId>().ok());
-        let Some(id) = id.filter(|id| layout::blob(id) == *path) else { continue };
-        let Some((size, mut pieces)) = source.read(path).await.with_context(|| ask(&source))?
+        let Some((size, mut pieces)) = source.read(&path).await.with_context(|| ask(&source))?
         else {
             continue;
         };
-        if target.remote.size(path).await? == Some(size) {
+        if target.has(access, &id, size).await? {
             copied.there += 1;
             continue;
         }
-        let mut file = target.receive(private.contains(&id))?;
+        let mut file = target.receive(access)?;
         let mut hasher = Sha256::new();
         while let Some(piece) = pieces.next().await.with_context(|| ask(&source))? {
             hasher.update(&piece);
             file.write_all(&piece).context("cannot write a blob")?;
         }
         if BlobId::of_digest(hasher.finalize().into()) != id {
-            copied.damaged.push(path.clone());
+            copied.damaged.push(path);
             continue;
         }
-        target.keep(path, &id, file, size).await?;
+        target.keep(access, &id, file, size).await?;
         copied.blobs += 1;
     }
     for (path, bytes) in objects {
@@ -137,14 +156,15 @@ fn known(path: &str) -> Option<Option<ObjectName>> {
     }
 }
 
-/// Blobs that nobody but the server may read.
-fn secrets(path: &str, name: ObjectName, bytes: &[u8]) -> Result<Vec<BlobId>> {
-    let events = objects::parse(&path, name, bytes)?;
-    let ids = events.values().filter_map(|event| match &event.kind {
-        Kind::Published { files, .. } => Some(files.get(SECRETS)?.sha256),
-        _ => None,
-    });
-    Ok(ids.collect())
+/// Notes who may read which blob.
+fn note_uses(events: &Events, uses: &mut BTreeMap<BlobId, BTreeSet<Access>>) {
+    for event in events.values() {
+        if let Kind::Published { files, .. } = &event.kind {
+            for (path, asset) in files {
+                uses.entry(asset.sha256).or_default().insert(Access::to(path));
+            }
+        }
+    }
 }
 
 /// A directory gets the permissions that a state has; a bucket has none.
@@ -159,7 +179,8 @@ impl Target {
             StoreUrl::Directory(path) => {
                 for (name, mode) in [
                     ("", 0o711),
-                    (layout::BLOBS, 0o711),
+                    (Access::Public.folder(), Access::Public.folder_mode()),
+                    (Access::Private.folder(), Access::Private.folder_mode()),
                     (layout::GATEWAYS, 0o700),
                     (layout::RECORDS, 0o700),
                 ] {
@@ -172,26 +193,35 @@ impl Target {
         Ok(Self { remote: Remote::open(url, config, None)?, directory })
     }
 
-    fn blobs(dir: &Path) -> Blobs {
-        Blobs::new(dir.join(layout::BLOBS))
+    /// What a directory has under the name of a blob is verified, as with `publish`; what a
+    /// bucket has can only be counted.
+    async fn has(&self, access: Access, id: &BlobId, size: u64) -> Result<bool> {
+        match &self.directory {
+            Some(dir) => {
+                let blobs = Blobs::new(dir, access);
+                let verified = blobs.verify(&Asset { sha256: *id, size }).is_ok();
+                Ok(verified && blobs.path(id) == dir.join(layout::blob(access, id)))
+            }
+            None => Ok(self.remote.size(&layout::blob(access, id)).await? == Some(size)),
+        }
     }
 
-    fn receive(&self, private: bool) -> Result<File> {
+    fn receive(&self, access: Access) -> Result<File> {
         match &self.directory {
-            Some(dir) => Self::blobs(dir).receive(private),
+            Some(dir) => Blobs::new(dir, access).receive(),
             None => tempfile::tempfile(),
         }
         .context("cannot make a file")
     }
 
-    async fn keep(&self, path: &str, id: &BlobId, mut file: File, size: u64) -> Result<()> {
+    async fn keep(&self, access: Access, id: &BlobId, mut file: File, size: u64) -> Result<()> {
         match &self.directory {
-            Some(dir) => {
-                Self::blobs(dir).keep(&file, id).with_context(|| format!("cannot keep blob {id}"))
-            }
+            Some(dir) => Blobs::new(dir, access)
+                .keep(&file, id)
+                .with_context(|| format!("cannot keep blob {id}")),
             None => {
                 file.rewind().context("cannot read a blob")?;
-                let put = self.remote.put_file(path, file, size).await;
+                let put = self.remote.put_file(&layout::blob(access, id), file, size).await;
                 put.with_context(|| format!("the store {}", self.remote.shown()))
             }
         }

@@ -1,7 +1,6 @@
 //! Blobs on demand: each comes once, however many ask for it.
 
 use std::collections::HashMap;
-use std::io;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
@@ -16,7 +15,9 @@ use super::backoff;
 use super::blobs::BlobError;
 use super::blocking;
 use super::remote::transfer_limit;
+use crate::store::blobs::Access;
 use crate::store::blobs::BlobId;
+use crate::store::blobs::Fault;
 use crate::store::events::Asset;
 
 /// The first wait after a blob did not come.
@@ -33,8 +34,8 @@ pub(super) struct Flights {
 
 #[derive(Default)]
 struct Inner {
-    running: HashMap<BlobId, watch::Receiver<Option<Outcome>>>,
-    failed: HashMap<BlobId, Failed>,
+    running: HashMap<(Access, BlobId), watch::Receiver<Option<Outcome>>>,
+    failed: HashMap<(Access, BlobId), Failed>,
 }
 
 struct Failed {
@@ -57,15 +58,15 @@ pub enum Fetch {
 impl Replica {
     /// Sees that a blob is here, and waits for it for `limit` at most. What comes later
     /// is kept for who asks again.
-    pub async fn fetch(self: &Arc<Self>, asset: &Asset, private: bool, limit: Duration) -> Fetch {
-        match self.is_here(asset).await {
+    pub async fn fetch(self: &Arc<Self>, asset: &Asset, access: Access, limit: Duration) -> Fetch {
+        match self.is_here(asset, access).await {
             Ok(true) => return Fetch::Here,
             Ok(false) => {}
             Err(error) => {
                 return Fetch::Failed(BlobError::Disk(asset.sha256, format!("{error:#}")));
             }
         }
-        let mut flight = match self.board(asset, private) {
+        let mut flight = match self.board(asset, access) {
             Ok(flight) => flight,
             Err(error) => return Fetch::Failed(error),
         };
@@ -85,10 +86,10 @@ impl Replica {
     pub(super) async fn fetch_in_time(
         self: &Arc<Self>,
         asset: &Asset,
-        private: bool,
+        access: Access,
     ) -> Result<(), BlobError> {
         let limit = transfer_limit(self.state.config().store.timeout, asset.size);
-        match self.fetch(asset, private, limit).await {
+        match self.fetch(asset, access, limit).await {
             Fetch::Here => Ok(()),
             Fetch::OnItsWay => Err(BlobError::Remote(super::Error::Slow)),
             Fetch::Failed(error) => Err(error),
@@ -99,47 +100,48 @@ impl Replica {
     fn board(
         self: &Arc<Self>,
         asset: &Asset,
-        private: bool,
+        access: Access,
     ) -> Result<watch::Receiver<Option<Outcome>>, BlobError> {
         let mut inner = self.flights.lock();
-        if let Some(running) = inner.running.get(&asset.sha256) {
+        let key = (access, asset.sha256);
+        if let Some(running) = inner.running.get(&key) {
             return Ok(running.clone());
         }
-        if let Some(failed) = inner.failed.get(&asset.sha256)
+        if let Some(failed) = inner.failed.get(&key)
             && failed.until > Instant::now()
         {
             return Err(failed.error.clone());
         }
         let (sender, receiver) = watch::channel(None);
-        inner.running.insert(asset.sha256, receiver.clone());
+        inner.running.insert(key, receiver.clone());
         drop(inner);
         let (replica, asset) = (self.clone(), asset.clone());
         tokio::spawn(async move {
             // Another fetch may have ended since somebody looked.
-            let outcome = match replica.is_here(&asset).await {
+            let outcome = match replica.is_here(&asset, access).await {
                 Ok(true) => Ok(()),
-                _ => replica.download(&asset, private).await,
+                _ => replica.download(&asset, access).await,
             };
-            replica.land(asset.sha256, &outcome);
+            replica.land(key, &outcome);
             // Nobody may be left to hear it.
             let _ = sender.send(Some(outcome.clone()));
-            replica.want(asset.sha256, &outcome).await;
+            replica.want(access, asset.sha256, &outcome).await;
         });
         Ok(receiver)
     }
 
-    fn land(&self, id: BlobId, outcome: &Outcome) {
+    fn land(&self, key: (Access, BlobId), outcome: &Outcome) {
         self.status.fetched(outcome.is_ok());
         let mut inner = self.flights.lock();
-        inner.running.remove(&id);
+        inner.running.remove(&key);
         let Err(error) = outcome else {
-            inner.failed.remove(&id);
+            inner.failed.remove(&key);
             return;
         };
-        let times = inner.failed.get(&id).map_or(0, |failed| failed.times);
+        let times = inner.failed.get(&key).map_or(0, |failed| failed.times);
         let wait = backoff::wait(FIRST_WAIT, times, None, backoff::random());
         let until = Instant::now() + wait;
-        inner.failed.insert(id, Failed { times: times + 1, until, error: error.clone() });
+        inner.failed.insert(key, Failed { times: times + 1, until, error: error.clone() });
         drop(inner);
         if !matches!(error, BlobError::Remote(_)) {
             self.report_once(error.to_string());
@@ -147,20 +149,21 @@ impl Replica {
     }
 
     /// Whether a blob is here with all its bytes. One that is not whole is taken away.
-    async fn is_here(self: &Arc<Self>, asset: &Asset) -> anyhow::Result<bool> {
-        let (blobs, id, size) = (self.generations.blobs().clone(), asset.sha256, asset.size);
-        let found = blocking(move || match std::fs::metadata(blobs.path(&id)) {
-            Ok(facts) if facts.len() == size => {
+    async fn is_here(self: &Arc<Self>, asset: &Asset, access: Access) -> anyhow::Result<bool> {
+        let (blobs, asset) = (self.generations.blobs_of(access).clone(), asset.clone());
+        let id = asset.sha256;
+        let found = blocking(move || match blobs.find(&asset) {
+            Ok(facts) => {
                 // Only decides what is forgotten first.
                 let _ = blobs.touch(&id, &facts);
                 Ok(Some(true))
             }
-            Ok(_) => {
+            Err(Fault::Missing(_)) => Ok(None),
+            Err(Fault::Unreadable(_, error)) => Err(error.into()),
+            Err(Fault::Size { .. } | Fault::Digest(_)) => {
                 blobs.set_aside(&id)?;
                 Ok(Some(false))
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error.into()),
         });
         let found = found.await?;
         if found == Some(false) {

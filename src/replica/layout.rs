@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 
+use crate::store::blobs::Access;
 use crate::store::blobs::BlobId;
 use crate::store::events::EventId;
 use crate::store::is_gateway_id;
@@ -12,14 +13,20 @@ use crate::store::objects::ObjectName;
 pub(super) const GATEWAYS: &str = "gateways";
 /// Where the revisions of all gateways' records are.
 pub(super) const RECORDS: &str = "records";
-/// Where the blobs are.
-pub(super) const BLOBS: &str = "blobs";
 /// Where the names of blobs are that some host could not get.
 pub(super) const WANTED: &str = "wanted";
 
 /// The path of a blob.
-pub(super) fn blob(id: &BlobId) -> String {
-    format!("{BLOBS}/{}", id.path())
+pub(super) fn blob(access: Access, id: &BlobId) -> String {
+    format!("{}/{}", access.folder(), id.path())
+}
+
+/// Where a blob may be: versions that had one tree gave private ones to that of the others.
+pub(super) fn blob_places(access: Access, id: &BlobId) -> Vec<String> {
+    match access {
+        Access::Public => vec![blob(Access::Public, id)],
+        Access::Private => vec![blob(Access::Private, id), blob(Access::Public, id)],
+    }
 }
 
 /// The path of an object of a gateway.
@@ -38,13 +45,21 @@ pub(super) fn probe(id: &uuid::Uuid) -> String {
 }
 
 /// The path of the word that a blob is wanted.
-pub(super) fn wanted(id: &BlobId) -> String {
-    format!("{WANTED}/{id}")
+pub(super) fn wanted(access: Access, id: &BlobId) -> String {
+    match access {
+        Access::Public => format!("{WANTED}/{id}"),
+        Access::Private => format!("{WANTED}/{}-{id}", access.folder()),
+    }
 }
 
 /// Reads such a path.
-pub(super) fn parse_wanted(path: &str) -> Option<BlobId> {
-    path.strip_prefix(WANTED)?.strip_prefix('/')?.parse().ok()
+pub(super) fn parse_wanted(path: &str) -> Option<(Access, BlobId)> {
+    let name = path.strip_prefix(WANTED)?.strip_prefix('/')?;
+    let private = name.strip_prefix(Access::Private.folder());
+    match private.and_then(|name| name.strip_prefix('-')) {
+        Some(name) => Some((Access::Private, name.parse().ok()?)),
+        None => Some((Access::Public, name.parse().ok()?)),
+    }
 }
 
 /// Reads the file name of a revision.
@@ -88,6 +103,19 @@ impl<T: Ord> Listing<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn word_that_a_blob_is_wanted_says_of_which_tree() {
+        let id = "ab".repeat(32).parse().unwrap();
+        for access in [Access::Public, Access::Private] {
+            assert_eq!(parse_wanted(&wanted(access, &id)), Some((access, id)));
+        }
+        // What older versions write, and all that they understand.
+        assert_eq!(wanted(Access::Public, &id), format!("wanted/{id}"));
+        for foreign in ["wanted/private-", "wanted/x", "wanted", "other/private-ab"] {
+            assert_eq!(parse_wanted(foreign), None, "{foreign}");
+        }
+    }
 
     #[test]
     fn what_does_not_belong_there_is_told_apart() {

@@ -24,6 +24,7 @@ mod push;
 mod records;
 mod remote;
 mod status;
+mod strays;
 mod task;
 mod throttle;
 mod wanted;
@@ -55,6 +56,7 @@ use fetch::Flights;
 use status::Status;
 
 use crate::store::State;
+use crate::store::blobs::Access;
 use crate::store::blobs::BlobId;
 use crate::store::generations::Generations;
 use crate::store::objects::ObjectName;
@@ -76,13 +78,13 @@ struct Memory {
     /// Objects of a gateway that are, or were, here: they are neither fetched nor sent again.
     seen: BTreeMap<String, BTreeSet<ObjectName>>,
     /// Blobs that the common store has.
-    stored: HashSet<BlobId>,
+    stored: HashSet<(Access, BlobId)>,
     /// Gateways whose next boot may need blobs that are not here yet.
     wanting: BTreeSet<String>,
     /// Blobs of which the common store has this host's word that they are wanted.
-    wanted: HashSet<BlobId>,
+    wanted: HashSet<(Access, BlobId)>,
     /// The blob that was looked at last.
-    scrubbed: Option<BlobId>,
+    scrubbed: Option<(Access, BlobId)>,
     /// Gateways that were removed, by id.
     removed: BTreeSet<String>,
     /// Paths in the common store of what means nothing to this program.
@@ -147,6 +149,19 @@ impl Replica {
     fn memory(&self) -> MutexGuard<'_, Memory> {
         // Nothing that could panic runs while it is locked.
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Paths of all objects below `prefix` in the common store. What farmgate cannot have
+    /// written is left alone.
+    async fn list(&self, prefix: &str) -> Result<Vec<String>, Error> {
+        let listed = self.remote.list(prefix).await;
+        for name in self.remote.strays() {
+            self.report_once(format!(
+                "left alone {name} in {}: no object of farmgate has such a name",
+                self.remote.shown()
+            ));
+        }
+        listed
     }
 
     /// Reports something that stays wrong until somebody mends it: once.

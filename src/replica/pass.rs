@@ -49,7 +49,7 @@ impl Replica {
     pub async fn pass(self: &Arc<Self>) -> Result<Report> {
         // First: they say which gateways there are, and which are no more.
         let records = self.exchange_records().await?;
-        let listed = self.remote.list(layout::GATEWAYS).await?;
+        let listed = self.list(layout::GATEWAYS).await?;
         let remote = Listing::sort(listed, ObjectName::parse);
         self.report_foreign(&remote.foreign);
         let generations = self.generations.clone();
@@ -143,7 +143,7 @@ impl Replica {
     pub(super) fn report_foreign(&self, paths: &[String]) {
         for path in paths {
             self.report_once(format!(
-                "left alone {path} in {}: farmgate has not written it",
+                "left alone {path:?} in {}: farmgate has not written it",
                 self.remote.shown()
             ));
         }

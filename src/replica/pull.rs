@@ -9,8 +9,8 @@ use super::error::Error;
 use super::layout;
 use super::pass::Report;
 use super::push::published;
+use crate::store::blobs::Access;
 use crate::store::events::Asset;
-use crate::store::events::SECRETS;
 use crate::store::history::Events;
 use crate::store::history::Generation;
 use crate::store::history::History;
@@ -27,8 +27,16 @@ impl Replica {
     ) -> Result<Report> {
         let mut report = Report::default();
         let (generations, id) = (self.generations.clone(), gateway.to_owned());
-        let local = blocking(move || generations.objects(&id)).await?;
-        let known = local.union(seen).copied().collect();
+        let first = seen.is_empty();
+        let (local, damaged) = blocking(move || {
+            // Whoever just started has to read all of them anyway.
+            let damaged = if first { generations.damaged(&id)? } else { BTreeSet::new() };
+            Ok((generations.objects(&id)?, damaged))
+        })
+        .await?;
+        // What rots here may be whole there.
+        let known: BTreeSet<_> =
+            local.union(seen).filter(|name| !damaged.contains(name)).copied().collect();
         for name in remote.difference(&known).copied() {
             let path = layout::object(gateway, name);
             let Some((bytes, events)) = self.read_object(&path, name).await? else {
@@ -93,7 +101,7 @@ impl Replica {
         files: impl Iterator<Item = (&String, &Asset)>,
     ) -> bool {
         for (path, asset) in files {
-            if let Err(error) = self.fetch_in_time(asset, path == SECRETS).await {
+            if let Err(error) = self.fetch_in_time(asset, Access::to(path)).await {
                 self.report_once(format!(
                     "a new generation of {gateway} waits for its file {path}: {error}"
                 ));
@@ -107,7 +115,7 @@ impl Replica {
     /// the many generations in a pack most will never be booted again.
     async fn fetch_for_pack(self: &Arc<Self>, gateway: &str, pack: &Events) -> Result<bool> {
         let (generations, id) = (self.generations.clone(), gateway.to_owned());
-        let mut events = blocking(move || generations.events(&id)).await?;
+        let mut events = blocking(move || generations.readable_events(&id)).await?;
         let now = History::fold(&events);
         events.extend(pack.iter().map(|(name, event)| (*name, event.clone())));
         let then = History::fold(&events);
@@ -131,11 +139,11 @@ impl Replica {
             return Ok(());
         }
         let (generations, id) = (self.generations.clone(), gateway.to_owned());
-        let history = blocking(move || generations.history(&id)).await?;
+        let history = blocking(move || Ok(generations.readable(&id)?.history)).await?;
         let mut missing = false;
         for generation in matter(&history) {
             for (path, asset) in generation.files() {
-                missing |= self.fetch_in_time(asset, path == SECRETS).await.is_err();
+                missing |= self.fetch_in_time(asset, Access::to(path)).await.is_err();
             }
         }
         if !missing {

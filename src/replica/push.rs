@@ -6,6 +6,7 @@ use time::OffsetDateTime;
 use super::Replica;
 use super::blocking;
 use super::layout;
+use crate::store::blobs::Access;
 use crate::store::events::Asset;
 use crate::store::events::Event;
 use crate::store::events::Kind;
@@ -60,8 +61,8 @@ impl Replica {
                     continue;
                 }
             };
-            for (_, asset) in events.values().flat_map(|event| published(event)) {
-                self.push_blob(asset).await?;
+            for (path, asset) in events.values().flat_map(|event| published(event)) {
+                self.push_blob(Access::to(path), asset).await?;
             }
             self.remote.put(&path, bytes).await?;
             seen.insert(name);

@@ -23,11 +23,14 @@ const AT_ONCE: usize = 8;
 impl Replica {
     /// Brings the gateways' records in step, and says how many changed here.
     pub(super) async fn exchange_records(self: &Arc<Self>) -> Result<usize> {
-        let listed = self.remote.list(layout::RECORDS).await?;
+        let listed = self.list(layout::RECORDS).await?;
         let mut remote = Listing::sort(listed, layout::parse_revision);
         self.report_foreign(&remote.foreign);
         let records = Records::new(&self.state);
-        let mut ids = blocking(move || records.ids()).await?;
+        let (mut ids, damaged) = blocking(move || records.ids()).await?;
+        for error in damaged {
+            self.report_once(format!("a record is not in step: {error:#}"));
+        }
         ids.extend(remote.gateways.keys().cloned());
         let exchanges: Vec<_> = ids
             .into_iter()

@@ -1,8 +1,10 @@
 //! The common store: a bucket, or a directory. Every question to it has an end.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path as FilePath;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,6 +28,7 @@ use object_store::prefix::PrefixStore;
 
 use super::credentials::Key;
 use super::error::Error;
+use super::strays::Strays;
 use super::throttle::Throttle;
 use crate::config;
 use crate::config::StoreUrl;
@@ -46,6 +49,9 @@ pub struct Remote {
     throttle: Throttle,
     limit: Duration,
     shown: String,
+    strays: Strays,
+    /// Where it is, if it is a directory.
+    directory: Option<PathBuf>,
 }
 
 type Result<T> = std::result::Result<T, Error>;
@@ -58,12 +64,14 @@ impl Remote {
         systemd: Option<&FilePath>,
     ) -> AnyResult<Self> {
         let throttle = Throttle::default();
+        let mut directory = None;
         let store: Arc<dyn ObjectStore> = match url {
             StoreUrl::Directory(path) => {
                 std::fs::create_dir_all(path)
                     .with_context(|| format!("cannot make the directory {}", path.display()))?;
                 let store = LocalFileSystem::new_with_prefix(path)
                     .with_context(|| format!("cannot use {}", path.display()))?;
+                directory = Some(path.clone());
                 Arc::new(store.with_fsync(true))
             }
             StoreUrl::S3 { bucket, prefix } => {
@@ -75,7 +83,8 @@ impl Remote {
                 }
             }
         };
-        Ok(Self { store, throttle, limit: config.timeout, shown: url.to_string() })
+        let (limit, shown, strays) = (config.timeout, url.to_string(), throttle.strays());
+        Ok(Self { store, throttle, limit, shown, strays, directory })
     }
 
     /// Where it is, for people.
@@ -88,8 +97,20 @@ impl Remote {
         self.throttle.remaining()
     }
 
+    /// Names that the last listings left out, because no object of farmgate can have them.
+    pub(super) fn strays(&self) -> BTreeSet<String> {
+        self.strays.take()
+    }
+
     /// Paths of all objects below `prefix`.
     pub(super) async fn list(&self, prefix: &str) -> Result<Vec<String>> {
+        if let Some(root) = self.directory.clone() {
+            let (strays, prefix) = (self.strays.clone(), prefix.to_owned());
+            let walk = tokio::task::spawn_blocking(move || strays.walk(&root, &prefix));
+            let walked = self.within_raw(walk).await?;
+            let walked = walked.unwrap_or_else(|error| Err(std::io::Error::other(error)));
+            return walked.map_err(|error| Error::Other(format!("cannot be listed: {error}")));
+        }
         let mut pages = self.store.list(Some(&Path::from(prefix)));
         let mut found = Vec::new();
         // An object may take no longer to come than an answer: there are pages of them.

@@ -1,4 +1,5 @@
-//! What object_store's client lacks: it knows backoff, but not `Retry-After`.
+//! What object_store's client lacks: it knows backoff, but not `Retry-After`, and an object whose
+//! name it cannot read ends a listing.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -23,6 +24,7 @@ use time::format_description::well_known::Rfc2822;
 use tokio::time::Instant;
 
 use super::error::Error;
+use super::strays::Strays;
 
 /// The longest wait that a store can ask for.
 const LONGEST: Duration = Duration::from_secs(60 * 60);
@@ -34,9 +36,15 @@ const MAX_TEXT: usize = 200;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Throttle {
     until: Arc<Mutex<Option<Instant>>>,
+    strays: Strays,
 }
 
 impl Throttle {
+    /// Objects that listings leave out.
+    pub(super) fn strays(&self) -> Strays {
+        self.strays.clone()
+    }
+
     /// How long still.
     pub(super) fn remaining(&self) -> Option<Duration> {
         let until = *self.until.lock().unwrap_or_else(PoisonError::into_inner);
@@ -76,7 +84,7 @@ impl Throttled {
         // to make of it.
         let missing = status == StatusCode::NOT_FOUND && !listing;
         if missing || !(status.is_client_error() || status.is_server_error()) {
-            return Ok(response);
+            return if listing { self.without_strays(response).await } else { Ok(response) };
         }
         let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| {
             let text = value.to_str().ok()?.trim();
@@ -100,6 +108,13 @@ impl Throttled {
             _ => Error::Refused { status: status.as_u16(), text },
         };
         Err(HttpError::new(HttpErrorKind::Unknown, error))
+    }
+
+    async fn without_strays(&self, response: HttpResponse) -> Result<HttpResponse, HttpError> {
+        let (parts, body) = response.into_parts();
+        let xml = body.bytes().await?;
+        let kept = self.throttle.strays.leave_out(&String::from_utf8_lossy(&xml));
+        Ok(HttpResponse::from_parts(parts, kept.into()))
     }
 }
 

@@ -31,13 +31,16 @@ pub(super) async fn healthz(State(app): State<Arc<App>>) -> Result<&'static str,
 /// `GET /readyz`: gateways can boot, or why they cannot.
 async fn readyz(State(app): State<Arc<App>>) -> Result<(StatusCode, String), HttpError> {
     app.touch().await?;
-    let problems = app.problems().await?;
+    let mut problems = app.problems().await?;
+    let files = app.files().await?;
+    problems.extend(files.problems);
     Ok(if problems.is_empty() {
         // A boot waits for no bucket and not for the common store: so they keep nobody from
         // booting, and are only told of.
         let store = app.store_status().map_or_else(String::new, |store| store + "\n");
         let warnings = app.bucket_warnings().await?;
-        let lines = warnings.iter().map(|warning| format!("warning: {warning}\n"));
+        let lines =
+            files.warnings.iter().chain(&warnings).map(|warning| format!("warning: {warning}\n"));
         (StatusCode::OK, format!("ready\n{store}{}", lines.collect::<String>()))
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, problems.join("\n") + "\n")

@@ -39,6 +39,7 @@ use app::App;
 use connection::Connections;
 use doors::Doors;
 use doors::Role;
+use error::HttpError;
 pub use settings::GivenDoors;
 use settings::Settings;
 pub use settings::Source;
@@ -47,6 +48,7 @@ pub use tls::certificate_file;
 
 use crate::replica;
 use crate::replica::Replica;
+use crate::store::gateways::Gateways;
 
 /// How often leases that are over are cleared away, and rollouts looked at.
 const SWEEP: Duration = Duration::from_secs(30);
@@ -59,7 +61,9 @@ const DRAIN_MARGIN: Duration = Duration::from_secs(30);
 /// Checks what [`run`] would use, without serving.
 pub fn check(source: &Source) -> Result<()> {
     let settings = Settings::load(source, |_| true)?;
-    ensure!(settings.problems.is_empty(), "{}", settings.problems.join("; "));
+    let mut problems = settings.problems;
+    problems.extend(settings.state.missing_folders());
+    ensure!(problems.is_empty(), "{}", problems.join("; "));
     Replica::open(&settings.state, systemd::credentials().as_deref()).map(drop)
 }
 
@@ -75,6 +79,8 @@ pub async fn run(source: Source) -> Result<()> {
     for problem in &settings.problems {
         tracing::error!("{problem}");
     }
+    // Before anybody is let in.
+    mend_index(settings.state.gateways()).await;
     let mut doors = Doors::open(&settings.listen, passed)?;
     let app = Arc::new(App::new(settings)?);
     let connections = Connections::new(routes::router(app.clone()));
@@ -189,13 +195,14 @@ async fn drain(connections: &Connections, limit: Duration) {
 async fn sweep(app: Arc<App>) {
     let mut known = app.settings().problems.clone();
     loop {
+        mend_index(app.settings().state.gateways()).await;
         // Also notices canaries that used up their tries.
         app.advance_rollouts().await;
         tokio::time::sleep(SWEEP).await;
         if let Err(error) = app.sweep().await {
             tracing::warn!("{error}");
         }
-        match app.problems().await {
+        match what_is_wrong(&app).await {
             Ok(problems) => {
                 for problem in problems.iter().filter(|problem| !known.contains(problem)) {
                     tracing::error!("{problem}");
@@ -206,6 +213,21 @@ async fn sweep(app: Arc<App>) {
         }
         systemd::status(&summary(&app).await);
     }
+}
+
+/// Makes what is missing of the index of certificates from the gateways' records.
+async fn mend_index(gateways: Gateways) {
+    match app::blocking(move || Ok(gateways.mend_index()?)).await {
+        Ok(0) => {}
+        Ok(mended) => tracing::warn!("made {mended} entries of gateways/.by-fingerprint anew"),
+        Err(error) => tracing::error!("certificates may not be found: {error}"),
+    }
+}
+
+async fn what_is_wrong(app: &Arc<App>) -> Result<Vec<String>, HttpError> {
+    let mut problems = app.problems().await?;
+    problems.extend(app.files().await?.problems);
+    Ok(problems)
 }
 
 async fn summary(app: &Arc<App>) -> String {

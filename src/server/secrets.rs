@@ -13,6 +13,8 @@ use anyhow::ensure;
 use super::buckets::Told;
 use crate::boot::render;
 use crate::config;
+use crate::store::blobs::Access;
+use crate::store::events::Asset;
 use crate::store::events::SECRETS;
 use crate::store::gateways::Record;
 use crate::store::generations::LiveGenerations;
@@ -43,12 +45,12 @@ impl Templates {
         gateway: &Record,
         generation: &Generation,
         store: &LiveGenerations,
-    ) -> Result<Option<File>> {
+    ) -> Result<Option<Template>> {
         let name = &gateway.name;
         if let Some(file) =
             self.dir.as_ref().map(|dir| open(&dir.join(name))).transpose()?.flatten()
         {
-            return Ok(Some(file));
+            return Ok(Some(Template::Outside(file)));
         }
         let credential = format!("secrets-{name}");
         if let Some(dir) = &self.credentials
@@ -62,11 +64,12 @@ impl Templates {
                 "the credential {credential} is empty: systemd found no file for it \
                  when the service started; put it there, and restart the service"
             );
-            return Ok(Some(file));
+            return Ok(Some(Template::Outside(file)));
         }
         let Some(asset) = generation.files().get(SECRETS) else { return Ok(None) };
-        let file = store.blobs().open(&asset.sha256);
-        file.map(Some).with_context(|| format!("cannot open blob {}", asset.sha256))
+        // One that cannot be handed out is told of before the boot goes on without it.
+        store.blobs_of(Access::Private).find(asset).with_context(|| unusable(gateway))?;
+        Ok(Some(Template::Published(asset.clone())))
     }
 
     /// Whether there is anything to hand out.
@@ -88,14 +91,30 @@ impl Templates {
         bucket: &Told,
         store: &LiveGenerations,
     ) -> Result<Option<Vec<u8>>> {
-        let Some(file) = self.open(gateway, generation, store)? else { return Ok(None) };
-        let mut template = Vec::new();
-        file.take(MAX_LEN + 1).read_to_end(&mut template).context("cannot read a template")?;
-        ensure!(
-            template.len() as u64 <= MAX_LEN,
-            "the secrets template of gateway {} is larger than {MAX_LEN} bytes",
-            gateway.name
-        );
+        let ensure_len = |len| {
+            ensure!(
+                len <= MAX_LEN,
+                "the secrets template of gateway {} is larger than {MAX_LEN} bytes",
+                gateway.name
+            );
+            Ok(())
+        };
+        let template = match self.open(gateway, generation, store)? {
+            None => return Ok(None),
+            Some(Template::Outside(file)) => {
+                let mut template = Vec::new();
+                file.take(MAX_LEN + 1)
+                    .read_to_end(&mut template)
+                    .context("cannot read a template")?;
+                ensure_len(template.len() as u64)?;
+                template
+            }
+            Some(Template::Published(asset)) => {
+                ensure_len(asset.size)?;
+                let read = store.blobs_of(Access::Private).read(&asset);
+                read.with_context(|| unusable(gateway))?
+            }
+        };
         let (fingerprint, number) = (lease.fingerprint.to_string(), generation.number.to_string());
         Ok(Some(render(&template, |name| match name {
             "gateway" | "gateway_name" => Some(gateway.name.as_str()),
@@ -112,6 +131,18 @@ fn open(path: &Path) -> Result<Option<File>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         file => file.map(Some).with_context(|| format!("cannot read {}", path.display())),
     }
+}
+
+/// Where a template is.
+enum Template {
+    /// Outside of what is published.
+    Outside(File),
+    /// Among the files of a generation.
+    Published(Asset),
+}
+
+fn unusable(gateway: &Record) -> String {
+    format!("the secrets template of gateway {} cannot be used", gateway.name)
 }
 
 /// The terms that the configuration sets.

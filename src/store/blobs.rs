@@ -1,102 +1,117 @@
 //! Blobs: files that are named by the SHA-256 of their bytes and never change.
+//!
+//! They lie in two trees: `blobs/`, which nginx reads, and `private/`, which only the server
+//! does. A secret that has the bytes of some other gateway's file is kept twice.
 
-use std::fmt;
+mod fault;
+mod id;
+
+use std::collections::HashSet;
 use std::fs;
 use std::fs::File;
 use std::io;
 use std::io::Read;
 use std::io::Write;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::path::PathBuf;
-use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
 use std::time::Duration;
 use std::time::SystemTime;
 
 use rustix::fs::Mode;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
-use serde::Deserialize;
-use serde::Serialize;
 use sha2::Digest as _;
 use sha2::Sha256;
 
+use super::events::Asset;
+use super::events::SECRETS;
 use super::files;
-
-/// SHA-256 of a blob's bytes; shown as 64 lower-case hex digits.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(into = "String", try_from = "String")]
-pub struct BlobId([u8; 32]);
-
-impl BlobId {
-    /// The name of bytes whose SHA-256 is this.
-    pub fn of_digest(digest: [u8; 32]) -> Self {
-        Self(digest)
-    }
-
-    /// Where the blob lies below `blobs/`: one of 256 directories, then its name.
-    pub fn path(&self) -> String {
-        let name = self.to_string();
-        format!("{}/{name}", &name[..2])
-    }
-}
-
-impl fmt::Display for BlobId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex::encode(self.0))
-    }
-}
-
-impl fmt::Debug for BlobId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "BlobId({self})")
-    }
-}
-
-impl FromStr for BlobId {
-    type Err = hex::FromHexError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let mut bytes = [0; 32];
-        hex::decode_to_slice(text, &mut bytes)?;
-        Ok(Self(bytes))
-    }
-}
-
-impl From<BlobId> for String {
-    fn from(id: BlobId) -> Self {
-        id.to_string()
-    }
-}
-
-impl TryFrom<String> for BlobId {
-    type Error = hex::FromHexError;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        text.parse()
-    }
-}
+pub use fault::Fault;
+pub use id::BlobId;
 
 /// How precisely it is known when a blob was used.
 const TOUCHED_EVERY: Duration = Duration::from_secs(60 * 60);
 
-/// The blobs of one store.
+/// Who may read a blob, and so the tree in which it lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Access {
+    /// Gateways by way of nginx, and so everybody who knows its name.
+    Public,
+    /// The server alone.
+    Private,
+}
+
+impl Access {
+    /// Who may read the file at `path` of a generation.
+    pub fn to(path: &str) -> Self {
+        if path == SECRETS { Self::Private } else { Self::Public }
+    }
+
+    /// The folder of the tree, in whatever store.
+    pub fn folder(self) -> &'static str {
+        match self {
+            Self::Public => "blobs",
+            Self::Private => "private",
+        }
+    }
+
+    /// The permissions of that folder: who knows a blob's name passes through to it.
+    pub fn folder_mode(self) -> u32 {
+        match self {
+            Self::Public => 0o711,
+            Self::Private => 0o700,
+        }
+    }
+
+    fn mode(self) -> u32 {
+        match self {
+            Self::Public => 0o644,
+            Self::Private => 0o600,
+        }
+    }
+}
+
+/// The blobs of one tree.
 #[derive(Clone, Debug)]
 pub struct Blobs {
     dir: PathBuf,
+    access: Access,
+    /// Where versions that had one tree kept private blobs: they are still read there.
+    older: Option<PathBuf>,
+    /// Files whose bytes were found to be right, as they were then.
+    verified: Arc<Mutex<HashSet<Stamp>>>,
+}
+
+/// Differs when a file was written to or replaced.
+type Stamp = (BlobId, u64, u64, u64, (i64, i64), (i64, i64));
+
+fn stamp(id: &BlobId, facts: &fs::Metadata) -> Stamp {
+    let modified = (facts.mtime(), facts.mtime_nsec());
+    let changed = (facts.ctime(), facts.ctime_nsec());
+    (*id, facts.dev(), facts.ino(), facts.len(), modified, changed)
 }
 
 impl Blobs {
-    /// The blobs in `dir`, which exists.
-    pub fn new(dir: PathBuf) -> Self {
-        Self { dir }
+    /// The blobs of `store` that this is the access to.
+    pub fn new(store: &Path, access: Access) -> Self {
+        let older = (access == Access::Private).then(|| store.join(Access::Public.folder()));
+        Self { dir: store.join(access.folder()), access, older, verified: Arc::default() }
+    }
+
+    /// Who may read them.
+    pub fn access(&self) -> Access {
+        self.access
     }
 
     /// Copies everything that `source` yields into a blob, and returns its name
     /// and size in bytes. Until the last byte is on disk, no name leads to it;
     /// when this fails or is killed, nothing is left behind.
-    ///
-    /// `private` blobs can be read by the owner alone, not by nginx.
-    pub fn add(&self, mut source: impl Read, private: bool) -> io::Result<(BlobId, u64)> {
-        let mut file = self.receive(private)?;
+    pub fn add(&self, mut source: impl Read) -> io::Result<(BlobId, u64)> {
+        let mut file = self.receive()?;
         let mut hasher = Sha256::new();
         let mut buffer = vec![0; 256 * 1024];
         let mut size = 0;
@@ -111,34 +126,68 @@ impl Blobs {
             file.write_all(&buffer[..count])?;
             size += count as u64;
         }
-        let id = BlobId(hasher.finalize().into());
+        let id = BlobId::of_digest(hasher.finalize().into());
         self.keep(&file, &id)?;
         Ok((id, size))
     }
 
     /// A file without a name that is to become a blob, see [`Blobs::keep`].
-    pub fn receive(&self, private: bool) -> io::Result<File> {
-        files::unnamed(&self.dir, mode(private))
-    }
-
-    /// Makes a complete file, whose bytes have this digest, a blob.
-    pub fn keep(&self, file: &File, id: &BlobId) -> io::Result<()> {
-        let path = self.path(id);
-        if let Some(parent) = path.parent() {
-            files::create_dir(parent, 0o711).map_err(io::Error::other)?;
+    pub fn receive(&self) -> io::Result<File> {
+        if self.access == Access::Private {
+            // States that older versions made have none.
+            files::create_dir(&self.dir, self.access.folder_mode()).map_err(io::Error::other)?;
         }
-        files::link(file, &path)
+        files::unnamed(&self.dir, self.access.mode()).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => io::Error::other(format!(
+                "{} is missing: mount it, restore it from a backup, or make it with \
+                 `install -d -m 711`, for the owner of the folder above",
+                self.dir.display()
+            )),
+            _ => error,
+        })
     }
 
-    /// Where a blob is on disk, if it is.
+    /// Makes a complete file, whose bytes have this digest, a blob. One that is there already
+    /// stays if it is found to be right, and is replaced otherwise.
+    pub fn keep(&self, file: &File, id: &BlobId) -> io::Result<()> {
+        let path = self.dir.join(id.path());
+        if let Some(parent) = path.parent() {
+            files::create_dir(parent, self.access.folder_mode()).map_err(io::Error::other)?;
+        }
+        let size = file.metadata()?.len();
+        match self.inspect(&path, id, size) {
+            Err(Fault::Missing(_)) => files::link(file, &path),
+            Ok(facts) if facts.mode() & 0o777 == self.access.mode() => Ok(()),
+            Ok(_) => files::link_over(file, &path),
+            Err(fault) => {
+                tracing::warn!("{fault}; replaced by a good copy: look at the disk");
+                files::link_over(file, &path)
+            }
+        }
+    }
+
+    /// Where a blob is on disk, or would be.
     pub fn path(&self, id: &BlobId) -> PathBuf {
-        self.dir.join(id.path())
+        let path = self.dir.join(id.path());
+        let older = self.older.as_ref().map(|older| older.join(id.path()));
+        match older {
+            Some(older) if !path.exists() && older.exists() => older,
+            _ => path,
+        }
     }
 
-    /// Names and facts of all blobs.
+    /// Names and facts of all blobs of this tree.
     pub fn list(&self) -> io::Result<Vec<(BlobId, fs::Metadata)>> {
         let mut found = Vec::new();
-        for parent in fs::read_dir(&self.dir)? {
+        let parents = match fs::read_dir(&self.dir) {
+            Err(error)
+                if error.kind() == io::ErrorKind::NotFound && self.access == Access::Private =>
+            {
+                return Ok(found);
+            }
+            parents => parents?,
+        };
+        for parent in parents {
             let parent = parent?;
             if !parent.file_type()?.is_dir() {
                 continue;
@@ -153,11 +202,65 @@ impl Blobs {
         Ok(found)
     }
 
+    /// Whether a file of a generation is here with all its bytes: looks at their number only.
+    pub fn find(&self, asset: &Asset) -> Result<fs::Metadata, Fault> {
+        let id = asset.sha256;
+        let facts = fs::metadata(self.path(&id)).map_err(|error| Fault::of(id, error))?;
+        ensure_size(id, &facts, asset.size)?;
+        Ok(facts)
+    }
+
+    /// Opens a file of a generation that has all its bytes.
+    pub fn open_whole(&self, asset: &Asset) -> Result<File, Fault> {
+        let id = asset.sha256;
+        let open = || self.open(&id).and_then(|file| Ok((file.metadata()?, file)));
+        let (facts, file) = open().map_err(|error| Fault::of(id, error))?;
+        ensure_size(id, &facts, asset.size)?;
+        Ok(file)
+    }
+
+    /// The bytes of a small file of a generation, each of them verified.
+    pub fn read(&self, asset: &Asset) -> Result<Vec<u8>, Fault> {
+        let (id, mut bytes) = (asset.sha256, Vec::new());
+        let file = self.open_whole(asset)?;
+        let read = file.take(asset.size).read_to_end(&mut bytes);
+        read.map_err(|error| Fault::of(id, error))?;
+        if BlobId::of_digest(Sha256::digest(&bytes).into()) == id {
+            Ok(bytes)
+        } else {
+            Err(Fault::Digest(id))
+        }
+    }
+
+    /// Reads a file of a generation to its end, unless that was done since it was written, and
+    /// compares it with its name.
+    pub fn verify(&self, asset: &Asset) -> Result<(), Fault> {
+        self.inspect(&self.path(&asset.sha256), &asset.sha256, asset.size).map(drop)
+    }
+
+    fn inspect(&self, path: &Path, id: &BlobId, size: u64) -> Result<fs::Metadata, Fault> {
+        let fault = |error| Fault::of(*id, error);
+        let facts = fs::metadata(path).map_err(fault)?;
+        ensure_size(*id, &facts, size)?;
+        let stamp = stamp(id, &facts);
+        if self.verified().contains(&stamp) {
+            return Ok(facts);
+        }
+        if digest(&mut open_unnoticed(path).map_err(fault)?).map_err(fault)? != *id {
+            return Err(Fault::Digest(*id));
+        }
+        self.verified().insert(stamp);
+        Ok(facts)
+    }
+
+    fn verified(&self) -> std::sync::MutexGuard<'_, HashSet<Stamp>> {
+        // Nothing that could panic runs while it is locked.
+        self.verified.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Reads a blob to its end, and says whether its bytes are what its name says.
     pub fn is_whole(&self, id: &BlobId) -> io::Result<bool> {
-        let mut hasher = Sha256::new();
-        io::copy(&mut self.open_unnoticed(id)?, &mut HashWriter(&mut hasher))?;
-        Ok(BlobId(hasher.finalize().into()) == *id)
+        Ok(digest(&mut self.open_unnoticed(id)?)? == *id)
     }
 
     /// Puts a blob out of the way that is not what its name says, for somebody to look at.
@@ -181,7 +284,7 @@ impl Blobs {
 
     /// Takes a blob away; that there is none is as good.
     pub fn remove(&self, id: &BlobId) -> io::Result<()> {
-        files::remove_if_there(&self.path(id))
+        files::remove_if_there(&self.dir.join(id.path()))
     }
 
     /// Opens a blob for reading.
@@ -191,13 +294,7 @@ impl Blobs {
 
     /// The same for who only looks after it: that does not count as use.
     pub fn open_unnoticed(&self, id: &BlobId) -> io::Result<File> {
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOATIME;
-        match rustix::fs::open(self.path(id), flags, Mode::empty()) {
-            Ok(file) => Ok(file.into()),
-            // Somebody else's file: of no consequence.
-            Err(Errno::PERM) => self.open(id),
-            Err(error) => Err(error.into()),
-        }
+        open_unnoticed(&self.path(id))
     }
 
     /// The size in bytes of a blob.
@@ -206,8 +303,25 @@ impl Blobs {
     }
 }
 
-fn mode(private: bool) -> u32 {
-    if private { 0o600 } else { 0o644 }
+fn ensure_size(id: BlobId, facts: &fs::Metadata, size: u64) -> Result<(), Fault> {
+    let found = facts.len();
+    if found == size { Ok(()) } else { Err(Fault::Size { id, found, size }) }
+}
+
+fn open_unnoticed(path: &Path) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOATIME;
+    match rustix::fs::open(path, flags, Mode::empty()) {
+        Ok(file) => Ok(file.into()),
+        // Somebody else's file: of no consequence.
+        Err(Errno::PERM) => File::open(path),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn digest(source: &mut impl Read) -> io::Result<BlobId> {
+    let mut hasher = Sha256::new();
+    io::copy(source, &mut HashWriter(&mut hasher))?;
+    Ok(BlobId::of_digest(hasher.finalize().into()))
 }
 
 struct HashWriter<'a>(&'a mut Sha256);
@@ -224,26 +338,4 @@ impl Write for HashWriter<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_same_bytes_are_kept_once_and_a_failed_copy_leaves_nothing() {
-        let dir = tempfile::tempdir().unwrap();
-        let blobs = Blobs::new(dir.path().to_owned());
-        let (first, size) = blobs.add(&b"kernel"[..], false).unwrap();
-        let (second, _) = blobs.add(&b"kernel"[..], false).unwrap();
-        assert_eq!((first, size), (second, 6));
-        assert_eq!(io::read_to_string(blobs.open(&first).unwrap()).unwrap(), "kernel");
-
-        struct Broken;
-        impl Read for Broken {
-            fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
-                Err(io::Error::other("gone"))
-            }
-        }
-        let before = fs::read_dir(dir.path()).unwrap().count();
-        assert!(blobs.add((&b"half"[..]).chain(Broken), false).is_err());
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), before);
-    }
-}
+mod tests;

@@ -77,6 +77,13 @@ impl Generations {
         Ok(News { told, new })
     }
 
+    /// Objects that are damaged. One of a newer version is not.
+    pub fn damaged(&self, gateway: &str) -> Result<BTreeSet<ObjectName>> {
+        let (_, unreadable) = self.read(gateway, &Objects::new(), &BTreeSet::new())?;
+        let damaged = unreadable.into_iter().filter(|(_, why)| why.lasting && !why.is_newer());
+        Ok(damaged.map(|(name, _)| name).collect())
+    }
+
     /// The bytes of an object; `None` if a pack has taken its place.
     pub fn object(&self, gateway: &str, name: ObjectName) -> Result<Option<Vec<u8>>> {
         let path = self.dir.join(gateway).join(name.to_string());

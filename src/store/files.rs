@@ -88,6 +88,21 @@ pub fn link(file: &File, path: &Path) -> io::Result<()> {
     }
 }
 
+/// The same in place of a file that stands there. The name leads to the one or the other at any
+/// moment.
+pub fn link_over(file: &File, path: &Path) -> io::Result<()> {
+    let beside = path.with_extension("new");
+    // Of somebody who was killed.
+    remove_if_there(&beside)?;
+    link(file, &beside)?;
+    match std::fs::rename(&beside, path) {
+        // Somebody who does the same has taken it, and put it there.
+        Err(error) if error.kind() == io::ErrorKind::NotFound && path.exists() => {}
+        renamed => renamed?,
+    }
+    sync_parent(path)
+}
+
 /// A file without a name in `directory`, which is gone when closed unless it is
 /// given a name by [`link`].
 pub fn unnamed(directory: &Path, mode: u32) -> io::Result<File> {

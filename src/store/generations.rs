@@ -18,6 +18,7 @@ use anyhow::bail;
 use time::OffsetDateTime;
 
 use super::State;
+use super::blobs::Access;
 use super::blobs::Blobs;
 use super::events::Event;
 use super::events::EventId;
@@ -48,20 +49,42 @@ pub(super) type Objects = BTreeMap<ObjectName, Arc<Events>>;
 /// The generations of all gateways.
 #[derive(Clone, Debug)]
 pub struct Generations {
-    blobs: Blobs,
+    public: Blobs,
+    private: Blobs,
     pub(super) dir: PathBuf,
+}
+
+/// What could be read of a gateway's events, and why others could not.
+#[derive(Debug)]
+pub struct Readable {
+    /// What the server goes by.
+    pub history: History,
+    /// What is wrong with the others, one by one.
+    pub damaged: Vec<anyhow::Error>,
 }
 
 impl Generations {
     /// The generations that `state` holds.
     pub fn new(state: &State) -> Self {
         let store = state.store_dir();
-        Self { blobs: Blobs::new(store.join("blobs")), dir: store.join("gateways") }
+        Self {
+            public: Blobs::new(&store, Access::Public),
+            private: Blobs::new(&store, Access::Private),
+            dir: store.join("gateways"),
+        }
     }
 
     /// The blobs that assets are kept in.
     pub fn blobs(&self) -> &Blobs {
-        &self.blobs
+        &self.public
+    }
+
+    /// The blobs that only those with this access read.
+    pub fn blobs_of(&self, access: Access) -> &Blobs {
+        match access {
+            Access::Public => &self.public,
+            Access::Private => &self.private,
+        }
     }
 
     /// Everything known of a gateway's generations. An event that cannot be
@@ -70,9 +93,29 @@ impl Generations {
         Ok(History::fold(&self.events(gateway)?))
     }
 
+    /// The same for who only looks: what cannot be read is left out, as the server does.
+    pub fn readable(&self, gateway: &str) -> Result<Readable> {
+        let (objects, unreadable) = self.read(gateway, &Objects::new(), &BTreeSet::new())?;
+        Ok(Readable {
+            history: History::fold(&union(&objects)),
+            damaged: unreadable.into_values().map(|unreadable| unreadable.error).collect(),
+        })
+    }
+
     /// All events of a gateway, each once.
     pub fn events(&self, gateway: &str) -> Result<Events> {
         Ok(union(&self.read_all(gateway)?))
+    }
+
+    /// The same without those that cannot be read.
+    pub fn readable_events(&self, gateway: &str) -> Result<Events> {
+        let (objects, _) = self.read(gateway, &Objects::new(), &BTreeSet::new())?;
+        Ok(union(&objects))
+    }
+
+    /// Whether anything was ever recorded of a gateway, and is still there.
+    pub fn has_folder(&self, gateway: &str) -> bool {
+        self.dir.join(gateway).is_dir()
     }
 
     /// Writes one event, later than all others of this gateway that this host knows, so
@@ -103,6 +146,9 @@ impl Generations {
     /// once that is safely on disk. Whoever does the same elsewhere does no harm: a
     /// pack loses nothing, and what two packs have in common counts once.
     ///
+    /// What is damaged stays beside the pack, for somebody to mend. With an object of a newer
+    /// version nothing is done: that one may know better what still matters.
+    ///
     /// Whoever calls it holds the lock.
     pub(super) fn compact(
         &self,
@@ -110,7 +156,13 @@ impl Generations {
         dir: &Path,
         now: OffsetDateTime,
     ) -> Result<Option<ObjectName>> {
-        let objects = self.read_all(gateway)?;
+        let (objects, unreadable) = self.read(gateway, &Objects::new(), &BTreeSet::new())?;
+        if let Some(newer) = unreadable.into_values().find(Unreadable::is_newer) {
+            return Err(newer.error);
+        }
+        if let Some(ObjectName::Pack(_)) = objects.keys().next().filter(|_| objects.len() == 1) {
+            return Ok(objects.into_keys().next());
+        }
         let events = union(&objects);
         let Some((name, pack)) = pack(&events, now) else { return Ok(None) };
         write(dir, name, &pack)?;
@@ -211,9 +263,14 @@ impl LiveGenerations {
         Self { generations, snapshots: Mutex::default() }
     }
 
-    /// The blobs that assets are kept in.
-    pub fn blobs(&self) -> &Blobs {
-        self.generations.blobs()
+    /// The blobs that only those with this access read.
+    pub fn blobs_of(&self, access: Access) -> &Blobs {
+        self.generations.blobs_of(access)
+    }
+
+    /// Whether anything was ever recorded of a gateway, and is still there.
+    pub fn has_folder(&self, gateway: &str) -> bool {
+        self.generations.has_folder(gateway)
     }
 
     /// What is known of a gateway's generations now. An event that cannot be read
@@ -221,6 +278,12 @@ impl LiveGenerations {
     /// last seen still holds: a boot must not fail for it.
     pub fn history(&self, gateway: &str) -> Result<Arc<History>> {
         let last = self.lock().get(gateway).cloned();
+        if let Some(last) = last.as_ref().filter(|last| !last.objects.is_empty())
+            && !self.generations.has_folder(gateway)
+        {
+            tracing::warn!(gateway, "the folder of its events is gone; serving what was last seen");
+            return Ok(last.history.clone());
+        }
         let none = Snapshot::default();
         let known = last.as_deref().unwrap_or(&none);
         let (objects, failed) =

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use time::Duration;
 use time::OffsetDateTime;
 
 use super::events::Asset;
@@ -17,6 +18,10 @@ use super::events::SECRETS;
 /// generation can have. An acknowledgement counts as long as its boot is among them: a
 /// bound in boots and not in hours, since no clock has to be right for it.
 pub const REMEMBERED: usize = 64;
+
+/// How long the word that a boot worked waits for the boot itself, which another host began
+/// and could not tell of yet.
+const AWAITED: Duration = Duration::days(7);
 
 /// Events by name.
 pub type Events = BTreeMap<EventId, Arc<Event>>;
@@ -285,12 +290,18 @@ pub fn relevant(events: &Events, remembered: usize) -> BTreeSet<EventId> {
         words.entry(*generation).or_insert((*boot, *boot)).1 = *boot;
     }
     kept.extend(words.into_values().flat_map(|(first, last)| [first, last]));
+    let mut awaited = BTreeSet::new();
     for (boot, id) in acknowledged {
-        // A boot that is not here may still arrive.
-        if kept.contains(&boot) || !events.contains_key(&boot) {
+        if kept.contains(&boot) {
             kept.insert(id);
+        } else if !events.contains_key(&boot) {
+            awaited.insert(id);
         }
     }
+    // A boot that is not here may still arrive, as long as it would be remembered then.
+    let latest = events.keys().next_back().map(|id| id.time());
+    let fresh = |id: &EventId| latest.is_some_and(|latest| latest - id.time() <= AWAITED);
+    kept.extend(awaited.into_iter().rev().take(remembered).filter(fresh));
     kept
 }
 

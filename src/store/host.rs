@@ -42,6 +42,7 @@ impl State {
             ("cache", 0o700),
             ("store", 0o711),
             ("store/blobs", 0o711),
+            ("store/private", 0o700),
             ("store/gateways", 0o700),
         ] {
             files::create_dir(&dir.join(name), mode)?;

@@ -8,6 +8,7 @@ pub mod files;
 pub mod format;
 pub mod gateways;
 pub mod generations;
+mod health;
 pub mod history;
 mod host;
 pub mod journal;

@@ -51,7 +51,12 @@ impl fmt::Display for ObjectName {
 
 /// The events in an object; `place` is where it was found, for the error.
 pub fn parse(place: &dyn fmt::Display, name: ObjectName, text: &[u8]) -> Result<Events> {
-    let damaged = || format!("{place} is damaged; restore it from a backup");
+    let damaged = || {
+        format!(
+            "{place} is damaged; restore it from a backup, or move it away to go on without what \
+             it said"
+        )
+    };
     Ok(match name {
         ObjectName::Event(id) => {
             let event: Event = format::read(place, text, FORMAT, &damaged)?;
@@ -91,6 +96,13 @@ pub(super) struct Unreadable {
     pub(super) error: anyhow::Error,
     /// Its bytes were read, and mean nothing to this program: to try again is vain.
     pub(super) lasting: bool,
+}
+
+impl Unreadable {
+    /// Whether a newer version can read it, which may know better what is still needed.
+    pub(super) fn is_newer(&self) -> bool {
+        self.error.is::<format::Newer>()
+    }
 }
 
 /// `None` if the object is not there any more.

@@ -62,21 +62,25 @@ impl Records {
         Self { dir: state.store_dir().join("records"), state: state.clone() }
     }
 
-    /// The ids of all gateways, also of removed ones.
-    pub fn ids(&self) -> Result<BTreeSet<String>> {
-        let mut ids = BTreeSet::new();
+    /// The ids of all gateways, also of removed ones; and what is wrong with records that
+    /// cannot be read.
+    pub fn ids(&self) -> Result<(BTreeSet<String>, Vec<anyhow::Error>)> {
+        let (mut ids, mut damaged) = (BTreeSet::new(), Vec::new());
         let gateways = self.state.gateways();
         for name in gateways.names()? {
-            ids.insert(gateways.load(&name)?.id);
+            match gateways.load(&name) {
+                Ok(record) => drop(ids.insert(record.id)),
+                Err(error) => damaged.push(error),
+            }
         }
         let entries = match fs::read_dir(&self.dir) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(ids),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((ids, damaged)),
             entries => entries.with_context(|| format!("cannot read {}", self.dir.display()))?,
         };
         for entry in entries {
             ids.extend(entry?.file_name().into_string().ok().filter(|id| is_gateway_id(id)));
         }
-        Ok(ids)
+        Ok((ids, damaged))
     }
 
     /// The revisions of one record. An unreadable one is an error: it may say that a

@@ -16,6 +16,7 @@ use super::gateways::OwnedCertificate;
 use super::gateways::Record;
 use crate::identity::Certificate;
 use crate::identity::Fingerprint;
+use crate::identity::Serial;
 
 /// Version of the revisions that this program writes.
 pub const FORMAT: u32 = 1;
@@ -48,8 +49,8 @@ pub struct Shared {
     /// Until when it is valid.
     #[serde(with = "time::serde::rfc3339")]
     pub not_after: OffsetDateTime,
-    /// Serial number, as hex digits.
-    pub serial: String,
+    /// Serial number.
+    pub serial: Serial,
     /// The certificate itself.
     pub pem: String,
 }
@@ -164,7 +165,7 @@ mod tests {
                             let shared = Shared {
                                 state: state(s),
                                 not_after: OffsetDateTime::UNIX_EPOCH,
-                                serial: format!("{n:02x}"),
+                                serial: format!("{n:02x}").parse().unwrap(),
                                 pem: format!("certificate {n}"),
                             };
                             (fingerprint, shared)

@@ -111,9 +111,11 @@ impl State {
         let (mut listed, number) = self.crl()?;
         let before = listed.len();
         for owned in record.certificates.iter().filter(|o| o.state == CertificateState::Revoked) {
-            let serial = serial(owned)?;
-            if !listed.iter().any(|entry| entry.serial == serial) {
-                listed.push(Revoked { serial, at: now });
+            // No CRL of ours can list a negative one; the record lets nobody in.
+            let known = listed.iter().any(|entry| entry.serial == owned.serial);
+            if !known && !owned.serial.is_negative() {
+                listed.push(Revoked { serial: owned.serial.clone(), at: now });
+                self.warn_of_others(record, owned)?;
             }
         }
         if listed.len() == before {
@@ -121,9 +123,20 @@ impl State {
         }
         self.write_crl(&listed, number + 1, now)
     }
-}
 
-fn serial(owned: &OwnedCertificate) -> Result<Vec<u8>> {
-    hex::decode(&owned.serial)
-        .with_context(|| format!("the serial number of {} is damaged", owned.fingerprint))
+    /// States made before can have several certificates of one serial number.
+    fn warn_of_others(&self, record: &Record, revoked: &OwnedCertificate) -> Result<()> {
+        for (name, other) in self.gateways().with_serial(&revoked.serial)? {
+            if other.state != CertificateState::Revoked && other.fingerprint != revoked.fingerprint
+            {
+                tracing::warn!(
+                    "certificate {} of {name} has the same serial number as the revoked one of {}: \
+                     nginx refuses both; renew {name}, and make it a new medium",
+                    other.fingerprint,
+                    record.name
+                );
+            }
+        }
+        Ok(())
+    }
 }

@@ -118,6 +118,7 @@ impl State {
             ("cache", PRIVATE_DIR),
             ("store", PASSABLE),
             ("store/blobs", PASSABLE),
+            ("store/private", PRIVATE_DIR),
             ("store/gateways", PRIVATE_DIR),
         ] {
             files::create_dir(&dir.join(name), mode)?;

@@ -17,6 +17,7 @@ use crate::common::TestServer;
 use crate::common::TestState;
 use crate::common::edit;
 use crate::common::free_port;
+use crate::common::request;
 use crate::garage::Garage;
 
 /// A boot host with one gateway that has something to boot, and its server, which is where
@@ -196,9 +197,48 @@ fn files_that_are_gone_or_short() {
     let way_out = host.doctor().has("error", "gateways", "vmlinuz of generation 1 is missing");
     assert!(way_out.contains("publish"), "{way_out}");
     fs::write(&kernel, "short").unwrap();
-    host.doctor().has("error", "gateways", "has 5 of 5000 bytes");
-    fs::rename(&away, &kernel).unwrap();
+    let way_out = host.doctor().has("error", "gateways", "has 5 of 5000 bytes");
+    assert!(way_out.contains("publish the folder"), "{way_out}");
+    // Nobody used to look at more than the size.
+    let mut rotten = fs::read(&away).unwrap();
+    rotten[4321] ^= 1;
+    fs::write(&kernel, rotten).unwrap();
+    host.doctor().has("error", "gateways", "has other bytes than those that were published");
+    // The way out used to be none: the name was there.
+    let folder = host.state.dir().with_file_name("published");
+    host.state.ok(&["publish", "lab-1", folder.to_str().unwrap()]);
     assert!(host.doctor().well);
+    assert_eq!(fs::read(&kernel).unwrap(), fs::read(&away).unwrap());
+}
+
+#[test]
+fn a_folder_of_the_store_that_is_gone() {
+    let host = Host::new();
+    for (name, said) in [("blobs", "blobs is missing"), ("gateways", "gateways is missing")] {
+        let folder = host.state.dir().join("store").join(name);
+        let away = folder.with_extension("away");
+        fs::rename(&folder, &away).unwrap();
+        let way_out = host.doctor().has("error", "gateways", said);
+        assert!(way_out.contains("mount it"), "{way_out}");
+        let ready = host.state.admin("/readyz");
+        assert!(ready.status == 503 && ready.text().contains(said), "{}", ready.text());
+        fs::rename(&away, &folder).unwrap();
+        assert_eq!(host.state.admin("/readyz").status, 200);
+    }
+    assert!(host.doctor().well);
+}
+
+#[test]
+fn an_event_that_is_damaged() {
+    let host = Host::new();
+    let folder = host.state.dir().join("store/gateways");
+    let folder = fs::read_dir(&folder).unwrap().next().unwrap().unwrap().path();
+    let event = folder.join("0192a8c0-0000-7000-8000-000000000001.json");
+    fs::write(&event, "{").unwrap();
+    let way_out = host.doctor().has("warning", "gateways", "is damaged: the server leaves it out");
+    assert!(way_out.contains("backup"), "{way_out}");
+    fs::remove_file(&event).unwrap();
+    host.doctor().has("ok", "gateways", "");
 }
 
 fn walk(dir: &Path) -> Vec<std::path::PathBuf> {
@@ -206,22 +246,70 @@ fn walk(dir: &Path) -> Vec<std::path::PathBuf> {
     entries.flat_map(|path| if path.is_dir() { walk(&path) } else { vec![path] }).collect()
 }
 
+/// A backup that knows nothing of symbolic links. Only the active certificate used to be looked
+/// at, and nothing made the index anew: a medium with a retiring certificate was refused.
+#[test]
+fn certificates_that_lead_nowhere() {
+    let mut host = Host::new();
+    let old = host.state.credentials("lab-1");
+    host.state.ok(&["gateway", "renew", "lab-1"]);
+    let new = host.state.credentials("lab-1");
+    let index = host.state.dir().join("gateways/.by-fingerprint");
+    let damages: [&dyn Fn(&Path); 3] = [
+        &|index| fs::remove_dir_all(index).unwrap(),
+        &|index| {
+            for entry in fs::read_dir(index).unwrap() {
+                fs::remove_file(entry.unwrap().path()).unwrap();
+            }
+        },
+        // `cp -L` makes copies of what links lead to.
+        &|index| {
+            for entry in fs::read_dir(index).unwrap() {
+                let entry = entry.unwrap().path();
+                fs::remove_file(&entry).unwrap();
+                fs::create_dir(&entry).unwrap();
+                fs::write(entry.join("gateway.json"), "{}").unwrap();
+            }
+        },
+    ];
+    for damage in damages {
+        host.stop();
+        damage(&index);
+        let report = host.doctor();
+        report.has("error", "gateways", "the certificate of lab-1 is not found");
+        let way_out = report.has("error", "gateways", "the retiring certificate of lab-1");
+        assert!(way_out.contains("restart"), "{way_out}");
+        host.start();
+        assert!(host.doctor().well);
+        let server = host.server.as_mut().unwrap();
+        server.tls_port = host.port;
+        for credentials in [&old, &new] {
+            let stream = server.tls(&host.state, Some(credentials.clone()));
+            assert_eq!(request(stream, "GET", "/files/vmlinuz", "").unwrap().status, 200);
+        }
+    }
+}
+
 /// A backup that follows no links, or leaves them out.
 #[test]
 fn a_certificate_that_leads_nowhere() {
-    let host = Host::new();
+    let mut host = Host::new();
+    // It would mend it.
+    host.stop();
     let index = host.state.dir().join("gateways/.by-fingerprint");
     let entry = fs::read_dir(&index).unwrap().next().unwrap().unwrap().path();
     fs::remove_file(&entry).unwrap();
-    let way_out = host.doctor().has("error", "gateways", "is not found");
-    let mended = Command::new("sh").args(["-c", &way_out]).status().unwrap();
-    assert!(mended.success(), "{way_out}");
+    host.doctor().has("error", "gateways", "is not found");
+    host.start();
     assert!(host.doctor().well);
+    host.stop();
     // It leads to another gateway.
     host.state.ok(&["gateway", "add", "lab-2"]);
     fs::remove_file(&entry).unwrap();
     symlink("../lab-2", &entry).unwrap();
     host.doctor().has("error", "gateways", "is not found");
+    host.start();
+    assert!(host.doctor().well);
 }
 
 #[test]

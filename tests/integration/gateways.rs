@@ -138,6 +138,96 @@ fn a_signing_request_gets_a_certificate_and_its_key_never_comes_here() {
     assert!(state.fails(&["gateway", "show", "lab-2"]).contains("no gateway"));
 }
 
+/// A certificate of the state's CA with the serial number `serial`.
+fn with_serial(state: &TestState, dir: &Path, name: &str, serial: &str) -> String {
+    let (key, csr, crt) =
+        (format!("{name}.key"), format!("{name}.csr"), dir.join(format!("{name}.crt")));
+    let subject = format!("/CN={name}");
+    let request = ["req", "-new", "-newkey", "rsa:2048", "-nodes", "-subj", &subject];
+    openssl(&[&request[..], &["-keyout", &key, "-out", &csr]].concat(), dir);
+    fs::write(dir.join("ext"), "extendedKeyUsage=clientAuth\n").unwrap();
+    let pki = |name: &str| state.dir().join("pki").join(name).to_str().unwrap().to_owned();
+    let (ca, ca_key, out) = (pki("ca.crt"), pki("ca.key"), crt.to_str().unwrap());
+    let sign = ["x509", "-req", "-in", &csr, "-CA", &ca, "-CAkey", &ca_key, "-days", "99"];
+    let more = ["-set_serial", serial, "-extfile", "ext", "-out", out];
+    openssl(&[&sign[..], &more].concat(), dir);
+    out.to_owned()
+}
+
+/// Zero was one number in the record and another in the CRL: a revoked certificate came back,
+/// and was listed anew each time.
+#[test]
+fn a_certificate_with_serial_number_zero_is_revoked_for_good() {
+    let state = TestState::new();
+    let dir = tempfile::tempdir().unwrap();
+    for (name, serial) in [("zero", "0"), ("high", "128"), ("long", "0xff00000000000000000000")] {
+        let certificate = with_serial(&state, dir.path(), name, serial);
+        let add = ["gateway", "add", name, "--cert", &certificate];
+        state.ok(&add);
+        state.publish(name, 10);
+        let server = TestServer::start(&state);
+        let ask = || {
+            let key = dir.path().join(format!("{name}.key"));
+            let stream = server.tls(&state, Some((certificate.clone().into(), key)));
+            request(stream, "GET", "/boot/ipxe", "").unwrap().status
+        };
+        assert_eq!(ask(), 302);
+        for _ in 0..2 {
+            state.ok(&["gateway", "revoke", name]);
+            assert_eq!(ask(), 403);
+        }
+        state.ok(&["gateway", "remove", name]);
+        assert!(state.fails(&add).contains("revoked"), "{serial}");
+    }
+    let crl = read_crl(&fs::read(state.dir().join("pki/crl.pem")).unwrap()).unwrap().0;
+    let listed: Vec<_> = crl.iter().map(|entry| entry.serial.to_string()).collect();
+    assert_eq!(listed, ["00", "80", "ff00000000000000000000"]);
+    // So do others read it.
+    let text = Command::new("openssl")
+        .args(["crl", "-noout", "-text", "-in"])
+        .arg(state.dir().join("pki/crl.pem"))
+        .output()
+        .unwrap();
+    let text = String::from_utf8(text.stdout).unwrap();
+    assert_eq!(text.matches("Serial Number: ").count(), 3, "{text}");
+}
+
+#[test]
+fn serial_numbers_that_no_crl_can_tell_apart_are_refused() {
+    let state = TestState::new();
+    let dir = tempfile::tempdir().unwrap();
+    let add = |name: &str, serial: &str| {
+        let certificate = with_serial(&state, dir.path(), name, serial);
+        state.run(&["gateway", "add", name, "--cert", &certificate])
+    };
+    let refused = |name: &str, serial: &str| {
+        let output = add(name, serial);
+        assert_eq!(output.status.code(), Some(1));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    assert!(add("lab-1", "1").status.success());
+    let error = refused("lab-2", "1");
+    assert!(error.contains("gateway lab-1") && error.contains("issue it anew"), "{error}");
+    let error = refused("lab-3", "-1");
+    assert!(error.contains("negative (-01)"), "{error}");
+    // One of its own is taken.
+    assert!(add("lab-4", "2").status.success());
+}
+
+/// A record that an older version wrote has nothing for the number zero.
+#[test]
+fn a_record_with_a_serial_number_of_an_older_version_is_read() {
+    let state = TestState::quick();
+    let path = state.dir().join("gateways/lab-1/gateway.json");
+    let mut record: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    record["certificates"][0]["serial"] = "".into();
+    fs::write(&path, record.to_string()).unwrap();
+    assert_eq!(state.json(&["gateway", "show", "lab-1"])["certificates"][0]["serial"], "00");
+    state.ok(&["gateway", "revoke", "lab-1"]);
+    let crl = read_crl(&fs::read(state.dir().join("pki/crl.pem")).unwrap()).unwrap().0;
+    assert_eq!(crl.len(), 1);
+}
+
 #[test]
 fn only_a_certificate_that_would_be_let_in_is_taken_over() {
     let state = TestState::with_gateway();

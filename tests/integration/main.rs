@@ -7,10 +7,12 @@ mod common;
 
 mod api;
 mod assessment;
+mod blobs;
 mod bucket_faults;
 mod buckets;
 mod check;
 mod clock;
+mod damage;
 mod doctor;
 mod garage;
 mod gateways;

@@ -114,15 +114,17 @@ fn a_template_can_stay_out_of_what_is_published() {
 fn the_template_is_for_the_owner_alone() {
     let state = TestState::with_gateway();
     publish(&state, Some(b"unmistakable"));
+    assert!(!is_on_disk(&state.dir().join("store/blobs"), "unmistakable"));
     let mut found = 0;
-    let blobs = state.dir().join("store/blobs");
-    for entry in std::fs::read_dir(blobs).unwrap() {
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let private = state.dir().join("store/private");
+    assert_eq!(mode(&private), 0o700);
+    for entry in std::fs::read_dir(private).unwrap() {
         for blob in std::fs::read_dir(entry.unwrap().path()).unwrap() {
-            let blob = blob.unwrap();
-            if std::fs::read(blob.path()).unwrap() == b"unmistakable" {
-                assert_eq!(blob.metadata().unwrap().permissions().mode() & 0o777, 0o600);
-                found += 1;
-            }
+            let blob = blob.unwrap().path();
+            assert_eq!(std::fs::read(&blob).unwrap(), b"unmistakable");
+            assert_eq!(mode(&blob), 0o600);
+            found += 1;
         }
     }
     assert_eq!(found, 1);

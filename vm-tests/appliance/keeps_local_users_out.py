@@ -27,7 +27,7 @@ with subtest("a user can open neither nginx's socket nor the state"):
     # Just so does nginx ask.
     assert "the script of lab-1" in host.succeed(forged)
     host.fail(f"{NOBODY} {forged}")
-    for folder in ("", "/pki", "/gateways", "/store", "/store/gateways", "/store/blobs", "/cache"):
+    for folder in ("", "/pki", "/gateways", "/store", "/store/gateways", "/store/blobs", "/store/private", "/cache"):
         host.fail(f"{NOBODY} ls {STATE}{folder} 2>&1")
 
 with subtest("no file of the state that holds a key or a secret can be read by a user"):

@@ -1,5 +1,7 @@
 //! The certificate revocation list (RFC 5280, section 5).
 
+use std::collections::BTreeSet;
+
 use rcgen::CertificateRevocationListParams;
 use rcgen::KeyIdMethod;
 use rcgen::RevocationReason;
@@ -11,12 +13,13 @@ use x509_parser::revocation_list::CertificateRevocationList;
 
 use super::Authority;
 use super::Error;
+use crate::identity::Serial;
 
 /// One entry of the CRL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Revoked {
-    /// Serial number, big-endian.
-    pub serial: Vec<u8>,
+    /// Serial number.
+    pub serial: Serial,
     /// When it was revoked.
     pub at: OffsetDateTime,
 }
@@ -24,7 +27,8 @@ pub struct Revoked {
 impl Authority {
     /// Signs a CRL (PEM) that lists `revoked`. `number` must grow (RFC 5280,
     /// section 5.2.3). It stays valid as long as the CA: nginx refuses every
-    /// gateway once its CRL is out of date, and revocation does not rest on it.
+    /// gateway once its CRL is out of date, and revocation does not rest on it. Negative
+    /// serial numbers are left out: rcgen would write others.
     pub fn sign_crl(
         &self,
         revoked: &[Revoked],
@@ -33,8 +37,9 @@ impl Authority {
     ) -> Result<String, Error> {
         let revoked_certs = revoked
             .iter()
+            .filter(|entry| !entry.serial.is_negative())
             .map(|entry| RevokedCertParams {
-                serial_number: SerialNumber::from_slice(&entry.serial),
+                serial_number: SerialNumber::from_slice(entry.serial.magnitude()),
                 revocation_time: entry.at,
                 reason_code: Some(RevocationReason::Unspecified),
                 invalidity_date: None,
@@ -61,7 +66,7 @@ pub fn crl_ends(pem: &[u8]) -> Result<Option<OffsetDateTime>, Error> {
     Ok(crl.next_update().map(|time| time.to_datetime()))
 }
 
-/// What a CRL (PEM) lists, and its number.
+/// What a CRL (PEM) lists, each serial number once, and its number.
 pub fn read_crl(pem: &[u8]) -> Result<(Vec<Revoked>, u64), Error> {
     let (_, block) = x509_parser::pem::parse_x509_pem(pem).map_err(|_| Error::Crl)?;
     let (_, crl) = CertificateRevocationList::from_der(&block.contents).map_err(|_| Error::Crl)?;
@@ -69,12 +74,13 @@ pub fn read_crl(pem: &[u8]) -> Result<(Vec<Revoked>, u64), Error> {
         Some(number) => u64::try_from(number).map_err(|_| Error::Crl)?,
         None => 0,
     };
-    let revoked = crl
-        .iter_revoked_certificates()
-        .map(|entry| Revoked {
-            serial: entry.user_certificate.to_bytes_be(),
-            at: entry.revocation_date.to_datetime(),
-        })
-        .collect();
+    let mut revoked: Vec<Revoked> = Vec::new();
+    let mut known = BTreeSet::new();
+    for entry in crl.iter_revoked_certificates() {
+        let serial = Serial::from_der(entry.raw_serial());
+        if known.insert(serial.clone()) {
+            revoked.push(Revoked { serial, at: entry.revocation_date.to_datetime() });
+        }
+    }
     Ok((revoked, number))
 }

@@ -32,6 +32,10 @@ const LONGEST_BOOT: Duration = Duration::from_secs(15 * 60);
 /// this one knows nothing of yet.
 const BOOTED_ELSEWHERE: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// So many acknowledgements of boots elsewhere are known again. One more that comes twice is
+/// recorded twice, which changes nothing.
+const MOST_ELSEWHERE: usize = 4096;
+
 /// A boot that has begun.
 #[derive(Clone, Copy)]
 pub(super) struct Running {
@@ -152,6 +156,9 @@ impl App {
             let mut known = known();
             known.retain(|boot| is_recent(*boot));
             known.insert(boot);
+            if known.len() > MOST_ELSEWHERE {
+                known.pop_first();
+            }
         }
         Ok(Some((id.to_owned(), None)))
     }

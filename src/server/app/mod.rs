@@ -2,10 +2,11 @@
 
 mod authenticate;
 mod boots;
+mod files;
 mod secrets;
 
+use std::collections::BTreeSet;
 use std::collections::HashMap;
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -25,6 +26,7 @@ use crate::server::recorder::Recorder;
 use crate::server::settings;
 use crate::server::settings::Settings;
 use crate::server::systemd;
+use crate::store::blobs::Access;
 use crate::store::events::Asset;
 use crate::store::events::EventId;
 use crate::store::events::Kind;
@@ -58,8 +60,10 @@ pub(super) struct App {
     replica: Option<Arc<Replica>>,
     /// Why this boot host is alone although it should not be.
     store_trouble: Option<String>,
+    /// Why rollouts could not go on when they were last looked at.
+    rollout_trouble: Mutex<Option<String>>,
     /// Boots that other hosts began, and that were acknowledged here.
-    acknowledged_elsewhere: Mutex<HashSet<EventId>>,
+    acknowledged_elsewhere: Mutex<BTreeSet<EventId>>,
 }
 
 impl App {
@@ -77,6 +81,7 @@ impl App {
         Ok(Self {
             replica,
             store_trouble,
+            rollout_trouble: Mutex::default(),
             acknowledged_elsewhere: Mutex::default(),
             gateways: state.gateways(),
             generations: LiveGenerations::new(Generations::new(state)),
@@ -110,7 +115,13 @@ impl App {
     pub(super) async fn problems(self: &Arc<Self>) -> Result<Vec<String>, HttpError> {
         let app = self.clone();
         let now = OffsetDateTime::now_utc();
-        blocking(move || Ok(settings::problems(&app.settings().state, now)?)).await
+        blocking(move || {
+            let state = &app.settings().state;
+            let mut problems = settings::problems(state, now)?;
+            problems.extend(state.missing_folders());
+            Ok(problems)
+        })
+        .await
     }
 
     /// A line about the fleet, for `systemctl status`.
@@ -133,10 +144,10 @@ impl App {
         status.or_else(|| self.store_trouble.clone())
     }
 
-    /// Sees that a file of a generation is here.
-    pub(super) async fn at_hand(&self, asset: &Asset, private: bool) -> Result<(), HttpError> {
+    /// Sees that a file of a generation is here, if another host can have it.
+    pub(super) async fn at_hand(&self, asset: &Asset, access: Access) -> Result<(), HttpError> {
         let Some(replica) = &self.replica else { return Ok(()) };
-        match replica.fetch(asset, private, FETCH_LIMIT).await {
+        match replica.fetch(asset, access, FETCH_LIMIT).await {
             Fetch::Here => Ok(()),
             Fetch::OnItsWay => {
                 Err(HttpError::NotYet(format!("blob {} is on its way", asset.sha256)))
@@ -160,9 +171,12 @@ impl App {
         let advanced = blocking(move || {
             Ok(rollouts::advance(&app.settings().state, OffsetDateTime::now_utc())?)
         });
-        if let Err(error) = advanced.await {
-            tracing::error!("rollouts cannot go on: {error}");
+        let trouble = advanced.await.err().map(|error| error.to_string());
+        let mut known = self.rollout_trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(trouble) = trouble.as_ref().filter(|_| trouble != *known) {
+            tracing::error!("not all rollouts can go on: {trouble}");
         }
+        *known = trouble;
     }
 
     async fn append(self: &Arc<Self>, gateway: &str, kind: Kind) -> Result<EventId, HttpError> {

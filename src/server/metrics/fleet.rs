@@ -60,6 +60,8 @@ pub(super) struct Fleet {
 struct Row {
     name: GatewayName,
     generation: Option<u64>,
+    /// Files of that one which are missing here, or have the wrong size.
+    missing: usize,
     /// Whether its newest generation was given up.
     fallback: bool,
     last_boot: Option<OffsetDateTime>,
@@ -104,7 +106,7 @@ impl Fleet {
             certificates: certificates(state),
             // That nobody can tell is a problem, too.
             problems: settings::problems(state, OffsetDateTime::now_utc())
-                .map_or(1, |all| all.len()),
+                .map_or(1, |all| all.len() + state.missing_folders().len()),
             buckets: state.config().buckets.provider.is_some(),
             left: left(state, &known)?,
             store,
@@ -144,6 +146,8 @@ impl Fleet {
         };
         let help = "Generation that the next boot gets";
         family("gateway_generation", help, &|row| row.generation.map(|n| n as i64));
+        let help = "Files of the next boot that are missing here, or have the wrong size";
+        family("gateway_files_missing", help, &|row| row.missing.try_into().ok());
         let help = "Whether the newest generation was given up for an older one, or with none to go back to";
         family("gateway_fallback", help, &|row| Some(row.fallback.into()));
         let help = "When the last boot began";
@@ -190,6 +194,7 @@ impl Row {
         Ok(Self {
             name: record.name.clone(),
             generation: next.as_ref().map(|next| next.generation.number),
+            missing: next.as_ref().map_or(0, |next| app.faults(&next.generation).len()),
             fallback: next.is_some_and(|next| given_up(next.reason)),
             last_boot: last.map(|boot| boot.at),
             acknowledged: last.filter(|_| policy != Policy::None).map(|boot| boot.acknowledged),

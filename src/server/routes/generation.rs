@@ -1,4 +1,4 @@
-use std::io::Read;
+use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
 use axum::extract::Path;
@@ -18,9 +18,11 @@ use crate::server::error::HttpError;
 use crate::server::recorder::Recording;
 use crate::server::recorder::Subject;
 use crate::server::script::Prelude;
+use crate::store::blobs::Access;
+use crate::store::blobs::Blobs;
+use crate::store::blobs::Fault;
 use crate::store::events::Asset;
 use crate::store::events::BOOT_SCRIPT;
-use crate::store::events::MAX_SCRIPT_LEN;
 use crate::store::events::SECRETS;
 use crate::store::history::Generation;
 use crate::store::history::History;
@@ -88,23 +90,27 @@ async fn send(
         range = headers.get("range").and_then(|range| range.to_str().ok()),
         "asset"
     );
-    app.at_hand(asset, false).await?;
+    app.at_hand(asset, Access::Public).await?;
     if path == BOOT_SCRIPT {
         if let Some(secrets) = generation.files().get(SECRETS) {
-            app.at_hand(secrets, true).await?;
+            app.at_hand(secrets, Access::Private).await?;
         }
         return send_script(app, client, subject, generation, asset, headers).await;
     }
+    let damaged = |fault| unservable(app, client, &subject, generation, path, fault);
     let tag = asset.sha256.to_string();
+    let found = blob(app, asset, Blobs::find).await?.map_err(&damaged)?;
     if client.behind_nginx
         && let Some(prefix) = &app.settings().accel
+        // One that an older version kept as a secret: nginx would answer 403.
+        && found.mode() & 0o004 != 0
     {
         let location = format!("{}/{}", prefix.as_str(), asset.sha256.path());
         let stage = Stage::FileByNginx { path: path.to_owned(), size: asset.size };
         app.recorder.record(&subject, stage);
         return asset::redirect_to_nginx(headers, &tag, OCTETS, location);
     }
-    let file = File::from_std(open(app, asset).await?);
+    let file = File::from_std(blob(app, asset, Blobs::open_whole).await?.map_err(&damaged)?);
     let (recorder, path, sent) = (app.recorder.clone(), path.to_owned(), app.metrics.sent());
     let recording = Recording { recorder, subject, path, sent };
     let content = Content::File { file, size: asset.size, recording };
@@ -121,9 +127,9 @@ async fn send_script(
     asset: &Asset,
     headers: &HeaderMap,
 ) -> Result<Response, HttpError> {
-    let mut file = open(app, asset).await?.take(MAX_SCRIPT_LEN);
-    let mut operators = Vec::new();
-    file.read_to_end(&mut operators).map_err(|error| HttpError::Internal(error.into()))?;
+    let operators = blob(app, asset, Blobs::read).await?;
+    let operators = operators
+        .map_err(|fault| unservable(app, client, &subject, generation, BOOT_SCRIPT, fault))?;
     let settings = app.settings();
     let (gateway, boot) = (&client.gateway, subject.boot);
     let prelude = Prelude {
@@ -144,12 +150,31 @@ async fn send_script(
     asset::respond(headers, &tag, "text/plain", Content::Bytes(text)).await
 }
 
-async fn open(app: &App, asset: &Asset) -> Result<std::fs::File, HttpError> {
-    let blobs = app.generations.blobs().clone();
-    let id = asset.sha256;
-    let opened = tokio::task::spawn_blocking(move || blobs.open(&id)).await;
-    let file = opened.map_err(|error| HttpError::Internal(error.into()))?;
-    file.map_err(|error| {
-        HttpError::Internal(anyhow::Error::new(error).context(format!("cannot open blob {id}")))
-    })
+/// Looks at the blob of a file that gateways may have.
+async fn blob<T: Send + 'static>(
+    app: &App,
+    asset: &Asset,
+    look: impl FnOnce(&Blobs, &Asset) -> Result<T, Fault> + Send + 'static,
+) -> Result<Result<T, Fault>, HttpError> {
+    let (blobs, asset) = (app.generations.blobs_of(Access::Public).clone(), asset.clone());
+    let looked = tokio::task::spawn_blocking(move || look(&blobs, &asset)).await;
+    looked.map_err(|error| HttpError::Internal(error.into()))
+}
+
+/// A file that is not what it was: no answer is better than a wrong one, which would be cached
+/// or booted. The gateway begins anew, or goes on to another boot host.
+fn unservable(
+    app: &App,
+    client: &Client,
+    subject: &Subject,
+    generation: &Generation,
+    path: &str,
+    fault: Fault,
+) -> HttpError {
+    let (name, number) = (&client.gateway.name, generation.number);
+    let error = format!("{path} of generation {number}: {fault}");
+    app.recorder.record(subject, Stage::Error { error: error.clone() });
+    HttpError::Internal(anyhow::anyhow!(
+        "gateway {name}: {error}; to publish its folder again mends it"
+    ))
 }

@@ -118,8 +118,7 @@ impl Gateways {
                 folder::write_certificate(&place, fingerprint, pem, None)?;
             }
             // A request must not find it missing for a moment.
-            let target = fs::read_link(self.index_entry(fingerprint)).ok();
-            if target != Some(Path::new("..").join(&record.name)) {
+            if !self.is_indexed(fingerprint, &record.name) {
                 self.index(fingerprint, &record.name)?;
             }
         }
@@ -187,9 +186,24 @@ impl Gateways {
         if let Some(owner) = self.owner(&certificate.fingerprint)? {
             bail!("this certificate already belongs to gateway {}", owner.name);
         }
+        ensure!(
+            !certificate.serial.is_negative(),
+            "its serial number is negative ({}), which RFC 5280 forbids and no CRL here could \
+             list: issue it anew",
+            certificate.serial
+        );
+        if let Some((name, other)) = self.with_serial(&certificate.serial)?.first() {
+            bail!(
+                "its serial number {} is also that of certificate {} of gateway {name}: a CRL \
+                 knows serial numbers alone, so to revoke one would shut out both at nginx; issue \
+                 it anew",
+                certificate.serial,
+                other.fingerprint
+            );
+        }
         Ok(OwnedCertificate {
             fingerprint: certificate.fingerprint,
-            serial: hex::encode(certificate.serial),
+            serial: certificate.serial,
             state: CertificateState::Active,
             not_after: certificate.not_after,
         })

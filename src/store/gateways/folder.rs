@@ -24,7 +24,7 @@ pub(super) fn read_record(home: &Path) -> Result<Option<Record>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error).context(format!("cannot read {}", path.display())),
     };
-    let damaged = || format!("{} is damaged", path.display());
+    let damaged = || format!("{} is damaged; restore it from a backup", path.display());
     format::read(&path.display(), &text, FORMAT, &damaged).map(Some)
 }
 

@@ -41,10 +41,47 @@ impl Gateways {
         files::create_dir(&self.dir.join(INDEX), 0o700)?;
         let entry = self.index_entry(fingerprint);
         let write = || -> io::Result<()> {
-            files::remove_if_there(&entry)?;
+            clear(&entry)?;
             std::os::unix::fs::symlink(Path::new("..").join(name), &entry)?;
             files::sync_parent(&entry)
         };
         write().with_context(|| format!("cannot write {}", entry.display()))
+    }
+
+    /// Makes entries that are missing or lead elsewhere from the records, which are the truth:
+    /// a tool that restores files may know nothing of symbolic links. Says how many it were.
+    pub fn mend_index(&self) -> Result<usize> {
+        let mut mended = 0;
+        for name in self.names()? {
+            // Who cannot be read is told of by whoever needs it.
+            let Ok(Some(record)) = self.find(&name) else { continue };
+            for owned in &record.certificates {
+                if self.is_indexed(&owned.fingerprint, &name) {
+                    continue;
+                }
+                // Two records with one certificate: not for us to judge.
+                let owner = self.owner(&owned.fingerprint).ok().flatten();
+                if owner.is_none_or(|owner| owner.name == name) {
+                    self.index(&owned.fingerprint, &name)?;
+                    mended += 1;
+                }
+            }
+        }
+        Ok(mended)
+    }
+
+    /// Whether the index leads from a certificate to this gateway.
+    pub fn is_indexed(&self, fingerprint: &Fingerprint, name: &GatewayName) -> bool {
+        let target = fs::read_link(self.index_entry(fingerprint)).ok();
+        target.is_some_and(|target| target == Path::new("..").join(name))
+    }
+}
+
+/// Makes room for an entry. A copy of a gateway's folder, made by a tool that follows symbolic
+/// links, is none, and has keys in it.
+fn clear(entry: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(entry) {
+        Ok(facts) if facts.is_dir() => fs::remove_dir_all(entry),
+        _ => files::remove_if_there(entry),
     }
 }

@@ -27,6 +27,7 @@ pub use record::Record;
 pub use record::name_of;
 
 use crate::identity::GatewayName;
+use crate::identity::Serial;
 
 /// All gateways.
 #[derive(Clone, Debug)]
@@ -67,6 +68,18 @@ impl Gateways {
     /// The record of the gateway `name`, if there is one.
     pub fn find(&self, name: &GatewayName) -> Result<Option<Record>> {
         folder::read_record(&self.home(name))
+    }
+
+    /// The certificates of all gateways with this serial number, as far as records can be read.
+    pub(super) fn with_serial(
+        &self,
+        serial: &Serial,
+    ) -> Result<Vec<(GatewayName, OwnedCertificate)>> {
+        let records = self.names()?.into_iter().filter_map(|name| self.find(&name).ok().flatten());
+        let all = records.flat_map(|Record { name, certificates, .. }| {
+            certificates.into_iter().map(move |owned| (name.clone(), owned))
+        });
+        Ok(all.filter(|(_, owned)| owned.serial == *serial).collect())
     }
 
     fn home(&self, name: &GatewayName) -> PathBuf {

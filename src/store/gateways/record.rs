@@ -11,6 +11,7 @@ use time::OffsetDateTime;
 use crate::boot::Policy;
 use crate::identity::Fingerprint;
 use crate::identity::GatewayName;
+use crate::identity::Serial;
 
 /// Version of the records that this program writes.
 pub(super) const FORMAT: u32 = 1;
@@ -71,8 +72,8 @@ pub struct ParseAssessmentError;
 pub struct OwnedCertificate {
     /// SHA-256 of its DER.
     pub fingerprint: Fingerprint,
-    /// Serial number, as hex digits.
-    pub serial: String,
+    /// Serial number.
+    pub serial: Serial,
     /// Whether it lets its gateway in.
     pub state: CertificateState,
     /// Until when it is valid.

@@ -96,6 +96,38 @@ proptest! {
     }
 }
 
+proptest! {
+    /// Words about boots that never arrive used to be kept for ever, and each boot read them all.
+    #[test]
+    fn words_about_boots_that_never_arrive_are_bounded(
+        ages in proptest::collection::vec(0i64..20, 0..40), remembered in 1usize..10,
+    ) {
+        let day = 24 * 60 * 60 * 1000;
+        let mut events = Events::new();
+        for (n, age) in ages.iter().enumerate() {
+            let boot = EventId::after(None, n as u64);
+            let id = EventId::after(None, (100 - *age as u64) * day + n as u64);
+            events.insert(id, event(Kind::Acknowledged { boot }));
+        }
+        let kept = relevant(&events, remembered);
+        let latest = events.keys().next_back().map(|id| id.time());
+        let fresh = events.keys().rev().take(remembered);
+        let fresh: BTreeSet<_> =
+            fresh.filter(|id| latest.unwrap() - id.time() <= AWAITED).copied().collect();
+        prop_assert_eq!(&kept, &fresh);
+        // The boot of a word that was kept counts when it arrives.
+        if let Some(word) = kept.last() {
+            let Kind::Acknowledged { boot } = events[word].kind else { unreachable!() };
+            let generation = EventId::after(None, 0);
+            let mut rest: Events =
+                kept.iter().map(|id| (*id, events[id].clone())).collect();
+            rest.insert(generation, published(1));
+            rest.insert(boot, event(Kind::Booted { generation }));
+            prop_assert!(History::fold(&rest).trial(1).is_good());
+        }
+    }
+}
+
 /// A bad generation used to be tried again once its tries were forgotten.
 #[test]
 fn tries_are_not_forgotten_while_another_generation_boots() {

@@ -63,3 +63,30 @@ async fn a_file_that_rots_on_disk_is_replaced_before_somebody_gets_it() {
     assert_eq!(fs::read(&path).unwrap(), kernel);
     assert_eq!(fs::read(path.with_extension("damaged")).unwrap(), rotten);
 }
+
+/// `doctor` used to advise this, and it did nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn store_sync_fetches_what_is_damaged_or_missing_here() {
+    let remote = tempfile::tempdir().unwrap();
+    let host = Host::first(&directory(remote.path()));
+    let kernel = host.test.publish("lab-1", 50_000);
+    settle(&[&host]).await;
+    let path = kernels(&host).remove(0);
+    let mut rotten = kernel.clone();
+    rotten[30_000] ^= 4;
+    for bytes in [Some(&rotten[..]), Some(&kernel[..100]), None] {
+        match bytes {
+            Some(bytes) => fs::write(&path, bytes).unwrap(),
+            None => fs::remove_file(&path).unwrap(),
+        }
+        host.test.ok(&["store", "sync"]);
+        assert_eq!(fs::read(&path).unwrap(), kernel);
+    }
+    // And says so when nobody has it.
+    fs::remove_dir_all(remote.path().join("blobs")).unwrap();
+    fs::remove_file(&path).unwrap();
+    let output = host.test.run(&["store", "sync"]);
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(error.contains("vmlinuz of lab-1"), "{error}");
+}

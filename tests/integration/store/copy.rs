@@ -2,6 +2,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use farmgate::store::State;
+use farmgate::store::blobs::Access;
 use farmgate::store::generations::Generations;
 
 use super::Host;
@@ -34,9 +35,12 @@ fn there_and_back(host: &Host, middle: &str) {
     assert_eq!(history, host.history());
     for generation in history.generations() {
         for (path, asset) in generation.files() {
-            let blob = generations.blobs().path(&asset.sha256);
-            assert!(generations.blobs().is_whole(&asset.sha256).unwrap());
-            assert_eq!(mode(&blob), if path == "secrets" { 0o600 } else { 0o644 }, "{path}");
+            let blobs = generations.blobs_of(Access::to(path));
+            let (tree, wanted) =
+                if path == "secrets" { ("private", 0o600) } else { ("blobs", 0o644) };
+            let blob = blobs.path(&asset.sha256);
+            assert!(blobs.is_whole(&asset.sha256).unwrap() && blob.starts_with(to.join(tree)));
+            assert_eq!(mode(&blob), wanted, "{path}");
         }
     }
     assert_eq!(mode(&to.join("gateways").join(&host.id)), 0o700);
@@ -55,6 +59,41 @@ fn a_store_is_copied_to_a_bucket_and_back() {
     let Some(garage) = Garage::with_store(1) else { return };
     let host = Host::first(&garage.store_config(0));
     there_and_back(&host, "s3://farm/copy");
+}
+
+/// What versions with one tree of blobs made: the copy has two, and a secret that is also
+/// somebody's file is in both.
+#[test]
+fn a_store_of_an_older_version_is_copied_into_two_trees() {
+    let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let host = Host::first(&directory(tempfile::tempdir().unwrap().path()));
+    let files =
+        [("boot.ipxe", &b"#!ipxe\nboot\n"[..]), ("secrets", b"KEY=1\n"), ("shown", b"KEY=1\n")];
+    for (name, files) in [("both", &files[..]), ("other", &[files[0], ("secrets", b"KEY=2\n")])] {
+        let folder = host.test.folder(name, files);
+        host.test.ok(&["publish", "lab-1", folder.to_str().unwrap()]);
+    }
+    let store = host.test.dir().join("store");
+    for tree in ["blobs", "private", "gateways"] {
+        let to = if tree == "private" { "blobs" } else { tree };
+        let from = from.path().join(to);
+        fs::create_dir_all(&from).unwrap();
+        let copied =
+            std::process::Command::new("cp").arg("-rT").arg(store.join(tree)).arg(&from).status();
+        assert!(copied.unwrap().success());
+    }
+    let (from, to) = (from.path().to_str().unwrap(), to.path());
+    host.test.ok(&["store", "copy", from, to.to_str().unwrap()]);
+    let names = |tree: &str| -> Vec<String> {
+        let folders = fs::read_dir(to.join(tree)).unwrap();
+        let files = folders.flat_map(|folder| fs::read_dir(folder.unwrap().path()).unwrap());
+        let mut texts: Vec<_> =
+            files.map(|file| fs::read_to_string(file.unwrap().path()).unwrap()).collect();
+        texts.sort();
+        texts
+    };
+    assert_eq!(names("blobs"), ["#!ipxe\nboot\n", "KEY=1\n"]);
+    assert_eq!(names("private"), ["KEY=1\n", "KEY=2\n"]);
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::sync::RwLock;
 use std::time::Duration;
 
 use farmgate::replica::Fetch;
+use farmgate::store::blobs::Access;
 use rustix::process::Resource;
 use rustix::process::getrlimit;
 use rustix::process::setrlimit;
@@ -43,7 +44,9 @@ async fn five_hundred_at_once_cost_one_fetch() {
     let mut asking = tokio::task::JoinSet::new();
     for _ in 0..500 {
         let (replica, asset) = (host.replica.clone(), asset.clone());
-        asking.spawn(async move { replica.fetch(&asset, false, Duration::from_secs(30)).await });
+        asking.spawn(async move {
+            replica.fetch(&asset, Access::Public, Duration::from_secs(30)).await
+        });
     }
     for fetch in asking.join_all().await {
         assert_eq!(fetch, Fetch::Here);
@@ -115,13 +118,13 @@ async fn wrong_bytes_are_not_asked_for_again_at_once() {
         Answer::object(&damaged)
     });
     for _ in 0..50 {
-        let fetch = host.replica.fetch(&asset, false, Duration::from_secs(30)).await;
+        let fetch = host.replica.fetch(&asset, Access::Public, Duration::from_secs(30)).await;
         assert!(matches!(fetch, Fetch::Failed(_)), "{fetch:?}");
     }
     assert_eq!(fake.asked(), 1);
     assert!(!host.generations.blobs().path(&asset.sha256).exists());
     tokio::time::sleep(Duration::from_millis(2100)).await;
-    host.replica.fetch(&asset, false, Duration::from_secs(30)).await;
+    host.replica.fetch(&asset, Access::Public, Duration::from_secs(30)).await;
     assert_eq!(fake.asked(), 2);
 }
 
@@ -131,7 +134,7 @@ async fn a_blob_that_is_too_short_here_is_fetched_again() {
     let (host, _fake, asset, kernel) = host_without_kernel(|_, kernel| Answer::object(kernel));
     let path = host.generations.blobs().path(&asset.sha256);
     fs::write(&path, &kernel[..1000]).unwrap();
-    let fetch = host.replica.fetch(&asset, false, Duration::from_secs(30)).await;
+    let fetch = host.replica.fetch(&asset, Access::Public, Duration::from_secs(30)).await;
     assert_eq!(fetch, Fetch::Here);
     assert_eq!(fs::read(&path).unwrap(), kernel);
 }
@@ -172,7 +175,7 @@ async fn a_host_gives_again_what_another_cannot_get() {
             None => fs::remove_file(&blob).unwrap(),
         }
         let b = a.another();
-        let fetch = b.replica.fetch(&asset, false, limit).await;
+        let fetch = b.replica.fetch(&asset, Access::Public, limit).await;
         assert!(matches!(fetch, Fetch::Failed(_)), "{fetch:?}");
         let deadline = std::time::Instant::now() + limit;
         while !wanted.exists() {
@@ -184,7 +187,42 @@ async fn a_host_gives_again_what_another_cannot_get() {
         a.replica.tidy().await.unwrap();
         assert_eq!(fs::read(&blob).unwrap(), kernel);
         assert!(!wanted.exists());
-        let fetch = b.restarted().replica.fetch(&asset, false, limit).await;
+        let fetch = b.restarted().replica.fetch(&asset, Access::Public, limit).await;
         assert_eq!(fetch, Fetch::Here);
+    }
+}
+
+/// Secrets have a prefix of their own in the store; hosts of an older version kept them among the
+/// others, and ask for them there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn secrets_have_a_prefix_of_their_own_and_are_found_where_they_were() {
+    let remote = tempfile::tempdir().unwrap();
+    let a = Host::first(&super::directory(remote.path()));
+    let files = [("boot.ipxe", &b"#!ipxe\nboot\n"[..]), ("secrets", b"TOKEN=1\n")];
+    let folder = a.test.folder("with-secrets", &files);
+    a.test.ok(&["publish", "lab-1", folder.to_str().unwrap()]);
+    super::settle(&[&a]).await;
+    let id = a.history().current().unwrap().files()["secrets"].sha256;
+    let [public, private] =
+        ["blobs", "private"].map(|tree| remote.path().join(tree).join(id.path()));
+    assert!(private.exists() && !public.exists());
+
+    // As an older version left it.
+    fs::create_dir_all(public.parent().unwrap()).unwrap();
+    fs::rename(&private, &public).unwrap();
+    let b = a.another();
+    super::settle(&[&b]).await;
+    let kept = b.generations.blobs_of(Access::Private).path(&id);
+    assert_eq!(fs::read(&kept).unwrap(), b"TOKEN=1\n");
+    assert!(kept.starts_with(b.test.dir().join("store/private")));
+    assert!(!b.generations.blobs().path(&id).exists());
+
+    // As an older version asks for it, and a new one.
+    fs::remove_file(&public).unwrap();
+    fs::create_dir_all(remote.path().join("wanted")).unwrap();
+    for (word, place) in [(format!("{id}"), &public), (format!("private-{id}"), &private)] {
+        fs::write(remote.path().join("wanted").join(&word), "").unwrap();
+        assert_eq!(a.replica.give_wanted().await.unwrap(), 1, "{word}");
+        assert_eq!(fs::read(place).unwrap(), b"TOKEN=1\n");
     }
 }

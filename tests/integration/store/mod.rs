@@ -11,7 +11,7 @@ mod fake;
 mod fetch;
 mod fleet;
 mod real;
-mod records;
+pub(crate) mod records;
 
 use std::path::Path;
 use std::sync::Arc;

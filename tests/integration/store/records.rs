@@ -175,7 +175,7 @@ async fn records_outlive_an_emptied_store() {
 }
 
 #[track_caller]
-pub(super) fn wait_for(what: &str, mut there: impl FnMut() -> bool) {
+pub(crate) fn wait_for(what: &str, mut there: impl FnMut() -> bool) {
     let deadline = std::time::Instant::now() + crate::common::PATIENCE;
     while !there() {
         assert!(std::time::Instant::now() < deadline, "{what} did not come");
