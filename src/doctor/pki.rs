@@ -67,7 +67,7 @@ fn look(state: &State, now: OffsetDateTime, findings: &mut Findings) -> Result<(
         ("the CA", ca_end, SOON_FOR_A_CA, new_fleet),
         ("the server's certificate", server.not_after, SOON, renew),
     ];
-    ends.extend(state.crl_ends()?.map(|end| ("the CRL", end, SOON, renew)));
+    ends.extend(state.crl_validity()?.1.map(|end| ("the CRL", end, SOON, renew)));
     for (what, end, soon, way_out) in &ends {
         // One that has run out is among the problems.
         if (now..now + *soon).contains(end) {

@@ -95,8 +95,8 @@ pub fn problems(state: &State, now: OffsetDateTime) -> Result<Vec<String>> {
         ));
     }
     let path = state.pki_file("crl.pem");
-    match state.crl_ends()? {
-        Some(end) if end < now => problems.push(format!(
+    match state.crl_validity()? {
+        (_, Some(end)) if end < now => problems.push(format!(
             "{} ran out on {}, and nginx refuses every gateway; \
              `farmgate pki renew` makes a new one, then reload nginx",
             path.display(),

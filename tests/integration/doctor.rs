@@ -9,7 +9,11 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
 
+use farmgate::identity::pki::Authority;
+use farmgate::identity::pki::KeyType;
 use serde_json::Value;
+use time::Duration;
+use time::OffsetDateTime;
 
 use crate::clock::shifted;
 use crate::common::BIN;
@@ -53,6 +57,19 @@ impl Host {
 
     fn configure(&self, more: &str) {
         edit(&self.state.dir().join("farmgate.toml"), |text| format!("{text}\n{more}\n"));
+    }
+
+    /// As states were made before: all that a CA signs ended with it, after 30 years.
+    fn has_ends(&mut self) {
+        self.stop();
+        let pki = self.state.dir().join("pki");
+        let end = OffsetDateTime::now_utc() + Duration::days(30 * 365);
+        let ca = Authority::create("CA", KeyType::P256, end).unwrap();
+        fs::write(pki.join("ca.crt"), ca.certificate_pem).unwrap();
+        fs::write(pki.join("ca.key"), ca.private_key_pem).unwrap();
+        self.state.ok(&["pki", "renew"]);
+        self.state.ok(&["gateway", "renew", "lab-1", "--days", "3650"]);
+        self.start();
     }
 
     fn doctor(&self) -> Report {
@@ -244,7 +261,8 @@ fn gateways_that_cannot_boot() {
 #[test]
 fn time_runs_out() {
     let Some(later) = shifted("+3600d") else { return };
-    let host = Host::new();
+    let mut host = Host::new();
+    host.has_ends();
     let with = |time| {
         let mut command = Command::new(BIN);
         command.envs(time);

@@ -45,6 +45,20 @@ def issue(authority, name, ends, where):
     return certificate, key
 
 
+def replace_authority(host, *options):
+    """Another CA in the place of the host's own, made by `openssl req -x509` with `options`.
+
+    The server's certificate is its first; gateways that are there lose their way.
+    """
+    certificate, key_file = host.authority
+    openssl(
+        *("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=other CA"),
+        *("-keyout", key_file, "-out", certificate, *options),
+    )
+    (host.state / "pki" / "server.key").unlink()
+    host.farmgate("pki", "renew")
+
+
 def now():
     return datetime.datetime.now(datetime.timezone.utc)
 

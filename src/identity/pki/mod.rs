@@ -1,10 +1,10 @@
 //! The fleet's own certificate authority: one root that signs the boot host's
 //! certificate, the gateways' certificates and the CRL.
 //!
-//! Validity is generous on purpose. A gateway with a dead clock battery wakes
-//! up decades ago, and must still accept its boot host; a certificate that runs
-//! out strands machines that nobody can reach. What ends a certificate's life
-//! is revocation, not its date.
+//! Certificates are valid from [`ALWAYS`] to [`NO_END`]. A gateway whose clock battery is
+//! dead must still accept its boot host, and a boot host whose clock is wrong its gateways;
+//! a certificate that runs out strands machines that nobody can reach. Revocation ends a
+//! certificate's life, not its date.
 
 mod crl;
 mod key_type;
@@ -22,10 +22,13 @@ use rcgen::KeyPair;
 use rcgen::KeyUsagePurpose;
 use rcgen::PublicKeyData;
 use rcgen::SerialNumber;
+use time::Date;
+use time::Month;
 use time::OffsetDateTime;
+use time::Time;
 
 pub use crl::Revoked;
-pub use crl::crl_ends;
+pub use crl::crl_validity;
 pub use crl::read_crl;
 pub use key_type::KeyType;
 pub use key_type::ParseKeyTypeError;
@@ -38,6 +41,22 @@ use super::GatewayName;
 /// Longest server chain that iPXE builds before March 2023 accept
 /// (github.com/ipxe/ipxe commit 1d1cf74a5), in bytes of DER.
 pub const MAX_CHAIN_LEN: usize = 4096;
+
+/// Where validity begins: no clock that has stood still is earlier.
+pub const ALWAYS: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
+
+/// 99991231235959Z, which says that a certificate has no end (RFC 5280, section 4.1.2.5).
+///
+/// A clock chip keeps two digits of the year, and iPXE for BIOS takes 80 for 2080 (`rtc_time.c`):
+/// an end that a two-digit year can pass would lock out machines whose battery is dead.
+pub const NO_END: OffsetDateTime = {
+    let (Ok(date), Ok(time)) =
+        (Date::from_calendar_date(9999, Month::December, 31), Time::from_hms(23, 59, 59))
+    else {
+        panic!("9999-12-31 23:59:59 is a time");
+    };
+    OffsetDateTime::new_utc(date, time)
+};
 
 /// A certificate that was just made, with its private key.
 pub struct Issued {
@@ -160,9 +179,11 @@ impl Authority {
 
     fn sign(
         &self,
-        params: CertificateParams,
+        mut params: CertificateParams,
         key: &impl PublicKeyData,
     ) -> Result<rcgen::Certificate, Error> {
+        // Whoever verifies looks at the CA's end too: a later one would promise too much.
+        params.not_after = params.not_after.min(self.certificate.not_after);
         params.signed_by(key, &self.issuer).map_err(Error::Issue)
     }
 }
@@ -180,7 +201,7 @@ fn params(common_name: &str, not_after: OffsetDateTime) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, common_name);
-    params.not_before = OffsetDateTime::UNIX_EPOCH;
+    params.not_before = ALWAYS;
     params.not_after = not_after;
     params.serial_number = Some(random_serial());
     params.use_authority_key_identifier_extension = true;

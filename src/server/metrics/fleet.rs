@@ -269,7 +269,7 @@ fn certificates(state: &State) -> Vec<(&'static str, OffsetDateTime)> {
     let ends = [
         ("ca", state.ca_certificate().ok().and_then(|der| end(&der))),
         ("server", tls::server_certificate(state).ok().and_then(|der| end(&der))),
-        ("crl", state.crl_ends().ok().flatten()),
+        ("crl", state.crl_validity().ok().and_then(|(_, end)| end)),
     ];
     ends.into_iter().filter_map(|(name, end)| Some((name, end?))).collect()
 }
