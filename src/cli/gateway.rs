@@ -19,6 +19,7 @@ use crate::identity::GatewayName;
 use crate::identity::pki::ALWAYS;
 use crate::identity::pki::NO_END;
 use crate::identity::pki::Validity;
+use crate::identity::usable_client;
 use crate::store::State;
 use crate::store::gateways::Assessment;
 use crate::store::gateways::OwnedCertificate;
@@ -111,6 +112,9 @@ impl Source {
             let pem = read(path)?;
             let certificate = Certificate::from_pem(pem.as_bytes())
                 .with_context(|| format!("cannot use {}", path.display()))?;
+            usable_client(&certificate.der).with_context(|| {
+                format!("no gateway could boot with {}: not taken over", path.display())
+            })?;
             ClientVerifier::new(&state.ca_certificate()?)?
                 .verify(&certificate.der, UnixTime::now())
                 .with_context(|| {

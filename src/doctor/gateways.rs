@@ -13,6 +13,7 @@ use crate::boot::Decision;
 use crate::boot::Reason;
 use crate::boot::decide;
 use crate::identity::ClientVerifier;
+use crate::identity::usable_client;
 use crate::store::State;
 use crate::store::gateways::Record;
 use crate::store::generations::Generations;
@@ -87,7 +88,10 @@ fn certificate(
     let der = CertificateDer::from_pem_slice(pem.as_bytes())?;
     let seconds = now.unix_timestamp().try_into().unwrap_or(0);
     let at = UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds));
-    if let Err(error) = ClientVerifier::new(&state.ca_certificate()?)?.verify(&der, at) {
+    if let Err(error) = usable_client(&der) {
+        let what = format!("no medium boots with the certificate of {name}: {error}");
+        findings.error(CHECK, what, way_out);
+    } else if let Err(error) = ClientVerifier::new(&state.ca_certificate()?)?.verify(&der, at) {
         findings.error(CHECK, format!("{name} is not let in: {error}"), way_out);
     } else if active.not_after - now < SOON {
         let what = format!("the certificate of {name} runs out on {}", active.not_after.date());

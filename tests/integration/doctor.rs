@@ -138,6 +138,26 @@ fn a_host_that_is_well() {
     );
 }
 
+/// Only the length of what the server shows was looked at.
+#[test]
+fn a_server_that_does_not_send_its_ca() {
+    let mut host = Host::new();
+    host.stop();
+    let path = host.state.dir().join("pki/server.crt");
+    let whole = fs::read_to_string(&path).unwrap();
+    let end = "-----END CERTIFICATE-----\n";
+    let alone = whole.split_inclusive(end).next().unwrap();
+    fs::write(&path, alone).unwrap();
+    host.start();
+    // The state is well again, and what is sent is not.
+    fs::write(&path, &whole).unwrap();
+    let way_out = host.doctor().has("error", "url", "the CA itself is missing in the chain");
+    assert!(way_out.contains("ssl_certificate"), "{way_out}");
+    host.stop();
+    host.start();
+    assert!(host.doctor().well);
+}
+
 #[test]
 fn a_server_that_is_down() {
     let mut host = Host::new();

@@ -21,8 +21,8 @@ use crate::replica::Fetch;
 use crate::replica::Replica;
 use crate::server::error::HttpError;
 use crate::server::metrics::Metrics;
+use crate::server::problems;
 use crate::server::recorder::Recorder;
-use crate::server::settings;
 use crate::server::settings::Settings;
 use crate::server::systemd;
 use crate::store::events::Asset;
@@ -110,7 +110,7 @@ impl App {
     pub(super) async fn problems(self: &Arc<Self>) -> Result<Vec<String>, HttpError> {
         let app = self.clone();
         let now = OffsetDateTime::now_utc();
-        blocking(move || Ok(settings::problems(&app.settings().state, now)?)).await
+        blocking(move || Ok(problems::problems(&app.settings().state, now)?)).await
     }
 
     /// A line about the fleet, for `systemctl status`.
