@@ -17,7 +17,10 @@ use crate::identity::Certificate;
 use crate::identity::ClientVerifier;
 use crate::identity::Fingerprint;
 use crate::identity::GatewayName;
+use crate::identity::pki::ALWAYS;
+use crate::identity::pki::NO_END;
 use crate::identity::pki::Validity;
+use crate::identity::usable_client;
 use crate::store::State;
 use crate::store::gateways::Assessment;
 use crate::store::gateways::OwnedCertificate;
@@ -84,9 +87,10 @@ pub(super) struct Source {
     /// Issue a certificate for this signing request (PEM); its key stays where it is
     #[arg(long, value_name = "FILE")]
     csr: Option<PathBuf>,
-    /// Days until the certificate runs out
-    #[arg(long, default_value_t = 3650, value_parser = clap::value_parser!(u16).range(1..))]
-    days: u16,
+    /// Days until the certificate runs out, and its medium with it [default: never; revoking
+    /// ends it]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    days: Option<u16>,
 }
 
 impl Source {
@@ -101,12 +105,8 @@ impl Source {
 
     /// The certificate (PEM), and its key if it was made here.
     fn certificate(&self, state: &State, name: &GatewayName) -> Result<(String, Option<String>)> {
-        let now = now();
-        // A day's grace for boot hosts whose clock was not quite right.
-        let validity = Validity {
-            not_before: now - Duration::DAY,
-            not_after: now + Duration::days(self.days.into()),
-        };
+        let not_after = self.days.map_or(NO_END, |days| now() + Duration::days(days.into()));
+        let validity = Validity { not_before: ALWAYS, not_after };
         let read = |path: &Path| {
             fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
         };
@@ -114,6 +114,9 @@ impl Source {
             let pem = read(path)?;
             let certificate = Certificate::from_pem(pem.as_bytes())
                 .with_context(|| format!("cannot use {}", path.display()))?;
+            usable_client(&certificate.der).with_context(|| {
+                format!("no gateway could boot with {}: not taken over", path.display())
+            })?;
             ClientVerifier::new(&state.ca_certificate()?)?
                 .verify(&certificate.der, UnixTime::now())
                 .with_context(|| {

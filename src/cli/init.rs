@@ -3,15 +3,14 @@ use anyhow::Result;
 use anyhow::bail;
 use clap::error::ErrorKind;
 use serde::Serialize;
-use time::Duration;
 
 use super::Context;
-use super::now;
 use super::wrong_usage;
 use crate::config::BootUrl;
 use crate::identity::Fingerprint;
 use crate::identity::pki::Authority;
 use crate::identity::pki::KeyType;
+use crate::identity::pki::NO_END;
 use crate::identity::pki::ServerName;
 use crate::store::NewState;
 use crate::store::State;
@@ -19,10 +18,6 @@ use crate::store::read_config;
 
 /// Where systemd listens for nginx (systemd/farmgate.socket).
 pub(super) const SOCKET: &str = "/run/farmgate.sock";
-
-/// How long the CA and the server's certificate are valid. The CA is frozen on
-/// every boot medium, so this is the longest life of a fleet.
-pub(super) const LIFETIME: Duration = Duration::days(30 * 365);
 
 #[derive(clap::Args)]
 pub(super) struct Init {
@@ -90,13 +85,12 @@ impl Init {
         let key_type = given.as_ref().map_or(self.key_type, |config| config.key_type);
         let mut names = vec![url.host().clone()];
         names.extend(self.san.iter().filter(|san| *san != url.host()).cloned());
-        let not_after = now() + LIFETIME;
 
         let common_name = format!("farmgate CA {}", url.host());
-        let ca = Authority::create(&common_name, key_type, not_after)?;
+        let ca = Authority::create(&common_name, key_type, NO_END)?;
         let authority = Authority::from_pem(&ca.certificate_pem, &ca.private_key_pem)?;
-        let server = authority.issue_server(&names, key_type, not_after)?;
-        let crl = authority.sign_crl(&[], 1, now())?;
+        let server = authority.issue_server(&names, key_type, NO_END)?;
+        let crl = authority.sign_crl(&[], 1)?;
         let config = given.is_none().then(|| self.configuration(&url));
         State::create(
             &context.state,

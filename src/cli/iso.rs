@@ -19,6 +19,7 @@ use crate::identity::Fingerprint;
 use crate::identity::GatewayName;
 use crate::identity::Identity;
 use crate::identity::IdentityError;
+use crate::identity::usable_client;
 use crate::iso;
 use crate::iso::sources;
 use crate::store::files;
@@ -167,7 +168,10 @@ impl Make {
         // All that can fail for one gateway fails before the first is written.
         let mut identities = Vec::with_capacity(self.names.len());
         for name in &self.names {
-            identities.push(gateways.identity(name)?);
+            let identity = gateways.identity(name)?;
+            usable_client(&identity.certificate)
+                .with_context(|| format!("gateway {name} could not boot with its certificate"))?;
+            identities.push(identity);
         }
         let base = self.parts.base(cx, &state)?;
         if let Some(dir) = &self.out_dir {

@@ -9,9 +9,8 @@ use rustls::pki_types::pem::PemObject;
 use serde::Serialize;
 
 use super::Context;
-use super::init::LIFETIME;
-use super::now;
 use crate::identity::host_names;
+use crate::identity::pki::NO_END;
 use crate::identity::pki::ServerName;
 use crate::store::files;
 
@@ -45,7 +44,8 @@ impl Command {
     pub(super) fn run(self, context: &Context) -> Result<()> {
         let Self::Renew { san } = self;
         let state = context.state()?;
-        let (authority, not_after) = (state.authority()?, now() + LIFETIME);
+        let authority = state.authority()?;
+        let not_after = authority.certificate().not_after.min(NO_END);
         let path = state.pki_file("server.crt");
         let mut names = vec![state.config().url.host().clone()];
         // A certificate that is lost or damaged is a reason to be here.
@@ -70,7 +70,7 @@ impl Command {
             }
         };
         files::replace(&path, 0o644, |file| file.write_all(chain.as_bytes()))?;
-        state.renew_crl(now()).context("the server certificate is new, the CRL is not")?;
+        state.renew_crl().context("the server certificate is new, the CRL is not")?;
         let names = names.iter().map(ToString::to_string).collect();
         context.print(&Renewed { names, not_after: not_after.date().to_string() })
     }

@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
@@ -5,6 +6,8 @@ use http::Uri;
 use serde::Deserialize;
 use serde::Deserializer;
 use serde::de;
+
+use super::url::port;
 
 /// Address of an API: `https://` or `http://`, a host, perhaps a port and a path. It holds
 /// nothing that iPXE's command line would read.
@@ -60,7 +63,8 @@ impl FromStr for ApiUrl {
     type Err = ParseApiUrlError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let error = |reason| ParseApiUrlError { url: text.to_owned(), reason };
+        let because = |reason: Cow<'static, str>| ParseApiUrlError { url: text.to_owned(), reason };
+        let error = |reason: &'static str| because(reason.into());
         let plain = |c: char| c.is_ascii_alphanumeric() || "-._~:/[]".contains(c);
         if !text.chars().all(plain) {
             return Err(error("it holds characters that do not belong there"));
@@ -74,7 +78,9 @@ impl FromStr for ApiUrl {
         };
         let host = uri.host().filter(|host| !host.is_empty());
         let host = host.ok_or_else(|| error("it names no host"))?;
-        let port = uri.port_u16().unwrap_or(if tls { 443 } else { 80 });
+        let named = uri.authority().map(port).transpose();
+        let named = named.map_err(|reason| because(reason.into()))?.flatten();
+        let port = named.unwrap_or(if tls { 443 } else { 80 });
         let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
         Ok(Self { text: text.to_owned(), host, port, tls })
     }
@@ -91,5 +97,23 @@ impl<'de> Deserialize<'de> for ApiUrl {
 #[error("{url:?} cannot be used: {reason} (example: https://garage.example.org:3903)")]
 pub struct ParseApiUrlError {
     url: String,
-    reason: &'static str,
+    reason: Cow<'static, str>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A port that is none was taken for 443.
+    #[test]
+    fn a_port_is_one_or_refused() {
+        for bad in ["https://a:99999", "https://a:0", "https://a:", "http://[::1]:65536/x"] {
+            let error = bad.parse::<ApiUrl>().map(|url| url.port()).unwrap_err().to_string();
+            assert!(error.contains("is not a port") || error.contains("is not a URL"), "{error}");
+        }
+        let port = |url: &str| url.parse::<ApiUrl>().unwrap().port();
+        assert_eq!(port("https://a:65535/x"), 65535);
+        assert_eq!(port("http://[::1]:3903"), 3903);
+        assert_eq!((port("https://a"), port("http://[::1]/x")), (443, 80));
+    }
 }

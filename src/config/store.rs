@@ -11,6 +11,7 @@ use serde::Deserializer;
 use serde::de;
 
 use super::duration;
+use super::url::port;
 
 /// What several boot hosts share.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -160,6 +161,7 @@ impl FromStr for Endpoint {
                 ));
             }
         }
+        uri.as_ref().and_then(Uri::authority).map(port).transpose()?;
         Ok(Self(text.trim_end_matches('/').to_owned()))
     }
 }
@@ -214,7 +216,13 @@ mod tests {
         for bad in ["", "farm", "s3://", "s3:///x", "s3://a/b//c", "s3://a/../b", "file://x"] {
             assert!(bad.parse::<StoreUrl>().is_err(), "{bad:?} was taken");
         }
-        for bad in ["http://s3.example.org", "s3.example.org", "https://", "ftp://127.0.0.1"] {
+        for bad in [
+            "http://s3.example.org",
+            "s3.example.org",
+            "https://",
+            "ftp://127.0.0.1",
+            "https://a:99999",
+        ] {
             assert!(bad.parse::<Endpoint>().is_err(), "{bad:?} was taken");
         }
         for good in ["http://127.0.0.1:3900", "http://[::1]:3900", "http://localhost:1"] {

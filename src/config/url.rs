@@ -1,7 +1,9 @@
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
 use http::Uri;
+use http::uri::Authority;
 use serde::Deserialize;
 use serde::Deserializer;
 use serde::Serialize;
@@ -44,7 +46,8 @@ impl FromStr for BootUrl {
     type Err = ParseUrlError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let error = |reason| ParseUrlError { url: text.to_owned(), reason };
+        let because = |reason: Cow<'static, str>| ParseUrlError { url: text.to_owned(), reason };
+        let error = |reason: &'static str| because(reason.into());
         let uri: Uri = text.parse().map_err(|_| error("it is not a URL"))?;
         if uri.scheme_str() != Some("https") {
             return Err(error("it must begin with https://"));
@@ -57,17 +60,20 @@ impl FromStr for BootUrl {
             return Err(error("nothing may follow the host and port"));
         }
         let host = authority.host().parse().map_err(|_| error("its host is not a name"))?;
-        let port = match authority.as_str().strip_prefix(authority.host()) {
-            Some("") => 443,
-            Some(rest) => rest
-                .strip_prefix(':')
-                .and_then(|port| port.parse().ok())
-                .filter(|port| *port != 0)
-                .ok_or_else(|| error("its port is none"))?,
-            None => return Err(error("its host is not a name")),
-        };
+        let port = port(authority).map_err(|reason| because(reason.into()))?.unwrap_or(443);
         Ok(Self { text: format!("https://{authority}"), host, port })
     }
+}
+
+/// The port after a host, where there is one. `http` itself takes 99999 for none.
+pub(super) fn port(authority: &Authority) -> Result<Option<u16>, String> {
+    let rest = authority.as_str().strip_prefix(authority.host()).unwrap_or(authority.as_str());
+    if rest.is_empty() {
+        return Ok(None);
+    }
+    let port = rest.trim_start_matches(':');
+    let number = port.parse().ok().filter(|number| *number != 0);
+    number.map(Some).ok_or_else(|| format!("{port:?} is not a port"))
 }
 
 impl<'de> Deserialize<'de> for BootUrl {
@@ -87,7 +93,7 @@ impl Serialize for BootUrl {
 #[error("{url:?} cannot be the boot host's URL: {reason} (example: https://boot.example.org)")]
 pub struct ParseUrlError {
     url: String,
-    reason: &'static str,
+    reason: Cow<'static, str>,
 }
 
 #[cfg(test)]
@@ -112,5 +118,17 @@ mod tests {
         ] {
             assert!(bad.parse::<BootUrl>().is_err(), "{bad:?} was taken");
         }
+    }
+
+    /// It said "its port is none".
+    #[test]
+    fn says_which_port_is_none() {
+        for port in ["99999", "0", "65536", "x"] {
+            let error = format!("https://a:{port}").parse::<BootUrl>().unwrap_err().to_string();
+            let said = error.contains(&format!("{port:?} is not a port"));
+            assert!(said || port == "x", "{error}");
+        }
+        assert_eq!("https://a:65535".parse::<BootUrl>().unwrap().port(), 65535);
+        assert_eq!("https://[2001:db8::1]:8443".parse::<BootUrl>().unwrap().port(), 8443);
     }
 }

@@ -9,6 +9,7 @@ use time::OffsetDateTime;
 use super::finding::Findings;
 use super::finding::Verdict;
 use super::reach;
+use crate::server;
 use crate::store::State;
 use crate::store::generations::Generations;
 use crate::store::objects::ObjectName;
@@ -22,6 +23,11 @@ const FAR: Duration = Duration::minutes(1);
 const WAY_OUT: &str = "run systemd-timesyncd, chrony or ntpd";
 
 pub(super) async fn examine(state: &State, now: OffsetDateTime, findings: &mut Findings) {
+    // Before anything else is said of certificates.
+    for problem in server::clock_problems(state, now).unwrap_or_default() {
+        let (what, way_out) = problem.split_once("; ").unwrap_or((&problem, WAY_OUT));
+        findings.error(CHECK, what, way_out);
+    }
     match latest_event(state) {
         Ok(Some(latest)) if latest - now > TOO_FAR => findings.warning(
             CHECK,
@@ -44,14 +50,15 @@ pub(super) async fn examine(state: &State, now: OffsetDateTime, findings: &mut F
             findings.warning(CHECK, what, WAY_OUT);
         }
     }
+    let bad = findings.has(CHECK, Verdict::Warning) || findings.has(CHECK, Verdict::Error);
     match synchronised() {
         Some(false) => {
             findings.warning(CHECK, "this clock is not synchronised (timedatectl)", WAY_OUT);
         }
-        Some(true) if !findings.has(CHECK, Verdict::Warning) => {
+        Some(true) if !bad => {
             findings.ok(CHECK, "synchronised");
         }
-        None if !findings.has(CHECK, Verdict::Warning) => {
+        None if !bad => {
             findings
                 .ok(CHECK, "no sign that it is wrong; nobody here can tell whether it is right");
         }

@@ -13,6 +13,7 @@ use crate::boot::Decision;
 use crate::boot::Reason;
 use crate::boot::decide;
 use crate::identity::ClientVerifier;
+use crate::identity::usable_client;
 use crate::store::State;
 use crate::store::blobs::Access;
 use crate::store::blobs::Fault;
@@ -135,7 +136,14 @@ fn certificate(
     let der = CertificateDer::from_pem_slice(pem.as_bytes())?;
     let seconds = now.unix_timestamp().try_into().unwrap_or(0);
     let at = UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds));
-    if let Err(error) = verifier.verify(&der, at) {
+    if let Err(error) = usable_client(&der) {
+        let what = format!("no medium boots with a certificate of {name}: {error}");
+        if active {
+            findings.error(CHECK, what, way_out);
+        } else {
+            findings.warning(CHECK, what, way_out);
+        }
+    } else if let Err(error) = verifier.verify(&der, at) {
         // That one which was replaced runs out one day is as it should be.
         if active {
             findings.error(CHECK, format!("{name} is not let in: {error}"), way_out);

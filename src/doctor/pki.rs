@@ -2,10 +2,7 @@
 
 use std::fs::File;
 
-use anyhow::Context;
 use anyhow::Result;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
 use time::Duration;
 use time::OffsetDateTime;
 
@@ -13,6 +10,8 @@ use super::finding::Findings;
 use super::finding::Verdict;
 use crate::identity::Certificate;
 use crate::identity::check_host;
+use crate::identity::pki::ALWAYS;
+use crate::identity::survives_any_clock;
 use crate::server;
 use crate::store::State;
 
@@ -27,6 +26,13 @@ const SOON_FOR_A_CA: Duration = Duration::days(365);
 pub(super) const LONGEST_CHAIN: usize = 4096;
 pub(super) const CHAIN_TOO_LONG: &str = "iPXE before March 2023 reads 4096";
 
+/// A CA is on all its media, and cannot be another one there.
+const FOR_BAD_CLOCKS: &str = "set the date in such a machine's firmware, and change its battery; \
+                              media whose iPXE has the command `ntp` need neither; what else \
+                              helps says docs/operating.md";
+const RENEW_CRL: &str =
+    "`farmgate pki renew` signs one that begins in 1970, then `systemctl reload nginx`";
+
 pub(super) fn examine(state: &State, now: OffsetDateTime, findings: &mut Findings) {
     let own = server::certificate_file(state);
     for path in [state.pki_file("ca.crt"), own, state.pki_file("crl.pem")] {
@@ -37,7 +43,7 @@ pub(super) fn examine(state: &State, now: OffsetDateTime, findings: &mut Finding
             return findings.skipped(CHECK, what);
         }
     }
-    let looked = server::problems(state, now).and_then(|problems| {
+    let looked = server::certificate_problems(state, now).and_then(|problems| {
         for problem in problems {
             // The way out is in it.
             let (what, way_out) = problem.split_once("; ").unwrap_or((&problem, ""));
@@ -52,22 +58,18 @@ pub(super) fn examine(state: &State, now: OffsetDateTime, findings: &mut Finding
 
 fn look(state: &State, now: OffsetDateTime, findings: &mut Findings) -> Result<()> {
     let ca = state.ca_certificate()?;
-    let path = server::certificate_file(state);
-    let cannot = || format!("cannot read {}", path.display());
-    let chain: Vec<_> = CertificateDer::pem_file_iter(&path)
-        .and_then(Iterator::collect::<Result<_, _>>)
-        .with_context(cannot)?;
-    let own = chain.first().with_context(cannot)?;
-    let server = Certificate::from_der(own)?;
+    let chain = server::server_chain(state)?;
+    let server = Certificate::from_der(&chain[0])?;
 
     let renew = "`farmgate pki renew` makes a new one, then `systemctl reload farmgate nginx`";
     let ca_end = Certificate::from_der(&ca)?.not_after;
+    let (crl_begin, crl_end) = state.crl_validity()?;
     let new_fleet = "a new CA means new media for all gateways: plan it now";
     let mut ends = vec![
         ("the CA", ca_end, SOON_FOR_A_CA, new_fleet),
         ("the server's certificate", server.not_after, SOON, renew),
     ];
-    ends.extend(state.crl_ends()?.map(|end| ("the CRL", end, SOON, renew)));
+    ends.extend(crl_end.map(|end| ("the CRL", end, SOON, renew)));
     for (what, end, soon, way_out) in &ends {
         // One that has run out is among the problems.
         if (now..now + *soon).contains(end) {
@@ -76,8 +78,21 @@ fn look(state: &State, now: OffsetDateTime, findings: &mut Findings) -> Result<(
             findings.error(CHECK, format!("the CA ran out on {}", end.date()), *way_out);
         }
     }
+    if let Err(risk) = survives_any_clock(&ca) {
+        findings.warning(CHECK, risk.to_string(), FOR_BAD_CLOCKS);
+    }
+    if crl_begin > ALWAYS && crl_begin <= now {
+        let begin = crl_begin.date();
+        findings.warning(
+            CHECK,
+            format!(
+                "should this clock fall behind {begin}, nginx refuses the CRL and every gateway"
+            ),
+            RENEW_CRL,
+        );
+    }
     for url in &state.config().media.fallback_urls {
-        if let Err(error) = check_host(own, &ca, url.host(), now) {
+        if let Err(error) = check_host(&chain, &ca, url.host(), now) {
             findings.warning(
                 CHECK,
                 format!(

@@ -17,6 +17,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc2822;
 
 use super::finding::Findings;
+use super::finding::Verdict;
 use super::pki::CHAIN_TOO_LONG;
 use super::pki::LONGEST_CHAIN;
 use crate::config::ApiUrl;
@@ -24,6 +25,7 @@ use crate::config::BootUrl;
 use crate::config::Config;
 use crate::config::Provider;
 use crate::http_client;
+use crate::identity::usable_chain;
 use crate::store::State;
 
 const CHECK: &str = "url";
@@ -36,6 +38,9 @@ const MOST: usize = 1024 * 1024;
 const OTHER_SERVER: &str = "another server may be in its place; with nginx, make its \
                             configuration anew: `farmgate nginx-config`";
 
+const SEND_ALL: &str = "`ssl_certificate` of nginx has to be the state's pki/server.crt, or as that: \
+                        the server's certificate, those between, the CA";
+
 /// What iPXE offers that is not broken (`src/crypto/mishmash` of iPXE 1.21.1 and 2.0.0).
 const SUITES: &[CipherSuite] = &[
     CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
@@ -46,8 +51,8 @@ const SUITES: &[CipherSuite] = &[
 
 pub(super) async fn examine(state: &State, findings: &mut Findings) {
     let config = state.config();
-    let tls = match like_ipxe(state) {
-        Ok(tls) => tls,
+    let (ca, tls) = match like_ipxe(state).and_then(|tls| Ok((state.ca_certificate()?, tls))) {
+        Ok(both) => both,
         Err(error) => return findings.skipped(CHECK, format!("{error:#}")),
     };
     // Gateways that cannot reach one host go on to the next.
@@ -55,9 +60,13 @@ pub(super) async fn examine(state: &State, findings: &mut Findings) {
     let mut reached = false;
     for url in [&config.url].into_iter().chain(others) {
         match gateways_door(url, &tls).await {
-            Ok(length) => {
+            Ok(chain) => {
                 reached = true;
-                judge_chain(url, length, findings);
+                judge_chain(url, &chain, &ca, findings);
+            }
+            // What comes of a wrong clock is no sign of another server.
+            Err((what, OTHER_SERVER)) if findings.has("clock", Verdict::Error) => {
+                findings.error(CHECK, what, "first the clock: see above");
             }
             Err((what, way_out)) if others.is_empty() => findings.error(CHECK, what, way_out),
             Err((what, way_out)) => findings.warning(CHECK, what, way_out),
@@ -79,11 +88,11 @@ pub(super) async fn examine(state: &State, findings: &mut Findings) {
     }
 }
 
-/// How many bytes of certificates a boot host shows; or what is wrong with it, and what to do.
+/// Which certificates a boot host shows; or what is wrong with it, and what to do.
 async fn gateways_door(
     url: &BootUrl,
     tls: &Arc<ClientConfig>,
-) -> Result<usize, (String, &'static str)> {
+) -> Result<Vec<CertificateDer<'static>>, (String, &'static str)> {
     let answer = get(url, "/boot/ipxe", tls.clone()).await.map_err(|error| {
         let way_out = match error.kind() {
             io::ErrorKind::ConnectionRefused => "is the server, or nginx, running?",
@@ -111,10 +120,15 @@ async fn gateways_door(
             return Err((what, OTHER_SERVER));
         }
     }
-    Ok(answer.chain.iter().map(|der| der.len()).sum())
+    Ok(answer.chain)
 }
 
-fn judge_chain(url: &BootUrl, length: usize, findings: &mut Findings) {
+fn judge_chain(url: &BootUrl, chain: &[CertificateDer<'_>], ca: &[u8], findings: &mut Findings) {
+    if let Err(error) = usable_chain(chain, ca) {
+        let what = format!("no gateway trusts what {url} shows: {error}");
+        return findings.error(CHECK, what, SEND_ALL);
+    }
+    let length: usize = chain.iter().map(|der| der.len()).sum();
     if length <= LONGEST_CHAIN {
         return findings.ok(CHECK, format!("{url} answers as a gateway needs it"));
     }

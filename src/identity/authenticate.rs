@@ -1,17 +1,23 @@
 use rustls::pki_types::CertificateDer;
+use rustls::pki_types::SubjectPublicKeyInfoDer;
 use rustls::pki_types::TrustAnchor;
 use rustls::pki_types::UnixTime;
 use webpki::EndEntityCert;
 use webpki::KeyUsage;
 use webpki::anchor_from_trusted_cert;
+use x509_parser::certificate::X509Certificate;
+use x509_parser::parse_x509_certificate;
+use x509_parser::x509::X509Version;
 
 use super::Certificate;
+use super::usable_client;
 
 /// Decides whether a certificate is a client certificate of this fleet's CA.
 ///
 /// Whether the gateway that owns it is still welcome is for its record to say.
 #[derive(Clone, Debug)]
 pub struct ClientVerifier {
+    ca: Vec<u8>,
     anchor: TrustAnchor<'static>,
 }
 
@@ -20,15 +26,23 @@ impl ClientVerifier {
     pub fn new(ca: &[u8]) -> Result<Self, VerifyError> {
         let der = CertificateDer::from(ca);
         let anchor = anchor_from_trusted_cert(&der).map_err(VerifyError::Ca)?.to_owned();
-        Ok(Self { anchor })
+        Ok(Self { ca: ca.to_vec(), anchor })
     }
 
     /// Checks signature, validity at `now` (since the Unix epoch) and the
     /// extended key usage `clientAuth`.
     pub fn verify(&self, der: &[u8], now: UnixTime) -> Result<Certificate, VerifyError> {
+        if let Some(certificate) = v1(der) {
+            self.verify_v1(&certificate, now).map_err(VerifyError::Refused)?;
+        } else {
+            self.verify_v3(der, now).map_err(VerifyError::Refused)?;
+        }
+        Certificate::from_der(der).map_err(|_| VerifyError::Malformed)
+    }
+
+    fn verify_v3(&self, der: &[u8], now: UnixTime) -> Result<(), webpki::Error> {
         let encoded = CertificateDer::from(der);
-        let end_entity = EndEntityCert::try_from(&encoded).map_err(VerifyError::Refused)?;
-        end_entity
+        EndEntityCert::try_from(&encoded)?
             .verify_for_usage(
                 webpki::ALL_VERIFICATION_ALGS,
                 std::slice::from_ref(&self.anchor),
@@ -38,8 +52,99 @@ impl ClientVerifier {
                 None,
                 None,
             )
-            .map_err(VerifyError::Refused)?;
-        Certificate::from_der(der).map_err(|_| VerifyError::Malformed)
+            .map(drop)
+    }
+
+    /// The same for version 1, which webpki does not read: `openssl ca` without extensions, and
+    /// so valve-infra, makes no other. Without an extended key usage a certificate is good for
+    /// every use (RFC 5280, section 4.2.1.12).
+    fn verify_v1(
+        &self,
+        certificate: &X509Certificate<'_>,
+        now: UnixTime,
+    ) -> Result<(), webpki::Error> {
+        let (_, ca) = parse_x509_certificate(&self.ca).map_err(|_| webpki::Error::UnknownIssuer)?;
+        if certificate.issuer().as_raw() != ca.subject().as_raw() {
+            return Err(webpki::Error::UnknownIssuer);
+        }
+        signed_throughout(certificate.as_raw()).ok_or(webpki::Error::BadDer)?;
+        // No algorithm that is good for nothing, as SHA-1 is.
+        usable_client(certificate.as_raw()).map_err(|_| webpki::Error::UnknownIssuer)?;
+        certificate
+            .verify_signature(Some(ca.public_key()))
+            .map_err(|_| webpki::Error::InvalidSignatureForPublicKey)?;
+        let validity = certificate.validity();
+        let seconds = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
+        let (first, last) = (validity.not_before.timestamp(), validity.not_after.timestamp());
+        let time = |seconds: i64| {
+            let seconds = seconds.try_into().unwrap_or(0);
+            UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds))
+        };
+        if seconds < first {
+            return Err(webpki::Error::CertNotValidYet { time: now, not_before: time(first) });
+        }
+        if seconds > last {
+            return Err(webpki::Error::CertExpired { time: now, not_after: time(last) });
+        }
+        Ok(())
+    }
+}
+
+/// Holds for a certificate of version 1 (RFC 5280, section 4.1) around whose signed part stands
+/// nothing that could be otherwise: two encodings would be two fingerprints of one certificate.
+fn signed_throughout(der: &[u8]) -> Option<()> {
+    let (_, all, after) = element(der, SEQUENCE)?;
+    let (_, signed, rest) = element(all, SEQUENCE)?;
+    let (algorithm, _, rest) = element(rest, SEQUENCE)?;
+    let (_, signature, rest) = element(rest, BIT_STRING)?;
+    let (_, _, of_signed) = element(signed, INTEGER)?;
+    let (named_within, ..) = element(of_signed, SEQUENCE)?;
+    // No bit of the last byte is unused.
+    let whole = signature.first() == Some(&0);
+    (after.is_empty() && rest.is_empty() && whole && algorithm == named_within).then_some(())
+}
+
+const INTEGER: u8 = 0x02;
+const BIT_STRING: u8 = 0x03;
+const SEQUENCE: u8 = 0x30;
+
+/// The DER element with this tag at the beginning: all of it, its content, and what follows.
+fn element(bytes: &[u8], tag: u8) -> Option<(&[u8], &[u8], &[u8])> {
+    let (&[found, first], rest) = bytes.split_first_chunk()?;
+    let (len, rest) = match first {
+        0..=0x7f => (usize::from(first), rest),
+        0x81 => (usize::from(*rest.first()?), &rest[1..]),
+        0x82 => {
+            let (len, rest) = rest.split_first_chunk()?;
+            (usize::from(u16::from_be_bytes(*len)), rest)
+        }
+        _ => return None,
+    };
+    // No longer than it needs to be.
+    let shortest = match first {
+        0x81 => len > 0x7f,
+        0x82 => len > 0xff,
+        _ => true,
+    };
+    let (content, after) = rest.split_at_checked(len)?;
+    let element = &bytes[..bytes.len() - after.len()];
+    (found == tag && shortest).then_some((element, content, after))
+}
+
+/// The public key of a certificate (DER) of X.509 version 1; of others webpki can read it.
+pub fn v1_public_key(der: &[u8]) -> Option<SubjectPublicKeyInfoDer<'static>> {
+    let key = v1(der)?.public_key().raw.to_vec();
+    Some(SubjectPublicKeyInfoDer::from(key))
+}
+
+fn v1(der: &[u8]) -> Option<X509Certificate<'_>> {
+    match parse_x509_certificate(der) {
+        Ok(([], certificate))
+            if certificate.version() == X509Version::V1 && certificate.extensions().is_empty() =>
+        {
+            Some(certificate)
+        }
+        _ => None,
     }
 }
 

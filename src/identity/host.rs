@@ -9,26 +9,41 @@ use webpki::KeyUsage;
 use webpki::anchor_from_trusted_cert;
 use x509_parser::extensions::GeneralName;
 
+use super::Certificate;
 use super::ParseCertificateError;
+use super::Unusable;
 use super::pki::ServerName;
+use super::usable_chain;
 
-/// Checks that a gateway which trusts `ca` (DER) would take `server` (DER) for the
+/// Checks that a gateway which trusts `ca` (DER) would take who sends `chain` (DER each) for the
 /// boot host of this name at this time.
 pub fn check_host(
-    server: &[u8],
+    chain: &[CertificateDer<'_>],
     ca: &[u8],
     host: &ServerName,
     now: OffsetDateTime,
 ) -> Result<(), HostError> {
-    let (server, ca) = (CertificateDer::from(server), CertificateDer::from(ca));
+    usable_chain(chain, ca)?;
+    let root = chain.iter().position(|der| **der == *ca).unwrap_or(chain.len() - 1);
+    for (at, der) in chain[..=root].iter().enumerate() {
+        let certificate = Certificate::from_der(der)?;
+        let whose = if at == root { "the CA" } else { "it" };
+        if certificate.not_after < now {
+            return Err(HostError::Ended { whose, end: certificate.not_after });
+        }
+        if certificate.not_before > now {
+            return Err(HostError::NotYet { whose, begin: certificate.not_before });
+        }
+    }
+    let ca = CertificateDer::from(ca);
     let anchor = anchor_from_trusted_cert(&ca).map_err(HostError::Refused)?;
-    let end_entity = EndEntityCert::try_from(&server).map_err(HostError::Refused)?;
+    let end_entity = EndEntityCert::try_from(&chain[0]).map_err(HostError::Refused)?;
     let seconds = now.unix_timestamp().try_into().unwrap_or(0);
     end_entity
         .verify_for_usage(
             webpki::ALL_VERIFICATION_ALGS,
             &[anchor],
-            &[],
+            &chain[1..root],
             UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds)),
             KeyUsage::server_auth(),
             None,
@@ -61,9 +76,31 @@ pub fn host_names(der: &[u8]) -> Result<Vec<ServerName>, ParseCertificateError> 
 /// A gateway would not trust the boot host.
 #[derive(Debug, thiserror::Error)]
 pub enum HostError {
-    /// Not signed by the CA, expired, not a server certificate ...
+    /// iPXE cannot use what is sent.
+    #[error(transparent)]
+    Unusable(#[from] Unusable),
+    /// A certificate that cannot be read.
+    #[error(transparent)]
+    Malformed(#[from] ParseCertificateError),
+    /// Not signed by the CA, not a server certificate ...
     #[error("{0}")]
     Refused(webpki::Error),
+    /// A certificate's end is over.
+    #[error("{whose} ran out on {}", end.date())]
+    Ended {
+        /// Of which certificate.
+        whose: &'static str,
+        /// Its last moment.
+        end: OffsetDateTime,
+    },
+    /// A certificate is not valid yet.
+    #[error("{whose} is valid only from {}", begin.date())]
+    NotYet {
+        /// Of which certificate.
+        whose: &'static str,
+        /// Its first moment.
+        begin: OffsetDateTime,
+    },
     /// The name under which gateways look for it is not in the certificate.
     #[error("it does not name the host of `url`")]
     OtherName,

@@ -5,6 +5,8 @@ use super::BLOCK;
 use super::read;
 use super::word_at;
 use crate::identity::Identity;
+use crate::identity::Unusable;
+use crate::identity::usable_client;
 use crate::ipxe::media::Facts;
 use crate::ipxe::media::FactsError;
 use crate::ipxe::slot;
@@ -12,6 +14,7 @@ use crate::ipxe::slot;
 /// The image with this identity in its slot, in place of what was there.
 pub fn seal(image: &[u8], identity: &Identity) -> Result<Vec<u8>, Error> {
     whole(image)?;
+    usable_client(&identity.certificate)?;
     let facts = Facts::read(&image[script_start(image)?..])?;
     if uses_ecdsa(&identity.certificate) && !facts.ecdsa {
         let version = facts.ipxe.unwrap_or_else(|| "unknown".to_owned());
@@ -70,6 +73,9 @@ pub enum Error {
         /// Bytes it has.
         have: usize,
     },
+    /// iPXE cannot use the certificate.
+    #[error("no gateway could boot with this certificate")]
+    Unusable(#[from] Unusable),
     /// The slot cannot be used.
     #[error(transparent)]
     Slot(#[from] slot::Error),

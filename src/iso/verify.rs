@@ -11,6 +11,7 @@ use super::uses_ecdsa;
 use crate::identity::Certificate;
 use crate::identity::Fingerprint;
 use crate::identity::Identity;
+use crate::identity::usable_client;
 use crate::ipxe::Binary;
 use crate::ipxe::BinaryError;
 use crate::ipxe::Kind;
@@ -150,7 +151,9 @@ fn identity(
     if !key_fits {
         problems.push("the private key does not belong to the certificate".to_owned());
     }
-    if uses_ecdsa(&contents.certificate) && !facts.ecdsa {
+    if let Err(error) = usable_client(&contents.certificate) {
+        problems.push(format!("no gateway boots with its certificate: {error}"));
+    } else if uses_ecdsa(&contents.certificate) && !facts.ecdsa {
         problems.push("its iPXE cannot use a P-256 identity".to_owned());
     }
     if now > certificate.not_after {

@@ -9,6 +9,7 @@ use anyhow::Result;
 use rustls::ServerConfig;
 use time::OffsetDateTime;
 
+use super::problems::problems;
 use super::secrets;
 use super::secrets::Templates;
 use super::systemd;
@@ -17,7 +18,6 @@ use crate::config::AccelPrefix;
 use crate::config::BootUrl;
 use crate::config::Listen;
 use crate::identity::ClientVerifier;
-use crate::identity::check_host;
 use crate::store::State;
 use crate::store::leases::Terms;
 
@@ -82,27 +82,4 @@ impl Settings {
             state,
         })
     }
-}
-
-/// What gateways or nginx would refuse now. Each says the way out.
-pub fn problems(state: &State, now: OffsetDateTime) -> Result<Vec<String>> {
-    let mut problems = Vec::new();
-    let (ca, server) = (state.ca_certificate()?, tls::server_certificate(state)?);
-    if let Err(error) = check_host(&server, &ca, state.config().url.host(), now) {
-        problems.push(format!(
-            "no gateway trusts {}: {error}; `farmgate pki renew` makes a new one",
-            tls::certificate_file(state).display(),
-        ));
-    }
-    let path = state.pki_file("crl.pem");
-    match state.crl_ends()? {
-        Some(end) if end < now => problems.push(format!(
-            "{} ran out on {}, and nginx refuses every gateway; \
-             `farmgate pki renew` makes a new one, then reload nginx",
-            path.display(),
-            end.date()
-        )),
-        _ => {}
-    }
-    Ok(problems)
 }

@@ -3,14 +3,14 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use anyhow::Result;
-use rustls::RootCertStore;
+use anyhow::ensure;
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
-use rustls::server::WebPkiClientVerifier;
 
+use super::gateway_tls::GatewayVerifier;
 use super::systemd;
 use crate::store::State;
 
@@ -19,18 +19,9 @@ use crate::store::State;
 /// another CA, or with an expired one, does not. iPXE speaks TLS 1.2.
 pub(super) fn server_config(state: &State) -> Result<Arc<ServerConfig>> {
     let provider = Arc::new(aws_lc_rs::default_provider());
-    let mut roots = RootCertStore::empty();
-    roots
-        .add(CertificateDer::from(state.ca_certificate()?))
-        .context("the CA certificate cannot be used as a trust anchor")?;
-    let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider.clone())
-        .allow_unauthenticated()
-        .build()?;
-
+    let verifier = Arc::new(GatewayVerifier::new(state.ca_certificate()?, &provider)?);
     let (chain_path, key_path) = (certificate_file(state), pki_file(state, "server.key"));
-    let chain = CertificateDer::pem_file_iter(&chain_path)
-        .and_then(|certificates| certificates.collect::<Result<Vec<_>, _>>())
-        .with_context(|| format!("cannot read {}", chain_path.display()))?;
+    let chain = server_chain(state)?;
     let key = PrivateKeyDer::from_pem_file(&key_path)
         .with_context(|| format!("cannot read {}", key_path.display()))?;
     let config = ServerConfig::builder_with_provider(provider)
@@ -43,10 +34,15 @@ pub(super) fn server_config(state: &State) -> Result<Arc<ServerConfig>> {
     Ok(Arc::new(config))
 }
 
-/// The boot host's own certificate, DER.
-pub(super) fn server_certificate(state: &State) -> Result<CertificateDer<'static>> {
+/// What gateways are shown, DER: the boot host's own certificate and those above it. Never empty.
+pub fn server_chain(state: &State) -> Result<Vec<CertificateDer<'static>>> {
     let path = certificate_file(state);
-    CertificateDer::from_pem_file(&path).with_context(|| format!("cannot read {}", path.display()))
+    let cannot = || format!("cannot read {}", path.display());
+    let chain: Vec<_> = CertificateDer::pem_file_iter(&path)
+        .and_then(Iterator::collect::<Result<_, _>>)
+        .with_context(cannot)?;
+    ensure!(!chain.is_empty(), "{}: no certificate in it", cannot());
+    Ok(chain)
 }
 
 /// The file with the boot host's certificate.

@@ -23,7 +23,8 @@ impl State {
         ensure!(!dir.exists(), "{} is there already; nothing was changed", dir.display());
         if let Some(url) = url {
             let path = self.pki_file("server.crt");
-            let own = CertificateDer::from_pem_file(&path)
+            let own: Vec<_> = CertificateDer::pem_file_iter(&path)
+                .and_then(Iterator::collect::<Result<_, _>>)
                 .with_context(|| format!("cannot read {}", path.display()))?;
             check_host(&own, &self.ca_certificate()?, url.host(), now).with_context(|| {
                 format!(

@@ -16,7 +16,7 @@ use crate::identity::Certificate;
 use crate::identity::Fingerprint;
 use crate::identity::GatewayName;
 use crate::identity::pki::Revoked;
-use crate::identity::pki::crl_ends;
+use crate::identity::pki::crl_validity;
 use crate::identity::pki::read_crl;
 
 impl State {
@@ -80,22 +80,22 @@ impl State {
         read_crl(&pem).with_context(|| format!("cannot use {}", path.display()))
     }
 
-    /// When nginx stops to believe in the CRL, and refuses everybody.
-    pub fn crl_ends(&self) -> Result<Option<OffsetDateTime>> {
+    /// When nginx begins to believe in the CRL and when it stops; outside, it refuses everybody.
+    pub fn crl_validity(&self) -> Result<(OffsetDateTime, Option<OffsetDateTime>)> {
         let path = self.pki_file("crl.pem");
         let pem = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        crl_ends(&pem).with_context(|| format!("cannot use {}", path.display()))
+        crl_validity(&pem).with_context(|| format!("cannot use {}", path.display()))
     }
 
     /// Signs the CRL anew: the same list, valid as long as the CA.
-    pub fn renew_crl(&self, now: OffsetDateTime) -> Result<()> {
+    pub fn renew_crl(&self) -> Result<()> {
         let _lock = self.lock()?;
         let (listed, number) = self.crl()?;
-        self.write_crl(&listed, number + 1, now)
+        self.write_crl(&listed, number + 1)
     }
 
-    fn write_crl(&self, listed: &[Revoked], number: u64, now: OffsetDateTime) -> Result<()> {
-        let crl = self.authority()?.sign_crl(listed, number, now)?;
+    fn write_crl(&self, listed: &[Revoked], number: u64) -> Result<()> {
+        let crl = self.authority()?.sign_crl(listed, number)?;
         files::replace(&self.pki_file("crl.pem"), 0o644, |file| file.write_all(crl.as_bytes()))
     }
 
@@ -121,7 +121,7 @@ impl State {
         if listed.len() == before {
             return Ok(());
         }
-        self.write_crl(&listed, number + 1, now)
+        self.write_crl(&listed, number + 1)
     }
 
     /// States made before can have several certificates of one serial number.

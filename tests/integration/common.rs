@@ -31,6 +31,8 @@ use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
+use rustls::sign::CertifiedKey;
+use rustls::sign::SingleCertAndKey;
 use tempfile::TempDir;
 
 /// Longest wait for anything; only ever reached by a test that fails.
@@ -306,7 +308,10 @@ impl TestServer {
             Some((certificate, key)) => {
                 let chain = vec![CertificateDer::from_pem_file(certificate).unwrap()];
                 let key = PrivateKeyDer::from_pem_file(key).unwrap();
-                builder.with_client_auth_cert(chain, key).unwrap()
+                // As it is: also one that rustls would not read, or another's key.
+                let key = aws_lc_rs::sign::any_supported_type(&key).unwrap();
+                let credentials = SingleCertAndKey::from(CertifiedKey::new(chain, key));
+                builder.with_client_cert_resolver(Arc::new(credentials))
             }
         };
         let name = "127.0.0.1".try_into().unwrap();

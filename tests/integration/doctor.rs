@@ -9,7 +9,11 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
 
+use farmgate::identity::pki::Authority;
+use farmgate::identity::pki::KeyType;
 use serde_json::Value;
+use time::Duration;
+use time::OffsetDateTime;
 
 use crate::clock::shifted;
 use crate::common::BIN;
@@ -54,6 +58,19 @@ impl Host {
 
     fn configure(&self, more: &str) {
         edit(&self.state.dir().join("farmgate.toml"), |text| format!("{text}\n{more}\n"));
+    }
+
+    /// As states were made before: all that a CA signs ended with it, after 30 years.
+    fn has_ends(&mut self) {
+        self.stop();
+        let pki = self.state.dir().join("pki");
+        let end = OffsetDateTime::now_utc() + Duration::days(30 * 365);
+        let ca = Authority::create("CA", KeyType::P256, end).unwrap();
+        fs::write(pki.join("ca.crt"), ca.certificate_pem).unwrap();
+        fs::write(pki.join("ca.key"), ca.private_key_pem).unwrap();
+        self.state.ok(&["pki", "renew"]);
+        self.state.ok(&["gateway", "renew", "lab-1", "--days", "3650"]);
+        self.start();
     }
 
     fn doctor(&self) -> Report {
@@ -120,6 +137,26 @@ fn a_host_that_is_well() {
         text.contains(&format!("ok       url          https://127.0.0.1:{}", host.port)),
         "{text}"
     );
+}
+
+/// Only the length of what the server shows was looked at.
+#[test]
+fn a_server_that_does_not_send_its_ca() {
+    let mut host = Host::new();
+    host.stop();
+    let path = host.state.dir().join("pki/server.crt");
+    let whole = fs::read_to_string(&path).unwrap();
+    let end = "-----END CERTIFICATE-----\n";
+    let alone = whole.split_inclusive(end).next().unwrap();
+    fs::write(&path, alone).unwrap();
+    host.start();
+    // The state is well again, and what is sent is not.
+    fs::write(&path, &whole).unwrap();
+    let way_out = host.doctor().has("error", "url", "the CA itself is missing in the chain");
+    assert!(way_out.contains("ssl_certificate"), "{way_out}");
+    host.stop();
+    host.start();
+    assert!(host.doctor().well);
 }
 
 #[test]
@@ -332,7 +369,8 @@ fn gateways_that_cannot_boot() {
 #[test]
 fn time_runs_out() {
     let Some(later) = shifted("+3600d") else { return };
-    let host = Host::new();
+    let mut host = Host::new();
+    host.has_ends();
     let with = |time| {
         let mut command = Command::new(BIN);
         command.envs(time);

@@ -384,3 +384,34 @@ fn of_several_certificates_the_one_of_the_key_is_sealed() {
     ]);
     assert!(refused.contains("none of the 2 certificates"), "{refused}");
 }
+
+/// iPXE says nothing, sends no certificate, and is refused for ever.
+#[test]
+fn a_certificate_that_ipxe_cannot_use_is_not_sealed() {
+    let farm = Farm::new();
+    farm.ok(&["iso", "base", "-o", "base.iso"]);
+    let openssl = |words: &str| {
+        let output = Command::new("openssl")
+            .current_dir(&farm.dir)
+            .args(words.split_whitespace())
+            .output()
+            .expect("openssl is needed for this test");
+        assert!(output.status.success(), "{words}: {output:?}");
+    };
+    let signing = "x509 -req -CA state/pki/ca.crt -CAkey state/pki/ca.key -CAcreateserial -days 9";
+    let seal = ["iso", "seal", "base.iso", "--cert", "x.crt", "--key", "x.key", "-o", "x.iso"];
+    for (key, options, reason) in [
+        ("rsa:2048", "-sigopt rsa_padding_mode:pss", "RSASSA-PSS"),
+        ("ec -pkeyopt ec_paramgen_curve:P-256", "", "the CA signs with RSA"),
+        ("rsa:2048", "-sha1", "RSA with SHA-1"),
+    ] {
+        openssl(&format!("req -new -newkey {key} -nodes -subj /CN=x -keyout x.key -out x.csr"));
+        openssl(&format!("{signing} -in x.csr -out x.crt {options}"));
+        let line = farm.refused(&seal);
+        assert!(line.contains("no gateway could boot") && line.contains(reason), "{line}");
+    }
+    openssl("req -new -newkey rsa:2048 -nodes -subj /CN=x -keyout x.key -out x.csr");
+    openssl(&format!("{signing} -in x.csr -out x.crt -sha512"));
+    farm.ok(&seal);
+    assert_eq!(farm.verified("x.iso")["identity"]["subject"], "CN=x");
+}

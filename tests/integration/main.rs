@@ -10,6 +10,7 @@ mod assessment;
 mod blobs;
 mod bucket_faults;
 mod buckets;
+mod certificates;
 mod check;
 mod clock;
 mod damage;

@@ -45,6 +45,41 @@ def issue(authority, name, ends, where):
     return certificate, key
 
 
+def version_1(authority, name, where):
+    """A client certificate without extensions: X.509 version 1; (certificate, key).
+
+    `openssl ca` and `openssl x509 -req` make such ones up to OpenSSL 3.1; later ones need to be asked.
+    """
+    where.mkdir(parents=True)
+    certificate, key, configuration = where / "v1.crt", where / "v1.key", where / "openssl.cnf"
+    configuration.write_text("[req]\ndistinguished_name = dn\n[dn]\n")
+    helped = subprocess.run(["openssl", "req", "-help"], capture_output=True, check=False)
+    later = ["-x509v1"] if b"-x509v1" in helped.stdout + helped.stderr else []
+    ca_certificate, ca_key = authority
+    openssl(
+        *("req", "-x509", "-config", configuration, "-newkey", "rsa:2048", "-nodes"),
+        *("-subj", f"/CN={name}", "-days", "30", *later),
+        *("-CA", ca_certificate, "-CAkey", ca_key, "-keyout", key, "-out", certificate),
+    )
+    text = openssl("x509", "-noout", "-text", "-in", certificate)
+    assert b"Version: 1 " in text, text.decode()
+    return certificate, key
+
+
+def replace_authority(host, *options):
+    """Another CA in the place of the host's own, made by `openssl req -x509` with `options`.
+
+    The server's certificate is its first; gateways that are there lose their way.
+    """
+    certificate, key_file = host.authority
+    openssl(
+        *("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=other CA"),
+        *("-keyout", key_file, "-out", certificate, *options),
+    )
+    (host.state / "pki" / "server.key").unlink()
+    host.farmgate("pki", "renew")
+
+
 def now():
     return datetime.datetime.now(datetime.timezone.utc)
 

@@ -91,10 +91,16 @@ def turn():
 
 
 class Gateway:
-    """One power-on. A context manager: the machine runs inside the `with` block."""
+    """One power-on. A context manager: the machine runs inside the `with` block.
 
-    def __init__(self, image, firmware="bios", medium="cd", logs=None, name="console"):
+    `clock` is what its clock chip says, as `1980-01-01T00:00:00`; else it is right.
+    """
+
+    def __init__(
+        self, image, firmware="bios", medium="cd", logs=None, name="console", clock=None
+    ):
         assert firmware in FIRMWARES and medium in MEDIA
+        self.clock = clock
         self.image, self.firmware, self.medium = Path(image), firmware, medium
         self.network = "user,id=lan"
         self._scratch = tempfile.TemporaryDirectory(prefix="farmgate-vm-")
@@ -131,6 +137,7 @@ class Gateway:
         arguments += ["-serial", "stdio", "-monitor", "none", "-device", "virtio-rng-pci"]
         # The machine's own network boot must not get in the way of the medium.
         arguments += ["-netdev", self.network, "-device", "virtio-net-pci,netdev=lan,romfile="]
+        arguments += ["-rtc", f"base={self.clock}"] if self.clock else []
         if self.firmware == "uefi":
             arguments += self._uefi()
         # An image name may hold a comma, which QEMU wants twice.

@@ -73,17 +73,19 @@ class Scenario:
     def boot_host(self, **options):
         return BootHost(self.tools, self.logs, **options)
 
-    def gateway(self, image, firmware="bios", medium="cd"):
+    def gateway(self, image, firmware="bios", medium="cd", clock=None):
         """A machine that is powered on inside the `with` block."""
         self._machines += 1
         name = f"console-{self._machines}-{firmware}-{medium}"
-        return Gateway(image, firmware, medium, self.logs, name)
+        return Gateway(image, firmware, medium, self.logs, name, clock)
 
     # --- The two questions ---
 
-    def boots(self, image, firmware="bios", medium="cd", gateway="lab-1", generation=1):
+    def boots(
+        self, image, firmware="bios", medium="cd", gateway="lab-1", generation=1, clock=None
+    ):
         """The image boots to userspace, which has this name and this generation."""
-        with self.gateway(image, firmware, medium) as machine:
+        with self.gateway(image, firmware, medium, clock) as machine:
             return booted_as(machine, gateway, generation)
 
     def boots_and_says(self, image, pattern, gateway="lab-1", generation=1):
@@ -101,14 +103,23 @@ class Scenario:
         said = self.boots_and_says(image, ACKNOWLEDGED, gateway, generation)[1]
         assert said.startswith(word), f"acknowledged: {said}, not {word}"
 
-    def does_not_boot(self, host, image, firmware="bios", medium="cd", logged=None, shown=REFUSED):
+    def does_not_boot(
+        self,
+        host,
+        image,
+        firmware="bios",
+        medium="cd",
+        logged=None,
+        shown=REFUSED,
+        clock=None,
+    ):
         """The gateway is turned away: iPXE shows it, the host's log says it, and no asset was sent.
 
         `shown` is what the console must show, `logged` what the log must say after power-on.
         """
         log_start = host.log.end()
         access_start = host.access.end() if host.access else 0
-        with self.gateway(image, firmware, medium) as machine:
+        with self.gateway(image, firmware, medium, clock) as machine:
             # A medium that does not even start must not pass for one that is turned away.
             machine.wait_for(r"iPXE.*Open Source Network Boot Firmware")
             machine.wait_for(f"{shown}|Linux version")

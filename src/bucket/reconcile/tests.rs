@@ -119,7 +119,7 @@ fn state(dir: &std::path::Path) -> State {
     let authority = Authority::from_pem(&ca.certificate_pem, &ca.private_key_pem).unwrap();
     let server =
         authority.issue_server(&["127.0.0.1".parse().unwrap()], KeyType::P256, later).unwrap();
-    let crl = authority.sign_crl(&[], 1, now).unwrap();
+    let crl = authority.sign_crl(&[], 1).unwrap();
     let config = "url = \"https://127.0.0.1\"\n[buckets]\nprovider = \"b2\"\n";
     let new = NewState { config: Some(config), ca: &ca, server: &server, crl: &crl };
     State::create(dir, &new).unwrap();

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use anyhow::Result;
 use anyhow::bail;
+use anyhow::ensure;
 use clap::Args;
 use sha2::Digest;
 use sha2::Sha256;
@@ -12,10 +13,13 @@ use tracing::warn;
 
 use super::PUBLIC;
 use crate::cli::Context;
+use crate::cli::now;
 use crate::config::BootUrl;
 use crate::identity::Certificate;
 use crate::identity::Fingerprint;
 use crate::identity::pki::ServerName;
+use crate::identity::survives_any_clock;
+use crate::identity::usable_ca;
 use crate::ipxe::media::Cidr;
 use crate::ipxe::media::StaticAddress;
 use crate::ipxe::media::TEMPLATE;
@@ -89,6 +93,10 @@ impl Parts {
     }
 
     fn image(&self, cx: &Context, fleet: &Fleet, cache: Option<&Path>) -> Result<Vec<u8>> {
+        let unfit = "no gateway could have this CA as its root";
+        usable_ca(&fleet.ca).context(unfit)?;
+        let end = Certificate::from_der(&fleet.ca)?.not_after;
+        ensure!(end > now(), "{unfit}: it ran out on {}", end.date());
         let root = Fingerprint::of_der(&fleet.ca);
         let syslinux = Syslinux::find(self.syslinux.as_deref())?;
         let ipxe = match &self.ipxe_source {
@@ -109,6 +117,9 @@ impl Parts {
             address,
             debug: self.debug,
         };
+        if let Err(risk) = survives_any_clock(&fleet.ca) {
+            warn!("{risk}");
+        }
         let kept = cache.map(|cache| cache.join(format!("base-{}", key(&inputs))));
         if let Some(image) = kept.as_deref().and_then(unseal_cache) {
             return Ok(image);

@@ -11,6 +11,7 @@ use time::OffsetDateTime;
 use x509_parser::prelude::FromDer;
 use x509_parser::revocation_list::CertificateRevocationList;
 
+use super::ALWAYS;
 use super::Authority;
 use super::Error;
 use crate::identity::Serial;
@@ -26,15 +27,10 @@ pub struct Revoked {
 
 impl Authority {
     /// Signs a CRL (PEM) that lists `revoked`. `number` must grow (RFC 5280,
-    /// section 5.2.3). It stays valid as long as the CA: nginx refuses every
-    /// gateway once its CRL is out of date, and revocation does not rest on it. Negative
+    /// section 5.2.3). It is valid as long as the CA, and from [`ALWAYS`]: nginx refuses every
+    /// gateway outside that time, also when the clock that was wrong was ours as we signed. Negative
     /// serial numbers are left out: rcgen would write others.
-    pub fn sign_crl(
-        &self,
-        revoked: &[Revoked],
-        number: u64,
-        now: OffsetDateTime,
-    ) -> Result<String, Error> {
+    pub fn sign_crl(&self, revoked: &[Revoked], number: u64) -> Result<String, Error> {
         let revoked_certs = revoked
             .iter()
             .filter(|entry| !entry.serial.is_negative())
@@ -46,7 +42,7 @@ impl Authority {
             })
             .collect();
         let params = CertificateRevocationListParams {
-            this_update: now,
+            this_update: ALWAYS,
             next_update: self.certificate.not_after,
             crl_number: SerialNumber::from(number),
             issuing_distribution_point: None,
@@ -58,12 +54,13 @@ impl Authority {
     }
 }
 
-/// `nextUpdate` of a CRL (PEM), after which nobody believes it (RFC 5280, section
-/// 5.1.2.5).
-pub fn crl_ends(pem: &[u8]) -> Result<Option<OffsetDateTime>, Error> {
+/// `thisUpdate` and `nextUpdate` of a CRL (PEM), between which others believe it (RFC 5280,
+/// sections 5.1.2.4 and 5.1.2.5).
+pub fn crl_validity(pem: &[u8]) -> Result<(OffsetDateTime, Option<OffsetDateTime>), Error> {
     let (_, block) = x509_parser::pem::parse_x509_pem(pem).map_err(|_| Error::Crl)?;
     let (_, crl) = CertificateRevocationList::from_der(&block.contents).map_err(|_| Error::Crl)?;
-    Ok(crl.next_update().map(|time| time.to_datetime()))
+    let end = crl.next_update().map(|time| time.to_datetime());
+    Ok((crl.last_update().to_datetime(), end))
 }
 
 /// What a CRL (PEM) lists, each serial number once, and its number.

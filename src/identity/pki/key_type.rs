@@ -6,6 +6,8 @@ use rcgen::RsaKeySize;
 use serde::Deserialize;
 use serde::Serialize;
 
+use crate::identity::Kind;
+
 /// Kind of key, for the CA and everything that it signs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -18,6 +20,14 @@ pub enum KeyType {
 }
 
 impl KeyType {
+    /// The kind of such a key.
+    pub fn kind(self) -> Kind {
+        match self {
+            Self::Rsa2048 => Kind::Rsa,
+            Self::P256 => Kind::Ecdsa,
+        }
+    }
+
     pub(super) fn generate(self) -> Result<KeyPair, rcgen::Error> {
         match self {
             Self::Rsa2048 => KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, RsaKeySize::_2048),

@@ -1,10 +1,10 @@
 //! The fleet's own certificate authority: one root that signs the boot host's
 //! certificate, the gateways' certificates and the CRL.
 //!
-//! Validity is generous on purpose. A gateway with a dead clock battery wakes
-//! up decades ago, and must still accept its boot host; a certificate that runs
-//! out strands machines that nobody can reach. What ends a certificate's life
-//! is revocation, not its date.
+//! Certificates are valid from [`ALWAYS`] to [`NO_END`]. A gateway whose clock battery is
+//! dead must still accept its boot host, and a boot host whose clock is wrong its gateways;
+//! a certificate that runs out strands machines that nobody can reach. Revocation ends a
+//! certificate's life, not its date.
 
 mod crl;
 mod key_type;
@@ -12,7 +12,6 @@ mod server_name;
 
 use rcgen::BasicConstraints;
 use rcgen::CertificateParams;
-use rcgen::CertificateSigningRequestParams;
 use rcgen::DistinguishedName;
 use rcgen::DnType;
 use rcgen::ExtendedKeyUsagePurpose;
@@ -22,10 +21,16 @@ use rcgen::KeyPair;
 use rcgen::KeyUsagePurpose;
 use rcgen::PublicKeyData;
 use rcgen::SerialNumber;
+use rcgen::SubjectPublicKeyInfo;
+use time::Date;
+use time::Month;
 use time::OffsetDateTime;
+use time::Time;
+use x509_parser::certification_request::X509CertificationRequest;
+use x509_parser::prelude::FromDer;
 
 pub use crl::Revoked;
-pub use crl::crl_ends;
+pub use crl::crl_validity;
 pub use crl::read_crl;
 pub use key_type::KeyType;
 pub use key_type::ParseKeyTypeError;
@@ -34,10 +39,30 @@ pub use server_name::ServerName;
 
 use super::Certificate;
 use super::GatewayName;
+use super::Kind;
+use super::Unusable;
+use super::usable_ca;
+use super::usable_client_key;
 
 /// Longest server chain that iPXE builds before March 2023 accept
 /// (github.com/ipxe/ipxe commit 1d1cf74a5), in bytes of DER.
 pub const MAX_CHAIN_LEN: usize = 4096;
+
+/// Where validity begins: no clock that has stood still is earlier.
+pub const ALWAYS: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
+
+/// 99991231235959Z, which says that a certificate has no end (RFC 5280, section 4.1.2.5).
+///
+/// A clock chip keeps two digits of the year, and iPXE for BIOS takes 80 for 2080 (`rtc_time.c`):
+/// an end that a two-digit year can pass would lock out machines whose battery is dead.
+pub const NO_END: OffsetDateTime = {
+    let (Ok(date), Ok(time)) =
+        (Date::from_calendar_date(9999, Month::December, 31), Time::from_hms(23, 59, 59))
+    else {
+        panic!("9999-12-31 23:59:59 is a time");
+    };
+    OffsetDateTime::new_utc(date, time)
+};
 
 /// A certificate that was just made, with its private key.
 pub struct Issued {
@@ -93,6 +118,7 @@ impl Authority {
         key_type: KeyType,
         not_after: OffsetDateTime,
     ) -> Result<Issued, Error> {
+        self.has_kind(key_type)?;
         let key = key_type.generate().map_err(Error::Key)?;
         let certificate_pem = self.certify_server(names, &key, not_after)?;
         Ok(Issued { certificate_pem, private_key_pem: key.serialize_pem() })
@@ -116,6 +142,8 @@ impl Authority {
         not_after: OffsetDateTime,
     ) -> Result<String, Error> {
         let common_name = names.first().ok_or(Error::NoName)?.to_string();
+        let public_key = key.subject_public_key_info();
+        usable_client_key(&public_key, &self.certificate.der).map_err(Error::ServerKey)?;
         let mut params = params(&common_name, not_after);
         params.subject_alt_names = names.iter().map(ServerName::san).collect::<Result<_, _>>()?;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
@@ -139,6 +167,7 @@ impl Authority {
         key_type: KeyType,
         validity: Validity,
     ) -> Result<Issued, Error> {
+        self.has_kind(key_type)?;
         let key = key_type.generate().map_err(Error::Key)?;
         let issued = self.sign(client_params(name, validity), &key)?;
         Ok(Issued { certificate_pem: issued.pem(), private_key_pem: key.serialize_pem() })
@@ -146,23 +175,37 @@ impl Authority {
 
     /// Issues a gateway's client certificate for a key that is somewhere else.
     /// Of the request (PKCS #10, PEM), whose signature is checked, only the
-    /// public key is used: its names are for us to choose.
+    /// public key is used: its names are for us to choose, and its extensions are not read.
     pub fn sign_request(
         &self,
         name: &GatewayName,
         request_pem: &str,
         validity: Validity,
     ) -> Result<String, Error> {
-        let request =
-            CertificateSigningRequestParams::from_pem(request_pem).map_err(Error::Request)?;
-        Ok(self.sign(client_params(name, validity), &request.public_key)?.pem())
+        let block = pem::parse(request_pem).map_err(|_| Error::Request)?;
+        let (_, request) =
+            X509CertificationRequest::from_der(block.contents()).map_err(|_| Error::Request)?;
+        let public_key = request.certification_request_info.subject_pki.raw;
+        // Before the signature: of a key that is not usable it cannot be told.
+        usable_client_key(public_key, &self.certificate.der).map_err(Error::ClientKey)?;
+        request.verify_signature().map_err(|_| Error::RequestSignature)?;
+        let public_key = SubjectPublicKeyInfo::from_der(public_key).map_err(Error::Issue)?;
+        Ok(self.sign(client_params(name, validity), &public_key)?.pem())
+    }
+
+    /// Fails unless gateways can use keys of this type beside this CA.
+    fn has_kind(&self, key_type: KeyType) -> Result<(), Error> {
+        let ca = usable_ca(&self.certificate.der).map_err(Error::Ca)?;
+        if key_type.kind() == ca { Ok(()) } else { Err(Error::KeyType { key_type, ca }) }
     }
 
     fn sign(
         &self,
-        params: CertificateParams,
+        mut params: CertificateParams,
         key: &impl PublicKeyData,
     ) -> Result<rcgen::Certificate, Error> {
+        // Whoever verifies looks at the CA's end too: a later one would promise too much.
+        params.not_after = params.not_after.min(self.certificate.not_after);
         params.signed_by(key, &self.issuer).map_err(Error::Issue)
     }
 }
@@ -180,7 +223,7 @@ fn params(common_name: &str, not_after: OffsetDateTime) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, common_name);
-    params.not_before = OffsetDateTime::UNIX_EPOCH;
+    params.not_before = ALWAYS;
     params.not_after = not_after;
     params.serial_number = Some(random_serial());
     params.use_authority_key_identifier_extension = true;
@@ -212,9 +255,35 @@ pub enum Error {
     /// Signing failed.
     #[error("cannot issue: {0}")]
     Issue(rcgen::Error),
-    /// The request (PKCS #10) is not one, or its signature is wrong.
-    #[error("not a certificate signing request with a good signature: {0}")]
-    Request(rcgen::Error),
+    /// Not a request (PKCS #10).
+    #[error("not a certificate signing request (PKCS #10, PEM)")]
+    Request,
+    /// The request's signature is wrong, or of a kind that we cannot verify.
+    #[error(
+        "the signature of this request cannot be verified: it is not by its own key, or not RSA \
+         or ECDSA with SHA-256 or SHA-384"
+    )]
+    RequestSignature,
+    /// The request's key would be of no use on a medium.
+    #[error("no gateway could boot with the key of this request: {0}")]
+    ClientKey(Unusable),
+    /// The server's key would be of no use.
+    #[error("no gateway would talk to a server with this key: {0}")]
+    ServerKey(Unusable),
+    /// The CA would be of no use on a medium.
+    #[error("no gateway can have this CA as its root: {0}")]
+    Ca(Unusable),
+    /// The configured type of key is not the CA's.
+    #[error(
+        "`key-type` is {key_type}, but the CA of this fleet signs with {ca}, and iPXE needs both \
+         to be of one kind: set `key-type` as it was when the state was made"
+    )]
+    KeyType {
+        /// What is configured.
+        key_type: KeyType,
+        /// The CA's.
+        ca: Kind,
+    },
     /// CA key and CA certificate are of different pairs.
     #[error("the CA's private key does not belong to its certificate")]
     Mismatch,

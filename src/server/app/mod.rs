@@ -22,8 +22,8 @@ use crate::replica::Fetch;
 use crate::replica::Replica;
 use crate::server::error::HttpError;
 use crate::server::metrics::Metrics;
+use crate::server::problems;
 use crate::server::recorder::Recorder;
-use crate::server::settings;
 use crate::server::settings::Settings;
 use crate::server::systemd;
 use crate::store::blobs::Access;
@@ -117,7 +117,7 @@ impl App {
         let now = OffsetDateTime::now_utc();
         blocking(move || {
             let state = &app.settings().state;
-            let mut problems = settings::problems(state, now)?;
+            let mut problems = problems::problems(state, now)?;
             problems.extend(state.missing_folders());
             Ok(problems)
         })

@@ -18,7 +18,7 @@ use crate::identity::Certificate;
 use crate::identity::GatewayName;
 use crate::replica;
 use crate::server::app::App;
-use crate::server::settings;
+use crate::server::problems;
 use crate::server::tls;
 use crate::store::State;
 use crate::store::gateways::Record;
@@ -105,7 +105,7 @@ impl Fleet {
             unreadable,
             certificates: certificates(state),
             // That nobody can tell is a problem, too.
-            problems: settings::problems(state, OffsetDateTime::now_utc())
+            problems: problems::problems(state, OffsetDateTime::now_utc())
                 .map_or(1, |all| all.len() + state.missing_folders().len()),
             buckets: state.config().buckets.provider.is_some(),
             left: left(state, &known)?,
@@ -273,8 +273,8 @@ fn certificates(state: &State) -> Vec<(&'static str, OffsetDateTime)> {
     let end = |der: &[u8]| Some(Certificate::from_der(der).ok()?.not_after);
     let ends = [
         ("ca", state.ca_certificate().ok().and_then(|der| end(&der))),
-        ("server", tls::server_certificate(state).ok().and_then(|der| end(&der))),
-        ("crl", state.crl_ends().ok().flatten()),
+        ("server", tls::server_chain(state).ok().and_then(|chain| end(chain.first()?))),
+        ("crl", state.crl_validity().ok().and_then(|(_, end)| end)),
     ];
     ends.into_iter().filter_map(|(name, end)| Some((name, end?))).collect()
 }

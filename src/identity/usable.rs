@@ -1,0 +1,260 @@
+//! What iPXE can use: of a CA, of the boot host's chain, of a gateway's own certificate.
+//!
+//! A medium that was mailed with a certificate that iPXE cannot use is dead, and nobody hears of
+//! it. So what is accepted here has been seen to boot with iPXE 1.21.1 and 2.0.0, or differs from
+//! it in nothing that iPXE looks at (`x509.c`, `tls.c` and `config/crypto.h` in its source):
+//!
+//! - keys: RSA with 2048 to 4096 bits, or ECDSA on P-256, which needs iPXE 2.0;
+//! - signatures: RSA (PKCS #1 v1.5) or ECDSA, with SHA-256, SHA-384 or SHA-512;
+//! - critical extensions: only those that iPXE knows;
+//! - a CA of version 3 with `CA:true` and, where it has a `keyUsage`, `keyCertSign`;
+//! - a gateway's certificate with or without extensions, of version 1 or 3, whose key is of the
+//!   same kind as its issuer's: iPXE signs its handshake with the algorithm of that signature;
+//! - a server chain in order, up to and with the CA itself, which iPXE knows by its fingerprint
+//!   alone.
+//!
+//! Dates and names are looked at elsewhere, except for what a clock without a battery does.
+
+mod algorithm;
+#[cfg(test)]
+mod tests;
+
+use time::OffsetDateTime;
+use x509_parser::certificate::X509Certificate;
+use x509_parser::extensions::ParsedExtension;
+use x509_parser::oid_registry::Oid;
+use x509_parser::parse_x509_certificate;
+use x509_parser::x509::SubjectPublicKeyInfo;
+use x509_parser::x509::X509Version;
+
+pub use algorithm::Kind;
+use algorithm::key_kind;
+use algorithm::signature_kind;
+
+/// Extensions that iPXE can handle when they are critical (`x509.c`, `x509_extensions`).
+const KNOWN_EXTENSIONS: &[&str] =
+    &["2.5.29.15", "2.5.29.17", "2.5.29.19", "2.5.29.37", "1.3.6.1.5.5.7.1.1"];
+
+/// `id-ad-ocsp`, an access method of authorityInfoAccess (RFC 5280, section 4.2.2.1).
+const OCSP: &str = "1.3.6.1.5.5.7.48.1";
+
+/// What clock chips can say: two digits of the year, which iPXE takes for this century's.
+const CLOCKS_BEGIN: i32 = 2000;
+const CLOCKS_END: i32 = 2100;
+
+/// Whether media can have this CA (DER) as their root; the kind of its key.
+pub fn usable_ca(der: &[u8]) -> Result<Kind, Unusable> {
+    let ca = read(der)?;
+    may_sign(&ca)?;
+    known(&ca)
+}
+
+/// Whether a gateway can have this client certificate (DER).
+pub fn usable_client(der: &[u8]) -> Result<(), Unusable> {
+    let certificate = read(der)?;
+    let key = known(&certificate)?;
+    let issuer = signature_kind(&certificate.signature_algorithm)?;
+    same_kind(key, issuer)
+}
+
+/// Whether a gateway's certificate can be for this key (`SubjectPublicKeyInfo`, DER) when the CA
+/// (DER) signs it.
+pub fn usable_client_key(spki: &[u8], ca: &[u8]) -> Result<(), Unusable> {
+    use x509_parser::prelude::FromDer;
+    let (_, spki) = SubjectPublicKeyInfo::from_der(spki).map_err(|_| Unusable::NotX509)?;
+    same_kind(key_kind(&spki)?, usable_ca(ca)?)
+}
+
+/// Whether a gateway that has this CA (DER) as its root finds the way to it from what the boot
+/// host sends (DER each): its certificate, intermediates, and the CA itself.
+pub fn usable_chain<T: AsRef<[u8]>>(chain: &[T], ca: &[u8]) -> Result<(), Unusable> {
+    let read: Vec<_> = chain.iter().map(|der| read(der.as_ref())).collect::<Result<_, _>>()?;
+    for certificate in &read {
+        known(certificate)?;
+    }
+    let root = chain.iter().position(|der| der.as_ref() == ca).ok_or(Unusable::NoRoot)?;
+    if root == 0 {
+        return Err(Unusable::NoServer);
+    }
+    for (below, pair) in read[..=root].windows(2).enumerate() {
+        let (certificate, issuer) = (&pair[0], &pair[1]);
+        if certificate.issuer().as_raw() != issuer.subject().as_raw() {
+            return Err(Unusable::OutOfOrder { at: below + 2 });
+        }
+        may_sign(issuer)?;
+        if path_len(issuer).is_some_and(|most| (most as usize) < below) {
+            return Err(Unusable::PathLen { at: below + 2 });
+        }
+        if asks_ocsp(certificate) {
+            return Err(Unusable::Ocsp);
+        }
+    }
+    Ok(())
+}
+
+/// Whether a gateway takes this CA (DER) whatever its clock says; else until or from when.
+pub fn survives_any_clock(ca: &[u8]) -> Result<(), ClockRisk> {
+    let Ok((_, ca)) = parse_x509_certificate(ca) else { return Ok(()) };
+    let validity = ca.validity();
+    let (begin, end) = (validity.not_before.to_datetime(), validity.not_after.to_datetime());
+    if end.year() < CLOCKS_END {
+        return Err(ClockRisk::Ends(end));
+    }
+    if begin.year() >= CLOCKS_BEGIN { Err(ClockRisk::Begins(begin)) } else { Ok(()) }
+}
+
+fn read(der: &[u8]) -> Result<X509Certificate<'_>, Unusable> {
+    match parse_x509_certificate(der) {
+        Ok(([], certificate)) => Ok(certificate),
+        _ => Err(Unusable::NotX509),
+    }
+}
+
+/// Whether iPXE can parse it at all; the kind of its key.
+fn known(certificate: &X509Certificate<'_>) -> Result<Kind, Unusable> {
+    signature_kind(&certificate.signature_algorithm)?;
+    for extension in certificate.extensions() {
+        let oid = extension.oid.to_id_string();
+        if extension.critical && !KNOWN_EXTENSIONS.contains(&&*oid) {
+            return Err(Unusable::Critical { extension: extension_name(&extension.oid) });
+        }
+    }
+    key_kind(certificate.public_key())
+}
+
+/// Whether iPXE takes what it has signed (`x509_check_issuer`).
+fn may_sign(ca: &X509Certificate<'_>) -> Result<(), Unusable> {
+    if ca.version() != X509Version::V3 {
+        return Err(Unusable::Version { version: ca.version().0.saturating_add(1) });
+    }
+    if !ca.basic_constraints().ok().flatten().is_some_and(|basic| basic.value.ca) {
+        return Err(Unusable::NotCa);
+    }
+    match ca.key_usage() {
+        Ok(Some(usage)) if !usage.value.key_cert_sign() => Err(Unusable::NoCertSign),
+        Ok(_) => Ok(()),
+        Err(_) => Err(Unusable::NotX509),
+    }
+}
+
+fn path_len(ca: &X509Certificate<'_>) -> Option<u32> {
+    ca.basic_constraints().ok().flatten()?.value.path_len_constraint
+}
+
+fn asks_ocsp(certificate: &X509Certificate<'_>) -> bool {
+    certificate.extensions().iter().any(|extension| match extension.parsed_extension() {
+        ParsedExtension::AuthorityInfoAccess(access) => access
+            .accessdescs
+            .iter()
+            .any(|description| description.access_method.to_id_string() == OCSP),
+        _ => false,
+    })
+}
+
+fn same_kind(key: Kind, issuer: Kind) -> Result<(), Unusable> {
+    if key == issuer { Ok(()) } else { Err(Unusable::OtherKind { key, issuer }) }
+}
+
+fn extension_name(oid: &Oid<'_>) -> String {
+    match &*oid.to_id_string() {
+        "2.5.29.30" => "nameConstraints".to_owned(),
+        "2.5.29.32" => "certificatePolicies".to_owned(),
+        "2.5.29.36" => "policyConstraints".to_owned(),
+        other => other.to_owned(),
+    }
+}
+
+/// Why iPXE cannot use a certificate.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unusable {
+    /// Not a certificate, or not one that can be read.
+    #[error("it is not an X.509 certificate")]
+    NotX509,
+    /// A CA without extensions.
+    #[error("it is of X.509 version {version}: iPXE takes a CA of version 3 only")]
+    Version {
+        /// The version as people count.
+        version: u32,
+    },
+    /// No `basicConstraints`, or `CA:false`.
+    #[error("its basicConstraints do not say CA:true, so iPXE takes nothing that it signed")]
+    NotCa,
+    /// A `keyUsage` without `keyCertSign`.
+    #[error("its keyUsage lacks keyCertSign, so iPXE takes nothing that it signed")]
+    NoCertSign,
+    /// A critical extension that iPXE does not know.
+    #[error("its extension {extension} is critical, and iPXE does not know it")]
+    Critical {
+        /// Name or object identifier.
+        extension: String,
+    },
+    /// A signature that iPXE or we do not know.
+    #[error(
+        "it is signed with {algorithm}: iPXE needs RSA (PKCS #1 v1.5) or ECDSA with SHA-256, \
+         SHA-384 or SHA-512"
+    )]
+    Signature {
+        /// Name or object identifier.
+        algorithm: String,
+    },
+    /// A key that iPXE or we do not know.
+    #[error("its key is {key}: iPXE needs RSA with 2048 to 4096 bits, or ECDSA P-256")]
+    Key {
+        /// What it is.
+        key: String,
+    },
+    /// A gateway's key of another kind than its issuer's.
+    #[error(
+        "its key is {key} and the CA signs with {issuer}: iPXE signs with the algorithm of the CA, \
+         so both have to be of one kind"
+    )]
+    OtherKind {
+        /// Of the gateway.
+        key: Kind,
+        /// Of the CA.
+        issuer: Kind,
+    },
+    /// The server does not send the root.
+    #[error(
+        "the CA itself is missing in the chain: gateways know it by its fingerprint alone, so the \
+         boot host has to send it, as the last certificate"
+    )]
+    NoRoot,
+    /// The CA comes first.
+    #[error("the chain begins with the CA, and the server's own certificate has to be the first")]
+    NoServer,
+    /// A certificate is not signed by the one that follows.
+    #[error("certificate {at} of the chain is not the issuer of the one before it")]
+    OutOfOrder {
+        /// Counted from one.
+        at: usize,
+    },
+    /// `pathLenConstraint` is too small.
+    #[error("certificate {at} of the chain allows fewer certificates below it (pathlen)")]
+    PathLen {
+        /// Counted from one.
+        at: usize,
+    },
+    /// A certificate of the chain names an OCSP responder.
+    #[error("it names an OCSP responder, which iPXE would ask first at each boot")]
+    Ocsp,
+}
+
+/// Why a gateway without a good clock refuses its boot host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ClockRisk {
+    /// The CA ends within what a clock chip can say.
+    #[error(
+        "the CA ends on {}: a gateway whose clock says a later year refuses this host, and iPXE \
+         takes the 1980 of a clock without a battery for 2080",
+        .0.date()
+    )]
+    Ends(OffsetDateTime),
+    /// It begins within that.
+    #[error(
+        "the CA begins on {}: a gateway whose clock says an earlier day, without a battery for \
+         instance, refuses this host",
+        .0.date()
+    )]
+    Begins(OffsetDateTime),
+}

@@ -1,0 +1,38 @@
+"""A gateway boots whatever its clock says: a dead battery, decades ahead, the last two-digit year.
+
+iPXE for BIOS reads two digits of the year and takes them for this century's: 1980 is 2080 to it. A CA
+that ended in 2056 locked such a machine out for ever.
+"""
+
+from common import certificates
+
+CLOCKS = ("1980-01-01T00:00:00", "2040-06-01T12:00:00", "2099-12-31T00:00:00")
+MEDIA = {"bios": "cd", "uefi": "usb"}
+
+
+def scenario(t):
+    with t.boot_host() as host, host.serving():
+        image = host.image("lab-1")
+        host.publish("lab-1")
+        t.together(
+            {
+                f"a gateway boots under {firmware.upper()} when its clock says {clock[:4]}": (
+                    lambda firmware=firmware, medium=medium, clock=clock: t.boots(
+                        image, firmware, medium, clock=clock
+                    )
+                )
+                for clock in CLOCKS
+                for firmware, medium in MEDIA.items()
+            }
+        )
+
+    with t.boot_host(name="old") as host:
+        # As states were made before.
+        certificates.replace_authority(host, "-days", "10950")
+        image = host.image("lab-1")
+        host.publish("lab-1")
+        with host.serving():
+            with t.subtest("a CA with an end boots within its time"):
+                t.boots(image)
+            with t.subtest("a CA that ends before 2080 is why a clock of 1980 does not boot"):
+                t.does_not_boot(host, image, clock=CLOCKS[0])
