@@ -16,6 +16,7 @@ mod garage;
 mod gateways;
 mod iso;
 mod layers;
+mod leases;
 mod metrics;
 mod nginx_config;
 mod object_stores;
