@@ -17,6 +17,7 @@ mod routes;
 mod script;
 mod secrets;
 mod settings;
+mod shown;
 mod span;
 mod systemd;
 mod tls;

@@ -18,6 +18,7 @@ use crate::server::error::HttpError;
 use crate::server::recorder::Recording;
 use crate::server::recorder::Subject;
 use crate::server::script::Prelude;
+use crate::server::shown::shown;
 use crate::store::events::Asset;
 use crate::store::events::BOOT_SCRIPT;
 use crate::store::events::MAX_SCRIPT_LEN;
@@ -42,7 +43,11 @@ pub(super) async fn of_number(
     let canonical = number.parse().ok().filter(|parsed: &u64| parsed.to_string() == number);
     let generation = canonical.and_then(|number| app.meant(&client.gateway, &history, number));
     let generation = generation.ok_or_else(|| {
-        HttpError::NotFound(format!("gateway {} has no generation {number:?}", client.gateway.name))
+        HttpError::NotFound(format!(
+            "gateway {} has no generation {:?}",
+            client.gateway.name,
+            shown(&number)
+        ))
     })?;
     send(&app, &client, &history, generation, &path, &method, &headers).await
 }
@@ -76,7 +81,7 @@ async fn send(
     let boot = history.boot_of(generation.number, app.begun(&client.gateway));
     let subject = client.subject(boot);
     let Some(asset) = generation.asset(path) else {
-        let error = format!("generation {} has no file {path:?}", generation.number);
+        let error = format!("generation {} has no file {:?}", generation.number, shown(path));
         app.recorder.record(&subject, Stage::Error { error: error.clone() });
         return Err(HttpError::NotFound(format!("gateway {name}: {error}")));
     };
