@@ -137,7 +137,7 @@ async fn send_script(
         generation: generation.number,
         url: &settings.url,
         public_url: settings.public_url.as_ref(),
-        ack_path: boot.map(|boot| app.ack_path(gateway, boot)),
+        ack_path: boot.map(|boot| app.ack_path(gateway, boot, &client.fingerprint)),
         secrets_path: app.secrets_path(gateway, client.fingerprint, generation, boot).await?,
         bucket: app.bucket(gateway, boot).await?,
     };

@@ -178,7 +178,7 @@ async fn a_pack_waits_for_the_files_of_what_would_be_served() {
     let first = b.current();
     a.test.publish("lab-1", 2000);
     for _ in 0..100 {
-        a.append(Kind::Booted { generation: a.current() });
+        a.append(Kind::Booted { generation: a.current(), certificate: None });
     }
     settle(&[&a]).await;
     let asset = a.history().current().unwrap().asset("vmlinuz").unwrap().clone();
