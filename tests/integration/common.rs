@@ -293,29 +293,8 @@ impl TestServer {
         state: &TestState,
         credentials: Option<(PathBuf, PathBuf)>,
     ) -> Option<StreamOwned<ClientConnection, TcpStream>> {
-        let mut roots = RootCertStore::empty();
-        let ca = CertificateDer::from_pem_file(state.dir().join("pki/ca.crt")).unwrap();
-        roots.add(ca).unwrap();
-        let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-            // What iPXE speaks.
-            .with_protocol_versions(&[&rustls::version::TLS12])
-            .unwrap()
-            .with_root_certificates(roots);
-        let config = match credentials {
-            None => builder.with_no_client_auth(),
-            Some((certificate, key)) => {
-                let chain = vec![CertificateDer::from_pem_file(certificate).unwrap()];
-                let key = PrivateKeyDer::from_pem_file(key).unwrap();
-                builder.with_client_auth_cert(chain, key).unwrap()
-            }
-        };
-        let name = "127.0.0.1".try_into().unwrap();
-        let connection = ClientConnection::new(Arc::new(config), name).unwrap();
-        let stream = TcpStream::connect(("127.0.0.1", self.tls_port)).ok()?;
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        Some(StreamOwned::new(connection, stream))
+        tls_to(state, self.tls_port, "127.0.0.1", credentials)
     }
-
     /// Asks through own TLS as any gateway.
     #[track_caller]
     pub(crate) fn get_as(&self, state: &TestState, gateway: &str, path: &str) -> Reply {
@@ -349,6 +328,36 @@ impl Drop for TestServer {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// A TLS connection to whoever has that name at a port of this host.
+pub(crate) fn tls_to(
+    state: &TestState,
+    port: u16,
+    name: &str,
+    credentials: Option<(PathBuf, PathBuf)>,
+) -> Option<StreamOwned<ClientConnection, TcpStream>> {
+    let mut roots = RootCertStore::empty();
+    let ca = CertificateDer::from_pem_file(state.dir().join("pki/ca.crt")).unwrap();
+    roots.add(ca).unwrap();
+    let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        // What iPXE speaks.
+        .with_protocol_versions(&[&rustls::version::TLS12])
+        .unwrap()
+        .with_root_certificates(roots);
+    let config = match credentials {
+        None => builder.with_no_client_auth(),
+        Some((certificate, key)) => {
+            let chain = vec![CertificateDer::from_pem_file(certificate).unwrap()];
+            let key = PrivateKeyDer::from_pem_file(key).unwrap();
+            builder.with_client_auth_cert(chain, key).unwrap()
+        }
+    };
+    let connection =
+        ClientConnection::new(Arc::new(config), name.to_owned().try_into().unwrap()).unwrap();
+    let stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    Some(StreamOwned::new(connection, stream))
 }
 
 /// A program that `scripts/install-packages test` makes available. Where it is not, the test
