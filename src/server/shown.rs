@@ -55,7 +55,6 @@ mod tests {
             before in ".{0,30}", token in "[0-9A-Za-z_.%-]{40,200}", after in ".{0,30}",
         ) {
             let text = shown(&format!("{before}/{token}/{after}"));
-            prop_assert!(!text.contains(&token[..PREFIX + 1]) || before.len() + after.len() > 0);
             prop_assert!(!text.contains(&token));
             prop_assert!(text.len() < (NAMES + 1) * 4 * SHORT);
         }
