@@ -15,7 +15,10 @@ let
   # Runs as root, before nginx reads its configuration.
   copyFiles = pkgs.writeShellApplication {
     name = "farmgate-nginx-keys";
-    runtimeInputs = [ pkgs.coreutils ];
+    runtimeInputs = [
+      cfg.package
+      pkgs.coreutils
+    ];
     text = ''
       install -d -m 0750 -g ${nginx.group} ${copies}
       # A name is there with all of its bytes, or with the old ones.
@@ -27,6 +30,9 @@ let
       give ${lib.escapeShellArg (cfg.credentials."server.crt" or "${state}/pki/server.crt")} server.crt
       give ${state}/pki/ca.crt ca.crt
       give ${state}/pki/crl.pem crl.pem
+      # A state of an older farmgate has no mark yet: printing the configuration makes it.
+      farmgate --config ${cfg.configFile} --state ${state} nginx-config >/dev/null
+      give ${state}/proxy-mark.conf proxy-mark.conf
     '';
   };
 in

@@ -93,6 +93,8 @@ in
         ${cfg.nginx.publicDomain} = {
           enableACME = true;
           locations."/".return = "404";
+          # Somebody may ask for a secret without TLS: its token is not for a log.
+          extraConfig = "access_log off; error_log stderr emerg;";
         };
       };
     };

@@ -174,7 +174,8 @@ mod tests {
         /// One power-on: what it gets is recorded before it gets it.
         fn boot(&mut self) -> Option<(u64, Reason)> {
             let decision = self.decide()?;
-            let boot = self.record(Kind::Booted { generation: decision.generation.id });
+            let boot =
+                self.record(Kind::Booted { generation: decision.generation.id, certificate: None });
             self.boots.push(boot);
             Some((decision.generation.number, decision.reason))
         }

@@ -12,4 +12,5 @@ pub use assessment::Reason;
 pub use assessment::decide;
 pub use template::render;
 pub use token::AckTokens;
+pub use token::Claim;
 pub use token::KEY_LEN;

@@ -177,7 +177,10 @@ mod tests {
         }
 
         fn boot(&mut self, member: &Member, acknowledge: bool) {
-            let boot = self.record(&member.id, Kind::Booted { generation: member.generation });
+            let boot = self.record(
+                &member.id,
+                Kind::Booted { generation: member.generation, certificate: None },
+            );
             if acknowledge {
                 self.record(&member.id, Kind::Acknowledged { boot });
             }

@@ -3,6 +3,7 @@ use hmac::KeyInit;
 use hmac::Mac;
 use sha2::Sha256;
 
+use crate::identity::Fingerprint;
 use crate::store::events::EventId;
 
 /// Bytes of the key: the block size of SHA-256, which HMAC uses as it is.
@@ -11,15 +12,34 @@ pub const KEY_LEN: usize = 64;
 /// Bytes of the authentication code that a token carries: 128 bits.
 const CODE_LEN: usize = 16;
 
+/// Digits of the certificate's fingerprint that a token carries: a system that has booted may
+/// have to put it on a kernel command line.
+const MARK_LEN: usize = 16;
+
 /// What the code is about, so that it is good for nothing else.
-const PURPOSE: &[u8] = b"farmgate acknowledgement 1\0";
+const PURPOSE: &[u8] = b"farmgate acknowledgement 2\0";
+
+/// The same for tokens without a certificate, as older programs made them.
+const PURPOSE_BEFORE: &[u8] = b"farmgate acknowledgement 1\0";
 
 /// Makes and checks the tokens with which a booted system acknowledges its boot:
-/// `GATEWAY-ID.BOOT.CODE`. Nothing has to be kept for a token, and nobody without
+/// `GATEWAY-ID.BOOT.CERTIFICATE.CODE`. Nothing has to be kept for a token, and nobody without
 /// the key can make one.
 #[derive(Clone)]
 pub struct AckTokens {
     key: [u8; KEY_LEN],
+}
+
+/// What a token speaks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Claim<'a> {
+    /// The gateway's id.
+    pub gateway_id: &'a str,
+    /// The event that began the boot.
+    pub boot: EventId,
+    /// The first digits of the certificate's fingerprint that the token was given to; `None` for
+    /// a token of an older program.
+    pub certificate: Option<&'a str>,
 }
 
 impl AckTokens {
@@ -28,30 +48,40 @@ impl AckTokens {
         Self { key }
     }
 
-    /// The token of one boot of one gateway.
-    pub fn issue(&self, gateway_id: &str, boot: EventId) -> String {
-        let code = self.code(gateway_id, boot).finalize().into_bytes();
-        format!("{gateway_id}.{boot}.{}", hex::encode(&code[..CODE_LEN]))
+    /// The token of one boot of one gateway, for whoever has this certificate.
+    pub fn issue(&self, gateway_id: &str, boot: EventId, certificate: &Fingerprint) -> String {
+        let certificate = &certificate.to_string()[..MARK_LEN];
+        let code = self.code(gateway_id, boot, Some(certificate)).finalize().into_bytes();
+        format!("{gateway_id}.{boot}.{certificate}.{}", hex::encode(&code[..CODE_LEN]))
     }
 
-    /// The gateway and the boot that a token speaks for; `None` if it was not made
-    /// here. Takes the same time for every wrong code.
-    pub fn check<'a>(&self, token: &'a str) -> Option<(&'a str, EventId)> {
-        let mut parts = token.splitn(3, '.');
-        let (gateway_id, boot, code) = (parts.next()?, parts.next()?, parts.next()?);
+    /// What a token speaks for; `None` if it was not made here. Takes the same time for every
+    /// wrong code.
+    pub fn check<'a>(&self, token: &'a str) -> Option<Claim<'a>> {
+        let parts: Vec<&str> = token.split('.').take(5).collect();
+        let (gateway_id, boot, certificate, code) = match parts[..] {
+            [gateway_id, boot, certificate, code] => (gateway_id, boot, Some(certificate), code),
+            [gateway_id, boot, code] => (gateway_id, boot, None, code),
+            _ => return None,
+        };
         let boot = EventId::parse(boot)?;
         let mut presented = [0; CODE_LEN];
         hex::decode_to_slice(code, &mut presented).ok()?;
-        self.code(gateway_id, boot).verify_truncated_left(&presented).ok()?;
-        Some((gateway_id, boot))
+        let expected = self.code(gateway_id, boot, certificate);
+        expected.verify_truncated_left(&presented).ok()?;
+        Some(Claim { gateway_id, boot, certificate })
     }
 
-    fn code(&self, gateway_id: &str, boot: EventId) -> Hmac<Sha256> {
+    fn code(&self, gateway_id: &str, boot: EventId, certificate: Option<&str>) -> Hmac<Sha256> {
         let mut code = Hmac::<Sha256>::new(&self.key.into());
-        code.update(PURPOSE);
+        code.update(if certificate.is_some() { PURPOSE } else { PURPOSE_BEFORE });
         code.update(gateway_id.as_bytes());
         code.update(b"\0");
         code.update(boot.to_string().as_bytes());
+        if let Some(certificate) = certificate {
+            code.update(b"\0");
+            code.update(certificate.as_bytes());
+        }
         code
     }
 }
@@ -67,31 +97,55 @@ impl std::fmt::Debug for AckTokens {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_token_speaks_for_one_boot_of_one_gateway() {
-        let tokens = AckTokens::new([7; KEY_LEN]);
+    const CERTIFICATE: Fingerprint = Fingerprint::from_bytes([0xab; 32]);
+
+    fn boots() -> [EventId; 2] {
         // With letters, which can be written otherwise.
-        let [boot, other] = ["a", "b"].map(|end| {
+        ["a", "b"].map(|end| {
             EventId::parse(&format!("0192a8c0-0000-7000-8000-00000000000{end}")).unwrap()
-        });
-        let token = tokens.issue("lab-1-0a", boot);
-        assert_eq!(tokens.check(&token), Some(("lab-1-0a", boot)));
+        })
+    }
+
+    #[test]
+    fn a_token_speaks_for_one_boot_of_one_gateway_with_one_certificate() {
+        let tokens = AckTokens::new([7; KEY_LEN]);
+        let [boot, other] = boots();
+        let token = tokens.issue("lab-1-0a", boot, &CERTIFICATE);
+        let certificate = Some("abababababababab");
+        assert_eq!(tokens.check(&token), Some(Claim { gateway_id: "lab-1-0a", boot, certificate }));
         assert!(token.bytes().all(|b| b.is_ascii_alphanumeric() || b"-.".contains(&b)), "{token}");
 
         let boot_text = boot.to_string();
+        let others = |gateway, boot, certificate| tokens.issue(gateway, boot, certificate);
         for wrong in [
             String::new(),
             "..".to_owned(),
+            "...".to_owned(),
             token.replace("lab-1", "lab-2"),
             token.replace(&boot_text, &other.to_string()),
             token.replace(&boot_text, &boot_text.to_uppercase()),
+            token.replace("abababababababab", "abababababababac"),
+            token.replace(".abababababababab", ""),
+            token.replace("abababababababab", ""),
             token[..token.len() - 2].to_owned(),
             format!("{token}00"),
             format!("{token}.x"),
-            tokens.issue("lab-2-0b", boot).replace("lab-2-0b", "lab-1-0a"),
-            AckTokens::new([8; KEY_LEN]).issue("lab-1-0a", boot),
+            others("lab-2-0b", boot, &CERTIFICATE).replace("lab-2-0b", "lab-1-0a"),
+            AckTokens::new([8; KEY_LEN]).issue("lab-1-0a", boot, &CERTIFICATE),
         ] {
             assert_eq!(tokens.check(&wrong), None, "{wrong}");
         }
+    }
+
+    /// Made by version 0.1 with this key: a system that boots during an upgrade has one.
+    #[test]
+    fn a_token_of_the_version_before_names_no_certificate() {
+        let tokens = AckTokens::new([7; KEY_LEN]);
+        let [boot, _] = boots();
+        let token = format!("lab-1-0a.{boot}.5c5fab38e1acb09cc60d2a2d2a3ebefd");
+        let claim = Claim { gateway_id: "lab-1-0a", boot, certificate: None };
+        assert_eq!(tokens.check(&token), Some(claim));
+        let named = token.replace(&boot.to_string(), &format!("{boot}.abababababababab"));
+        assert_eq!(tokens.check(&named), None);
     }
 }

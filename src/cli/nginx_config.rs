@@ -13,12 +13,14 @@ use anyhow::bail;
 use anyhow::ensure;
 
 use self::template::Certificate;
+use self::template::Logs;
 use self::template::Server;
 use super::Context;
 use super::init::SOCKET;
 use crate::config::Config;
 use crate::identity::pki::KeyType;
 use crate::identity::pki::ServerName;
+use crate::store::PROXY_MARK_FILE;
 use crate::store::read_config;
 
 #[derive(clap::Args)]
@@ -29,10 +31,18 @@ pub(super) struct NginxConfig {
     /// Socket of `farmgate serve`, if not listen.unix of the configuration
     #[arg(long, value_name = "PATH")]
     unix: Option<PathBuf>,
-    /// Where nginx finds ca.crt, crl.pem, server.crt and server.key, if it is never root and
-    /// has copies, instead of STATE/pki
+    /// Where nginx finds ca.crt, crl.pem, server.crt, server.key and proxy-mark.conf, if it is
+    /// never root and has copies
     #[arg(long, value_name = "DIR")]
     pki: Option<PathBuf>,
+    /// Where nginx finds proxy-mark.conf, the secret by which farmgate knows it, if not in DIR of
+    /// --pki or, without that, in STATE
+    #[arg(long, value_name = "FILE")]
+    proxy_mark: Option<PathBuf>,
+    /// Have nginx log these servers' requests and errors in DIR/access.log and DIR/error.log, and
+    /// not where it logs otherwise. Then no request is logged before it is known to have no token
+    #[arg(long, value_name = "DIR")]
+    log_dir: Option<PathBuf>,
     /// Certificate of the host in public-url, from a public authority
     #[arg(long, value_name = "FILE", requires = "public_key")]
     public_certificate: Option<PathBuf>,
@@ -52,6 +62,10 @@ impl NginxConfig {
             Some(file) => read_config(file)?,
             None => context.state()?.config().clone(),
         };
+        // A state of a version before this one has none yet.
+        if context.state.join("format").exists() {
+            context.state()?.ensure_proxy_mark()?;
+        }
         let text = self.render(&config, &context.state)?;
         Ok(std::io::stdout().write_all(text.as_bytes())?)
     }
@@ -59,8 +73,17 @@ impl NginxConfig {
     fn render(&self, config: &Config, state: &Path) -> Result<String> {
         let socket = self.unix.as_deref().or(config.listen.unix.as_deref());
         let state = std::path::absolute(state).context("cannot tell where we are")?;
+        let beside = self.pki.as_ref().unwrap_or(&state).join(PROXY_MARK_FILE);
+        let mark = quoted(self.proxy_mark.as_ref().unwrap_or(&beside))?;
         let pki = self.pki.clone().unwrap_or_else(|| state.join("pki"));
         let pki = |name: &str| quoted(&pki.join(name));
+        let logs = match &self.log_dir {
+            None => Logs::Inherited,
+            Some(dir) => {
+                let file = |name: &str| quoted(&dir.join(name));
+                Logs::Own { access: file("access.log")?, error: file("error.log")? }
+            }
+        };
         let server = Server {
             host: config.url.host().to_string(),
             own: Certificate { file: pki("server.crt")?, key: pki("server.key")? },
@@ -68,6 +91,8 @@ impl NginxConfig {
             crl: pki("crl.pem")?,
             socket: plain(socket.unwrap_or(Path::new(SOCKET)))?,
             accel: config.listen.accel.as_ref().map(|accel| accel.as_str().to_owned()),
+            mark,
+            logs,
             blobs: quoted(&state.join("store/blobs/"))?,
         };
         let mut text = template::top(&server);
@@ -96,7 +121,7 @@ impl NginxConfig {
                 );
                 let certificate = Certificate { file: quoted(file)?, key: quoted(key)? };
                 let (host, listen) = (url.host().to_string(), self.listen(url.port(), ""));
-                text += &template::public(&host, &listen, &certificate);
+                text += &template::public(&host, &listen, &certificate, &server.logs);
             }
             (None, None, None) => {}
             (Some(url), ..) => bail!(

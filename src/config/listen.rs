@@ -24,10 +24,11 @@ pub struct Listen {
     /// Behind nginx: the internal location (`X-Accel-Redirect`) under which
     /// nginx serves `STATE/store/blobs`. Without it, the server sends assets itself.
     pub accel: Option<AccelPrefix>,
-    /// Behind nginx: believe only a certificate that nginx also names in a header which no
-    /// client can send (`X_Farmgate_Proxy`: nginx drops headers of clients that have an
-    /// underscore in their name). Should lines of its configuration get lost, nobody is
-    /// let in as somebody else, whatever a client sends.
+    /// Behind nginx: believe only a certificate that nginx also names, beside a secret that it
+    /// shares with the server, in a header which no client can send (`X_Farmgate_Proxy`: nginx
+    /// drops headers of clients that have an underscore in their name). Should lines of its
+    /// configuration get lost, or somebody else reach the socket, nobody is let in as somebody
+    /// else.
     pub proxy_mark: bool,
     /// For operators and monitoring, never for gateways: an address of the loopback,
     /// or a Unix socket.

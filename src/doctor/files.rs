@@ -13,6 +13,7 @@ use nix::unistd::Uid;
 use nix::unistd::User;
 
 use super::finding::Findings;
+use crate::store::PROXY_MARK_FILE;
 use crate::store::State;
 
 const OWNER: &str = "files";
@@ -62,9 +63,11 @@ fn look(state: &State, findings: &mut Findings) -> Result<()> {
     for folder in FOLDERS {
         walk(&dir.join(folder), &mut see)?;
     }
-    let token_key = dir.join("token.key");
-    if let Ok(facts) = fs::symlink_metadata(&token_key) {
-        see(token_key, &facts);
+    for name in ["token.key", PROXY_MARK_FILE] {
+        let path = dir.join(name);
+        if let Ok(facts) = fs::symlink_metadata(&path) {
+            see(path, &facts);
+        }
     }
     if foreign.is_empty() {
         findings.ok(OWNER, format!("all of {} belongs to {}", dir.display(), name(owner)));
@@ -98,6 +101,7 @@ fn look(state: &State, findings: &mut Findings) -> Result<()> {
 
 fn is_secret(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "key")
+        || path.ends_with(PROXY_MARK_FILE)
         || path.components().any(|part| part.as_os_str() == "buckets")
         || path.components().rev().nth(2).is_some_and(|part| part.as_os_str() == "private")
 }

@@ -9,6 +9,7 @@ use super::finding::Verdict;
 use crate::iso::sources::Ipxe;
 use crate::iso::sources::Syslinux;
 use crate::iso::sources::on_nixos;
+use crate::store::PROXY_MARK_FILE;
 use crate::store::State;
 
 const CHECK: &str = "tools";
@@ -28,7 +29,7 @@ pub(super) fn examine(state: &State, findings: &mut Findings) {
     // Where a request comes through, nginx is as it should be, wherever it keeps its files.
     let socket = state.config().listen.unix.as_ref();
     if let Some(socket) = socket.filter(|_| !findings.has("url", Verdict::Ok)) {
-        nginx(&socket.display().to_string(), findings);
+        nginx(state, &socket.display().to_string(), findings);
     }
     if !findings.has(CHECK, Verdict::Warning) {
         findings.ok(CHECK, "all that is needed is here");
@@ -36,7 +37,7 @@ pub(super) fn examine(state: &State, findings: &mut Findings) {
 }
 
 /// Whether nginx's configuration is one that it can read, and leads to `socket`.
-fn nginx(socket: &str, findings: &mut Findings) {
+fn nginx(state: &State, socket: &str, findings: &mut Findings) {
     let path = std::env::var("PATH").unwrap_or_default();
     let mut dump = Command::new("nginx");
     // A normal user's PATH on Debian lacks the latter.
@@ -71,6 +72,14 @@ fn nginx(socket: &str, findings: &mut Findings) {
             let text = String::from_utf8_lossy(&said.stdout);
             if !text.contains(&format!("unix:{socket}")) {
                 let what = format!("nothing in nginx's configuration leads to {socket}");
+                findings.warning(CHECK, what, way_out);
+            }
+            let mark = state.dir().join(PROXY_MARK_FILE);
+            if state.config().listen.proxy_mark
+                && mark.exists()
+                && !text.contains("$farmgate_proxy_secret")
+            {
+                let what = format!("nginx does not send the secret of {}", mark.display());
                 findings.warning(CHECK, what, way_out);
             }
         }

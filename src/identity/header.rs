@@ -1,8 +1,6 @@
 use percent_encoding::percent_decode;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use sha1::Digest;
-use sha1::Sha1;
 
 /// Longest header value that is looked at. nginx escapes a PEM certificate of
 /// 1.2 kB to about 1.4 kB; a 4096-bit RSA certificate stays below 4 kB.
@@ -32,18 +30,6 @@ pub fn certificate_from_headers<'a>(
         (None | Some(b"NONE"), Some(_)) => Err(HeaderError::Contradiction),
         (Some(_), _) => Err(HeaderError::NotVerified),
     }
-}
-
-/// Whether nginx names the certificate (DER) whose key its handshake proved as the
-/// same one: `$ssl_client_fingerprint`, its SHA-1 as lower-case hex digits. An nginx that
-/// passes on what a client claims can be told by it, as long as the header with the
-/// fingerprint is one that no client can send.
-///
-/// SHA-1 is what nginx has. To cheat, one would need a certificate of the fleet's CA with the
-/// SHA-1 of another one, which nobody can make.
-pub fn is_of_handshake<'a>(der: &[u8], marks: impl IntoIterator<Item = &'a [u8]>) -> bool {
-    let fingerprint = hex::encode(Sha1::digest(der));
-    at_most_one(marks).is_ok_and(|mark| mark == Some(fingerprint.as_bytes()))
 }
 
 /// nginx leaves out a header whose value is empty; an empty one that arrives

@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
+use axum::http::HeaderValue;
 use axum::http::request::Parts;
 
 use super::app::App;
@@ -12,7 +13,6 @@ use super::peer::Peer;
 use super::recorder::Subject;
 use crate::identity::Fingerprint;
 use crate::identity::certificate_from_headers;
-use crate::identity::is_of_handshake;
 use crate::store::events::EventId;
 use crate::store::gateways::Record;
 
@@ -55,12 +55,6 @@ impl FromRequestParts<Arc<App>> for Client {
                     values("x-ssl-client-cert"),
                 )
                 .map_err(Refusal::Header)?;
-                if app.settings().listen.proxy_mark
-                    && let Some(der) = &der
-                    && !is_of_handshake(der, values(PROXY_MARK))
-                {
-                    return Err(Refusal::NoProxyMark.into());
-                }
                 (der, true)
             }
             Peer::Admin | Peer::Watchdog => (None, false),
@@ -68,7 +62,16 @@ impl FromRequestParts<Arc<App>> for Client {
         let der = der.ok_or(Refusal::NoCertificate)?;
         let address = peer::address(Some(peer), &parts.headers);
         let (app, from) = (app.clone(), address.clone());
-        let (gateway, fingerprint) = blocking(move || app.authenticate(&der, from)).await?;
+        let marked = behind_nginx && app.settings().listen.proxy_mark;
+        let marks: Vec<_> = parts.headers.get_all(PROXY_MARK).iter().cloned().collect();
+        let (gateway, fingerprint) = blocking(move || {
+            let marks = marks.iter().map(HeaderValue::as_bytes);
+            if marked && !app.settings().state.is_from_nginx(&der, marks)? {
+                return Err(Refusal::NoProxyMark.into());
+            }
+            app.authenticate(&der, from)
+        })
+        .await?;
         Ok(Self { gateway, fingerprint, address, behind_nginx })
     }
 }

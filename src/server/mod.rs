@@ -19,6 +19,7 @@ mod routes;
 mod script;
 mod secrets;
 mod settings;
+mod shown;
 mod span;
 mod systemd;
 mod tls;

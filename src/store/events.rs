@@ -8,6 +8,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::blobs::BlobId;
+use crate::identity::Fingerprint;
 
 /// Version of the event objects that this program writes.
 pub const FORMAT: u32 = 1;
@@ -98,6 +99,10 @@ pub enum Kind {
     Booted {
         /// Name of the event that published the generation.
         generation: EventId,
+        /// The certificate that the gateway came with: once it is revoked, the boot cannot be
+        /// acknowledged. Older programs left it out.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        certificate: Option<Fingerprint>,
     },
     /// The booted system says that it works.
     Acknowledged {
@@ -142,6 +147,27 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    /// As version 0.1 wrote it, and as it reads what is written now.
+    #[test]
+    fn a_boot_may_be_without_its_certificate() {
+        let generation = EventId::parse("0192a8c0-0000-7000-8000-000000000007").unwrap();
+        let at = OffsetDateTime::UNIX_EPOCH;
+        let before = format!(
+            r#"{{"format":1,"at":"1970-01-01T00:00:00Z","kind":"booted","generation":"{generation}"}}"#
+        );
+        let event = |certificate| Event {
+            format: FORMAT,
+            at,
+            kind: Kind::Booted { generation, certificate },
+        };
+        assert_eq!(serde_json::from_str::<Event>(&before).unwrap(), event(None));
+        assert_eq!(serde_json::to_string(&event(None)).unwrap(), before);
+        let named = event(Some(Fingerprint::from_bytes([0xab; 32])));
+        let text = serde_json::to_string(&named).unwrap();
+        assert!(text.starts_with(&before[..before.len() - 1]), "{text}");
+        assert_eq!(serde_json::from_str::<Event>(&text).unwrap(), named);
+    }
 
     proptest! {
         #[test]

@@ -13,6 +13,7 @@ use super::events::Event;
 use super::events::EventId;
 use super::events::Kind;
 use super::events::SECRETS;
+use crate::identity::Fingerprint;
 
 /// How many boots and activations are remembered, and so the most tries that a
 /// generation can have. An acknowledgement counts as long as its boot is among them: a
@@ -87,6 +88,8 @@ pub struct Boot {
     pub generation: u64,
     /// When it began.
     pub at: OffsetDateTime,
+    /// The certificate that it was begun with; an older program did not record it.
+    pub certificate: Option<Fingerprint>,
     /// Whether the booted system said that it works.
     pub acknowledged: bool,
 }
@@ -149,11 +152,16 @@ impl History {
                 self.pinned = self.number_of(generation);
             }
             Kind::Released => self.pinned = None,
-            Kind::Booted { generation } => {
+            Kind::Booted { generation, certificate } => {
                 if let Some(number) = self.number_of(generation) {
                     let trial = self.trials.entry(number).or_default();
                     trial.tries = trial.tries.saturating_add(1);
-                    let boot = Boot { generation: number, at: event.at, acknowledged: false };
+                    let boot = Boot {
+                        generation: number,
+                        at: event.at,
+                        certificate: *certificate,
+                        acknowledged: false,
+                    };
                     self.boots.insert(id, boot);
                 }
             }
@@ -266,7 +274,7 @@ pub fn relevant(events: &Events, remembered: usize) -> BTreeSet<EventId> {
             Kind::Published { .. } => drop(published.insert(*id)),
             Kind::Activated { generation } => activations.push((*id, *generation)),
             Kind::Pinned { .. } | Kind::Released => pin = Some(*id),
-            Kind::Booted { generation } => boots.push((*id, *generation)),
+            Kind::Booted { generation, .. } => boots.push((*id, *generation)),
             Kind::Acknowledged { boot } => drop(acknowledged.entry(*boot).or_insert(*id)),
         }
     }

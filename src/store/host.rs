@@ -11,6 +11,9 @@ use time::OffsetDateTime;
 
 use super::State;
 use super::files;
+use super::proxy_mark;
+use super::proxy_mark::PROXY_MARK_FILE;
+use super::proxy_mark::new_proxy_mark;
 use crate::config::BootUrl;
 use crate::config::Config;
 use crate::identity::check_host;
@@ -48,6 +51,11 @@ impl State {
         ] {
             files::create_dir(&dir.join(name), mode)?;
         }
+        // Each host has its own nginx, and a secret with it.
+        let mark = new_proxy_mark()?;
+        files::replace(&dir.join(PROXY_MARK_FILE), proxy_mark::MODE, |file| {
+            file.write_all(mark.as_bytes())
+        })?;
         // `format` comes last: what was interrupted is no state.
         for (name, mode) in [
             ("pki/ca.crt", 0o644),

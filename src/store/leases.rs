@@ -1,12 +1,23 @@
 //! Leases of secrets: `STATE/leases/`. A lease lets whoever has its token read the
 //! secrets of one boot, a few times and for a short while. The disk knows the
 //! SHA-256 of the token only, and no secret.
+//!
+//! A gateway has a folder, and in it a file for each of its few leases. A reading renames or
+//! unlinks that file, and so does the end of its time: neither needs room on the disk. A lease
+//! for which there is no room is kept in memory: a full disk keeps no gateway from booting.
+
+mod before;
+mod held;
+mod slip;
 
 use std::fs;
 use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::path::PathBuf;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
 
 use anyhow::Context;
 use anyhow::Result;
@@ -16,21 +27,25 @@ use serde::Deserialize;
 use serde::Serialize;
 use sha2::Digest;
 use sha2::Sha256;
-use time::Duration;
 use time::OffsetDateTime;
 
+use self::held::Held;
+use self::slip::Slip;
+use self::slip::digest;
 use super::events::EventId;
 use super::files;
 use crate::identity::Fingerprint;
 use crate::identity::GatewayName;
 
-/// Bytes of a token: nobody guesses 256 random bits.
+/// Most leases that a gateway has at a time: a new one takes the place of the oldest. A boot
+/// needs one; a gateway that asks for its script again and again must not fill the disk.
+pub const MOST: usize = 8;
+
+/// Bytes of a token.
 const TOKEN_LEN: usize = 32;
 
-const LEASE: &str = "lease.json";
-// No SHA-256 begins like this.
-const UNBORN: &str = "new-";
-const GONE: &str = "gone-";
+/// So many of them, the first ones, say whose folder it is; nobody guesses the other 192 bits.
+const FOLDER_LEN: usize = 8;
 
 /// What a lease is for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,19 +71,13 @@ pub struct Lease {
     max_reads: u32,
 }
 
-impl Lease {
-    /// A clock that stands before the lease was made says nothing about its age, so
-    /// that too ends it.
-    fn lasts(&self, now: OffsetDateTime) -> bool {
-        let age = now - self.made;
-        (Duration::ZERO..Duration::seconds(self.seconds.into())).contains(&age)
-    }
-}
-
 /// All leases.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Leases {
     dir: PathBuf,
+    held: Mutex<Held>,
+    /// Readers take turns: a file that another one renames could be missing from a listing.
+    turn: Mutex<()>,
 }
 
 /// How long leases last and how often they can be read.
@@ -82,12 +91,13 @@ pub struct Terms {
 
 impl Leases {
     /// The leases in `dir`, which is made if it is not there. Nobody else may be
-    /// granting any meanwhile.
-    pub fn open(dir: PathBuf) -> Result<Self> {
-        files::create_dir(&dir, 0o700)?;
-        let leases = Self { dir };
-        leases.clear(|name| name.starts_with(UNBORN) || name.starts_with(GONE))?;
-        Ok(leases)
+    /// granting any meanwhile. Never fails: without its disk, leases are kept in memory.
+    pub fn open(dir: PathBuf, now: OffsetDateTime) -> Self {
+        let leases = Self { dir, held: Mutex::default(), turn: Mutex::default() };
+        if let Err(error) = leases.tidy(now) {
+            tracing::warn!("leases of secrets: {error:#}");
+        }
+        leases
     }
 
     /// Makes a lease, and returns its token: 43 letters, digits, `-` and `_`.
@@ -101,7 +111,9 @@ impl Leases {
         now: OffsetDateTime,
     ) -> Result<String> {
         let mut token = [0; TOKEN_LEN];
-        getrandom::fill(&mut token).context("no randomness for a token")?;
+        token[..FOLDER_LEN].copy_from_slice(&Sha256::digest(gateway.1)[..FOLDER_LEN]);
+        getrandom::fill(&mut token[FOLDER_LEN..]).context("no randomness for a token")?;
+        let folder = self.folder(&token);
         let token = BASE64_URL_SAFE_NO_PAD.encode(token);
         let lease = Lease {
             gateway: gateway.0.clone(),
@@ -113,188 +125,162 @@ impl Leases {
             seconds: terms.seconds,
             max_reads: terms.max_reads,
         };
-        let name = name(&token);
-        let (cradle, home) = (self.dir.join(format!("{UNBORN}{name}")), self.dir.join(name));
-        files::create_dir(&cradle, 0o700)?;
-        files::replace(&cradle.join(LEASE), 0o600, |file| {
-            serde_json::to_writer(file, &lease).map_err(io::Error::from)
-        })?;
-        fs::rename(&cradle, &home)
-            .and_then(|()| files::sync_parent(&home))
-            .with_context(|| format!("cannot make {}", home.display()))?;
+        let slip = Slip::new(&lease, terms.max_reads.max(1), digest(&token));
+        if let Err(error) = write(&folder, &slip, &lease, now) {
+            tracing::warn!(gateway = %lease.gateway, "a lease is kept in memory: {error:#}");
+            self.held().add(slip, lease, now);
+        }
         Ok(token)
     }
 
     /// Uses up one reading; `None` if there is no such lease, or not any more. The
     /// reading is used up, durably, before this returns, whatever comes after.
     pub fn redeem(&self, token: &str, now: OffsetDateTime) -> Result<Option<Lease>> {
-        let name = name(token);
-        let home = self.dir.join(&name);
-        let Some(lease) = read(&home)? else { return Ok(None) };
-        if !lease.lasts(now) {
-            self.end(&name)?;
-            return Ok(None);
+        let digest = digest(token);
+        if let Some(lease) = self.held().take(&digest, now) {
+            return Ok(Some(lease));
         }
-        for reading in 1..=lease.max_reads {
-            // Made by one reader only, however many try at once; and by none once the
-            // lease is over, since its folder is gone then.
-            let mark = home.join(reading.to_string());
-            match File::create_new(&mark) {
-                Ok(_) if reading == lease.max_reads => {
-                    self.end(&name)?;
-                    return Ok(Some(lease));
+        let Some(folder) = decode(token).map(|token| self.folder(&token)) else {
+            return Ok(None);
+        };
+        let taken = {
+            let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+            take(&folder, &digest, now)
+        };
+        let taken = taken.with_context(|| cannot_use(&folder))?;
+        if taken.is_some() {
+            File::open(&folder)
+                .and_then(|folder| folder.sync_all())
+                .with_context(|| cannot_use(&folder))?;
+        }
+        Ok(taken)
+    }
+
+    /// Removes the leases whose time is over. What cannot be removed keeps none of the others;
+    /// the first failure is told.
+    pub fn sweep(&self, now: OffsetDateTime) -> Result<()> {
+        self.held().sweep(now);
+        let mut told = Ok(());
+        for folder in folders(&self.dir)? {
+            let swept = slips(&folder)
+                .and_then(|slips| remove(&folder, slips.iter().filter(|slip| !slip.lasts(now))));
+            told = told.and(swept.with_context(|| cannot_use(&folder)));
+        }
+        told
+    }
+
+    /// Makes the folder of all leases, and clears away what nobody needs any more.
+    fn tidy(&self, now: OffsetDateTime) -> Result<()> {
+        files::create_dir(&self.dir, 0o700)?;
+        for entry in fs::read_dir(&self.dir).with_context(|| cannot_use(&self.dir))? {
+            let path = entry.with_context(|| cannot_use(&self.dir))?.path();
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            if before::is_from_before(name) {
+                if let Some((slip, lease)) = before::take_over(&path).filter(|(s, _)| s.lasts(now))
+                {
+                    self.held().add(slip, lease, now);
                 }
-                Ok(file) => {
-                    file.sync_all()?;
-                    match files::sync_parent(&mark) {
-                        // The last reading ended the lease meanwhile; this one still counts.
-                        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                            return Err(error.into());
-                        }
-                        _ => return Ok(Some(lease)),
+            } else if is_folder(name) {
+                // What is half written is left by a server that was killed.
+                for entry in fs::read_dir(&path).into_iter().flatten().flatten() {
+                    if entry.file_name().to_str().and_then(Slip::parse).is_none() {
+                        let _ = fs::remove_file(entry.path());
                     }
                 }
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-                Err(error) => {
-                    return Err(error).with_context(|| format!("cannot make {}", mark.display()));
-                }
+                // Only an empty one goes.
+                let _ = fs::remove_dir(&path);
             }
         }
-        Ok(None)
+        self.sweep(now)
     }
 
-    /// Removes the leases whose time is over.
-    pub fn sweep(&self, now: OffsetDateTime) -> Result<()> {
-        self.clear(|name| {
-            let over = |lease: Option<Lease>| lease.is_some_and(|lease| !lease.lasts(now));
-            !name.starts_with(UNBORN) && read(&self.dir.join(name)).is_ok_and(over)
-        })
+    /// The folder of the gateway that a token was made for.
+    fn folder(&self, token: &[u8; TOKEN_LEN]) -> PathBuf {
+        self.dir.join(hex::encode(&token[..FOLDER_LEN]))
     }
 
-    fn clear(&self, is_over: impl Fn(&str) -> bool) -> Result<()> {
-        let cannot = || format!("cannot clear {}", self.dir.display());
-        for entry in fs::read_dir(&self.dir).with_context(cannot)? {
-            let name = entry.with_context(cannot)?.file_name();
-            if let Some(name) = name.to_str().filter(|name| is_over(name)) {
-                self.end(name)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Ends a lease: from the moment at which its folder has another name, nobody
-    /// can read it.
-    fn end(&self, name: &str) -> Result<()> {
-        let (home, grave) = (self.dir.join(name), self.dir.join(format!("{GONE}{name}")));
-        let end = || -> io::Result<()> {
-            match fs::rename(&home, &grave) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-                renamed => renamed?,
-            }
-            files::sync_parent(&home)?;
-            fs::remove_dir_all(&grave)
-        };
-        end().with_context(|| format!("cannot remove {}", home.display()))
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// What a token's lease is called.
-fn name(token: &str) -> String {
-    hex::encode(Sha256::digest(token))
+fn decode(token: &str) -> Option<[u8; TOKEN_LEN]> {
+    BASE64_URL_SAFE_NO_PAD.decode(token).ok()?.try_into().ok()
 }
 
-fn read(home: &Path) -> Result<Option<Lease>> {
-    let path = home.join(LEASE);
-    let text = match fs::read(&path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        text => text.with_context(|| format!("cannot read {}", path.display()))?,
+fn is_folder(name: &str) -> bool {
+    name.len() == 2 * FOLDER_LEN && hex::decode(name).is_ok()
+}
+
+fn folders(dir: &Path) -> Result<Vec<PathBuf>> {
+    let entries = match fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.with_context(|| cannot_use(dir))?,
     };
-    let lease = serde_json::from_slice(&text);
-    lease.map(Some).with_context(|| format!("{} is damaged", path.display()))
+    let named =
+        |path: &PathBuf| path.file_name().and_then(|name| name.to_str()).is_some_and(is_folder);
+    Ok(entries.flatten().map(|entry| entry.path()).filter(named).collect())
+}
+
+/// The slips in a folder, oldest first.
+fn slips(folder: &Path) -> io::Result<Vec<Slip>> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let mut slips = Vec::new();
+    for entry in entries {
+        slips.extend(entry?.file_name().to_str().and_then(Slip::parse));
+    }
+    slips.sort();
+    Ok(slips)
+}
+
+/// Removes all of these, also when one cannot be; the first failure is told.
+fn remove<'a>(folder: &Path, slips: impl Iterator<Item = &'a Slip>) -> io::Result<()> {
+    slips
+        .map(|slip| files::remove_if_there(&folder.join(slip.to_string())))
+        .fold(Ok(()), Result::and)
+}
+
+/// Writes a lease, after the gateway's older ones have made room for it.
+fn write(folder: &Path, slip: &Slip, lease: &Lease, now: OffsetDateTime) -> Result<()> {
+    files::create_dir(folder, 0o700)?;
+    let slips = slips(folder).with_context(|| cannot_use(folder))?;
+    let (last, over): (Vec<_>, Vec<_>) = slips.into_iter().partition(|slip| slip.lasts(now));
+    let too_many = (last.len() + 1).saturating_sub(MOST);
+    remove(folder, over.iter().chain(&last[..too_many])).with_context(|| cannot_use(folder))?;
+    files::replace(&folder.join(slip.to_string()), 0o600, |file| {
+        serde_json::to_writer(file, lease).map_err(io::Error::from)
+    })
+}
+
+/// Uses up one reading of the lease with this digest.
+fn take(folder: &Path, digest: &str, now: OffsetDateTime) -> io::Result<Option<Lease>> {
+    // Another process could be quicker; then there is one reading less, so this ends.
+    loop {
+        let slip = slips(folder)?.into_iter().find(|slip| slip.digest == digest);
+        let Some(slip) = slip.filter(|slip| slip.lasts(now)) else { return Ok(None) };
+        let path = folder.join(slip.to_string());
+        let used = fs::read(&path).and_then(|text| {
+            // Where a rename has no room, the other readings are given up with this one.
+            match slip.after_reading() {
+                Some(rest) => fs::rename(&path, folder.join(rest.to_string()))
+                    .or_else(|_| fs::remove_file(&path))?,
+                None => fs::remove_file(&path)?,
+            }
+            Ok(text)
+        });
+        match used {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            used => return Ok(Some(serde_json::from_slice(&used?)?)),
+        }
+    }
+}
+
+fn cannot_use(path: &Path) -> String {
+    format!("cannot use {}", path.display())
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use super::*;
-
-    const TERMS: Terms = Terms { seconds: 60, max_reads: 1 };
-
-    fn leases() -> (tempfile::TempDir, Leases) {
-        let dir = tempfile::tempdir().unwrap();
-        let leases = Leases::open(dir.path().join("leases")).unwrap();
-        (dir, leases)
-    }
-
-    fn generation() -> EventId {
-        EventId::parse("0192a8c0-0000-7000-8000-000000000007").unwrap()
-    }
-
-    fn grant(leases: &Leases, terms: Terms, now: OffsetDateTime) -> String {
-        let owner = (&"lab-1".parse().unwrap(), "lab-1-0a");
-        let fingerprint = Fingerprint::from_bytes([1; 32]);
-        leases.grant(owner, fingerprint, generation(), None, terms, now).unwrap()
-    }
-
-    fn files(leases: &Leases) -> BTreeSet<String> {
-        let entries = fs::read_dir(&leases.dir).unwrap();
-        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
-    }
-
-    #[test]
-    fn it_is_read_as_often_as_agreed_and_then_gone() {
-        let (_dir, leases) = leases();
-        let now = OffsetDateTime::UNIX_EPOCH;
-        for max_reads in 1..=3 {
-            let token = grant(&leases, Terms { max_reads, ..TERMS }, now);
-            assert!(
-                !files(&leases).iter().any(|name| name.contains(&token)),
-                "the token is on disk"
-            );
-            for _ in 0..max_reads {
-                assert_eq!(leases.redeem(&token, now).unwrap().unwrap().generation, generation());
-            }
-            assert_eq!(leases.redeem(&token, now).unwrap(), None);
-        }
-        assert_eq!(files(&leases), BTreeSet::new());
-        assert_eq!(leases.redeem("../../format", now).unwrap(), None);
-        assert_eq!(leases.redeem("", now).unwrap(), None);
-    }
-
-    #[test]
-    fn it_ends_with_its_time_also_when_the_clock_is_set_back() {
-        let (_dir, leases) = leases();
-        let made = OffsetDateTime::UNIX_EPOCH + Duration::days(20_000);
-        for (later, lasts) in [
-            (Duration::ZERO, true),
-            (Duration::seconds(59), true),
-            (Duration::seconds(60), false),
-            (-Duration::SECOND, false),
-            (-Duration::days(365), false),
-        ] {
-            let token = grant(&leases, TERMS, made);
-            leases.sweep(made).unwrap();
-            assert_eq!(leases.redeem(&token, made + later).unwrap().is_some(), lasts, "{later}");
-        }
-        grant(&leases, TERMS, made);
-        leases.sweep(made + Duration::HOUR).unwrap();
-        assert_eq!(files(&leases), BTreeSet::new());
-    }
-
-    #[test]
-    fn of_many_readers_at_once_only_so_many_get_it() {
-        let (_dir, leases) = leases();
-        let now = OffsetDateTime::UNIX_EPOCH;
-        for max_reads in [1, 3] {
-            let token = grant(&leases, Terms { max_reads, ..TERMS }, now);
-            let read = || leases.redeem(&token, now).unwrap().is_some();
-            let got = std::thread::scope(|scope| {
-                let readers: Vec<_> = (0..16).map(|_| scope.spawn(read)).collect();
-                readers.into_iter().map(|r| u32::from(r.join().unwrap())).sum::<u32>()
-            });
-            assert_eq!(got, max_reads);
-        }
-    }
-}
+mod tests;

@@ -14,6 +14,7 @@ mod host;
 pub mod journal;
 pub mod leases;
 pub mod objects;
+mod proxy_mark;
 pub mod records;
 pub mod revisions;
 mod revocation;
@@ -21,6 +22,7 @@ pub mod rollouts;
 mod state;
 
 pub use exchange::is_gateway_id;
+pub use proxy_mark::PROXY_MARK_FILE;
 pub use state::NewState;
 pub use state::State;
 pub use state::read_config;

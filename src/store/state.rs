@@ -11,6 +11,8 @@ use anyhow::ensure;
 
 use super::files;
 use super::gateways::Gateways;
+use super::proxy_mark;
+use super::proxy_mark::PROXY_MARK_FILE;
 use crate::boot::KEY_LEN;
 use crate::config::Config;
 use crate::identity::Certificate;
@@ -103,7 +105,8 @@ impl State {
         let _lock = files::lock(&dir.join("lock"))?;
         for entry in fs::read_dir(dir).with_context(|| format!("cannot read {}", dir.display()))? {
             let name = entry?.file_name();
-            let ours = ["lock", "pki", "gateways", "store", "cache", "farmgate.toml"];
+            let ours =
+                ["lock", "pki", "gateways", "store", "cache", PROXY_MARK_FILE, "farmgate.toml"];
             ensure!(
                 ours.iter().any(|ours| name == *ours)
                     || name.to_string_lossy().starts_with(files::UNBORN),
@@ -133,6 +136,7 @@ impl State {
             ("pki/server.key", PRIVATE, &*new.server.private_key_pem),
             ("pki/server.crt", PUBLIC, &*new.server.certificate_pem),
             ("pki/crl.pem", PUBLIC, new.crl),
+            (PROXY_MARK_FILE, proxy_mark::MODE, &*proxy_mark::new_proxy_mark()?),
             ("farmgate.toml", PUBLIC, new.config.unwrap_or_default()),
             ("format", PUBLIC, &format!("{FORMAT}\n")),
         ] {

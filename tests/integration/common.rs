@@ -295,30 +295,7 @@ impl TestServer {
         state: &TestState,
         credentials: Option<(PathBuf, PathBuf)>,
     ) -> Option<StreamOwned<ClientConnection, TcpStream>> {
-        let mut roots = RootCertStore::empty();
-        let ca = CertificateDer::from_pem_file(state.dir().join("pki/ca.crt")).unwrap();
-        roots.add(ca).unwrap();
-        let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-            // What iPXE speaks.
-            .with_protocol_versions(&[&rustls::version::TLS12])
-            .unwrap()
-            .with_root_certificates(roots);
-        let config = match credentials {
-            None => builder.with_no_client_auth(),
-            Some((certificate, key)) => {
-                let chain = vec![CertificateDer::from_pem_file(certificate).unwrap()];
-                let key = PrivateKeyDer::from_pem_file(key).unwrap();
-                // As it is: also one that rustls would not read, or another's key.
-                let key = aws_lc_rs::sign::any_supported_type(&key).unwrap();
-                let credentials = SingleCertAndKey::from(CertifiedKey::new(chain, key));
-                builder.with_client_cert_resolver(Arc::new(credentials))
-            }
-        };
-        let name = "127.0.0.1".try_into().unwrap();
-        let connection = ClientConnection::new(Arc::new(config), name).unwrap();
-        let stream = TcpStream::connect(("127.0.0.1", self.tls_port)).ok()?;
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        Some(StreamOwned::new(connection, stream))
+        tls_to(state, self.tls_port, "127.0.0.1", credentials)
     }
 
     /// Asks through own TLS as any gateway.
@@ -354,6 +331,39 @@ impl Drop for TestServer {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// A TLS connection to whoever has that name at a port of this host.
+pub(crate) fn tls_to(
+    state: &TestState,
+    port: u16,
+    name: &str,
+    credentials: Option<(PathBuf, PathBuf)>,
+) -> Option<StreamOwned<ClientConnection, TcpStream>> {
+    let mut roots = RootCertStore::empty();
+    let ca = CertificateDer::from_pem_file(state.dir().join("pki/ca.crt")).unwrap();
+    roots.add(ca).unwrap();
+    let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        // What iPXE speaks.
+        .with_protocol_versions(&[&rustls::version::TLS12])
+        .unwrap()
+        .with_root_certificates(roots);
+    let config = match credentials {
+        None => builder.with_no_client_auth(),
+        Some((certificate, key)) => {
+            let chain = vec![CertificateDer::from_pem_file(certificate).unwrap()];
+            let key = PrivateKeyDer::from_pem_file(key).unwrap();
+            // As it is: also one that rustls would not read, or another's key.
+            let key = aws_lc_rs::sign::any_supported_type(&key).unwrap();
+            let credentials = SingleCertAndKey::from(CertifiedKey::new(chain, key));
+            builder.with_client_cert_resolver(Arc::new(credentials))
+        }
+    };
+    let connection =
+        ClientConnection::new(Arc::new(config), name.to_owned().try_into().unwrap()).unwrap();
+    let stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    Some(StreamOwned::new(connection, stream))
 }
 
 /// A program that `scripts/install-packages test` makes available. Where it is not, the test

@@ -111,7 +111,7 @@ fn packing_goes_on_beside_what_is_damaged_and_stops_for_what_is_newer() {
     fs::write(home.join(EVENT), "{").unwrap();
     let boot = || {
         let now = OffsetDateTime::now_utc();
-        generations.append(&id, Kind::Booted { generation }, now).unwrap()
+        generations.append(&id, Kind::Booted { generation, certificate: None }, now).unwrap()
     };
     let first = boot();
     generations.append(&id, Kind::Acknowledged { boot: first }, OffsetDateTime::now_utc()).unwrap();

@@ -38,6 +38,9 @@ fn a_socket_that_nginx_cannot_name_is_refused() {
     assert!(state.ok(&["nginx-config"]).contains("server unix:/run/farmgate.sock "));
     let copies = state.ok(&["nginx-config", "--pki", "/run/copies"]);
     assert!(copies.contains("ssl_crl \"/run/copies/crl.pem\";") && !copies.contains("/pki/"));
+    assert!(copies.contains("include \"/run/copies/proxy-mark.conf\";"), "{copies}");
+    let mark = state.ok(&["nginx-config", "--pki", "/run/copies", "--proxy-mark", "/run/m"]);
+    assert!(mark.contains("include \"/run/m\";") && !mark.contains("proxy-mark.conf"), "{mark}");
     let error = state.fails(&["nginx-config", "--unix", "/run/a b;"]);
     assert!(error.contains("cannot be a socket"), "{error}");
 }

@@ -112,8 +112,19 @@ fn a_crl_that_ran_out_is_reported_and_mended() {
     state.ok(&["serve", "--check"]);
 }
 
+/// The values of the header by which nginx was known before it had a secret, and now.
+fn marks(state: &TestState, gateway: &str) -> [String; 2] {
+    let (certificate, _) = state.credentials(gateway);
+    let der = CertificateDer::from_pem_file(certificate).unwrap();
+    let before = hex::encode(Sha1::digest(&der));
+    let file = std::fs::read_to_string(state.dir().join("proxy-mark.conf")).unwrap_or_default();
+    let now = format!("{} {before}", file.split('"').nth(1).unwrap_or_default());
+    [before, now].map(|mark| format!("X_Farmgate_Proxy: {mark}\r\n"))
+}
+
 /// A gateway's certificate is no secret: TLS 1.2 shows it to the whole network. Behind an
-/// nginx that lost the lines about certificates, a client could send them itself.
+/// nginx that lost the lines about certificates, a client could send them itself. And whoever
+/// else reaches the socket used to be able to work out what nginx sends.
 #[test]
 fn without_its_mark_nginx_is_not_believed() {
     let state = TestState::with_gateway();
@@ -121,20 +132,68 @@ fn without_its_mark_nginx_is_not_believed() {
     state.set_listen("proxy-mark = true");
     state.ok(&["gateway", "add", "lab-2"]);
     let server = TestServer::start(&state);
-    let mark = |gateway: &str| {
-        let (certificate, _) = state.credentials(gateway);
-        let der = CertificateDer::from_pem_file(certificate).unwrap();
-        format!("X_Farmgate_Proxy: {}\r\n", hex::encode(Sha1::digest(&der)))
-    };
     let headers = nginx_headers(&state.credentials("lab-1").0);
     let boot = |headers: &str| server.get_unix("/boot/ipxe", headers).status;
     assert_eq!(boot(&headers), 403);
     server.wait_for_log("nginx does not have the configuration");
-    assert_eq!(boot(&format!("{headers}{}", mark("lab-1"))), 302);
+    let [computed, mark] = marks(&state, "lab-1");
+    assert_eq!(boot(&format!("{headers}{mark}")), 302);
+    assert_eq!(boot(&format!("{headers}{computed}")), 403);
     // lab-2 used to be lab-1 where only the line with the certificate was lost.
-    assert_eq!(boot(&format!("{headers}{}", mark("lab-2"))), 403);
+    for other in marks(&state, "lab-2") {
+        assert_eq!(boot(&format!("{headers}{other}")), 403);
+    }
     assert_eq!(boot(&format!("{headers}X_Farmgate_Proxy: 1\r\n")), 403);
-    assert_eq!(boot(&format!("{headers}{0}{0}", mark("lab-1"))), 403);
+    assert_eq!(boot(&format!("{headers}{mark}{mark}")), 403);
     // With no other header, nobody is let in either.
-    assert_eq!(boot(&mark("lab-1")), 403);
+    assert_eq!(boot(&mark), 403);
+
+    drop(server);
+
+    // Each host has its own, and all of them are for their owner alone.
+    let store = state.folder("common", &[("x", b"")]);
+    state.set_listen(&format!("proxy-mark = true\n[store]\nurl = \"file://{}\"", store.display()));
+    let other = state.new_host();
+    for state in [&state, &other] {
+        let file = state.dir().join("proxy-mark.conf");
+        let mode = std::os::unix::fs::PermissionsExt::mode(&file.metadata().unwrap().permissions());
+        assert_eq!(mode & 0o777, 0o600);
+    }
+    let secret = |state: &TestState| std::fs::read(state.dir().join("proxy-mark.conf")).unwrap();
+    assert_ne!(secret(&state), secret(&other));
+}
+
+/// A state of a version before has no secret. It gets one with the configuration that names it,
+/// and no gateway is refused while nginx does not know it yet.
+#[test]
+fn an_older_state_goes_over_to_the_secret_when_nginx_does() {
+    let state = TestState::quick();
+    state.publish("lab-1", 10);
+    state.set_listen("proxy-mark = true");
+    let file = state.dir().join("proxy-mark.conf");
+    std::fs::remove_file(&file).unwrap();
+    let server = TestServer::start(&state);
+    let headers = nginx_headers(&state.credentials("lab-1").0);
+    let boot = |mark: &str| server.get_unix("/boot/ipxe", &format!("{headers}{mark}")).status;
+    let [computed, _] = marks(&state, "lab-1");
+    assert_eq!((boot(&computed), boot("")), (302, 403));
+
+    // Somebody has only looked at it.
+    let config = state.ok(&["nginx-config"]);
+    assert!(config.contains(&format!("include \"{}\";", file.display())), "{config}");
+    let secret = std::fs::read(&file).unwrap();
+    assert_eq!((boot(&computed), boot("")), (302, 403));
+    state.ok(&["nginx-config"]);
+    assert_eq!(std::fs::read(&file).unwrap(), secret);
+
+    let [computed, mark] = marks(&state, "lab-1");
+    assert_eq!(boot(&mark), 302);
+    // From now on nothing else counts, also after the next configuration.
+    assert_eq!(boot(&computed), 403);
+    state.ok(&["nginx-config"]);
+    assert_eq!((boot(&computed), boot(&mark)), (403, 302));
+    // A secret that cannot be read lets nobody in, and says what to do.
+    std::fs::write(&file, "default \"x\";\n").unwrap();
+    assert_eq!((boot(&computed), boot(&mark)), (500, 500));
+    server.wait_for_log("proxy-mark.conf is damaged; remove it");
 }

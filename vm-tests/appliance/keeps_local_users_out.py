@@ -18,16 +18,20 @@ with subtest("the gateway gets its script, so that there is something to protect
 with subtest("a user can open neither nginx's socket nor the state"):
     claim = urllib.parse.quote(host.succeed(f"cat {STATE}/gateways/lab-1/*.crt"))
     sha1 = f"openssl x509 -noout -fingerprint -sha1 -in {STATE}/gateways/lab-1/*.crt"
-    mark = host.succeed(f"{sha1} | cut -d= -f2 | tr -d : | tr A-F a-f").strip()
-    forged = "curl --silent --show-error --fail --unix-socket /run/farmgate.sock"
+    fingerprint = host.succeed(f"{sha1} | cut -d= -f2 | tr -d : | tr A-F a-f").strip()
+    secret = host.succeed(f"cut -d'\"' -f2 {STATE}/proxy-mark.conf").strip()
+    claims = "curl --silent --show-error --fail --unix-socket /run/farmgate.sock"
     for name, value in (("Cert", claim), ("Verify", "SUCCESS")):
-        forged += f" --header 'X-SSL-Client-{name}: {value}'"
-    forged += f" --header 'X_Farmgate_Proxy: {mark}'"
-    forged += " http://boot.farmgate.test/g/1/boot.ipxe 2>&1"
+        claims += f" --header 'X-SSL-Client-{name}: {value}'"
+    address = "http://boot.farmgate.test/g/1/boot.ipxe 2>&1"
+    forged = f"{claims} --header 'X_Farmgate_Proxy: {secret} {fingerprint}' {address}"
     # Just so does nginx ask.
     assert "the script of lab-1" in host.succeed(forged)
     host.fail(f"{NOBODY} {forged}")
-    for folder in ("", "/pki", "/gateways", "/store", "/store/gateways", "/store/blobs", "/store/private", "/cache"):
+    # What everybody can compute is not enough, for root neither.
+    host.fail(f"{claims} --header 'X_Farmgate_Proxy: {fingerprint}' {address}")
+    folders = ("", "/pki", "/gateways", "/store", "/store/gateways", "/store/blobs", "/store/private", "/cache")
+    for folder in folders:
         host.fail(f"{NOBODY} ls {STATE}{folder} 2>&1")
 
 with subtest("no file of the state that holds a key or a secret can be read by a user"):

@@ -16,7 +16,63 @@ pub(super) struct Server {
     pub(super) socket: String,
     pub(super) accel: Option<String>,
     pub(super) blobs: String,
+    /// The file with the secret by which farmgate knows this nginx.
+    pub(super) mark: String,
+    pub(super) logs: Logs,
 }
+
+/// Where nginx logs.
+pub(super) enum Logs {
+    /// Where it logs anyhow, as much as it does there.
+    Inherited,
+    /// In files of these names.
+    Own {
+        /// Requests.
+        access: String,
+        /// Errors.
+        error: String,
+    },
+}
+
+impl Logs {
+    /// What holds for requests of which nothing is known yet. They may hold a token, and where
+    /// they break off nginx logs what it has of them.
+    fn unknown(&self) -> &'static str {
+        match self {
+            Self::Inherited => "",
+            Self::Own { .. } => NOTHING,
+        }
+    }
+
+    /// What holds for those without a token.
+    fn without_token(&self) -> String {
+        match self {
+            Self::Inherited => String::new(),
+            Self::Own { access, .. } => format!("access_log {access};\n        {}", self.errors()),
+        }
+    }
+
+    fn errors(&self) -> String {
+        match self {
+            Self::Inherited => String::new(),
+            Self::Own { error, .. } => format!("error_log {error} error;\n        "),
+        }
+    }
+}
+
+/// An error log shows the whole request line with each message, and no setting takes it out;
+/// but nothing has the level `emerg`. `/dev/null` would not do: nginx gives its log files to the
+/// user of its workers when they are reopened.
+const NOTHING: &str = "access_log off;
+        error_log stderr emerg;
+        ";
+
+/// What nginx answers before it has found the location of a request.
+const REFUSALS: [u16; 10] = [400, 405, 414, 421, 494, 495, 496, 497, 501, 505];
+
+/// So many of these characters in a row may be a token, also where some are percent-encoded:
+/// one of secrets has 43, one of an acknowledgement more. No escape in nginx's quotes.
+const TOKEN: &str = "[0-9A-Za-z_.~%-]{40}";
 
 /// What server blocks share.
 pub(super) fn top(server: &Server) -> String {
@@ -30,8 +86,18 @@ upstream farmgate {{
 # Many gateways may share an address: a lab comes back after a power cut.
 limit_conn_zone $binary_remote_addr zone=farmgate_clients:1m;
 limit_req_zone $binary_remote_addr zone=farmgate_tokens:1m rate=20r/s;
+# A secret by which farmgate knows this nginx: for root and farmgate alone.
+map $server_port $farmgate_proxy_secret {{
+    include {mark};
+}}
+# Where nginx cannot take a request, it must not log a token that is in it.
+map "$request $http_referer" $farmgate_refused {{
+    default /farmgate-refused;
+    "~{TOKEN}" /farmgate-refused/quietly;
+}}
 "#,
         socket = server.socket,
+        mark = server.mark,
     )
 }
 
@@ -59,12 +125,13 @@ pub(super) fn legacy(server: &Server, listen: &str) -> String {
 
 fn server_block(server: &Server, listen: &str, tls: &str) -> String {
     let Server { host, own: Certificate { file, key }, ca, crl, .. } = server;
-    let (common, tokens, blobs) = (common(), tokens(), blobs(server));
+    let (common, tokens, blobs) = (COMMON, tokens(&server.logs), blobs(server));
+    let (unknown, logs) = (server.logs.unknown(), server.logs.without_token());
     format!(
         r#"
 server {{
 {listen}    server_name {host};
-
+    {unknown}
     ssl_certificate {file};
     ssl_certificate_key {key};
 {tls}    # A resumed session would skip what follows.
@@ -80,6 +147,10 @@ server {{
     ssl_crl {crl};
 {common}
     location / {{
+        # nginx would log it, with errors too.
+        {logs}if ($http_referer ~ "{TOKEN}") {{
+            return 400;
+        }}
         proxy_pass http://farmgate;
     }}
 {tokens}{blobs}}}
@@ -88,19 +159,23 @@ server {{
 }
 
 /// What needs no client certificate, under a name with a public certificate.
-pub(super) fn public(host: &str, listen: &str, own: &Certificate) -> String {
+pub(super) fn public(host: &str, listen: &str, own: &Certificate, logs: &Logs) -> String {
     let Certificate { file, key } = own;
-    let (common, tokens) = (common(), tokens());
+    let (common, tokens) = (COMMON, tokens(logs));
+    let (unknown, logs) = (logs.unknown(), logs.without_token());
     format!(
         r#"
 server {{
 {listen}    server_name {host};
-
+    {unknown}
     ssl_certificate {file};
     ssl_certificate_key {key};
     ssl_protocols TLSv1.2 TLSv1.3;
 {common}
     location / {{
+        {logs}if ($http_referer ~ "{TOKEN}") {{
+            return 400;
+        }}
         return 404;
     }}
 {tokens}}}
@@ -109,8 +184,7 @@ server {{
 }
 
 /// Headers, limits and times of every server block.
-fn common() -> &'static str {
-    r#"
+const COMMON: &str = r#"
     # A request of iPXE has no body.
     client_max_body_size 64k;
     # Slow lines: time between two pieces, not for the whole.
@@ -144,34 +218,63 @@ fn common() -> &'static str {
     proxy_set_header X-SSL-Client-Cert $ssl_client_escaped_cert;
     # Should one of these lines get lost, nginx would pass on what the client claims. It drops
     # headers with underscores, so no client can send this one, which names the certificate
-    # of the handshake: farmgate compares.
+    # of the handshake; and nobody else who reaches the socket knows the secret in it.
     underscores_in_headers off;
     ignore_invalid_headers on;
-    proxy_set_header X_Farmgate_Proxy $ssl_client_fingerprint;
+    proxy_set_header X_Farmgate_Proxy "$farmgate_proxy_secret $ssl_client_fingerprint";
     # No copies of assets on nginx's disk.
     proxy_max_temp_file_size 0;
-"#
-}
+"#;
 
-fn tokens() -> &'static str {
-    r#"    # Tokens in these addresses are as good as passwords: not for the log.
-    location /secrets/ {
-        access_log off;
-        log_not_found off;
-        limit_req zone=farmgate_tokens burst=200 nodelay;
+/// Tokens in addresses are as good as passwords: these locations, and what nginx answers in
+/// their place, log nothing.
+fn tokens(logs: &Logs) -> String {
+    let mut text = String::from(
+        r#"    # Tokens in these addresses are as good as passwords: not for any log. The same failures
+    # of other requests are logged.
+"#,
+    );
+    for location in ["/secrets/", "/boot/ack/"] {
+        text += &format!(
+            r#"    location {location} {{
+        {NOTHING}limit_req zone=farmgate_tokens burst=200 nodelay;
+        error_page 503 = @later_quietly;
         proxy_pass http://farmgate;
-    }
-    location /boot/ack/ {
-        access_log off;
-        log_not_found off;
-        limit_req zone=farmgate_tokens burst=200 nodelay;
-        proxy_pass http://farmgate;
-    }
+    }}
 "#
+        );
+    }
+    text += &format!(
+        r#"    location @later_quietly {{
+        {NOTHING}add_header Retry-After 5 always;
+        return 503;
+    }}
+    location /farmgate-refused/quietly/ {{
+        internal;
+        # The status stays what it was.
+        {NOTHING}return 200 "";
+    }}
+"#
+    );
+    for status in REFUSALS {
+        text += &format!("    error_page {status} $farmgate_refused/{status};\n");
+    }
+    let logs = logs.without_token();
+    for status in REFUSALS {
+        text += &format!(
+            r#"    location = /farmgate-refused/{status} {{
+        {logs}internal;
+        return {status};
+    }}
+"#
+        );
+    }
+    text
 }
 
 fn blobs(server: &Server) -> String {
     let Some(accel) = &server.accel else { return String::new() };
+    let error_log = server.logs.errors();
     format!(
         r#"
     # Assets, where farmgate sends nginx (X-Accel-Redirect). The entity tag is
@@ -185,7 +288,7 @@ fn blobs(server: &Server) -> String {
         etag off;
         if_modified_since off;
         add_header ETag $upstream_http_etag;
-        access_log off;
+        {error_log}access_log off;
     }}
 "#,
         blobs = server.blobs,

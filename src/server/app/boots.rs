@@ -12,14 +12,17 @@ use time::OffsetDateTime;
 
 use super::App;
 use super::blocking;
+use crate::boot::Claim;
 use crate::boot::Decision;
 use crate::boot::Reason;
 use crate::boot::decide;
+use crate::identity::Fingerprint;
 use crate::server::error::HttpError;
+use crate::server::error::Refusal;
 use crate::server::recorder::Subject;
 use crate::store::events::EventId;
 use crate::store::events::Kind;
-use crate::store::gateways;
+use crate::store::gateways::Barred;
 use crate::store::gateways::Record;
 use crate::store::history::Generation;
 use crate::store::history::History;
@@ -55,11 +58,13 @@ impl App {
     pub(in crate::server) async fn begin_boot(
         self: &Arc<Self>,
         gateway: &Record,
+        certificate: Fingerprint,
     ) -> Result<Option<(Decision, Option<EventId>)>, HttpError> {
         let history = self.history(gateway).await?;
         let policy = gateway.policy(self.settings().tries);
         let Some(mut decision) = decide(&history, policy) else { return Ok(None) };
-        let kind = Kind::Booted { generation: decision.generation.id };
+        let kind =
+            Kind::Booted { generation: decision.generation.id, certificate: Some(certificate) };
         let boot = match self.append(&gateway.id, kind).await {
             Ok(boot) => Some(boot),
             Err(error) => {
@@ -103,19 +108,36 @@ impl App {
     }
 
     /// Records that the booted system works. Says for which gateway, or `None` if
-    /// the token is not one of ours or its boot was too long ago.
+    /// the token is not one of ours or its boot was too long ago. Whoever got the token with a
+    /// certificate that is revoked by now is refused: a thief's word must not make a generation
+    /// good.
     pub(in crate::server) async fn acknowledge(
         self: &Arc<Self>,
         token: &str,
         address: String,
     ) -> Result<Option<(String, Option<u64>)>, HttpError> {
-        let Some((id, boot)) = self.tokens.check(token) else { return Ok(None) };
+        let Some(claim) = self.tokens.check(token) else { return Ok(None) };
+        let Claim { gateway_id: id, boot, .. } = claim;
         let (app, gateway) = (self.clone(), id.to_owned());
-        let read = blocking(move || Ok(app.generations.history(&gateway)?)).await?;
+        let read = blocking(move || {
+            Ok((app.gateways.find_by_id(&gateway)?, app.generations.history(&gateway)?))
+        });
+        let (Some(record), history) = read.await? else { return Ok(None) };
+        let known = history.boots().get(&boot);
+        let begun_with = known.and_then(|known| known.certificate);
+        match record.bars_acknowledgement(begun_with.as_ref(), claim.certificate) {
+            None => {}
+            Some(Barred::Unknown) => return Ok(None),
+            Some(Barred::Revoked(fingerprint)) => {
+                let subject = Subject { gateway_id: id.to_owned(), boot: Some(boot), address };
+                let error =
+                    format!("acknowledgement refused: certificate {fingerprint} is revoked");
+                self.recorder.record(&subject, Stage::Error { error });
+                return Err(Refusal::Revoked { gateway: record.name, fingerprint }.into());
+            }
+        }
         self.end_boot(id, boot);
-        let Some(known) = read.boots().get(&boot) else {
-            return self.acknowledge_elsewhere(id, boot).await;
-        };
+        let Some(known) = known else { return self.acknowledge_elsewhere(id, boot).await };
         // Asked again, because the answer was lost: it is the same answer.
         if !known.acknowledged {
             self.append(id, Kind::Acknowledged { boot }).await?;
@@ -139,14 +161,6 @@ impl App {
         if self.replica.is_none() || !is_recent(boot) {
             return Ok(None);
         }
-        let (app, owner) = (self.clone(), id.to_owned());
-        let there = blocking(move || match gateways::name_of(&owner).parse() {
-            Ok(name) => Ok(app.gateways.find(&name)?.is_some_and(|record| record.id == owner)),
-            Err(_) => Ok(false),
-        });
-        if !there.await? {
-            return Ok(None);
-        }
         // Said again, it adds nothing.
         let known = &self.acknowledged_elsewhere;
         let known = || known.lock().unwrap_or_else(PoisonError::into_inner);
@@ -163,9 +177,14 @@ impl App {
         Ok(Some((id.to_owned(), None)))
     }
 
-    /// The path where a system acknowledges this boot.
-    pub(in crate::server) fn ack_path(&self, gateway: &Record, boot: EventId) -> String {
-        format!("/boot/ack/{}", self.tokens.issue(&gateway.id, boot))
+    /// The path where a system acknowledges this boot, for whoever has this certificate.
+    pub(in crate::server) fn ack_path(
+        &self,
+        gateway: &Record,
+        boot: EventId,
+        certificate: &Fingerprint,
+    ) -> String {
+        format!("/boot/ack/{}", self.tokens.issue(&gateway.id, boot, certificate))
     }
 
     /// How many boots began and were not acknowledged yet.

@@ -86,7 +86,7 @@ impl App {
             gateways: state.gateways(),
             generations: LiveGenerations::new(Generations::new(state)),
             tokens: AckTokens::new(state.token_key()?),
-            leases: Leases::open(state.leases_dir())?,
+            leases: Leases::open(state.leases_dir(), OffsetDateTime::now_utc()),
             recorder: Recorder::start(Journals::new(state)),
             metrics: Metrics::new(),
             booting: Mutex::default(),

@@ -29,7 +29,7 @@ pub(super) async fn boot(
     labels: Result<Query<HashMap<String, String>>, QueryRejection>,
 ) -> Result<Response, HttpError> {
     let name = &client.gateway.name;
-    let decision = app.begin_boot(&client.gateway).await?;
+    let decision = app.begin_boot(&client.gateway, client.fingerprint).await?;
     let Some((decision, boot)) = decision else {
         let error = "nothing is published".to_owned();
         app.recorder.record(&client.subject(None), Stage::Error { error });

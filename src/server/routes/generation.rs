@@ -18,6 +18,7 @@ use crate::server::error::HttpError;
 use crate::server::recorder::Recording;
 use crate::server::recorder::Subject;
 use crate::server::script::Prelude;
+use crate::server::shown::shown;
 use crate::store::blobs::Access;
 use crate::store::blobs::Blobs;
 use crate::store::blobs::Fault;
@@ -44,7 +45,11 @@ pub(super) async fn of_number(
     let canonical = number.parse().ok().filter(|parsed: &u64| parsed.to_string() == number);
     let generation = canonical.and_then(|number| app.meant(&client.gateway, &history, number));
     let generation = generation.ok_or_else(|| {
-        HttpError::NotFound(format!("gateway {} has no generation {number:?}", client.gateway.name))
+        HttpError::NotFound(format!(
+            "gateway {} has no generation {:?}",
+            client.gateway.name,
+            shown(&number)
+        ))
     })?;
     send(&app, &client, &history, generation, &path, &method, &headers).await
 }
@@ -78,7 +83,7 @@ async fn send(
     let boot = history.boot_of(generation.number, app.begun(&client.gateway));
     let subject = client.subject(boot);
     let Some(asset) = generation.asset(path) else {
-        let error = format!("generation {} has no file {path:?}", generation.number);
+        let error = format!("generation {} has no file {:?}", generation.number, shown(path));
         app.recorder.record(&subject, Stage::Error { error: error.clone() });
         return Err(HttpError::NotFound(format!("gateway {name}: {error}")));
     };
@@ -138,7 +143,7 @@ async fn send_script(
         generation: generation.number,
         url: &settings.url,
         public_url: settings.public_url.as_ref(),
-        ack_path: boot.map(|boot| app.ack_path(gateway, boot)),
+        ack_path: boot.map(|boot| app.ack_path(gateway, boot, &client.fingerprint)),
         secrets_path: app.secrets_path(gateway, client.fingerprint, generation, boot).await?,
         bucket: app.bucket(gateway, boot).await?,
     };

@@ -17,6 +17,7 @@ use super::app::App;
 use super::error::HttpError;
 use super::metrics;
 use super::peer::Peer;
+use super::shown::shown;
 use super::span;
 
 /// Every route that gateways can reach.
@@ -50,5 +51,5 @@ async fn watchdog(
 }
 
 async fn nothing(uri: Uri) -> HttpError {
-    HttpError::NotFound(format!("no route for {:?}", uri.path()))
+    HttpError::NotFound(format!("no route for {:?}", shown(uri.path())))
 }

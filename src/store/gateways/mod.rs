@@ -20,6 +20,7 @@ use anyhow::Context;
 use anyhow::Result;
 
 pub use record::Assessment;
+pub use record::Barred;
 pub use record::CertificateState;
 pub use record::OwnedCertificate;
 pub use record::ParseAssessmentError;
@@ -80,6 +81,12 @@ impl Gateways {
             certificates.into_iter().map(move |owned| (name.clone(), owned))
         });
         Ok(all.filter(|(_, owned)| owned.serial == *serial).collect())
+    }
+
+    /// The record of the gateway with this id, if it is still there.
+    pub fn find_by_id(&self, id: &str) -> Result<Option<Record>> {
+        let Ok(name) = name_of(id).parse() else { return Ok(None) };
+        Ok(self.find(&name)?.filter(|record| record.id == id))
     }
 
     fn home(&self, name: &GatewayName) -> PathBuf {

@@ -115,13 +115,107 @@ impl Record {
         self.certificates.iter().rfind(|owned| owned.state == CertificateState::Active)
     }
 
+    /// What keeps a boot from being acknowledged that was begun with the certificate
+    /// `begun_with`, by a token that was given to one whose fingerprint begins with `given_to`.
+    ///
+    /// Programs before these were recorded leave both out. Then any certificate of the gateway
+    /// may have been the one, and a revoked one bars the boot.
+    pub fn bars_acknowledgement(
+        &self,
+        begun_with: Option<&Fingerprint>,
+        given_to: Option<&str>,
+    ) -> Option<Barred> {
+        let revoked = |owned: &&OwnedCertificate| owned.state == CertificateState::Revoked;
+        let barred = |owned: &OwnedCertificate| Barred::Revoked(owned.fingerprint);
+        if begun_with.is_none() && given_to.is_none() {
+            return self.certificates.iter().find(revoked).map(barred);
+        }
+        let begun_with = begun_with.map(ToString::to_string);
+        [begun_with.as_deref(), given_to].into_iter().flatten().find_map(|digits| {
+            let is_meant =
+                |owned: &&OwnedCertificate| owned.fingerprint.to_string().starts_with(digits);
+            match self.certificates.iter().find(is_meant) {
+                None => Some(Barred::Unknown),
+                Some(owned) => Some(owned).filter(revoked).map(barred),
+            }
+        })
+    }
+
     /// The certificate with this fingerprint.
     pub fn certificate(&self, fingerprint: &Fingerprint) -> Option<&OwnedCertificate> {
         self.certificates.iter().find(|owned| owned.fingerprint == *fingerprint)
     }
 }
 
+/// Why a boot cannot be acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Barred {
+    /// A certificate that had to do with it is revoked.
+    Revoked(Fingerprint),
+    /// It was begun with a certificate that is not known here, or not yet.
+    Unknown,
+}
+
 /// The name of the gateway that has, or had, this id.
 pub fn name_of(id: &str) -> &str {
     id.rsplit_once('-').map_or(id, |(name, _)| name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ACTIVE: Fingerprint = Fingerprint::from_bytes([0xaa; 32]);
+    const RETIRING: Fingerprint = Fingerprint::from_bytes([0xbb; 32]);
+    const REVOKED: Fingerprint = Fingerprint::from_bytes([0xcc; 32]);
+
+    fn record(certificates: &[(Fingerprint, CertificateState)]) -> Record {
+        let owned = |(fingerprint, state): &(Fingerprint, CertificateState)| OwnedCertificate {
+            fingerprint: *fingerprint,
+            serial: "01".parse().unwrap(),
+            state: *state,
+            not_after: OffsetDateTime::UNIX_EPOCH,
+        };
+        Record {
+            format: FORMAT,
+            name: "lab-1".parse().unwrap(),
+            id: "lab-1-0a".to_owned(),
+            added: OffsetDateTime::UNIX_EPOCH,
+            assessment: Assessment::Default,
+            certificates: certificates.iter().map(owned).collect(),
+        }
+    }
+
+    #[test]
+    fn a_revoked_certificate_bars_what_it_had_to_do_with() {
+        let [active, retiring] =
+            [(ACTIVE, CertificateState::Active), (RETIRING, CertificateState::Retiring)];
+        let all = record(&[(REVOKED, CertificateState::Revoked), retiring, active]);
+        let good = record(&[retiring, active]);
+        let digits = |digit: &str| digit.repeat(16);
+        let revoked = Some(Barred::Revoked(REVOKED));
+        let unknown = Some(Barred::Unknown);
+        let other = Fingerprint::from_bytes([0xdd; 32]);
+        for (begun_with, given_to, expected, among_good) in [
+            (Some(ACTIVE), Some("a"), None, None),
+            (Some(RETIRING), Some("a"), None, None),
+            (None, Some("b"), None, None),
+            (Some(ACTIVE), None, None, None),
+            // Whoever began the boot, or got its token, was shut out since.
+            (Some(REVOKED), Some("c"), revoked, unknown),
+            (Some(REVOKED), Some("a"), revoked, unknown),
+            (Some(ACTIVE), Some("c"), revoked, unknown),
+            (None, Some("c"), revoked, unknown),
+            (Some(other), Some("a"), unknown, unknown),
+            (Some(ACTIVE), Some("d"), unknown, unknown),
+            // Recorded before certificates were.
+            (None, None, revoked, None),
+        ] {
+            let given_to = given_to.map(digits);
+            for (record, expected) in [(&all, expected), (&good, among_good)] {
+                let barred = record.bars_acknowledgement(begun_with.as_ref(), given_to.as_deref());
+                assert_eq!(barred, expected, "{begun_with:?} {given_to:?}");
+            }
+        }
+    }
 }

@@ -25,7 +25,7 @@ fn life() -> impl Strategy<Value = Events> {
                 1 => Kind::Activated { generation: named },
                 2 => Kind::Pinned { generation: named },
                 3 => Kind::Released,
-                4 => Kind::Booted { generation: named },
+                4 => Kind::Booted { generation: named, certificate: None },
                 _ => Kind::Acknowledged { boot: named },
             };
             ids.push(id);
@@ -122,7 +122,7 @@ proptest! {
             let mut rest: Events =
                 kept.iter().map(|id| (*id, events[id].clone())).collect();
             rest.insert(generation, published(1));
-            rest.insert(boot, event(Kind::Booted { generation }));
+            rest.insert(boot, event(Kind::Booted { generation, certificate: None }));
             prop_assert!(History::fold(&rest).trial(1).is_good());
         }
     }
@@ -143,10 +143,10 @@ fn tries_are_not_forgotten_while_another_generation_boots() {
     let bad = push(Kind::Published { number: 2, files: BTreeMap::new() });
     push(Kind::Activated { generation: bad });
     for _ in 0..3 {
-        push(Kind::Booted { generation: bad });
+        push(Kind::Booted { generation: bad, certificate: None });
     }
     for _ in 0..3 * REMEMBERED {
-        push(Kind::Booted { generation: good });
+        push(Kind::Booted { generation: good, certificate: None });
     }
     assert_eq!(History::fold(&events).trial(2).tries, 3);
     let kept = relevant(&events, REMEMBERED);

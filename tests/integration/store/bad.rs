@@ -178,7 +178,7 @@ async fn a_pack_waits_for_the_files_of_what_would_be_served() {
     let first = b.current();
     a.test.publish("lab-1", 2000);
     for _ in 0..100 {
-        a.append(Kind::Booted { generation: a.current() });
+        a.append(Kind::Booted { generation: a.current(), certificate: None });
     }
     settle(&[&a]).await;
     let asset = a.history().current().unwrap().asset("vmlinuz").unwrap().clone();
@@ -281,7 +281,7 @@ async fn packing_in_the_store_goes_on_beside_what_is_damaged() {
     let home = remote.path().join("gateways").join(&a.id);
     let stray = home.join("0192a8c0-0000-7000-8000-000000000001.json");
     for n in 0..80 {
-        a.append(Kind::Booted { generation: a.current() });
+        a.append(Kind::Booted { generation: a.current(), certificate: None });
         if n % 20 == 0 {
             settle(&[&a]).await;
             fs::write(&stray, "{").unwrap();

@@ -87,8 +87,9 @@ async fn a_boot_is_not_taken_for_one_of_another_host_whose_clock_is_ahead() {
     let ours = begin();
     assert_eq!(get(&late).status, 200);
     let ahead = OffsetDateTime::now_utc() + Duration::minutes(10);
-    let others = [a.current(), first]
-        .map(|generation| a.generations.append(&a.id, Kind::Booted { generation }, ahead).unwrap());
+    let others = [a.current(), first].map(|generation| {
+        a.generations.append(&a.id, Kind::Booted { generation, certificate: None }, ahead).unwrap()
+    });
     settle(&[&a, &b]).await;
     assert!(b.history().boots().keys().eq(&[before, ours, others[0], others[1]]));
 

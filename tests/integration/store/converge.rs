@@ -96,7 +96,7 @@ fn two_hosts_agree_whatever_the_order() {
             match step {
                 Step::Boot(who) => {
                     let host = hosts[host(who)].as_ref().unwrap();
-                    host.append(Kind::Booted { generation: host.current() });
+                    host.append(Kind::Booted { generation: host.current(), certificate: None });
                 }
                 Step::Acknowledge(who) => {
                     let host = hosts[host(who)].as_ref().unwrap();
@@ -164,7 +164,7 @@ fn many_events_are_packed_also_by_two_hosts_at_once() {
     for round in 0..12 {
         for _ in 0..15 {
             let host = if round % 2 == 0 { &a } else { &b };
-            let boot = host.append(Kind::Booted { generation: current });
+            let boot = host.append(Kind::Booted { generation: current, certificate: None });
             host.append(Kind::Acknowledged { boot });
         }
         runtime.block_on(async {
@@ -194,7 +194,7 @@ fn a_long_absence_is_made_good() {
     a.test.publish("lab-1", 1000);
     let current = a.current();
     for _ in 0..100 {
-        let boot = a.append(Kind::Booted { generation: current });
+        let boot = a.append(Kind::Booted { generation: current, certificate: None });
         a.append(Kind::Acknowledged { boot });
     }
     let b = a.another();
@@ -219,7 +219,8 @@ fn a_restarted_host_delivers_nothing_twice() {
     for _ in 0..10 {
         for host in [&a, &b] {
             for _ in 0..6 {
-                let boot = host.append(Kind::Booted { generation: host.current() });
+                let boot =
+                    host.append(Kind::Booted { generation: host.current(), certificate: None });
                 host.append(Kind::Acknowledged { boot });
             }
             runtime.block_on(host.pass());
@@ -235,7 +236,7 @@ fn a_restarted_host_delivers_nothing_twice() {
         assert_eq!(host.history(), before);
     }
     // What is new still goes.
-    a.append(Kind::Booted { generation: a.current() });
+    a.append(Kind::Booted { generation: a.current(), certificate: None });
     assert_eq!(runtime.block_on(a.pass()).pushed, 1);
     runtime.block_on(settle(&[&a, &b]));
     assert_eq!(a.history(), b.history());
@@ -259,7 +260,7 @@ fn what_happens_during_a_pass_is_not_forgotten() {
     let replica = host.replica.clone();
     let pass = runtime.spawn(async move { replica.pass().await });
     wait_for("the first event", || fake.asked_for("PUT /farm/hosts/gateways/") > 0);
-    let boot = host.append(Kind::Booted { generation: host.current() });
+    let boot = host.append(Kind::Booted { generation: host.current(), certificate: None });
     drop(closed);
     runtime.block_on(pass).unwrap().unwrap();
     assert_eq!(runtime.block_on(host.pass()).pushed, 1);

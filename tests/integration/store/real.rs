@@ -52,7 +52,7 @@ async fn two_hosts_agree_over_garage() {
     for round in 0..12 {
         for _ in 0..15 {
             let host = if round % 2 == 0 { &a } else { &b };
-            let boot = host.append(Kind::Booted { generation: current });
+            let boot = host.append(Kind::Booted { generation: current, certificate: None });
             host.append(Kind::Acknowledged { boot });
         }
         let (first, second) = tokio::join!(a.replica.pass(), b.replica.pass());
@@ -68,7 +68,7 @@ async fn two_hosts_agree_over_garage() {
 
     // The key is taken away, and given again.
     garage.delete_store_key();
-    a.append(Kind::Booted { generation: current });
+    a.append(Kind::Booted { generation: current, certificate: None });
     let error = format!("{:#}", a.replica.pass().await.unwrap_err());
     assert!(error.contains("[store] credentials"), "{error}");
 }

@@ -1,0 +1,40 @@
+//! Leases as version 0.1 kept them: a folder `DIGEST` for each, with `lease.json` and a file for
+//! each reading; `new-DIGEST` while it was made, and `gone-DIGEST` while it was removed.
+
+use std::fs;
+use std::path::Path;
+
+use super::Lease;
+use super::slip::Slip;
+use super::slip::is_digest;
+
+const LEASE: &str = "lease.json";
+
+/// Whether a folder of leases has this from an older version.
+pub(super) fn is_from_before(name: &str) -> bool {
+    is_digest(name.strip_prefix("new-").or(name.strip_prefix("gone-")).unwrap_or(name))
+}
+
+/// Removes the folder of a lease, and returns what can still be read of it. It is gone from the
+/// disk then: nobody can read it again after the next restart.
+pub(super) fn take_over(folder: &Path) -> Option<(Slip, Lease)> {
+    let found = read(folder);
+    let removed = fs::remove_file(folder.join(LEASE)).is_ok();
+    // What is left of it says nothing without that file.
+    if let Err(error) = fs::remove_dir_all(folder) {
+        tracing::warn!("cannot remove {}: {error}", folder.display());
+    }
+    found.filter(|_| removed)
+}
+
+fn read(folder: &Path) -> Option<(Slip, Lease)> {
+    let digest = folder.file_name()?.to_str().filter(|name| is_digest(name))?.to_owned();
+    let lease: Lease = serde_json::from_slice(&fs::read(folder.join(LEASE)).ok()?).ok()?;
+    let names = fs::read_dir(folder).ok()?;
+    let names = names.map(|entry| entry.ok()?.file_name().into_string().ok());
+    let is_reading = |name: Option<String>| name.is_none_or(|name| name.parse::<u32>().is_ok());
+    // A name that cannot be read may be that of a reading.
+    let readings = names.filter(|name| is_reading(name.clone())).count();
+    let left = lease.max_reads.checked_sub(readings.try_into().ok()?).filter(|left| *left > 0)?;
+    Some((Slip::new(&lease, left, digest), lease))
+}

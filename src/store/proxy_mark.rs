@@ -1,0 +1,84 @@
+//! The secret by which the server knows its nginx: `STATE/proxy-mark.conf`, for nginx to include.
+//!
+//! In a state that had none, nobody can tell when nginx will know the new one. Until the server
+//! has seen it once, `STATE/proxy-mark.new` lies beside it, and what nginx sent before still
+//! counts: a farm must not stand still because somebody has looked at a configuration.
+
+use std::fs;
+use std::io;
+
+use anyhow::Context;
+use anyhow::Result;
+use anyhow::anyhow;
+
+use super::State;
+use super::files;
+use crate::identity::ProxyMark;
+use crate::identity::proves_without_secret;
+
+/// Name of the file.
+pub const PROXY_MARK_FILE: &str = "proxy-mark.conf";
+
+/// Beside it as long as nginx does not know the secret.
+const NEW: &str = "proxy-mark.new";
+
+pub(super) const MODE: u32 = 0o600;
+
+impl State {
+    /// Whether nginx has proved with these values of its header that the client has the key of
+    /// this certificate (DER). Asks the disk each time: nginx may have been told a moment ago.
+    pub fn is_from_nginx<'a>(
+        &self,
+        der: &[u8],
+        values: impl Iterator<Item = &'a [u8]> + Clone,
+    ) -> Result<bool> {
+        let Some(mark) = self.proxy_mark()? else {
+            return Ok(proves_without_secret(der, values));
+        };
+        let new = self.dir().join(NEW);
+        if mark.proves(der, values.clone()) {
+            // From now on nothing else counts. A gateway must not stand still for it.
+            if let Err(error) = files::remove_if_there(&new) {
+                tracing::warn!("cannot remove {}: {error}", new.display());
+            }
+            return Ok(true);
+        }
+        Ok(new.exists() && proves_without_secret(der, values))
+    }
+
+    /// Makes the secret, if there is none.
+    pub fn ensure_proxy_mark(&self) -> Result<()> {
+        let path = self.dir().join(PROXY_MARK_FILE);
+        // Whoever may only look at the state can print a configuration, too.
+        if path.exists() {
+            return Ok(());
+        }
+        let _lock = self.lock()?;
+        if path.exists() {
+            return Ok(());
+        }
+        let mark = new_proxy_mark()?;
+        files::replace(&self.dir().join(NEW), MODE, |_| Ok(()))?;
+        files::replace(&path, MODE, |file| file.write_all(mark.as_bytes()))
+    }
+
+    fn proxy_mark(&self) -> Result<Option<ProxyMark>> {
+        let path = self.dir().join(PROXY_MARK_FILE);
+        let text = match fs::read_to_string(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            text => text.with_context(|| format!("cannot read {}", path.display()))?,
+        };
+        let damaged = || {
+            anyhow!(
+                "{} is damaged; remove it, run `farmgate nginx-config`, and reload nginx",
+                path.display()
+            )
+        };
+        ProxyMark::from_nginx(&text).ok_or_else(damaged).map(Some)
+    }
+}
+
+/// The file of a new secret.
+pub(super) fn new_proxy_mark() -> Result<String> {
+    Ok(ProxyMark::random().context("no randomness for a new secret")?.to_nginx())
+}
