@@ -4,7 +4,6 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 
 use super::app::App;
-use super::app::blocking;
 use super::error::HttpError;
 use super::error::Refusal;
 use super::peer;
@@ -67,8 +66,11 @@ impl FromRequestParts<Arc<App>> for Client {
         };
         let der = der.ok_or(Refusal::NoCertificate)?;
         let address = peer::address(Some(peer), &parts.headers);
-        let (app, from) = (app.clone(), address.clone());
-        let (gateway, fingerprint) = blocking(move || app.authenticate(&der, from)).await?;
+        // Nobody proves to be somebody else, so nobody can take another's turn.
+        let client = Fingerprint::of_der(&der).to_string();
+        let (here, from) = (app.clone(), address.clone());
+        let authenticate = move || here.authenticate(&der, from);
+        let (gateway, fingerprint) = app.read(&client, authenticate).await?;
         Ok(Self { gateway, fingerprint, address, behind_nginx })
     }
 }

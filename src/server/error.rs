@@ -9,8 +9,9 @@ use crate::identity::Fingerprint;
 use crate::identity::GatewayName;
 use crate::identity::HeaderError;
 use crate::identity::VerifyError;
+use crate::store::lock::Busy;
 
-/// Seconds until a file that is on its way is worth another try.
+/// Seconds until what is on its way, or busy, is worth another try.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
 
 /// Why a request got no answer. The client learns the status and a fixed
@@ -29,6 +30,9 @@ pub(super) enum HttpError {
     /// There is such a file, but it is not here yet.
     #[error("not here yet: {0}")]
     NotYet(String),
+    /// Somebody else has been at it for too long, or too many want it at once.
+    #[error("busy: {0}")]
+    Busy(String),
     /// Our fault.
     #[error("{0:#}")]
     Internal(anyhow::Error),
@@ -70,7 +74,7 @@ impl HttpError {
         match self {
             Self::Forbidden(_) => StatusCode::FORBIDDEN,
             Self::NotFound(_) | Self::NothingPublished(_) => StatusCode::NOT_FOUND,
-            Self::NotYet(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NotYet(_) | Self::Busy(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -78,7 +82,11 @@ impl HttpError {
 
 impl From<anyhow::Error> for HttpError {
     fn from(error: anyhow::Error) -> Self {
-        Self::Internal(error)
+        if Busy::is_cause_of(&error) {
+            Self::Busy(format!("{error:#}"))
+        } else {
+            Self::Internal(error)
+        }
     }
 }
 
@@ -90,7 +98,8 @@ impl IntoResponse for HttpError {
             Self::Forbidden(_)
             | Self::NotFound(_)
             | Self::NothingPublished(_)
-            | Self::NotYet(_) => {
+            | Self::NotYet(_)
+            | Self::Busy(_) => {
                 tracing::warn!("{self}");
             }
         }
@@ -98,7 +107,7 @@ impl IntoResponse for HttpError {
         if let Self::Forbidden(refusal) = &self {
             response.extensions_mut().insert(RefusedFor(refusal.reason()));
         }
-        if matches!(self, Self::NotYet(_)) {
+        if matches!(self, Self::NotYet(_) | Self::Busy(_)) {
             // iPXE waits that long, and asks again, without the script hearing of it.
             response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
         }

@@ -9,6 +9,7 @@ mod client;
 mod connection;
 mod doors;
 mod error;
+mod gates;
 mod listener;
 mod metrics;
 mod peer;
@@ -48,7 +49,7 @@ pub use tls::certificate_file;
 use crate::replica;
 use crate::replica::Replica;
 
-/// How often leases that are over are cleared away, and rollouts looked at.
+/// How often leases that are over are cleared away, and rollouts looked at unasked.
 const SWEEP: Duration = Duration::from_secs(30);
 
 /// How often systemd hears that running downloads still finish, and how much more
@@ -88,6 +89,7 @@ pub async fn run(source: Source) -> Result<()> {
         tasks.spawn(listener::serve(door, to.clone(), app.clone(), receiver));
     }
     tasks.spawn(sweep(app.clone()));
+    tasks.spawn(advance_rollouts(app.clone()));
     tasks.spawn(buckets::care(app.clone()));
     if let Some(replica) = app.replica() {
         tasks.spawn(replica::run(replica));
@@ -186,11 +188,18 @@ async fn drain(connections: &Connections, limit: Duration) {
     }
 }
 
-async fn sweep(app: Arc<App>) {
-    let mut known = app.settings().problems.clone();
+/// One at a time, however many acknowledgements come in.
+async fn advance_rollouts(app: Arc<App>) {
     loop {
         // Also notices canaries that used up their tries.
         app.advance_rollouts().await;
+        let _ = tokio::time::timeout(SWEEP, app.rollouts_due()).await;
+    }
+}
+
+async fn sweep(app: Arc<App>) {
+    let mut known = app.settings().problems.clone();
+    loop {
         tokio::time::sleep(SWEEP).await;
         if let Err(error) = app.sweep().await {
             tracing::warn!("{error}");

@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
+use std::time::Duration;
 
 use anyhow::Context;
 use anyhow::Result;
@@ -29,6 +30,7 @@ use super::history::Events;
 use super::history::History;
 use super::history::REMEMBERED;
 use super::history::relevant;
+use super::lock;
 use super::objects::ObjectName;
 use super::objects::Unreadable;
 use super::objects::object_names;
@@ -50,13 +52,21 @@ pub(super) type Objects = BTreeMap<ObjectName, Arc<Events>>;
 pub struct Generations {
     blobs: Blobs,
     pub(super) dir: PathBuf,
+    patience: Duration,
 }
 
 impl Generations {
     /// The generations that `state` holds.
     pub fn new(state: &State) -> Self {
         let store = state.store_dir();
-        Self { blobs: Blobs::new(store.join("blobs")), dir: store.join("gateways") }
+        let (blobs, dir) = (Blobs::new(store.join("blobs")), store.join("gateways"));
+        Self { blobs, dir, patience: lock::PATIENCE }
+    }
+
+    /// The same, for whoever waits so long for other writers of a gateway, and no longer.
+    #[must_use]
+    pub fn with_patience(self, patience: Duration) -> Self {
+        Self { patience, ..self }
     }
 
     /// The blobs that assets are kept in.
@@ -83,7 +93,7 @@ impl Generations {
         files::create_dir(&dir, 0o700)?;
         // Held by one writer at a time, so that names follow each other. Readers need no
         // lock, other gateways have their own.
-        let _lock = files::lock(&dir.join("lock"))?;
+        let _lock = files::lock_within(&dir.join("lock"), self.patience)?;
         let names = object_names(&dir)?;
         // The name of a pack is later than those of all events in it.
         let latest = names.iter().map(|name| match name {

@@ -12,6 +12,7 @@ pub mod history;
 mod host;
 pub mod journal;
 pub mod leases;
+pub mod lock;
 pub mod objects;
 pub mod records;
 pub mod revisions;

@@ -9,6 +9,7 @@ mod api;
 mod assessment;
 mod bucket_faults;
 mod buckets;
+mod busy;
 mod check;
 mod clock;
 mod doctor;

@@ -11,7 +11,6 @@ use anyhow::Result;
 use time::OffsetDateTime;
 
 use super::App;
-use super::blocking;
 use crate::boot::Decision;
 use crate::boot::Reason;
 use crate::boot::decide;
@@ -58,6 +57,8 @@ impl App {
         let kind = Kind::Booted { generation: decision.generation.id };
         let boot = match self.append(&gateway.id, kind).await {
             Ok(boot) => Some(boot),
+            // Asked again in a moment, it can be recorded.
+            Err(error @ HttpError::Busy(_)) => return Err(error),
             Err(error) => {
                 tracing::error!(gateway = %gateway.name, "a boot could not be recorded: {error}");
                 if let (Reason::Trying { .. }, Some(good)) = (decision.reason, history.last_good())
@@ -106,8 +107,7 @@ impl App {
         address: String,
     ) -> Result<Option<(String, Option<u64>)>, HttpError> {
         let Some((id, boot)) = self.tokens.check(token) else { return Ok(None) };
-        let (app, gateway) = (self.clone(), id.to_owned());
-        let read = blocking(move || Ok(app.generations.history(&gateway)?)).await?;
+        let read = self.history_of(id).await?;
         self.end_boot(id, boot);
         let Some(known) = read.boots().get(&boot) else {
             return self.acknowledge_elsewhere(id, boot).await;
@@ -119,8 +119,7 @@ impl App {
             self.recorder.record(&subject, Stage::Acknowledged);
             self.metrics.acknowledged();
             self.acknowledged.notify_one();
-            let app = self.clone();
-            tokio::spawn(async move { app.advance_rollouts().await });
+            self.rollouts_due.notify_one();
         }
         Ok(Some((id.to_owned(), Some(known.generation))))
     }
@@ -136,7 +135,7 @@ impl App {
             return Ok(None);
         }
         let (app, owner) = (self.clone(), id.to_owned());
-        let there = blocking(move || match gateways::name_of(&owner).parse() {
+        let there = self.read(id, move || match gateways::name_of(&owner).parse() {
             Ok(name) => Ok(app.gateways.find(&name)?.is_some_and(|record| record.id == owner)),
             Err(_) => Ok(false),
         });

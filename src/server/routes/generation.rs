@@ -1,6 +1,7 @@
 use std::io::Read;
 use std::sync::Arc;
 
+use anyhow::Context;
 use axum::extract::Path;
 use axum::extract::State;
 use axum::http::HeaderMap;
@@ -104,7 +105,7 @@ async fn send(
         app.recorder.record(&subject, stage);
         return asset::redirect_to_nginx(headers, &tag, OCTETS, location);
     }
-    let file = File::from_std(open(app, asset).await?);
+    let file = File::from_std(open(app, client, asset).await?);
     let (recorder, path, sent) = (app.recorder.clone(), path.to_owned(), app.metrics.sent());
     let recording = Recording { recorder, subject, path, sent };
     let content = Content::File { file, size: asset.size, recording };
@@ -121,7 +122,7 @@ async fn send_script(
     asset: &Asset,
     headers: &HeaderMap,
 ) -> Result<Response, HttpError> {
-    let mut file = open(app, asset).await?.take(MAX_SCRIPT_LEN);
+    let mut file = open(app, client, asset).await?.take(MAX_SCRIPT_LEN);
     let mut operators = Vec::new();
     file.read_to_end(&mut operators).map_err(|error| HttpError::Internal(error.into()))?;
     let settings = app.settings();
@@ -144,12 +145,9 @@ async fn send_script(
     asset::respond(headers, &tag, "text/plain", Content::Bytes(text)).await
 }
 
-async fn open(app: &App, asset: &Asset) -> Result<std::fs::File, HttpError> {
+async fn open(app: &App, client: &Client, asset: &Asset) -> Result<std::fs::File, HttpError> {
     let blobs = app.generations.blobs().clone();
     let id = asset.sha256;
-    let opened = tokio::task::spawn_blocking(move || blobs.open(&id)).await;
-    let file = opened.map_err(|error| HttpError::Internal(error.into()))?;
-    file.map_err(|error| {
-        HttpError::Internal(anyhow::Error::new(error).context(format!("cannot open blob {id}")))
-    })
+    let open = move || blobs.open(&id).with_context(|| format!("cannot open blob {id}"));
+    app.read(&client.gateway.id, move || Ok(open()?)).await
 }
