@@ -2,7 +2,6 @@
 
 mod template;
 
-use std::io::Write;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::path::PathBuf;
@@ -52,7 +51,7 @@ impl NginxConfig {
             None => context.state()?.config().clone(),
         };
         let text = self.render(&config, &context.state)?;
-        Ok(std::io::stdout().write_all(text.as_bytes())?)
+        super::print(text.as_bytes())
     }
 
     fn render(&self, config: &Config, state: &Path) -> Result<String> {

@@ -35,7 +35,7 @@ impl fmt::Display for Holder {
 
 impl Holder {
     /// The process with this number, if it can be seen.
-    fn read(pid: u32) -> Option<Self> {
+    pub fn read(pid: u32) -> Option<Self> {
         let home = PathBuf::from(format!("/proc/{pid}"));
         let name = fs::read_to_string(home.join("comm")).ok()?;
         let mut command = name.trim_end().to_owned();

@@ -21,3 +21,23 @@ pub fn raise_descriptors() -> u64 {
     };
     now.unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_kept_from_dumps() {
+        forbid_dumps().unwrap();
+        let now = rustix::process::dumpable_behavior().unwrap();
+        assert_eq!(now, DumpableBehavior::NotDumpable);
+    }
+
+    #[test]
+    fn descriptors_are_raised_to_what_is_allowed() {
+        let allowed = rustix::process::getrlimit(Resource::Nofile).maximum;
+        assert_eq!(raise_descriptors(), allowed.unwrap_or(u64::MAX));
+        let limit = rustix::process::getrlimit(Resource::Nofile);
+        assert_eq!(limit.current, limit.maximum);
+    }
+}
