@@ -62,7 +62,7 @@ impl FromRequestParts<Arc<App>> for Client {
                 }
                 (der, true)
             }
-            Peer::Admin | Peer::Watchdog => (None, false),
+            Peer::Admin { .. } | Peer::Watchdog => (None, false),
         };
         let der = der.ok_or(Refusal::NoCertificate)?;
         let address = peer::address(Some(peer), &parts.headers);

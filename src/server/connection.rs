@@ -20,6 +20,9 @@ use super::peer::Peer;
 /// file as soon as it has one.
 const IDLE: Duration = Duration::from_secs(90);
 
+/// The same for operators and their monitoring.
+const OPERATORS_IDLE: Duration = Duration::from_secs(10);
+
 /// Time that a server which stops gives a client that it has let in to shake
 /// hands, and then to send its first request.
 const LATE: Duration = Duration::from_secs(10);
@@ -32,18 +35,19 @@ const MAX_HEAD: usize = 64 * 1024;
 #[derive(Clone)]
 pub(super) struct Connections {
     router: Router,
+    idle: Duration,
     running: TaskTracker,
     stop: CancellationToken,
 }
 
 impl Connections {
     pub(super) fn new(router: Router) -> Self {
-        Self { router, running: TaskTracker::new(), stop: CancellationToken::new() }
+        Self { router, idle: IDLE, running: TaskTracker::new(), stop: CancellationToken::new() }
     }
 
-    /// The same connections, for doors that lead to other routes.
-    pub(super) fn to(&self, router: Router) -> Self {
-        Self { router, ..self.clone() }
+    /// The same connections, for the door of operators, which leads to other routes.
+    pub(super) fn for_operators(&self, router: Router) -> Self {
+        Self { router, idle: OPERATORS_IDLE, ..self.clone() }
     }
 
     /// How many connections are open.
@@ -51,14 +55,18 @@ impl Connections {
         self.running.len()
     }
 
-    /// [`Self::serve`] in a task of its own.
+    /// [`Self::serve`] in a task of its own, which keeps `place` meanwhile.
     pub(super) fn open(
         &self,
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
         peer: Peer,
+        place: impl Send + 'static,
     ) {
         let here = self.clone();
-        self.spawn(async move { here.serve(stream, peer).await });
+        self.spawn(async move {
+            here.serve(stream, peer).await;
+            drop(place);
+        });
     }
 
     /// Runs what serves one connection, as a task that counts as open from now on.
@@ -89,7 +97,7 @@ impl Connections {
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(IDLE)
+            .header_read_timeout(self.idle)
             .max_buf_size(MAX_HEAD)
             .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
         tokio::pin!(connection);

@@ -14,6 +14,9 @@ use crate::store::lock::Busy;
 /// Seconds until what is on its way, or busy, is worth another try.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
 
+/// `Cache-Control` of what is for one client at one time.
+pub(super) const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+
 /// Why a request got no answer. The client learns the status and a fixed
 /// phrase; the reason goes to the log.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +59,10 @@ pub(super) enum Refusal {
 }
 
 impl Refusal {
+    /// Every [`Self::reason`].
+    pub(super) const REASONS: [&str; 6] =
+        ["no-certificate", "no-proxy-mark", "header", "verify", "unknown", "revoked"];
+
     /// In a word, for monitoring.
     fn reason(&self) -> &'static str {
         match self {
@@ -104,6 +111,7 @@ impl IntoResponse for HttpError {
             }
         }
         let mut response = (status, format!("{status}\n")).into_response();
+        response.headers_mut().insert(header::CACHE_CONTROL, NO_STORE);
         if let Self::Forbidden(refusal) = &self {
             response.extensions_mut().insert(RefusedFor(refusal.reason()));
         }

@@ -9,14 +9,18 @@ mod client;
 mod connection;
 mod doors;
 mod error;
+mod excerpt;
 mod gates;
 mod listener;
 mod metrics;
+mod operators;
 mod peer;
 mod recorder;
+mod room;
 mod routes;
 mod script;
 mod secrets;
+mod seldom;
 mod settings;
 mod span;
 mod systemd;
@@ -40,12 +44,15 @@ use app::App;
 use connection::Connections;
 use doors::Doors;
 use doors::Role;
+use operators::Operators;
+use room::Room;
 pub use settings::GivenDoors;
 use settings::Settings;
 pub use settings::Source;
 pub use settings::problems;
 pub use tls::certificate_file;
 
+use crate::process;
 use crate::replica;
 use crate::replica::Replica;
 
@@ -76,17 +83,27 @@ pub async fn run(source: Source) -> Result<()> {
     for problem in &settings.problems {
         tracing::error!("{problem}");
     }
+    let descriptors = process::raise_descriptors();
     let mut doors = Doors::open(&settings.listen, passed)?;
     let app = Arc::new(App::new(settings)?);
     let connections = Connections::new(routes::router(app.clone()));
-    let admin = connections.to(admin::router(app.clone()));
+    let for_operators = connections.for_operators(admin::router(app.clone()));
+    let operators = Operators::new().context("cannot start threads")?;
+    let room = Room::for_gateways(descriptors);
 
     let (mut tasks, mut probes) = (JoinSet::new(), Vec::new());
     for door in doors.doors.drain(..) {
         let (sender, receiver) = mpsc::channel(1);
         probes.push((door.role.name(), sender));
-        let to = if door.role == Role::Admin { &admin } else { &connections };
-        tasks.spawn(listener::serve(door, to.clone(), app.clone(), receiver));
+        if door.role == Role::Admin {
+            let _there = operators.handle().enter();
+            let (door, room) = (door.registered_here()?, Room::for_operators());
+            let serve = listener::serve(door, for_operators.clone(), app.clone(), room, receiver);
+            tasks.spawn_on(serve, operators.handle());
+        } else {
+            let (connections, room) = (connections.clone(), room.clone());
+            tasks.spawn(listener::serve(door, connections, app.clone(), room, receiver));
+        }
     }
     tasks.spawn(sweep(app.clone()));
     tasks.spawn(advance_rollouts(app.clone()));

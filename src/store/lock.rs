@@ -106,7 +106,7 @@ mod tests {
             assert!(format!("{error:#}").contains(&holder), "{error:#}");
         }
         drop(held);
-        files::lock_within(&path, Duration::ZERO).unwrap();
+        drop(files::lock_within(&path, Duration::ZERO).unwrap());
     }
 
     #[test]

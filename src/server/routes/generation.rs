@@ -6,6 +6,7 @@ use axum::extract::Path;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::http::Method;
+use axum::http::header;
 use axum::response::Response;
 use sha2::Digest;
 use sha2::Sha256;
@@ -16,6 +17,8 @@ use crate::server::asset;
 use crate::server::asset::Content;
 use crate::server::client::Client;
 use crate::server::error::HttpError;
+use crate::server::error::NO_STORE;
+use crate::server::excerpt::Excerpt;
 use crate::server::recorder::Recording;
 use crate::server::recorder::Subject;
 use crate::server::script::Prelude;
@@ -43,7 +46,8 @@ pub(super) async fn of_number(
     let canonical = number.parse().ok().filter(|parsed: &u64| parsed.to_string() == number);
     let generation = canonical.and_then(|number| app.meant(&client.gateway, &history, number));
     let generation = generation.ok_or_else(|| {
-        HttpError::NotFound(format!("gateway {} has no generation {number:?}", client.gateway.name))
+        let (name, number) = (&client.gateway.name, Excerpt(&number));
+        HttpError::NotFound(format!("gateway {name} has no generation {number}"))
     })?;
     send(&app, &client, &history, generation, &path, &method, &headers).await
 }
@@ -77,16 +81,17 @@ async fn send(
     let boot = history.boot_of(generation.number, app.begun(&client.gateway));
     let subject = client.subject(boot);
     let Some(asset) = generation.asset(path) else {
-        let error = format!("generation {} has no file {path:?}", generation.number);
+        let error = format!("generation {} has no file {}", generation.number, Excerpt(path));
         app.recorder.record(&subject, Stage::Error { error: error.clone() });
         return Err(HttpError::NotFound(format!("gateway {name}: {error}")));
     };
+    let range = headers.get("range").and_then(|range| range.to_str().ok());
     tracing::info!(
         gateway = %name,
         generation = generation.number,
         %method,
         path,
-        range = headers.get("range").and_then(|range| range.to_str().ok()),
+        range = range.map(|range| Excerpt(range).to_string()),
         "asset"
     );
     app.at_hand(asset, false).await?;
@@ -142,7 +147,10 @@ async fn send_script(
     let bytes = text.len() as u64;
     let path = BOOT_SCRIPT.to_owned();
     app.recorder.record(&subject, Stage::File { path, size: bytes, bytes, millis: 0 });
-    asset::respond(headers, &tag, "text/plain", Content::Bytes(text)).await
+    let mut response = asset::respond(headers, &tag, "text/plain", Content::Bytes(text)).await?;
+    // It holds tokens, and keys.
+    response.headers_mut().insert(header::CACHE_CONTROL, NO_STORE);
+    Ok(response)
 }
 
 async fn open(app: &App, client: &Client, asset: &Asset) -> Result<std::fs::File, HttpError> {

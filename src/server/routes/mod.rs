@@ -15,6 +15,7 @@ use axum::routing::get;
 use super::admin;
 use super::app::App;
 use super::error::HttpError;
+use super::excerpt::Excerpt;
 use super::metrics;
 use super::peer::Peer;
 use super::span;
@@ -45,10 +46,10 @@ async fn watchdog(
 ) -> Result<&'static str, HttpError> {
     match peer {
         Peer::Watchdog => admin::healthz(State(app)).await,
-        Peer::Tls { .. } | Peer::Nginx | Peer::Admin => Err(nothing(uri).await),
+        Peer::Tls { .. } | Peer::Nginx | Peer::Admin { .. } => Err(nothing(uri).await),
     }
 }
 
 async fn nothing(uri: Uri) -> HttpError {
-    HttpError::NotFound(format!("no route for {:?}", uri.path()))
+    HttpError::NotFound(format!("no route for {}", Excerpt(uri.path())))
 }
