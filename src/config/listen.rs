@@ -12,7 +12,7 @@ use serde::de;
 use super::duration;
 
 /// As many as nginx is told to allow (`limit_conn`): a lab full of gateways behind one address.
-const CONNECTIONS_PER_ADDRESS: NonZeroUsize = NonZeroUsize::new(512).unwrap();
+const CONNECTIONS_PER_ADDRESS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(511);
 
 /// Where the server listens. At least one of `tls` and `unix` must be open, unless
 /// systemd hands a socket over.

@@ -20,6 +20,10 @@ use super::peer::Peer;
 /// file as soon as it has one.
 const IDLE: Duration = Duration::from_secs(90);
 
+/// The same for who has shaken hands without a certificate: a booted system, which has one thing
+/// to ask, or anybody.
+const STRANGERS_IDLE: Duration = Duration::from_secs(15);
+
 /// The same for operators and their monitoring.
 const OPERATORS_IDLE: Duration = Duration::from_secs(10);
 
@@ -88,6 +92,10 @@ impl Connections {
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
         peer: Peer,
     ) {
+        let idle = match peer {
+            Peer::Tls { certificate: None, .. } => STRANGERS_IDLE,
+            _ => self.idle,
+        };
         let asked = CancellationToken::new();
         let first = asked.clone();
         let service = self.router.clone().map_request(move |mut request: Request<Incoming>| {
@@ -97,7 +105,7 @@ impl Connections {
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(self.idle)
+            .header_read_timeout(idle)
             .max_buf_size(MAX_HEAD)
             .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
         tokio::pin!(connection);

@@ -104,6 +104,22 @@ fn silent_connections_leave_room_for_boots_and_operators() {
     assert_closed(silent.into_iter().next().unwrap());
 }
 
+/// Whoever said nothing used to be kept for 60 s, and for 90 s more after a handshake that
+/// anybody can have.
+#[test]
+fn strangers_who_say_nothing_are_not_kept_for_long() {
+    let state = state("");
+    let server = TestServer::start(&state);
+    let silent = stranger(&server);
+    let mut without_certificate = server.tls(&state, None);
+    without_certificate.conn.complete_io(&mut without_certificate.sock).unwrap();
+    assert_closed(silent);
+    assert_closed(without_certificate);
+    // What they ask before, they are answered.
+    let asking = server.tls(&state, None);
+    assert_eq!(crate::common::request(asking, "GET", "/boot/ipxe", "").unwrap().status, 403);
+}
+
 /// The soft limit is 1024 on most systems, whatever is allowed.
 #[test]
 fn descriptors_are_raised_to_what_is_allowed() {

@@ -278,8 +278,7 @@ fn the_first_use_of_a_revoked_certificate_raises_the_alert() {
     assert_has(&said, "farmgate_refusals_total{reason=\"revoked\"} 0");
     assert_has(&said, "farmgate_boots_total{reason=\"fell-back\"} 0");
 
-    // As said above; then a server that this very request has started; then one that has been
-    // restarted since; and one at which nobody does so.
+    // A server that ran before; one that such a request has started; one at which nobody does so.
     for (values, raised) in [("0 0 0 1 1 1", true), ("_ _ _ 1 1 1", true), ("0 0 0 0 0 0", false)] {
         let alerts = if raised {
             "[{exp_labels: {reason: revoked, instance: a}, exp_annotations: {summary: \
