@@ -60,6 +60,8 @@ pub(super) fn take(file: &File, path: &Path, patience: Duration) -> Result<()> {
     let began = Instant::now();
     let (mut pause, mut silent) = (PAUSE.0, true);
     loop {
+        // Before the try: whoever was stopped for all that time still has one.
+        let left = patience.saturating_sub(began.elapsed());
         match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => return Ok(()),
             Err(Errno::INTR) => continue,
@@ -69,7 +71,6 @@ pub(super) fn take(file: &File, path: &Path, patience: Duration) -> Result<()> {
                     .with_context(|| format!("cannot lock {}", path.display()));
             }
         }
-        let left = patience.saturating_sub(began.elapsed());
         let busy = || {
             let holder = if patience.is_zero() { None } else { process::of_lock(file) };
             Busy { path: path.to_path_buf(), holder }
