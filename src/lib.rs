@@ -3,7 +3,7 @@
 //! Dependencies point one way only:
 //!
 //! ```text
-//! main → cli → doctor → { server, iso, publish } → { bucket, replica } → { store, boot, http_client } → { identity, ipxe, config }
+//! main → cli → doctor → { server, iso, publish } → { bucket, replica } → { store, boot, http_client } → process → { identity, ipxe, config }
 //! ```
 //!
 //! The last group is pure: bytes in, values out, no tokio, axum, clock, files
@@ -18,6 +18,7 @@ pub mod http_client;
 pub mod identity;
 pub mod ipxe;
 pub mod iso;
+pub mod process;
 pub mod publish;
 pub mod replica;
 pub mod server;

@@ -57,6 +57,10 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// Every [`Self::as_str`].
+    pub const NAMES: [&str; 6] =
+        ["pinned", "not-assessed", "good", "trying", "fell-back", "nothing-better"];
+
     /// Its name, without the numbers: as in JSON.
     pub fn as_str(self) -> &'static str {
         match self {

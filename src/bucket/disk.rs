@@ -1,6 +1,7 @@
 use std::fs;
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Context;
 use anyhow::Result;
@@ -17,8 +18,15 @@ use crate::store::events::EventId;
 use crate::store::files;
 use crate::store::files::Lock;
 use crate::store::format;
+use crate::store::lock;
 
 const HOST: &str = "host";
+
+/// How long a boot waits for others who change what is noted. Then it gets what stands there.
+const HAND_OUT: Duration = Duration::from_millis(500);
+
+/// How long a command waits for another one, or the server, to be done with a slow provider.
+const RECONCILING: Duration = Duration::from_secs(10 * 60);
 
 /// What this boot host knows of all buckets: `STATE/buckets/ID.json`, 0600. Secrets are in
 /// it, so it never leaves the local disk; each boot host makes keys of its own.
@@ -87,7 +95,17 @@ impl Disk {
         gateway: &GatewayName,
         change: impl FnOnce(&mut Stored),
     ) -> Result<Stored> {
-        let _lock = self.locked("lock")?;
+        self.update_within(lock::PATIENCE, gateway_id, gateway, change)
+    }
+
+    fn update_within(
+        &self,
+        patience: Duration,
+        gateway_id: &str,
+        gateway: &GatewayName,
+        change: impl FnOnce(&mut Stored),
+    ) -> Result<Stored> {
+        let _lock = self.locked("lock", patience)?;
         let mut stored = self.load(gateway_id)?.unwrap_or_else(|| Stored::new(gateway.clone()));
         let before = stored.clone();
         change(&mut stored);
@@ -120,7 +138,7 @@ impl Disk {
         if !stored.must_record(boot) {
             return hand_out(&stored);
         }
-        match self.update(gateway_id, gateway, |fresh| fresh.record(boot)) {
+        match self.update_within(HAND_OUT, gateway_id, gateway, |fresh| fresh.record(boot)) {
             Ok(fresh) => hand_out(&fresh),
             Err(error) => hand_out_unrecorded(&stored, format!("{error:#}")),
         }
@@ -128,7 +146,7 @@ impl Disk {
 
     /// Eight hex digits that tell this boot host's keys from those of others.
     pub(super) fn host(&self) -> Result<String> {
-        let _lock = self.locked("lock")?;
+        let _lock = self.locked("lock", lock::PATIENCE)?;
         let path = self.dir.join(HOST);
         match fs::read_to_string(&path) {
             Ok(text) => {
@@ -148,7 +166,7 @@ impl Disk {
 
     /// Waits until nobody else asks the provider.
     pub fn reconciling(&self) -> Result<Lock> {
-        self.locked("reconciling")
+        self.locked("reconciling", RECONCILING)
     }
 
     /// The same without waiting; `None` if somebody does.
@@ -157,9 +175,9 @@ impl Disk {
         files::try_lock(&self.dir.join("reconciling"))
     }
 
-    fn locked(&self, name: &str) -> Result<Lock> {
+    fn locked(&self, name: &str, patience: Duration) -> Result<Lock> {
         files::create_dir(&self.dir, 0o700)?;
-        files::lock(&self.dir.join(name))
+        files::lock_within(&self.dir.join(name), patience)
     }
 }
 

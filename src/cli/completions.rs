@@ -1,5 +1,3 @@
-use std::io::Write;
-
 use anyhow::Result;
 use clap::CommandFactory;
 use clap_complete::Shell;
@@ -17,6 +15,6 @@ impl Completions {
         // It panics when it cannot write: in memory it can.
         let mut text = Vec::new();
         clap_complete::generate(self.shell, &mut Cli::command(), "farmgate", &mut text);
-        Ok(std::io::stdout().write_all(&text)?)
+        super::print(&text)
     }
 }

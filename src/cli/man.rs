@@ -1,4 +1,3 @@
-use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
@@ -26,6 +25,6 @@ impl Man {
         }
         let mut page = Vec::new();
         clap_mangen::Man::new(command).render(&mut page)?;
-        Ok(std::io::stdout().write_all(&page)?)
+        super::print(&page)
     }
 }

@@ -9,6 +9,7 @@ mod gateway;
 mod generations;
 mod init;
 mod iso;
+mod log;
 mod man;
 mod nginx_config;
 mod pki;
@@ -19,11 +20,12 @@ mod status;
 mod store;
 
 use std::fmt;
-use std::io::IsTerminal;
+use std::io;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use anyhow::Result;
 use clap::CommandFactory;
 use clap::Parser;
@@ -34,9 +36,9 @@ use indicatif::ProgressDrawTarget;
 use indicatif::ProgressStyle;
 use serde::Serialize;
 use time::OffsetDateTime;
-use tracing_subscriber::EnvFilter;
 
 use crate::identity::GatewayName;
+use crate::process;
 use crate::store::State;
 
 /// Boots a fleet of CI-farm gateways from one place.
@@ -119,7 +121,16 @@ enum Command {
 /// Runs the program and says how it went: 0 done, 1 failed, 2 wrong usage.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    start_log(&cli);
+    log::start(match (cli.quiet, cli.verbose) {
+        (true, _) => "error",
+        (false, 0) => "info",
+        (false, 1) => "debug",
+        (false, _) => "trace",
+    });
+    // Before any key is read: every command that can come to have one is protected.
+    if let Err(error) = process::forbid_dumps() {
+        tracing::warn!("keys could get into a core dump: {error}");
+    }
     let context =
         Context { state: cli.state, config: cli.config, json: cli.json, quiet: cli.quiet };
     let result = match cli.command {
@@ -145,40 +156,29 @@ pub fn main() -> ExitCode {
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is::<NobodyReads>() => ExitCode::from(NOBODY_READS),
         Err(error) => {
             // One line, also when a cause (of a TOML error, say) has several.
-            let line = format!("{error:#}").trim_end().replace('\n', " | ");
-            // Nobody is left to tell when stderr is closed.
-            let _ = writeln!(std::io::stderr(), "farmgate: {line}");
+            log::failure(&format!("{error:#}").trim_end().replace('\n', " | "));
             ExitCode::FAILURE
         }
     }
 }
 
-fn start_log(cli: &Cli) {
-    let level = match (cli.quiet, cli.verbose) {
-        (true, _) => "error",
-        (false, 0) => "info",
-        (false, 1) => "debug",
-        (false, _) => "trace",
-    };
-    let filter = EnvFilter::try_from_env("FARMGATE_LOG")
-        // rustls warns of every gateway that asks for a boot host by its address. What is wrong
-        // with a store's certificate is told by who asked it, once.
-        .unwrap_or_else(|_| {
-            let quiet = "rustls=error,rustls_platform_verifier=off";
-            EnvFilter::new(format!("warn,{quiet},farmgate={level}"))
-        });
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_target(false);
-    // systemd's journal stamps lines itself.
-    if std::env::var_os("JOURNAL_STREAM").is_some() {
-        log.without_time().init()
-    } else {
-        log.init()
+/// Status of a program that SIGPIPE ends, as a shell shows it: what `head` leaves of `yes`.
+const NOBODY_READS: u8 = 128 + 13;
+
+/// Whoever was to read what is printed is gone, `head` for instance. No fault, and nothing to say.
+#[derive(Debug, thiserror::Error)]
+#[error("nobody reads what is printed")]
+struct NobodyReads;
+
+/// Prints to stdout; nothing else in the program does.
+fn print(bytes: &[u8]) -> Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(NobodyReads.into()),
+        result => result.context("cannot print"),
     }
 }
 
@@ -198,14 +198,10 @@ impl Context {
 
     /// Prints facts: one JSON document with `--json`, text for people without.
     pub fn print<T: Serialize + fmt::Display>(&self, facts: &T) -> Result<()> {
-        let mut out = std::io::stdout().lock();
-        if self.json {
-            serde_json::to_writer_pretty(&mut out, facts)?;
-            writeln!(out)?;
-        } else {
-            writeln!(out, "{facts}")?;
-        }
-        Ok(())
+        let mut text =
+            if self.json { serde_json::to_string_pretty(facts)? } else { facts.to_string() };
+        text.push('\n');
+        print(text.as_bytes())
     }
 
     /// A progress bar over `len` bytes or steps: on a terminal only.

@@ -2,7 +2,6 @@
 
 mod template;
 
-use std::io::Write;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::path::PathBuf;
@@ -67,7 +66,7 @@ impl NginxConfig {
             context.state()?.ensure_proxy_mark()?;
         }
         let text = self.render(&config, &context.state)?;
-        Ok(std::io::stdout().write_all(text.as_bytes())?)
+        super::print(text.as_bytes())
     }
 
     fn render(&self, config: &Config, state: &Path) -> Result<String> {

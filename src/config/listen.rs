@@ -1,6 +1,7 @@
 //! `[listen]`: where the server listens.
 
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -9,6 +10,9 @@ use serde::Deserializer;
 use serde::de;
 
 use super::duration;
+
+/// As many as nginx is told to allow (`limit_conn`): a lab full of gateways behind one address.
+const CONNECTIONS_PER_ADDRESS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(511);
 
 /// Where the server listens. At least one of `tls` and `unix` must be open, unless
 /// systemd hands a socket over.
@@ -33,6 +37,8 @@ pub struct Listen {
     /// For operators and monitoring, never for gateways: an address of the loopback,
     /// or a Unix socket.
     pub admin: Option<AdminAddress>,
+    /// Own TLS: connections that may be open from one address, or from one network of IPv6 (/64).
+    pub connections_per_address: NonZeroUsize,
     /// How long running downloads may take to finish after SIGTERM.
     #[serde(deserialize_with = "duration")]
     pub drain: Duration,
@@ -47,6 +53,7 @@ impl Default for Listen {
             accel: None,
             proxy_mark: false,
             admin: None,
+            connections_per_address: CONNECTIONS_PER_ADDRESS,
             drain: Duration::from_secs(300),
         }
     }

@@ -1,16 +1,26 @@
 //! What operators and their monitoring ask, on a listener of its own that gateways
 //! cannot reach.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::extract::Request;
 use axum::extract::State;
+use axum::http::HeaderValue;
 use axum::http::StatusCode;
+use axum::http::header;
+use axum::http::uri::Authority;
+use axum::middleware;
+use axum::middleware::Next;
+use axum::response::IntoResponse;
+use axum::response::Response;
 use axum::routing::get;
 
 use super::app::App;
 use super::error::HttpError;
 use super::metrics;
+use super::peer::Peer;
 
 /// Every route of the admin listener.
 pub(super) fn router(app: Arc<App>) -> Router {
@@ -19,7 +29,37 @@ pub(super) fn router(app: Arc<App>) -> Router {
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics::show))
         .fallback(|| async { (StatusCode::NOT_FOUND, "404 Not Found\n") })
+        .layer(middleware::from_fn(only_from_here))
         .with_state(app)
+}
+
+/// Keeps web pages out. One that is open in a browser on this machine can have the name of its
+/// own server resolve to the loopback (DNS rebinding), and then read what it asks for; but the
+/// request names that server.
+async fn only_from_here(request: Request, next: Next) -> Response {
+    let named = request.headers().get_all(header::HOST).iter().map(HeaderValue::as_bytes);
+    let target = request.uri().authority().map(|authority| authority.as_str().as_bytes());
+    let named: Vec<&[u8]> = named.chain(target).collect();
+    match request.extensions().get() {
+        Some(Peer::Admin { unix: false })
+            if named.is_empty() || !named.iter().all(|host| is_here(host)) =>
+        {
+            let how = "421 Misdirected Request: ask localhost, 127.0.0.1 or [::1]\n";
+            (StatusCode::MISDIRECTED_REQUEST, how).into_response()
+        }
+        _ => next.run(request).await,
+    }
+}
+
+/// Whether this names the loopback, with any port.
+fn is_here(host: &[u8]) -> bool {
+    let Ok(authority) = Authority::try_from(host) else { return false };
+    let host = authority.host();
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    match address {
+        Ok(address) => address.to_canonical().is_loopback(),
+        Err(_) => host.eq_ignore_ascii_case("localhost"),
+    }
 }
 
 /// `GET /healthz`: the server answers, and so does its disk.
@@ -45,4 +85,39 @@ async fn readyz(State(app): State<Arc<App>>) -> Result<(StatusCode, String), Htt
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, problems.join("\n") + "\n")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_names_of_the_loopback_are_here() {
+        for here in [
+            "localhost",
+            "LocalHost:9180",
+            "127.0.0.1:9180",
+            "127.9.9.9",
+            "[::1]:9180",
+            "[::ffff:127.0.0.1]",
+        ] {
+            assert!(is_here(here.as_bytes()), "{here}");
+        }
+        for elsewhere in [
+            "",
+            "boot",
+            "evil.example",
+            "localhost.evil.example:9180",
+            "127.0.0.1.evil.example",
+            "0.0.0.0",
+            "[::]",
+            "192.0.2.1",
+            "localhost@evil.example",
+            "127.0.0.1@evil.example:9180",
+            "a b",
+            "::1",
+        ] {
+            assert!(!is_here(elsewhere.as_bytes()), "{elsewhere}");
+        }
+    }
 }

@@ -71,8 +71,8 @@ impl App {
         gateway: &Record,
         boot: Option<EventId>,
     ) -> Result<Option<Values>, HttpError> {
-        let (app, gateway) = (self.clone(), gateway.clone());
-        blocking(move || Ok(app.told(&gateway, boot).values)).await
+        let (app, id, gateway) = (self.clone(), gateway.id.clone(), gateway.clone());
+        self.write(&id, move || Ok(app.told(&gateway, boot).values)).await
     }
 
     /// Gateways whose buckets are not as they should be.

@@ -5,7 +5,6 @@ use axum::http::HeaderValue;
 use axum::http::request::Parts;
 
 use super::app::App;
-use super::app::blocking;
 use super::error::HttpError;
 use super::error::Refusal;
 use super::peer;
@@ -57,21 +56,23 @@ impl FromRequestParts<Arc<App>> for Client {
                 .map_err(Refusal::Header)?;
                 (der, true)
             }
-            Peer::Admin | Peer::Watchdog => (None, false),
+            Peer::Admin { .. } | Peer::Watchdog => (None, false),
         };
         let der = der.ok_or(Refusal::NoCertificate)?;
         let address = peer::address(Some(peer), &parts.headers);
-        let (app, from) = (app.clone(), address.clone());
         let marked = behind_nginx && app.settings().listen.proxy_mark;
         let marks: Vec<_> = parts.headers.get_all(PROXY_MARK).iter().cloned().collect();
-        let (gateway, fingerprint) = blocking(move || {
+        // Nobody proves to be somebody else, so nobody can take another's turn.
+        let client = Fingerprint::of_der(&der).to_string();
+        let (here, from) = (app.clone(), address.clone());
+        let authenticate = move || {
             let marks = marks.iter().map(HeaderValue::as_bytes);
-            if marked && !app.settings().state.is_from_nginx(&der, marks)? {
+            if marked && !here.settings().state.is_from_nginx(&der, marks)? {
                 return Err(Refusal::NoProxyMark.into());
             }
-            app.authenticate(&der, from)
-        })
-        .await?;
+            here.authenticate(&der, from)
+        };
+        let (gateway, fingerprint) = app.read(&client, authenticate).await?;
         Ok(Self { gateway, fingerprint, address, behind_nginx })
     }
 }

@@ -20,6 +20,13 @@ use super::peer::Peer;
 /// file as soon as it has one.
 const IDLE: Duration = Duration::from_secs(90);
 
+/// The same for who has shaken hands without a certificate: a booted system, which has one thing
+/// to ask, or anybody.
+const STRANGERS_IDLE: Duration = Duration::from_secs(15);
+
+/// The same for operators and their monitoring.
+const OPERATORS_IDLE: Duration = Duration::from_secs(10);
+
 /// Time that a server which stops gives a client that it has let in to shake
 /// hands, and then to send its first request.
 const LATE: Duration = Duration::from_secs(10);
@@ -32,18 +39,19 @@ const MAX_HEAD: usize = 64 * 1024;
 #[derive(Clone)]
 pub(super) struct Connections {
     router: Router,
+    idle: Duration,
     running: TaskTracker,
     stop: CancellationToken,
 }
 
 impl Connections {
     pub(super) fn new(router: Router) -> Self {
-        Self { router, running: TaskTracker::new(), stop: CancellationToken::new() }
+        Self { router, idle: IDLE, running: TaskTracker::new(), stop: CancellationToken::new() }
     }
 
-    /// The same connections, for doors that lead to other routes.
-    pub(super) fn to(&self, router: Router) -> Self {
-        Self { router, ..self.clone() }
+    /// The same connections, for the door of operators, which leads to other routes.
+    pub(super) fn for_operators(&self, router: Router) -> Self {
+        Self { router, idle: OPERATORS_IDLE, ..self.clone() }
     }
 
     /// How many connections are open.
@@ -51,14 +59,18 @@ impl Connections {
         self.running.len()
     }
 
-    /// [`Self::serve`] in a task of its own.
+    /// [`Self::serve`] in a task of its own, which keeps `place` meanwhile.
     pub(super) fn open(
         &self,
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
         peer: Peer,
+        place: impl Send + 'static,
     ) {
         let here = self.clone();
-        self.spawn(async move { here.serve(stream, peer).await });
+        self.spawn(async move {
+            here.serve(stream, peer).await;
+            drop(place);
+        });
     }
 
     /// Runs what serves one connection, as a task that counts as open from now on.
@@ -80,6 +92,10 @@ impl Connections {
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
         peer: Peer,
     ) {
+        let idle = match peer {
+            Peer::Tls { certificate: None, .. } => STRANGERS_IDLE,
+            _ => self.idle,
+        };
         let asked = CancellationToken::new();
         let first = asked.clone();
         let service = self.router.clone().map_request(move |mut request: Request<Incoming>| {
@@ -89,7 +105,7 @@ impl Connections {
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(IDLE)
+            .header_read_timeout(idle)
             .max_buf_size(MAX_HEAD)
             .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
         tokio::pin!(connection);

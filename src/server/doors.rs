@@ -36,6 +36,19 @@ pub(super) struct Door {
     pub(super) listener: Listener,
 }
 
+impl Door {
+    /// The same, watched by the runtime that this is called in.
+    pub(super) fn registered_here(self) -> Result<Self> {
+        let listener = match self.listener {
+            Listener::Tcp(listener) => Listener::Tcp(TcpListener::from_std(listener.into_std()?)?),
+            Listener::Unix(listener) => {
+                Listener::Unix(UnixListener::from_std(listener.into_std()?)?)
+            }
+        };
+        Ok(Self { listener, ..self })
+    }
+}
+
 /// All open doors. Socket files that were made here are removed with it.
 pub(super) struct Doors {
     pub(super) doors: Vec<Door>,

@@ -9,9 +9,13 @@ use crate::identity::Fingerprint;
 use crate::identity::GatewayName;
 use crate::identity::HeaderError;
 use crate::identity::VerifyError;
+use crate::store::lock::Busy;
 
-/// Seconds until a file that is on its way is worth another try.
+/// Seconds until what is on its way, or busy, is worth another try.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
+
+/// `Cache-Control` of what is for one client at one time.
+pub(super) const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
 /// Why a request got no answer. The client learns the status and a fixed
 /// phrase; the reason goes to the log.
@@ -29,6 +33,9 @@ pub(super) enum HttpError {
     /// There is such a file, but it is not here yet.
     #[error("not here yet: {0}")]
     NotYet(String),
+    /// Somebody else has been at it for too long, or too many want it at once.
+    #[error("busy: {0}")]
+    Busy(String),
     /// Our fault.
     #[error("{0:#}")]
     Internal(anyhow::Error),
@@ -52,6 +59,10 @@ pub(super) enum Refusal {
 }
 
 impl Refusal {
+    /// Every [`Self::reason`].
+    pub(super) const REASONS: [&str; 6] =
+        ["no-certificate", "no-proxy-mark", "header", "verify", "unknown", "revoked"];
+
     /// In a word, for monitoring.
     fn reason(&self) -> &'static str {
         match self {
@@ -70,7 +81,7 @@ impl HttpError {
         match self {
             Self::Forbidden(_) => StatusCode::FORBIDDEN,
             Self::NotFound(_) | Self::NothingPublished(_) => StatusCode::NOT_FOUND,
-            Self::NotYet(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NotYet(_) | Self::Busy(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -78,7 +89,11 @@ impl HttpError {
 
 impl From<anyhow::Error> for HttpError {
     fn from(error: anyhow::Error) -> Self {
-        Self::Internal(error)
+        if Busy::is_cause_of(&error) {
+            Self::Busy(format!("{error:#}"))
+        } else {
+            Self::Internal(error)
+        }
     }
 }
 
@@ -90,15 +105,17 @@ impl IntoResponse for HttpError {
             Self::Forbidden(_)
             | Self::NotFound(_)
             | Self::NothingPublished(_)
-            | Self::NotYet(_) => {
+            | Self::NotYet(_)
+            | Self::Busy(_) => {
                 tracing::warn!("{self}");
             }
         }
         let mut response = (status, format!("{status}\n")).into_response();
+        response.headers_mut().insert(header::CACHE_CONTROL, NO_STORE);
         if let Self::Forbidden(refusal) = &self {
             response.extensions_mut().insert(RefusedFor(refusal.reason()));
         }
-        if matches!(self, Self::NotYet(_)) {
+        if matches!(self, Self::NotYet(_) | Self::Busy(_)) {
             // iPXE waits that long, and asks again, without the script hearing of it.
             response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
         }

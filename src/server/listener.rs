@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use anyhow::Result;
+use anyhow::anyhow;
 use anyhow::bail;
 use rustix::fs::Mode;
 use socket2::Domain;
@@ -16,6 +17,8 @@ use socket2::SockAddr;
 use socket2::Socket;
 use socket2::TcpKeepalive;
 use socket2::Type;
+use tokio::io::AsyncRead;
+use tokio::io::AsyncWrite;
 use tokio::io::DuplexStream;
 use tokio::net::TcpListener;
 use tokio::net::TcpStream;
@@ -29,9 +32,20 @@ use super::connection::Connections;
 use super::doors::Door;
 use super::doors::Role;
 use super::peer::Peer;
+use super::room::Neighbour;
+use super::room::Place;
+use super::room::Room;
+use super::room::Seat;
+use super::seldom::Seldom;
+use crate::process;
+use crate::process::Holder;
 
 /// Connections that may wait to be accepted: a whole fleet after a power cut.
 const BACKLOG: i32 = 1024;
+
+/// Time for the first byte of a connection. A client sends it at once; it may get lost, and then
+/// again.
+const FIRST_BYTE: Duration = Duration::from_secs(15);
 
 /// Time for a TLS handshake: two round trips and an RSA signature of a slow machine.
 const HANDSHAKE: Duration = Duration::from_secs(60);
@@ -51,7 +65,14 @@ pub(super) fn bind_tcp(address: SocketAddr) -> Result<TcpListener> {
         socket.set_nonblocking(true)?;
         TcpListener::from_std(socket.into())
     };
-    bind().with_context(|| format!("cannot listen on {address}"))
+    bind().map_err(|error| {
+        let holder = match error.kind() {
+            io::ErrorKind::AddrInUse => process::of_port(address),
+            _ => None,
+        };
+        let by = holder.map_or_else(String::new, |holder| format!(", by {holder}"));
+        anyhow!("cannot listen on {address}: {error}{by}")
+    })
 }
 
 /// Listens on a Unix socket that its owner and `group` can open, and nobody else.
@@ -94,7 +115,13 @@ fn remove_stale(path: &Path) -> Result<()> {
             Ok(std::fs::remove_file(path)?)
         }
         Err(error) => Err(error.into()),
-        Ok(_) => bail!("another server is listening there"),
+        Ok(stream) => {
+            let pid = stream.set_nonblocking(true).and_then(|()| UnixStream::from_std(stream));
+            let pid = pid.and_then(|stream| stream.peer_cred()).ok().and_then(|peer| peer.pid());
+            let holder = pid.and_then(|pid| Holder::read(pid.try_into().ok()?));
+            let by = holder.map_or_else(String::new, |holder| format!(": {holder}"));
+            bail!("another server is listening there{by}")
+        }
     }
 }
 
@@ -139,61 +166,136 @@ pub(super) async fn serve(
     door: Door,
     connections: Connections,
     app: Arc<App>,
+    room: Room,
     mut probes: mpsc::Receiver<DuplexStream>,
 ) {
+    let seldom = Arc::new(Seldom::new());
+    let accept = async || (room.place().await, door.listener.accept().await);
     loop {
-        let accepted = tokio::select! {
+        let (place, accepted) = tokio::select! {
             Some(probe) = probes.recv() => {
-                connections.open(probe, Peer::Watchdog);
+                connections.open(probe, Peer::Watchdog, ());
                 continue;
             }
-            accepted = door.listener.accept() => accepted,
+            accepted = accept() => accepted,
         };
         match (door.role, accepted) {
             (_, Err(error)) => pause(&error).await,
             (Role::Tls, Ok(Stream::Tcp(stream, address))) => {
-                let handshake = serve_tls(stream, address, app.clone(), connections.clone());
-                connections.spawn(handshake);
+                let most = app.settings().listen.connections_per_address;
+                let Some(neighbour) = room.neighbour(address.ip(), most) else {
+                    app.metrics.refused(TOO_MANY);
+                    let address = address.ip();
+                    seldom.log(|| tracing::warn!(%address, "refused: {most} connections are open"));
+                    continue;
+                };
+                let newcomer = Newcomer { place, neighbour, seat: room.seat() };
+                let (app, connections) = (app.clone(), connections.clone());
+                let (task, seldom) = (connections.clone(), seldom.clone());
+                task.spawn(async move {
+                    if let Err(error) =
+                        serve_tls(stream, address, newcomer, &app, connections).await
+                    {
+                        app.metrics.refused(error.reason());
+                        let address = address.ip();
+                        seldom.log(|| tracing::warn!(%address, "{error}"));
+                    }
+                });
             }
             // `Doors` lets no such socket in; without TLS nobody is let in here.
             (Role::Tls, Ok(Stream::Unix(_))) | (Role::Http, Ok(Stream::Tcp(..))) => {}
-            (Role::Http, Ok(Stream::Unix(stream))) => connections.open(stream, Peer::Nginx),
-            (Role::Admin, Ok(Stream::Tcp(stream, _))) => connections.open(stream, Peer::Admin),
-            (Role::Admin, Ok(Stream::Unix(stream))) => connections.open(stream, Peer::Admin),
+            (Role::Http, Ok(Stream::Unix(stream))) => connections.open(stream, Peer::Nginx, place),
+            (Role::Admin, Ok(Stream::Tcp(stream, _))) => {
+                open_admin(&connections, stream, Peer::Admin { unix: false }, room.seat());
+            }
+            (Role::Admin, Ok(Stream::Unix(stream))) => {
+                open_admin(&connections, stream, Peer::Admin { unix: true }, room.seat());
+            }
         }
     }
+}
+
+/// For metrics: too many connections of one address.
+pub(super) const TOO_MANY: &str = "too-many";
+
+/// What a connection has as long as nobody knows who it is.
+struct Newcomer {
+    place: Place,
+    neighbour: Neighbour,
+    seat: Seat,
+}
+
+/// Why a connection came to nothing.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failed {
+    #[error("TLS handshake failed: {0}")]
+    Handshake(#[from] io::Error),
+    #[error("TLS handshake took too long")]
+    Slow,
+    #[error("nothing was said")]
+    Silent,
+}
+
+impl Failed {
+    /// Every [`Self::reason`].
+    pub(super) const REASONS: [&str; 2] = ["handshake", "silent"];
+
+    /// In a word, for monitoring.
+    fn reason(&self) -> &'static str {
+        match self {
+            Self::Handshake(_) | Self::Slow => "handshake",
+            Self::Silent => "silent",
+        }
+    }
+}
+
+/// Serves an operator, until somebody who comes later needs the seat.
+fn open_admin(
+    connections: &Connections,
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    peer: Peer,
+    seat: Seat,
+) {
+    let here = connections.clone();
+    connections.spawn(async move {
+        tokio::select! {
+            () = here.serve(stream, peer) => {}
+            () = seat.lost() => {}
+        }
+    });
 }
 
 async fn serve_tls(
     stream: TcpStream,
     address: SocketAddr,
-    app: Arc<App>,
+    newcomer: Newcomer,
+    app: &App,
     connections: Connections,
-) {
+) -> Result<(), Failed> {
+    let Newcomer { place, neighbour, seat } = newcomer;
     if let Err(error) = watch_for_death(&stream) {
         tracing::debug!(%address, "cannot set socket options: {error}");
     }
-    let Some(config) = app.settings().tls.clone() else { return };
-    let handshake = tokio::time::timeout(HANDSHAKE, TlsAcceptor::from(config).accept(stream));
-    let done = tokio::select! {
+    let Some(config) = app.settings().tls.clone() else { return Ok(()) };
+    let handshake = async {
+        let first = tokio::time::timeout(FIRST_BYTE, stream.peek(&mut [0])).await;
+        first.map_err(|_| Failed::Silent)??;
+        let handshake = TlsAcceptor::from(config).accept(stream);
+        Ok(tokio::time::timeout(HANDSHAKE, handshake).await.map_err(|_| Failed::Slow)??)
+    };
+    let done: Result<_, Failed> = tokio::select! {
         done = handshake => done,
-        () = connections.too_late() => return,
+        () = seat.lost() => Err(Failed::Silent),
+        () = connections.too_late() => return Ok(()),
     };
-    let stream = match done {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => {
-            app.metrics.refused("handshake");
-            tracing::warn!(address = %address.ip(), "TLS handshake failed: {error}");
-            return;
-        }
-        Err(_) => {
-            tracing::warn!(address = %address.ip(), "TLS handshake took too long");
-            return;
-        }
-    };
+    let stream = done?;
+    // Others may come.
+    drop(seat);
     let certificates = stream.get_ref().1.peer_certificates();
     let certificate = certificates.and_then(|chain| chain.first()).map(|der| der.to_vec());
     connections.serve(stream, Peer::Tls { certificate, address }).await;
+    drop((place, neighbour));
+    Ok(())
 }
 
 async fn pause(error: &io::Error) {

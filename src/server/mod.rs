@@ -9,15 +9,20 @@ mod client;
 mod connection;
 mod doors;
 mod error;
+mod excerpt;
+mod gates;
 mod gateway_tls;
 mod listener;
 mod metrics;
+mod operators;
 mod peer;
 mod problems;
 mod recorder;
+mod room;
 mod routes;
 mod script;
 mod secrets;
+mod seldom;
 mod settings;
 mod shown;
 mod span;
@@ -43,19 +48,22 @@ use connection::Connections;
 use doors::Doors;
 use doors::Role;
 use error::HttpError;
+use operators::Operators;
 pub use problems::certificate_problems;
 pub use problems::clock_problems;
+use room::Room;
 pub use settings::GivenDoors;
 use settings::Settings;
 pub use settings::Source;
 pub use tls::certificate_file;
 pub use tls::server_chain;
 
+use crate::process;
 use crate::replica;
 use crate::replica::Replica;
 use crate::store::gateways::Gateways;
 
-/// How often leases that are over are cleared away, and rollouts looked at.
+/// How often leases that are over are cleared away, and rollouts looked at unasked.
 const SWEEP: Duration = Duration::from_secs(30);
 
 /// How often systemd hears that running downloads still finish, and how much more
@@ -84,21 +92,32 @@ pub async fn run(source: Source) -> Result<()> {
     for problem in &settings.problems {
         tracing::error!("{problem}");
     }
+    let descriptors = process::raise_descriptors();
     // Before anybody is let in.
     mend_index(settings.state.gateways()).await;
     let mut doors = Doors::open(&settings.listen, passed)?;
     let app = Arc::new(App::new(settings)?);
     let connections = Connections::new(routes::router(app.clone()));
-    let admin = connections.to(admin::router(app.clone()));
+    let for_operators = connections.for_operators(admin::router(app.clone()));
+    let operators = Operators::new().context("cannot start threads")?;
+    let room = Room::for_gateways(descriptors);
 
     let (mut tasks, mut probes) = (JoinSet::new(), Vec::new());
     for door in doors.doors.drain(..) {
         let (sender, receiver) = mpsc::channel(1);
         probes.push((door.role.name(), sender));
-        let to = if door.role == Role::Admin { &admin } else { &connections };
-        tasks.spawn(listener::serve(door, to.clone(), app.clone(), receiver));
+        if door.role == Role::Admin {
+            let _there = operators.handle().enter();
+            let (door, room) = (door.registered_here()?, Room::for_operators());
+            let serve = listener::serve(door, for_operators.clone(), app.clone(), room, receiver);
+            tasks.spawn_on(serve, operators.handle());
+        } else {
+            let (connections, room) = (connections.clone(), room.clone());
+            tasks.spawn(listener::serve(door, connections, app.clone(), room, receiver));
+        }
     }
     tasks.spawn(sweep(app.clone()));
+    tasks.spawn(advance_rollouts(app.clone()));
     tasks.spawn(buckets::care(app.clone()));
     if let Some(replica) = app.replica() {
         tasks.spawn(replica::run(replica));
@@ -197,13 +216,20 @@ async fn drain(connections: &Connections, limit: Duration) {
     }
 }
 
+/// One at a time, however many acknowledgements come in.
+async fn advance_rollouts(app: Arc<App>) {
+    loop {
+        // Also notices canaries that used up their tries.
+        app.advance_rollouts().await;
+        let _ = tokio::time::timeout(SWEEP, app.rollouts_due()).await;
+    }
+}
+
 async fn sweep(app: Arc<App>) {
     let mut known = app.settings().problems.clone();
     loop {
-        mend_index(app.settings().state.gateways()).await;
-        // Also notices canaries that used up their tries.
-        app.advance_rollouts().await;
         tokio::time::sleep(SWEEP).await;
+        mend_index(app.settings().state.gateways()).await;
         if let Err(error) = app.sweep().await {
             tracing::warn!("{error}");
         }

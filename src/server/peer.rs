@@ -16,7 +16,10 @@ pub(super) enum Peer {
     /// The Unix socket: nginx says in headers what its handshake proved.
     Nginx,
     /// The admin listener: nobody's gateway.
-    Admin,
+    Admin {
+        /// Whether by its Unix socket, which no web page can reach.
+        unix: bool,
+    },
     /// The server itself, to see whether it answers.
     Watchdog,
 }
@@ -26,7 +29,7 @@ pub(super) enum Peer {
 pub(super) fn address(peer: Option<&Peer>, headers: &HeaderMap) -> String {
     match peer {
         Some(Peer::Tls { address, .. }) => address.ip().to_string(),
-        Some(Peer::Admin | Peer::Watchdog) | None => "unknown".to_owned(),
+        Some(Peer::Admin { .. } | Peer::Watchdog) | None => "unknown".to_owned(),
         Some(Peer::Nginx) => {
             let text = headers.get("x-real-ip").and_then(|value| value.to_str().ok());
             text.and_then(|text| text.parse::<IpAddr>().ok())

@@ -11,6 +11,7 @@ use std::os::unix::fs::MetadataExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Context;
 use anyhow::Result;
@@ -19,10 +20,11 @@ use atomic_write_file::AtomicWriteFile;
 use atomic_write_file::unix::OpenOptionsExt as _;
 use rustix::fs::AtFlags;
 use rustix::fs::CWD;
-use rustix::fs::FlockOperation;
 use rustix::fs::Mode;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
+
+use super::lock;
 
 /// How the name of a directory begins that is not finished. An interrupted command may
 /// leave it behind, empty.
@@ -182,25 +184,24 @@ pub struct Lock {
     _file: File,
 }
 
-/// Waits until nobody else holds the lock at `path`.
+/// Takes the lock at `path` when nobody else holds it any more, or gives up.
 pub fn lock(path: &Path) -> Result<Lock> {
-    let open = || -> io::Result<File> {
-        let file = append(path)?;
-        rustix::fs::flock(&file, FlockOperation::LockExclusive)?;
-        Ok(file)
-    };
-    let file = open().with_context(|| format!("cannot lock {}", path.display()))?;
+    lock_within(path, lock::PATIENCE)
+}
+
+/// The same with another patience than that of commands; gives up with [`lock::Busy`].
+pub fn lock_within(path: &Path, patience: Duration) -> Result<Lock> {
+    let file = append(path).with_context(|| format!("cannot lock {}", path.display()))?;
+    lock::take(&file, path, patience)?;
     Ok(Lock { _file: file })
 }
 
 /// Takes the lock at `path` if nobody else holds it.
 pub fn try_lock(path: &Path) -> Result<Option<Lock>> {
-    let cannot = || format!("cannot lock {}", path.display());
-    let file = append(path).with_context(cannot)?;
-    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(Some(Lock { _file: file })),
-        Err(Errno::WOULDBLOCK) => Ok(None),
-        Err(error) => Err(io::Error::from(error)).with_context(cannot),
+    match lock_within(path, Duration::ZERO) {
+        Ok(lock) => Ok(Some(lock)),
+        Err(error) if lock::Busy::is_cause_of(&error) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
+use std::time::Duration;
 
 use anyhow::Context;
 use anyhow::Result;
@@ -30,6 +31,7 @@ use super::history::Events;
 use super::history::History;
 use super::history::REMEMBERED;
 use super::history::relevant;
+use super::lock;
 use super::objects::ObjectName;
 use super::objects::Unreadable;
 use super::objects::object_names;
@@ -52,6 +54,7 @@ pub struct Generations {
     public: Blobs,
     private: Blobs,
     pub(super) dir: PathBuf,
+    patience: Duration,
 }
 
 /// What could be read of a gateway's events, and why others could not.
@@ -71,7 +74,14 @@ impl Generations {
             public: Blobs::new(&store, Access::Public),
             private: Blobs::new(&store, Access::Private),
             dir: store.join("gateways"),
+            patience: lock::PATIENCE,
         }
+    }
+
+    /// The same, for whoever waits so long for other writers of a gateway, and no longer.
+    #[must_use]
+    pub fn with_patience(self, patience: Duration) -> Self {
+        Self { patience, ..self }
     }
 
     /// The blobs that assets are kept in.
@@ -126,7 +136,7 @@ impl Generations {
         files::create_dir(&dir, 0o700)?;
         // Held by one writer at a time, so that names follow each other. Readers need no
         // lock, other gateways have their own.
-        let _lock = files::lock(&dir.join("lock"))?;
+        let _lock = files::lock_within(&dir.join("lock"), self.patience)?;
         let names = object_names(&dir)?;
         // The name of a pack is later than those of all events in it.
         let latest = names.iter().map(|name| match name {

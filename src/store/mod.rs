@@ -13,6 +13,7 @@ pub mod history;
 mod host;
 pub mod journal;
 pub mod leases;
+pub mod lock;
 pub mod objects;
 mod proxy_mark;
 pub mod records;

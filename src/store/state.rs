@@ -191,19 +191,18 @@ impl State {
     /// The key of acknowledgement tokens, made when it is first asked for.
     pub fn token_key(&self) -> Result<[u8; KEY_LEN]> {
         let path = self.dir.join("token.key");
-        let _lock = self.lock()?;
-        match fs::read(&path) {
-            Ok(key) => key.try_into().map_err(|_| {
-                anyhow!("{} is damaged; remove it, and a new one is made", path.display())
-            }),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let mut key = [0; KEY_LEN];
-                getrandom::fill(&mut key).context("no randomness for a new key")?;
-                files::replace(&path, PRIVATE, |file| file.write_all(&key))?;
-                Ok(key)
-            }
-            Err(error) => Err(error).context(format!("cannot read {}", path.display())),
+        // A server must start also while some command holds the lock.
+        if let Some(key) = read_token_key(&path)? {
+            return Ok(key);
         }
+        let _lock = self.lock()?;
+        if let Some(key) = read_token_key(&path)? {
+            return Ok(key);
+        }
+        let mut key = [0; KEY_LEN];
+        getrandom::fill(&mut key).context("no randomness for a new key")?;
+        files::replace(&path, PRIVATE, |file| file.write_all(&key))?;
+        Ok(key)
     }
 
     /// Where things are kept that can be made again.
@@ -230,5 +229,15 @@ impl State {
     /// Reading, and so serving, needs no lock.
     pub fn lock(&self) -> Result<files::Lock> {
         files::lock(&self.dir.join("lock"))
+    }
+}
+
+fn read_token_key(path: &Path) -> Result<Option<[u8; KEY_LEN]>> {
+    match fs::read(path) {
+        Ok(key) => key.try_into().map(Some).map_err(|_| {
+            anyhow!("{} is damaged; remove it, and a new one is made", path.display())
+        }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).context(format!("cannot read {}", path.display())),
     }
 }

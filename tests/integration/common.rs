@@ -480,8 +480,9 @@ pub(crate) fn send(
     path: &str,
     headers: &str,
 ) -> std::io::Result<()> {
-    let head =
-        format!("{method} {path} HTTP/1.1\r\nHost: boot\r\nConnection: close\r\n{headers}\r\n");
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}\r\n"
+    );
     stream.write_all(head.as_bytes())
 }
 

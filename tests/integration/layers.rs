@@ -110,6 +110,7 @@ fn nobody_depends_on_those_above() {
     );
     assert_absent(&["server/"], &["crate::cli", "crate::doctor", "crate::publish", "crate::iso"]);
     assert_absent(&["doctor/"], &["crate::cli", "axum"]);
+    assert_absent(&["process/"], &["crate::", "tokio", "axum"]);
 }
 
 #[test]

@@ -268,6 +268,38 @@ fn rules_for_alerts_ask_for_what_there_is() {
     }
 }
 
+/// The alert used to miss the first burst: the counter appeared with it, and had no rate.
+#[test]
+fn the_first_use_of_a_revoked_certificate_raises_the_alert() {
+    let Some(promtool) = tool("FARMGATE_PROMTOOL", PROMTOOL) else { return };
+    let state = state("");
+    let _server = TestServer::start(&state);
+    let said = metrics(&state);
+    assert_has(&said, "farmgate_refusals_total{reason=\"revoked\"} 0");
+    assert_has(&said, "farmgate_boots_total{reason=\"fell-back\"} 0");
+
+    // A server that ran before; one that such a request has started; one at which nobody does so.
+    for (values, raised) in [("0 0 0 1 1 1", true), ("_ _ _ 1 1 1", true), ("0 0 0 0 0 0", false)] {
+        let alerts = if raised {
+            "[{exp_labels: {reason: revoked, instance: a}, exp_annotations: {summary: \
+             'A revoked certificate is being used; see the journal for its address.'}}]"
+        } else {
+            "[]"
+        };
+        let test = format!(
+            "rule_files: [{}]\nevaluation_interval: 1m\ntests:\n  - interval: 1m\n    \
+             input_series: [{{series: 'farmgate_refusals_total{{reason=\"revoked\",instance=\"a\"}}', \
+             values: '{values}'}}]\n    alert_rule_test: [{{eval_time: 5m, alertname: \
+             FarmgateRevokedCertificateUsed, exp_alerts: {alerts}}}]\n",
+            concat!(env!("CARGO_MANIFEST_DIR"), "/examples/prometheus/alerts.yml")
+        );
+        let file = state.dir().join("rules-test.yml");
+        std::fs::write(&file, test).unwrap();
+        let tested = Command::new(&promtool).args(["test", "rules"]).arg(&file).output().unwrap();
+        assert!(tested.status.success(), "{values}: {tested:?}");
+    }
+}
+
 #[test]
 fn only_get_and_head_are_answered() {
     let state = state("");

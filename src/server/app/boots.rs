@@ -11,7 +11,6 @@ use anyhow::Result;
 use time::OffsetDateTime;
 
 use super::App;
-use super::blocking;
 use crate::boot::Claim;
 use crate::boot::Decision;
 use crate::boot::Reason;
@@ -67,6 +66,8 @@ impl App {
             Kind::Booted { generation: decision.generation.id, certificate: Some(certificate) };
         let boot = match self.append(&gateway.id, kind).await {
             Ok(boot) => Some(boot),
+            // Asked again in a moment, it can be recorded.
+            Err(error @ HttpError::Busy(_)) => return Err(error),
             Err(error) => {
                 tracing::error!(gateway = %gateway.name, "a boot could not be recorded: {error}");
                 if let (Reason::Trying { .. }, Some(good)) = (decision.reason, history.last_good())
@@ -119,7 +120,7 @@ impl App {
         let Some(claim) = self.tokens.check(token) else { return Ok(None) };
         let Claim { gateway_id: id, boot, .. } = claim;
         let (app, gateway) = (self.clone(), id.to_owned());
-        let read = blocking(move || {
+        let read = self.read(id, move || {
             Ok((app.gateways.find_by_id(&gateway)?, app.generations.history(&gateway)?))
         });
         let (Some(record), history) = read.await? else { return Ok(None) };
@@ -145,8 +146,7 @@ impl App {
             self.recorder.record(&subject, Stage::Acknowledged);
             self.metrics.acknowledged();
             self.acknowledged.notify_one();
-            let app = self.clone();
-            tokio::spawn(async move { app.advance_rollouts().await });
+            self.rollouts_due.notify_one();
         }
         Ok(Some((id.to_owned(), Some(known.generation))))
     }

@@ -16,11 +16,13 @@ use std::time::Duration;
 use anyhow::Result;
 use time::OffsetDateTime;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use crate::boot::AckTokens;
 use crate::replica::Fetch;
 use crate::replica::Replica;
 use crate::server::error::HttpError;
+use crate::server::gates::Gates;
 use crate::server::metrics::Metrics;
 use crate::server::problems;
 use crate::server::recorder::Recorder;
@@ -43,6 +45,20 @@ use crate::store::rollouts;
 /// when told to, and others get what came meanwhile.
 const FETCH_LIMIT: Duration = Duration::from_secs(20);
 
+/// Reads that one client can have done at a time, and that may wait. A gateway asks for one
+/// thing after the other; many that booted behind one address ask for their secrets at once.
+const READS: (usize, usize) = (4, 128);
+
+/// The same for writes: those of a gateway follow each other anyway. iPXE asks again when it
+/// is told to, so few need to wait.
+const WRITES: (usize, usize) = (1, 16);
+
+/// How long a request waits for its turn, and for a file that others have locked.
+const TURN_LIMIT: Duration = Duration::from_secs(5);
+
+/// How often a locked file is tried.
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
+
 /// What all requests share.
 pub(super) struct App {
     settings: RwLock<Arc<Settings>>,
@@ -50,12 +66,16 @@ pub(super) struct App {
     pub(super) generations: LiveGenerations,
     tokens: AckTokens,
     leases: Leases,
+    reads: Gates,
+    writes: Gates,
     pub(super) recorder: Recorder,
     pub(super) metrics: Metrics,
     /// Gateways whose boot began, and was not acknowledged yet.
     booting: Mutex<HashMap<String, boots::Running>>,
     /// A boot was acknowledged: a key may have become superfluous.
     pub(super) acknowledged: Notify,
+    /// The same: a rollout may go on.
+    rollouts_due: Notify,
     /// `None` if this boot host is alone.
     replica: Option<Arc<Replica>>,
     /// Why this boot host is alone although it should not be.
@@ -84,7 +104,13 @@ impl App {
             rollout_trouble: Mutex::default(),
             acknowledged_elsewhere: Mutex::default(),
             gateways: state.gateways(),
-            generations: LiveGenerations::new(Generations::new(state)),
+            // No thread waits for a lock: see `write`.
+            generations: LiveGenerations::new(
+                Generations::new(state).with_patience(Duration::ZERO),
+            ),
+            reads: Gates::new(READS),
+            writes: Gates::new(WRITES),
+            rollouts_due: Notify::new(),
             tokens: AckTokens::new(state.token_key()?),
             leases: Leases::open(state.leases_dir(), OffsetDateTime::now_utc()),
             recorder: Recorder::start(Journals::new(state)),
@@ -161,11 +187,20 @@ impl App {
         self: &Arc<Self>,
         gateway: &Record,
     ) -> Result<Arc<History>, HttpError> {
-        let (app, id) = (self.clone(), gateway.id.clone());
-        blocking(move || Ok(app.generations.history(&id)?)).await
+        self.history_of(&gateway.id).await
     }
 
-    /// Takes rollouts as far as they can go. Only who is told of it waits for it.
+    async fn history_of(self: &Arc<Self>, gateway_id: &str) -> Result<Arc<History>, HttpError> {
+        let (app, id) = (self.clone(), gateway_id.to_owned());
+        self.read(gateway_id, move || Ok(app.generations.history(&id)?)).await
+    }
+
+    /// Waits until a rollout may go on.
+    pub(super) async fn rollouts_due(&self) {
+        self.rollouts_due.notified().await;
+    }
+
+    /// Takes rollouts as far as they can go.
     pub(super) async fn advance_rollouts(self: &Arc<Self>) {
         let app = self.clone();
         let advanced = blocking(move || {
@@ -180,9 +215,50 @@ impl App {
     }
 
     async fn append(self: &Arc<Self>, gateway: &str, kind: Kind) -> Result<EventId, HttpError> {
-        let (app, gateway) = (self.clone(), gateway.to_owned());
-        blocking(move || Ok(app.generations.append(&gateway, kind, OffsetDateTime::now_utc())?))
-            .await
+        let (app, id) = (self.clone(), gateway.to_owned());
+        let append =
+            move || Ok(app.generations.append(&id, kind.clone(), OffsetDateTime::now_utc())?);
+        self.write(gateway, append).await
+    }
+
+    /// Runs `work`, which reads the disk for `client`, when it is its turn. Whoever asks
+    /// for much waits without a thread, and leaves none behind when it goes.
+    pub(super) async fn read<T: Send + 'static>(
+        &self,
+        client: &str,
+        work: impl FnOnce() -> Result<T, HttpError> + Send + 'static,
+    ) -> Result<T, HttpError> {
+        let turn = self.reads.enter(client, Instant::now() + TURN_LIMIT).await?;
+        blocking(move || {
+            let _turn = turn;
+            work()
+        })
+        .await
+    }
+
+    /// Runs `work`, which writes for `gateway`, when it is its turn, and again as long as
+    /// somebody else has the lock that it needs. So `work` must not wait for one itself.
+    /// What has begun is finished, also when the client is gone.
+    pub(super) async fn write<T: Send + 'static>(
+        &self,
+        gateway: &str,
+        work: impl Fn() -> Result<T, HttpError> + Send + 'static,
+    ) -> Result<T, HttpError> {
+        let deadline = Instant::now() + TURN_LIMIT;
+        let mut turn = self.writes.enter(gateway, deadline).await?;
+        let mut work = work;
+        loop {
+            // The turn lasts as long as the work, however long anybody waits for it.
+            let done = blocking(move || Ok((work(), work, turn)));
+            let result;
+            (result, work, turn) = done.await?;
+            match result {
+                Err(HttpError::Busy(_)) if Instant::now() < deadline => {
+                    tokio::time::sleep(LOCK_PAUSE).await;
+                }
+                result => return result,
+            }
+        }
     }
 }
 

@@ -27,7 +27,8 @@ impl App {
         boot: Option<EventId>,
     ) -> Result<Option<String>, HttpError> {
         let (app, gateway, generation) = (self.clone(), gateway.clone(), generation.clone());
-        blocking(move || {
+        let id = gateway.id.clone();
+        self.write(&id, move || {
             let settings = app.settings();
             if !settings.templates.any(&gateway, &generation, &app.generations)? {
                 return Ok(None);
@@ -48,8 +49,8 @@ impl App {
         token: String,
         address: String,
     ) -> Result<Option<Vec<u8>>, HttpError> {
-        let app = self.clone();
-        blocking(move || {
+        let (app, client) = (self.clone(), address.clone());
+        self.read(&client, move || {
             let Some(lease) = app.leases.redeem(&token, OffsetDateTime::now_utc())? else {
                 return Ok(None);
             };

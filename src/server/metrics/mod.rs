@@ -25,6 +25,9 @@ use prometheus_client::registry::Registry;
 use super::app::App;
 use super::app::blocking;
 use super::error::HttpError;
+use super::error::Refusal;
+use super::listener::Failed;
+use super::listener::TOO_MANY;
 use super::peer::Peer;
 use crate::boot::Reason;
 use fleet::Fleet;
@@ -73,13 +76,21 @@ impl Metrics {
             Family::new_with_constructor((|| Histogram::new(SECONDS)) as fn() -> Histogram);
         let help = "Time until an answer to a gateway began";
         registry.register("request_seconds", help, seconds.clone());
-        let boots = Family::default();
+        let boots = Family::<Why, Counter>::default();
+        for reason in Reason::NAMES {
+            let _ = boots.get_or_create(&Why { reason });
+        }
         let help = "Boots, by the reason for the generation that was served";
         registry.register("boots", help, boots.clone());
         let acknowledgements = Counter::default();
         let help = "Boots that were acknowledged here for the first time";
         registry.register("acknowledgements", help, acknowledgements.clone());
-        let refusals = Family::default();
+        // All that there can be, from the start: a counter that appears with its first count
+        // has no rate yet, and no alert sees it.
+        let refusals = Family::<Why, Counter>::default();
+        for reason in Refusal::REASONS.into_iter().chain(Failed::REASONS).chain([TOO_MANY]) {
+            let _ = refusals.get_or_create(&Why { reason });
+        }
         let help = "Requests of clients that were not let in";
         registry.register("refusals", help, refusals.clone());
         let sent = Counter::default();

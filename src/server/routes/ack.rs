@@ -11,6 +11,7 @@ use axum::response::Response;
 
 use crate::server::app::App;
 use crate::server::error::HttpError;
+use crate::server::error::NO_STORE;
 use crate::server::peer;
 use crate::server::peer::Peer;
 use crate::store::gateways;
@@ -23,14 +24,14 @@ pub(super) async fn acknowledge(
     Path(token): Path<String>,
     peer: Option<Extension<Peer>>,
     headers: HeaderMap,
-) -> Result<&'static str, HttpError> {
+) -> Result<Response, HttpError> {
     let address = peer::address(peer.as_deref(), &headers);
     let (gateway, generation) = app
         .acknowledge(&token, address)
         .await?
         .ok_or_else(|| HttpError::NotFound("not the token of a recent boot".to_owned()))?;
     tracing::info!(gateway = gateways::name_of(&gateway), generation, "acknowledged");
-    Ok("acknowledged\n")
+    Ok(([(header::CACHE_CONTROL, NO_STORE)], "acknowledged\n").into_response())
 }
 
 /// `HEAD` must not count as the word of a system that works.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use axum::extract::Query;
 use axum::extract::State;
 use axum::extract::rejection::QueryRejection;
+use axum::http::HeaderValue;
 use axum::http::StatusCode;
 use axum::http::header;
 use axum::response::IntoResponse;
@@ -12,6 +13,7 @@ use axum::response::Response;
 use crate::server::app::App;
 use crate::server::client::Client;
 use crate::server::error::HttpError;
+use crate::server::error::NO_STORE;
 use crate::store::events::BOOT_SCRIPT;
 use crate::store::journal::Stage;
 
@@ -58,5 +60,7 @@ pub(super) async fn boot(
     };
     app.recorder.record(&client.subject(boot), stage);
     let location = format!("/g/{generation}/{BOOT_SCRIPT}");
-    Ok((StatusCode::FOUND, [(header::LOCATION, location)]).into_response())
+    let location = HeaderValue::try_from(location).map_err(|e| HttpError::Internal(e.into()))?;
+    let headers = [(header::CACHE_CONTROL, NO_STORE), (header::LOCATION, location)];
+    Ok((StatusCode::FOUND, headers).into_response())
 }

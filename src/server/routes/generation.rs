@@ -5,6 +5,7 @@ use axum::extract::Path;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::http::Method;
+use axum::http::header;
 use axum::response::Response;
 use sha2::Digest;
 use sha2::Sha256;
@@ -15,6 +16,8 @@ use crate::server::asset;
 use crate::server::asset::Content;
 use crate::server::client::Client;
 use crate::server::error::HttpError;
+use crate::server::error::NO_STORE;
+use crate::server::excerpt::Excerpt;
 use crate::server::recorder::Recording;
 use crate::server::recorder::Subject;
 use crate::server::script::Prelude;
@@ -45,11 +48,8 @@ pub(super) async fn of_number(
     let canonical = number.parse().ok().filter(|parsed: &u64| parsed.to_string() == number);
     let generation = canonical.and_then(|number| app.meant(&client.gateway, &history, number));
     let generation = generation.ok_or_else(|| {
-        HttpError::NotFound(format!(
-            "gateway {} has no generation {:?}",
-            client.gateway.name,
-            shown(&number)
-        ))
+        let (name, number) = (&client.gateway.name, shown(&number));
+        HttpError::NotFound(format!("gateway {name} has no generation {number:?}"))
     })?;
     send(&app, &client, &history, generation, &path, &method, &headers).await
 }
@@ -87,12 +87,13 @@ async fn send(
         app.recorder.record(&subject, Stage::Error { error: error.clone() });
         return Err(HttpError::NotFound(format!("gateway {name}: {error}")));
     };
+    let range = headers.get("range").and_then(|range| range.to_str().ok());
     tracing::info!(
         gateway = %name,
         generation = generation.number,
         %method,
         path,
-        range = headers.get("range").and_then(|range| range.to_str().ok()),
+        range = range.map(|range| Excerpt(range).to_string()),
         "asset"
     );
     app.at_hand(asset, Access::Public).await?;
@@ -104,7 +105,7 @@ async fn send(
     }
     let damaged = |fault| unservable(app, client, &subject, generation, path, fault);
     let tag = asset.sha256.to_string();
-    let found = blob(app, asset, Blobs::find).await?.map_err(&damaged)?;
+    let found = blob(app, client, asset, Blobs::find).await?.map_err(&damaged)?;
     if client.behind_nginx
         && let Some(prefix) = &app.settings().accel
         // One that an older version kept as a secret: nginx would answer 403.
@@ -115,7 +116,8 @@ async fn send(
         app.recorder.record(&subject, stage);
         return asset::redirect_to_nginx(headers, &tag, OCTETS, location);
     }
-    let file = File::from_std(blob(app, asset, Blobs::open_whole).await?.map_err(&damaged)?);
+    let file =
+        File::from_std(blob(app, client, asset, Blobs::open_whole).await?.map_err(&damaged)?);
     let (recorder, path, sent) = (app.recorder.clone(), path.to_owned(), app.metrics.sent());
     let recording = Recording { recorder, subject, path, sent };
     let content = Content::File { file, size: asset.size, recording };
@@ -132,7 +134,7 @@ async fn send_script(
     asset: &Asset,
     headers: &HeaderMap,
 ) -> Result<Response, HttpError> {
-    let operators = blob(app, asset, Blobs::read).await?;
+    let operators = blob(app, client, asset, Blobs::read).await?;
     let operators = operators
         .map_err(|fault| unservable(app, client, &subject, generation, BOOT_SCRIPT, fault))?;
     let settings = app.settings();
@@ -152,18 +154,21 @@ async fn send_script(
     let bytes = text.len() as u64;
     let path = BOOT_SCRIPT.to_owned();
     app.recorder.record(&subject, Stage::File { path, size: bytes, bytes, millis: 0 });
-    asset::respond(headers, &tag, "text/plain", Content::Bytes(text)).await
+    let mut response = asset::respond(headers, &tag, "text/plain", Content::Bytes(text)).await?;
+    // It holds tokens, and keys.
+    response.headers_mut().insert(header::CACHE_CONTROL, NO_STORE);
+    Ok(response)
 }
 
 /// Looks at the blob of a file that gateways may have.
 async fn blob<T: Send + 'static>(
     app: &App,
+    client: &Client,
     asset: &Asset,
     look: impl FnOnce(&Blobs, &Asset) -> Result<T, Fault> + Send + 'static,
 ) -> Result<Result<T, Fault>, HttpError> {
     let (blobs, asset) = (app.generations.blobs_of(Access::Public).clone(), asset.clone());
-    let looked = tokio::task::spawn_blocking(move || look(&blobs, &asset)).await;
-    looked.map_err(|error| HttpError::Internal(error.into()))
+    app.read(&client.gateway.id, move || Ok(look(&blobs, &asset))).await
 }
 
 /// A file that is not what it was: no answer is better than a wrong one, which would be cached

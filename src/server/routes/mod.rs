@@ -46,7 +46,7 @@ async fn watchdog(
 ) -> Result<&'static str, HttpError> {
     match peer {
         Peer::Watchdog => admin::healthz(State(app)).await,
-        Peer::Tls { .. } | Peer::Nginx | Peer::Admin => Err(nothing(uri).await),
+        Peer::Tls { .. } | Peer::Nginx | Peer::Admin { .. } => Err(nothing(uri).await),
     }
 }
 

@@ -1,0 +1,92 @@
+//! What is said on stderr: to people, or to systemd's journal.
+
+use std::fmt;
+use std::io;
+use std::io::IsTerminal;
+use std::io::Write;
+use std::os::unix::fs::MetadataExt;
+
+use tracing::Level;
+use tracing::Metadata;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
+
+/// Starts it, from this level on unless `FARMGATE_LOG` says something else.
+pub(super) fn start(level: &str) {
+    let filter = EnvFilter::try_from_env("FARMGATE_LOG")
+        // rustls warns of every gateway that asks for a boot host by its address. What is wrong
+        // with a store's certificate is told by who asked it, once.
+        .unwrap_or_else(|_| {
+            let quiet = "rustls=error,rustls_platform_verifier=off";
+            EnvFilter::new(format!("warn,{quiet},farmgate={level}"))
+        });
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(io::stderr().is_terminal())
+        .with_target(false);
+    if is_journal() {
+        // The journal stamps lines itself.
+        log.without_time().with_writer(Journal).init()
+    } else {
+        log.with_writer(io::stderr).init()
+    }
+}
+
+/// Says why the program failed, in one line.
+pub(super) fn failure(why: &dyn fmt::Display) {
+    let text = format!("farmgate: {why}\n");
+    // Nobody is left to tell when stderr is closed.
+    let _ = if is_journal() {
+        Lines(Level::ERROR).write_all(text.as_bytes())
+    } else {
+        io::stderr().write_all(text.as_bytes())
+    };
+}
+
+/// Whether stderr leads to the journal. The variable alone does not tell: it is inherited also by
+/// whoever has its stderr elsewhere (systemd.exec(5), `$JOURNAL_STREAM`).
+fn is_journal() -> bool {
+    let Some(stream) = std::env::var("JOURNAL_STREAM").ok() else { return false };
+    let Ok(stderr) = std::fs::metadata("/proc/self/fd/2") else { return false };
+    stream == format!("{}:{}", stderr.dev(), stderr.ino())
+}
+
+struct Journal;
+
+impl<'a> MakeWriter<'a> for Journal {
+    type Writer = Lines;
+
+    fn make_writer(&'a self) -> Lines {
+        Lines(Level::INFO)
+    }
+
+    fn make_writer_for(&'a self, metadata: &Metadata<'_>) -> Lines {
+        Lines(*metadata.level())
+    }
+}
+
+/// Begins each line with its priority (sd-daemon(3)), so that `journalctl -p warning` finds it.
+struct Lines(Level);
+
+impl Write for Lines {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        let priority: &[u8] = match self.0 {
+            Level::ERROR => b"<3>",
+            Level::WARN => b"<4>",
+            Level::INFO => b"<6>",
+            Level::DEBUG | Level::TRACE => b"<7>",
+        };
+        let mut lines = Vec::with_capacity(text.len() + 8);
+        for line in text.split_inclusive(|byte| *byte == b'\n') {
+            lines.extend_from_slice(priority);
+            lines.extend_from_slice(line);
+        }
+        // In one piece: other threads write, too.
+        io::stderr().write_all(&lines)?;
+        Ok(text.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}

@@ -1,0 +1,200 @@
+use std::fmt;
+use std::fs;
+use std::fs::File;
+use std::net::IpAddr;
+use std::net::Ipv4Addr;
+use std::net::Ipv6Addr;
+use std::net::SocketAddr;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::path::PathBuf;
+
+/// Longest command that is shown.
+const MAX_COMMAND: usize = 80;
+
+/// A process that holds what this one wants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// Its number.
+    pub pid: u32,
+    command: String,
+    /// It was stopped, by Ctrl-Z for instance.
+    stopped: bool,
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { pid, command, stopped } = self;
+        write!(f, "process {pid} ({command})")?;
+        if *stopped {
+            write!(f, ", which is stopped (`kill -CONT {pid}` lets it go on)")?;
+        }
+        Ok(())
+    }
+}
+
+impl Holder {
+    /// The process with this number, if it can be seen.
+    pub fn read(pid: u32) -> Option<Self> {
+        let home = PathBuf::from(format!("/proc/{pid}"));
+        let name = fs::read_to_string(home.join("comm")).ok()?;
+        let mut command = name.trim_end().to_owned();
+        // Arguments of other programs could be secrets; ours never are.
+        if command == "farmgate"
+            && let Ok(line) = fs::read(home.join("cmdline"))
+        {
+            for word in line.split(|byte| *byte == 0).skip(1).filter(|word| !word.is_empty()) {
+                command.push(' ');
+                command += &String::from_utf8_lossy(word);
+            }
+        }
+        let command = command.chars().filter(|c| !c.is_control()).take(MAX_COMMAND).collect();
+        let stat = fs::read_to_string(home.join("stat")).unwrap_or_default();
+        // The name in parentheses can hold anything, also parentheses (proc_pid_stat(5)).
+        let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+        Some(Self { pid, command, stopped: matches!(state, Some('T' | 't')) })
+    }
+}
+
+/// Who holds the lock (flock(2)) of an open file.
+pub fn of_lock(file: &File) -> Option<Holder> {
+    let metadata = file.metadata().ok()?;
+    let table = fs::read_to_string("/proc/locks").ok()?;
+    let device = (rustix::fs::major(metadata.dev()), rustix::fs::minor(metadata.dev()));
+    let holds = |lock: &Lock| {
+        // Some file systems show another device there than to stat(2).
+        lock.device == device || has_open(lock.pid, (metadata.dev(), metadata.ino()))
+    };
+    let lock = locks(&table).find(|lock| lock.inode == metadata.ino() && holds(lock))?;
+    Holder::read(lock.pid)
+}
+
+/// Who listens on a TCP port that cannot be bound.
+pub fn of_port(address: SocketAddr) -> Option<Holder> {
+    let tables = ["/proc/net/tcp", "/proc/net/tcp6"].map(fs::read_to_string);
+    let inode = tables.iter().flatten().flat_map(|table| listeners(table)).find_map(|found| {
+        let alike = found.address.ip() == address.ip()
+            || found.address.ip().is_unspecified()
+            || address.ip().is_unspecified();
+        (found.address.port() == address.port() && alike).then_some(found.inode)
+    })?;
+    let socket = PathBuf::from(format!("socket:[{inode}]"));
+    let has_it = |pid: &u32| {
+        descriptors(*pid).any(|path| fs::read_link(path).is_ok_and(|target| target == socket))
+    };
+    pids().find(has_it).and_then(Holder::read)
+}
+
+/// A held lock in `/proc/locks` (proc_locks(5)).
+struct Lock {
+    pid: u32,
+    device: (u32, u32),
+    inode: u64,
+}
+
+/// All `flock` locks that are held. A line with `->` is of a process that waits.
+fn locks(table: &str) -> impl Iterator<Item = Lock> {
+    table.lines().filter_map(|line| {
+        let mut words = line.split_whitespace().skip(1);
+        if words.next()? != "FLOCK" {
+            return None;
+        }
+        let pid = words.nth(2)?.parse().ok()?;
+        let mut file = words.next()?.split(':');
+        let mut hex = || u32::from_str_radix(file.next()?, 16).ok();
+        let device = (hex()?, hex()?);
+        Some(Lock { pid, device, inode: file.next()?.parse().ok()? })
+    })
+}
+
+/// A listening socket in `/proc/net/tcp` or `tcp6`.
+struct Listening {
+    address: SocketAddr,
+    inode: u64,
+}
+
+fn listeners(table: &str) -> impl Iterator<Item = Listening> {
+    table.lines().skip(1).filter_map(|line| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let &[_, local, _, "0A", _, _, _, _, _, inode, ..] = &*words else { return None };
+        let (ip, port) = local.split_once(':')?;
+        let port = u16::from_str_radix(port, 16).ok()?;
+        Some(Listening { address: (ip_address(ip)?, port).into(), inode: inode.parse().ok()? })
+    })
+}
+
+/// The kernel prints each 32 bits of an address as a number of this machine.
+fn ip_address(hex: &str) -> Option<IpAddr> {
+    let mut bytes = Vec::new();
+    for part in hex.as_bytes().chunks(8) {
+        let part = std::str::from_utf8(part).ok()?;
+        bytes.extend(u32::from_str_radix(part, 16).ok()?.to_ne_bytes());
+    }
+    match <[u8; 4]>::try_from(&*bytes) {
+        Ok(bytes) => Some(Ipv4Addr::from(bytes).into()),
+        Err(_) => Some(Ipv6Addr::from(<[u8; 16]>::try_from(&*bytes).ok()?).into()),
+    }
+}
+
+fn has_open(pid: u32, file: (u64, u64)) -> bool {
+    let same = |path: PathBuf| fs::metadata(path).is_ok_and(|m| (m.dev(), m.ino()) == file);
+    descriptors(pid).any(same)
+}
+
+fn pids() -> impl Iterator<Item = u32> {
+    names(Path::new("/proc")).filter_map(|path| path.file_name()?.to_str()?.parse().ok())
+}
+
+/// None of processes of others, unless this is root.
+fn descriptors(pid: u32) -> impl Iterator<Item = PathBuf> {
+    names(Path::new(&format!("/proc/{pid}/fd")))
+}
+
+fn names(dir: &Path) -> impl Iterator<Item = PathBuf> + use<> {
+    fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_lock_and_a_port_have_a_holder_only_while_they_are_held() {
+        let file = tempfile::tempfile().unwrap();
+        assert_eq!(of_lock(&file), None);
+        rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive).unwrap();
+        assert_eq!(of_lock(&file).unwrap().pid, std::process::id());
+        drop(file);
+
+        for address in ["127.0.0.1:0", "[::1]:0", "0.0.0.0:0"] {
+            let Ok(listener) = TcpListener::bind(address) else { continue };
+            let address = listener.local_addr().unwrap();
+            assert_eq!(of_port(address).unwrap().pid, std::process::id(), "{address}");
+            drop(listener);
+            assert_eq!(of_port(address), None);
+        }
+    }
+
+    #[test]
+    fn whoever_only_waits_for_a_lock_holds_none() {
+        let table = "1: FLOCK  ADVISORY  WRITE 71 fe:00:42 0 EOF\n\
+                     1: -> FLOCK  ADVISORY  WRITE 72 fe:00:42 0 EOF\n\
+                     2: POSIX  ADVISORY  WRITE 73 fe:00:42 0 EOF\n";
+        let held: Vec<_> = locks(table).map(|lock| (lock.pid, lock.device, lock.inode)).collect();
+        assert_eq!(held, [(71, (0xfe, 0), 42)]);
+    }
+
+    proptest! {
+        #[test]
+        fn no_table_is_too_strange(table in any::<String>(), words in "([0-9A-F:> -]|FLOCK|\n){0,99}") {
+            for table in [table, words] {
+                locks(&table).count();
+                listeners(&table).count();
+            }
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! Locks between processes, which nobody waits for without end: a command that was stopped
+//! by Ctrl-Z must not keep all others, and the server, from ever answering.
+
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::path::Path;
+use std::path::PathBuf;
+use std::thread;
+use std::time::Duration;
+use std::time::Instant;
+
+use anyhow::Context;
+use anyhow::Result;
+use rustix::fs::FlockOperation;
+use rustix::io::Errno;
+
+use crate::process;
+use crate::process::Holder;
+
+/// How long a command waits for another one. All that is done under a lock is short.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// After so long, whoever waits says for whom.
+const SILENCE: Duration = Duration::from_secs(2);
+
+/// Pauses between tries: the first, and the longest.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(50));
+
+/// Somebody else held a lock for all the time that there was.
+#[derive(Clone, Debug)]
+pub struct Busy {
+    path: PathBuf,
+    /// If it is known.
+    holder: Option<Holder>,
+}
+
+impl Busy {
+    /// Whether this is why something failed.
+    pub fn is_cause_of(error: &anyhow::Error) -> bool {
+        error.chain().any(|cause| cause.is::<Self>())
+    }
+}
+
+impl fmt::Display for Busy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = self.path.display();
+        match &self.holder {
+            Some(holder) => write!(f, "{path} is locked by {holder}"),
+            None => write!(f, "{path} is locked by another process (`fuser -v {path}`, as root)"),
+        }
+    }
+}
+
+impl std::error::Error for Busy {}
+
+/// Locks `file`, which is open at `path`, as soon as nobody else holds its lock; gives up
+/// with [`Busy`] after `patience`. With none it tries once, and asks not who the holder is.
+pub(super) fn take(file: &File, path: &Path, patience: Duration) -> Result<()> {
+    let began = Instant::now();
+    let (mut pause, mut silent) = (PAUSE.0, true);
+    loop {
+        // Before the try: whoever was stopped for all that time still has one.
+        let left = patience.saturating_sub(began.elapsed());
+        match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(()),
+            Err(Errno::INTR) => continue,
+            Err(Errno::WOULDBLOCK) => {}
+            Err(error) => {
+                return Err(io::Error::from(error))
+                    .with_context(|| format!("cannot lock {}", path.display()));
+            }
+        }
+        let busy = || {
+            let holder = if patience.is_zero() { None } else { process::of_lock(file) };
+            Busy { path: path.to_path_buf(), holder }
+        };
+        if left.is_zero() {
+            return Err(busy().into());
+        }
+        if silent && began.elapsed() >= SILENCE {
+            silent = false;
+            tracing::info!("waiting: {}", busy());
+        }
+        thread::sleep(pause.min(left));
+        pause = (pause * 2).min(PAUSE.1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::files;
+
+    /// Waiting used to have no end, and nobody was told for whom.
+    #[test]
+    fn whoever_waits_in_vain_is_told_for_whom() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let held = files::lock(&path).unwrap();
+        for (patience, holder) in [
+            (Duration::ZERO, "another process".to_owned()),
+            (Duration::from_millis(5), format!("process {}", std::process::id())),
+        ] {
+            let error = files::lock_within(&path, patience).err().unwrap();
+            assert!(Busy::is_cause_of(&error), "{error:#}");
+            assert!(format!("{error:#}").contains(&holder), "{error:#}");
+        }
+        drop(held);
+        drop(files::lock_within(&path, Duration::ZERO).unwrap());
+    }
+
+    #[test]
+    fn whoever_waits_gets_it_when_it_is_free() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let held = files::lock(&path).unwrap();
+        thread::scope(|scope| {
+            let waiting = scope.spawn(|| files::lock(&path).map(drop));
+            drop(held);
+            waiting.join().unwrap().unwrap();
+        });
+    }
+}

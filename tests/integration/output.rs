@@ -1,0 +1,117 @@
+//! What the program prints, and to whom.
+
+use std::fs;
+use std::io::Read;
+use std::io::pipe;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+use std::process::Stdio;
+
+use crate::common::BIN;
+use crate::common::TestServer;
+use crate::common::TestState;
+
+/// `farmgate gateway list | head -0` used to end with `farmgate: Broken pipe (os error 32)`.
+#[test]
+fn nobody_is_told_that_nobody_reads() {
+    let state = TestState::quick();
+    state.publish("lab-1", 10);
+    let script = state.folder("script", &[("boot.ipxe", b"#!ipxe\nexit\n")]);
+    for args in [
+        &["gateway", "list"][..],
+        &["--json", "gateway", "show", "lab-1"],
+        &["status"],
+        &["generations", "lab-1"],
+        // It would have failed otherwise.
+        &["check", script.to_str().unwrap()],
+        &["nginx-config"],
+        &["completions", "bash"],
+        &["man"],
+    ] {
+        let run = |stdout: Stdio| {
+            let mut command = Command::new(BIN);
+            command.arg("--state").arg(state.dir()).args(args).stdout(stdout);
+            command.output().unwrap()
+        };
+        let (reader, writer) = pipe().unwrap();
+        drop(reader);
+        let output = run(writer.into());
+        // As if SIGPIPE had ended it.
+        assert_eq!(output.status.code(), Some(141), "{args:?}: {output:?}");
+        assert!(!String::from_utf8_lossy(&output.stderr).contains("farmgate:"), "{output:?}");
+        let read = run(Stdio::piped());
+        assert!(!read.stdout.is_empty(), "{args:?} prints nothing: {read:?}");
+    }
+}
+
+/// `journalctl -p warning` used to find nothing: all lines had the same priority.
+#[test]
+fn the_journal_learns_how_grave_each_line_is() {
+    let state = TestState::quick();
+    let run = |right: bool| {
+        let (mut reader, writer) = pipe().unwrap();
+        let file = fs::File::from(std::os::fd::OwnedFd::from(writer.try_clone().unwrap()));
+        let metadata = file.metadata().unwrap();
+        let inode = metadata.ino() + u64::from(!right);
+        let mut command = Command::new(BIN);
+        // It reads a certificate where there is none.
+        command.arg("--state").arg(state.dir()).args(["-v", "gateway", "add", "lab-1"]);
+        command.env("JOURNAL_STREAM", format!("{}:{inode}", metadata.dev())).stderr(writer);
+        assert_eq!(command.status().unwrap().code(), Some(1));
+        drop((file, command));
+        let mut text = String::new();
+        reader.read_to_string(&mut text).unwrap();
+        text
+    };
+    assert!(run(true).starts_with("<3>farmgate: "), "{}", run(true));
+    // Inherited by somebody whose stderr leads elsewhere.
+    assert!(run(false).starts_with("farmgate: "), "{}", run(false));
+}
+
+/// The same for what the server says.
+#[test]
+fn the_servers_lines_have_priorities() {
+    let state = TestState::quick();
+    let unix = state.dir().join("http.sock");
+    // Its own stderr, whatever that is.
+    let mut command = Command::new("sh");
+    let script = "JOURNAL_STREAM=$(stat -L -c %d:%i /proc/$$/fd/2) exec \"$0\" \"$@\"";
+    command.args(["-c", script, BIN, "--state"]).arg(state.dir());
+    command.args(["serve", "--unix"]).arg(&unix);
+    let server = TestServer::spawn(command, unix);
+    let line = server.wait_for_log("listening: Unix socket");
+    assert!(line.starts_with("<6>") && line.contains(" INFO "), "{line}");
+    assert_eq!(server.get_unix("/boot/ipxe", "").status, 403);
+    let line = server.wait_for_log("no client certificate");
+    assert!(line.starts_with("<4>"), "{line}");
+}
+
+/// A process of the same user could read keys out of any command's memory, and a crash wrote them
+/// to disk.
+#[test]
+fn memory_is_for_nobody_else() {
+    let mut command = Command::new(BIN);
+    // As long as nobody reads, it waits: the text is longer than the pipe.
+    command.args(["completions", "bash"]).stdout(Stdio::piped());
+    if rustix::process::geteuid().is_root() {
+        command.uid(65534).gid(65534);
+    }
+    let mut child = match command.spawn() {
+        Ok(child) => child,
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            return crate::common::skip(
+                "who may read memory",
+                "the program is in a private folder",
+            );
+        }
+        Err(error) => panic!("{error}"),
+    };
+    let mut stdout = child.stdout.take().unwrap();
+    stdout.read_exact(&mut [0; 100]).unwrap();
+    // What is not dumpable belongs to root (proc_pid(5)).
+    let owner = fs::metadata(format!("/proc/{}/environ", child.id())).unwrap().uid();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(owner, 0);
+}
