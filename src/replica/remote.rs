@@ -220,7 +220,7 @@ async fn send_parts(upload: &mut dyn MultipartUpload, file: &mut File) -> Result
 fn read_part(file: &mut File) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let read = file.take(PART as u64).read_to_end(&mut bytes);
-    read.map_err(|error| Error::Other(format!("a blob cannot be read here: {error}")))?;
+    read.map_err(|error| Error::Other(format!("a blob cannot be read here: {error}").into()))?;
     Ok(bytes)
 }
 

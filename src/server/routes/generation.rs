@@ -77,7 +77,7 @@ async fn send(
     let subject = client.subject(boot);
     let Some(asset) = generation.asset(path) else {
         let error = format!("generation {} has no file {path:?}", generation.number);
-        app.recorder.record(&subject, Stage::Error { error: error.clone() });
+        app.recorder.record(&subject, Stage::Error { error: error.as_str().into() });
         return Err(HttpError::NotFound(format!("gateway {name}: {error}")));
     };
     tracing::info!(
@@ -100,7 +100,7 @@ async fn send(
         && let Some(prefix) = &app.settings().accel
     {
         let location = format!("{}/{}", prefix.as_str(), asset.sha256.path());
-        let stage = Stage::FileByNginx { path: path.to_owned(), size: asset.size };
+        let stage = Stage::FileByNginx { path: path.into(), size: asset.size };
         app.recorder.record(&subject, stage);
         return asset::redirect_to_nginx(headers, &tag, OCTETS, location);
     }
@@ -140,7 +140,7 @@ async fn send_script(
     let tag = hex::encode(Sha256::digest(&text));
     let bytes = text.len() as u64;
     let path = BOOT_SCRIPT.to_owned();
-    app.recorder.record(&subject, Stage::File { path, size: bytes, bytes, millis: 0 });
+    app.recorder.record(&subject, Stage::File { path: path.into(), size: bytes, bytes, millis: 0 });
     asset::respond(headers, &tag, "text/plain", Content::Bytes(text)).await
 }
 
