@@ -1,5 +1,7 @@
 //! Gateways one by one: would the next boot find all it needs?
 
+use std::io;
+
 use anyhow::Result;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::UnixTime;
@@ -27,11 +29,14 @@ pub(super) fn examine(state: &State, now: OffsetDateTime, findings: &mut Finding
     let gateways = state.gateways();
     let names = match gateways.names() {
         Ok(names) => names,
-        Err(error) => return findings.skipped(CHECK, format!("{error:#}")),
+        Err(error) => return unseen(&error, findings),
     };
     for name in &names {
         let looked = gateways.load(name).and_then(|record| look(state, &record, now, findings));
         if let Err(error) = looked {
+            if is_denied(&error) {
+                return unseen(&error, findings);
+            }
             findings.error(CHECK, format!("{name}: {error:#}"), "restore it from a backup");
         }
     }
@@ -42,6 +47,18 @@ pub(super) fn examine(state: &State, now: OffsetDateTime, findings: &mut Finding
         1 => findings.ok(CHECK, "the one gateway has all that its next boot needs"),
         count => findings.ok(CHECK, format!("all {count} have what their next boot needs")),
     }
+}
+
+fn unseen(error: &anyhow::Error, findings: &mut Findings) {
+    match is_denied(error) {
+        true => findings.unseen(CHECK, format!("{error:#}")),
+        false => findings.skipped(CHECK, format!("{error:#}")),
+    }
+}
+
+fn is_denied(error: &anyhow::Error) -> bool {
+    let denied = |error: &io::Error| error.kind() == io::ErrorKind::PermissionDenied;
+    error.chain().filter_map(|cause| cause.downcast_ref()).any(denied)
 }
 
 fn look(
@@ -122,7 +139,7 @@ fn files(
         let found = match generations.blobs().size(&asset.sha256) {
             Ok(size) if size == asset.size => continue,
             Ok(size) => format!("has {size} of {} bytes", asset.size),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => "is missing".to_owned(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => "is missing".to_owned(),
             Err(error) => return Err(error.into()),
         };
         let number = generation.number;
