@@ -10,6 +10,8 @@ pub use assessment::Decision;
 pub use assessment::Policy;
 pub use assessment::Reason;
 pub use assessment::decide;
+pub use template::NAMES as TEMPLATE_NAMES;
 pub use template::render;
+pub use template::unknown_names;
 pub use token::AckTokens;
 pub use token::KEY_LEN;

@@ -35,6 +35,7 @@ use serde::Serialize;
 use time::OffsetDateTime;
 use tracing_subscriber::EnvFilter;
 
+use crate::foreign::harmless_lines;
 use crate::identity::GatewayName;
 use crate::store::State;
 
@@ -115,7 +116,7 @@ enum Command {
     Man(man::Man),
 }
 
-/// Runs the program and says how it went: 0 done, 1 failed, 2 wrong usage.
+/// Runs the program and says how it went: 0 done, 1 failed, 2 wrong usage, 3 done in part.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     start_log(&cli);
@@ -145,12 +146,24 @@ pub fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // One line, also when a cause (of a TOML error, say) has several.
-            let line = format!("{error:#}").trim_end().replace('\n', " | ");
             // Nobody is left to tell when stderr is closed.
-            let _ = writeln!(std::io::stderr(), "farmgate: {line}");
-            ExitCode::FAILURE
+            let _ = writeln!(std::io::stderr(), "farmgate: {}", told(&error));
+            match error.downcast_ref::<doctor::Unseen>() {
+                Some(_) => ExitCode::from(doctor::Unseen::STATUS),
+                None => ExitCode::FAILURE,
+            }
         }
+    }
+}
+
+/// One line, also when a cause has several; but TOML that cannot be read is shown with what is
+/// wrong marked.
+fn told(error: &anyhow::Error) -> String {
+    let text = format!("{error:#}");
+    let text = harmless_lines(text.trim_end());
+    match error.downcast_ref::<toml::de::Error>().is_some() {
+        true => text.into_owned(),
+        false => text.replace('\n', " | "),
     }
 }
 
@@ -197,14 +210,36 @@ impl Context {
 
     /// Prints facts: one JSON document with `--json`, text for people without.
     pub fn print<T: Serialize + fmt::Display>(&self, facts: &T) -> Result<()> {
+        self.write(facts, |text| harmless_lines(&text).into_owned())
+    }
+
+    /// The same for facts that are coloured on a terminal, and have nothing else in them that
+    /// a terminal would obey.
+    pub fn print_coloured<T: Serialize + fmt::Display>(&self, facts: &T) -> Result<()> {
+        self.write(facts, |text| text)
+    }
+
+    fn write<T: Serialize + fmt::Display>(
+        &self,
+        facts: &T,
+        shown: impl FnOnce(String) -> String,
+    ) -> Result<()> {
         let mut out = std::io::stdout().lock();
         if self.json {
             serde_json::to_writer_pretty(&mut out, facts)?;
             writeln!(out)?;
         } else {
-            writeln!(out, "{facts}")?;
+            writeln!(out, "{}", shown(facts.to_string()))?;
         }
         Ok(())
+    }
+
+    /// Tells people what does not keep the command from being done.
+    pub fn warn(&self, warnings: &[String]) {
+        for warning in warnings.iter().filter(|_| !self.quiet) {
+            // Nobody is left to tell when stderr is closed.
+            let _ = writeln!(std::io::stderr(), "warning: {}", harmless_lines(warning));
+        }
     }
 
     /// A progress bar over `len` bytes or steps: on a terminal only.
