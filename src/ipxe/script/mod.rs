@@ -163,7 +163,7 @@ pub fn in_template(source: &[u8], unknown: &[Range<usize>]) -> Vec<Finding> {
     let mut report = report::Report::default();
     for span in unknown {
         let what = "nothing fills in the name that begins here".to_owned();
-        let help = "correct the name (docs/acknowledge.md lists them), or write `$$` for a `$`";
+        let help = "correct the name (docs/publishing.md lists them), or write `$$` for a `$`";
         report.warn(codes::UNKNOWN_IN_TEMPLATE, span.clone(), what, help);
     }
     report.finish(source)

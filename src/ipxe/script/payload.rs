@@ -53,8 +53,7 @@ pub(super) fn check(seen: &Seen<'_>, options: &Options<'_>, report: &mut Report)
                 initramfs(seen, fact, contents, linux && as_file.is_none(), report);
             }
             if let Some(name) = as_file.filter(|_| linux) {
-                let is_archive =
-                    found.map(|(contents, _)| matches!(contents, Contents::Archive(_)));
+                let is_archive = matches!(found, Some((Contents::Archive(_), _)));
                 if archived(uri, name, is_archive, alone) {
                     let what =
                         format!("`{}` becomes a file `{}` in an archive", shown(uri), shown(name));
@@ -201,7 +200,7 @@ fn initramfs(
 
 /// Whether a file that was meant to be the initramfs is laid into one. `name` is the word that
 /// makes it so; `alone` says that the kernel gets another one.
-fn archived(uri: &[u8], name: &[u8], is_archive: Option<bool>, alone: bool) -> bool {
+fn archived(uri: &[u8], name: &[u8], is_archive: bool, alone: bool) -> bool {
     if memchr::memchr2(b'/', b'$', name).is_some() {
         return false;
     }
@@ -209,5 +208,5 @@ fn archived(uri: &[u8], name: &[u8], is_archive: Option<bool>, alone: bool) -> b
         let text = text.to_ascii_lowercase();
         [&b"initr"[..], b".cpio"].iter().any(|part| memchr::memmem::find(&text, part).is_some())
     });
-    is_archive.unwrap_or(looks_like_it) && (!alone || looks_like_it)
+    looks_like_it || (is_archive && !alone)
 }

@@ -386,9 +386,12 @@ fn what_is_unpacked_is_an_archive() {
 fn an_initramfs_is_not_laid_into_another() {
     use Severity::*;
     let script = |line: &str| format!("#!ipxe\nkernel vmlinuz panic=1\n{line}\nboot\n");
-    for bad in
-        ["initrd initrd.img initrd", "initrd sub/a%20b x", "initrd https://a/initrd.img initrd.img"]
-    {
+    for bad in [
+        "initrd initrd.img initrd",
+        "initrd signature initramfs",
+        "initrd sub/a%20b x",
+        "initrd https://a/initrd.img initrd.img",
+    ] {
         assert_one(&script(bad), "FG049", Warning);
     }
     for good in [
