@@ -122,7 +122,7 @@ fn asks_for_the_machine(seen: &Seen<'_>) -> bool {
             name.starts_with(b"buildarch") || name.starts_with(b"cpu")
         })
     };
-    seen.facts.iter().any(|fact| fact.words.iter().any(|word| asks(word)))
+    seen.facts.iter().any(|fact| fact.words.iter().any(&asks))
 }
 
 /// What is wrong with a file that is booted, and what to do.
