@@ -3,7 +3,7 @@
 //! Dependencies point one way only:
 //!
 //! ```text
-//! main → cli → doctor → { server, iso, publish } → { bucket, replica } → { store, boot, http_client } → process → { identity, ipxe, config }
+//! main → cli → doctor → { server, iso, publish } → { bucket, replica } → { store, boot, http_client } → process → { identity, ipxe, config, foreign }
 //! ```
 //!
 //! The last group is pure: bytes in, values out, no tokio, axum, clock, files
@@ -14,6 +14,7 @@ pub mod bucket;
 pub mod cli;
 pub mod config;
 pub mod doctor;
+pub mod foreign;
 pub mod http_client;
 pub mod identity;
 pub mod ipxe;

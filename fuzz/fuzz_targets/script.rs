@@ -20,9 +20,13 @@ fuzz_target!(|source: &[u8]| {
     let printed = parsed.print();
     assert_eq!(Script::parse(&printed).print(), printed);
 
+    let _ = script::names(source);
     let files = BTreeMap::from([("vmlinuz".to_owned(), 1 << 30), ("a".to_owned(), 1)]);
+    // What a kernel and an initramfs are is fuzzed by the same bytes.
+    let heads = BTreeMap::from([("vmlinuz".to_owned(), source.to_vec())]);
     for files in [None, Some(&files)] {
-        for finding in script::check(source, &Options { files, ..Options::default() }) {
+        let heads = files.map(|_| &heads);
+        for finding in script::check(source, &Options { files, heads, ..Options::default() }) {
             assert!(finding.span.start <= finding.span.end && finding.span.end <= source.len());
             assert!(!finding.what.contains(char::is_control));
         }

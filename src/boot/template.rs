@@ -1,3 +1,5 @@
+use std::ops::Range;
+
 /// Fills in a secrets template: `${name}` and `$name` of a name that `value` knows
 /// are replaced, `$$` is `$`, and all else stays byte for byte. The rules are those
 /// of Python's `string.Template.safe_substitute`, which the templates in the field
@@ -14,6 +16,31 @@ pub fn render<'v>(template: &[u8], value: impl Fn(&str) -> Option<&'v str>) -> V
     }
     rendered.extend_from_slice(rest);
     rendered
+}
+
+/// Names that every template knows, besides those of the gateway's bucket.
+pub const NAMES: [&str; 5] =
+    ["gateway", "gateway_name", "fingerprint", "client_cert_fingerprint", "generation"];
+
+/// Where a template has names that `known` does not know: they stay as they are.
+pub fn unknown_names(template: &[u8], known: impl Fn(&str) -> bool) -> Vec<Range<usize>> {
+    let mut found = Vec::new();
+    let mut at = 0;
+    while let Some(next) = memchr::memchr(b'$', &template[at..]) {
+        at += next;
+        let rest = &template[at..];
+        // Every name has a value here, so that it is found.
+        let len = substitute(rest, |_| Some("")).map_or(1, |(len, _)| len);
+        let name = &rest[..len];
+        let bare = name.strip_prefix(b"${").and_then(|rest| rest.strip_suffix(b"}"));
+        let bare = bare.or(name.strip_prefix(b"$")).unwrap_or_default();
+        let text = std::str::from_utf8(bare).unwrap_or_default();
+        if identifier_len(bare) > 0 && !known(text) {
+            found.push(at..at + len);
+        }
+        at += len;
+    }
+    found
 }
 
 /// What stands for the beginning of `rest`, a `$`, and how many bytes of it.
@@ -77,7 +104,31 @@ mod tests {
         }
     }
 
+    /// A name with a slip in it used to go to the gateway as it stands, unsaid.
+    #[test]
+    fn names_that_nothing_fills_in_are_found() {
+        let known = |name: &str| name == "key";
+        for (template, expected) in [
+            ("a=$key b=${key}\n", &[][..]),
+            ("$$word $$ $ ${ ${} $1 ${net0/mac} $é", &[]),
+            ("a=$kye b=${Key}", &[2..6, 9..15]),
+            ("$$$x$key$y", &[2..4, 8..10]),
+        ] {
+            assert_eq!(unknown_names(template.as_bytes(), known), expected, "{template}");
+        }
+    }
+
     proptest! {
+        #[test]
+        fn what_is_found_is_what_stays(template in "[$]{0,3}[{]?[a-c]{0,2}[}]?[$]?[{]?[a-c]?[}]?") {
+            let value = |name: &str| (name == "a").then_some("");
+            let found = unknown_names(template.as_bytes(), |name| name == "a");
+            let filled = |name: &str| value(name).or((!name.is_empty()).then_some("!"));
+            let with_marks = render(template.as_bytes(), filled);
+            let marks = with_marks.iter().filter(|byte| **byte == b'!').count();
+            prop_assert_eq!(found.len(), marks);
+        }
+
         #[test]
         fn without_names_only_doubled_dollars_change(template in proptest::collection::vec(any::<u8>(), 0..200)) {
             let doubled: Vec<u8> =

@@ -1,6 +1,8 @@
 use std::io;
 use std::time::Duration;
 
+use crate::foreign::Foreign;
+
 /// Why the provider did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -35,7 +37,7 @@ pub enum Error {
         /// Who was asked.
         host: String,
         /// In its words.
-        said: String,
+        said: Foreign,
     },
     /// 429 or 503.
     #[error("{host} has no time now ({status})")]
@@ -55,7 +57,7 @@ pub enum Error {
         /// The HTTP status.
         status: u16,
         /// In its words.
-        said: String,
+        said: Foreign,
     },
     /// It was asked for something that it does not do.
     #[error("{host} refused {call}: {said} ({code})")]
@@ -65,9 +67,9 @@ pub enum Error {
         /// What for.
         call: &'static str,
         /// The provider's code for it.
-        code: String,
+        code: Foreign,
         /// In its words.
-        said: String,
+        said: Foreign,
     },
     /// What came is not what the API answers.
     #[error("what {host} answered to {call} is not what the API says: is the address right?")]

@@ -14,6 +14,7 @@ use time::format_description::well_known::Rfc2822;
 
 use super::error::Error;
 use crate::config::ApiUrl;
+use crate::foreign::Foreign;
 use crate::http_client;
 
 /// Longest answer: a list of a thousand keys has a tenth of it.
@@ -57,7 +58,7 @@ impl Answer {
     }
 
     /// What it says of the error, in few and printable words.
-    pub(super) fn said(&self) -> String {
+    pub(super) fn said(&self) -> Foreign {
         let said = self.text("/message").filter(|said| !said.is_empty());
         brief(&said.unwrap_or_else(|| self.code()))
     }
@@ -101,7 +102,7 @@ impl Http {
             Ok(body) => Ok(Answer { status, body }),
             // A proxy's page, for instance.
             Err(_) if status.is_server_error() => {
-                let said = status.canonical_reason().unwrap_or("no reason given").to_owned();
+                let said = status.canonical_reason().unwrap_or("no reason given").into();
                 Err(Error::Failed { host, status: status.as_u16(), said })
             }
             Err(_) => Err(Error::NotUnderstood { host, call }),
@@ -144,8 +145,8 @@ fn retry_after(headers: &HeaderMap, now: OffsetDateTime) -> Option<Duration> {
     (date - now).try_into().ok()
 }
 
-fn brief(said: &str) -> String {
-    said.chars().filter(|c| !c.is_control()).take(MAX_SAID).collect()
+fn brief(said: &str) -> Foreign {
+    Foreign::shorter(said, MAX_SAID)
 }
 
 #[cfg(test)]

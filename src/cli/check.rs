@@ -39,6 +39,8 @@ struct Checked {
     path: PathBuf,
     source: Vec<u8>,
     findings: Vec<Finding>,
+    /// Its lines are not shown.
+    secret: bool,
 }
 
 /// A finding, as `--json` prints it.
@@ -57,11 +59,15 @@ struct Fact<'a> {
 }
 
 /// All findings of all files.
-struct Findings<'a>(&'a [Checked]);
+struct Findings<'a> {
+    checked: &'a [Checked],
+    /// How many configurations were read besides.
+    configurations: usize,
+}
 
 impl Serialize for Findings<'_> {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let facts = self.0.iter().flat_map(|checked| {
+        let facts = self.checked.iter().flat_map(|checked| {
             checked.findings.iter().map(|finding| Fact {
                 file: &checked.path,
                 start: finding.start,
@@ -80,11 +86,11 @@ impl Serialize for Findings<'_> {
 
 impl fmt::Display for Findings<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for checked in self.0 {
+        for checked in self.checked {
             show::show(f, checked)?;
         }
-        let files = count(self.0.len(), "file");
-        match self.0.iter().map(|checked| checked.findings.len()).sum() {
+        let files = count(self.checked.len() + self.configurations, "file");
+        match self.checked.iter().map(|checked| checked.findings.len()).sum() {
             0_usize => write!(f, "{files} checked, nothing found"),
             findings => write!(f, "{files} checked, {}", count(findings, "finding")),
         }
@@ -100,12 +106,16 @@ impl Check {
         let (configurations, paths): (Vec<_>, Vec<_>) = self.paths.iter().partition(|path| {
             path.extension().is_some_and(|extension| extension == "toml") && !path.is_dir()
         });
-        for path in configurations {
+        for path in &configurations {
             read_config(path)?;
         }
-        let checked: Vec<Checked> =
+        let checked: Vec<Vec<Checked>> =
             paths.into_iter().map(|path| self.check(path)).collect::<Result<_>>()?;
-        context.print(&Findings(&checked))?;
+        let checked: Vec<Checked> = checked.into_iter().flatten().collect();
+        context.print_coloured(&Findings {
+            checked: &checked,
+            configurations: configurations.len(),
+        })?;
         let errors = checked
             .iter()
             .flat_map(|checked| &checked.findings)
@@ -117,13 +127,17 @@ impl Check {
         }
     }
 
-    fn check(&self, path: &Path) -> Result<Checked> {
+    fn check(&self, path: &Path) -> Result<Vec<Checked>> {
         if path.is_dir() {
-            let publish::Checked { path, source, mut findings } = publish::check(path)?;
-            if self.syntax {
-                findings.retain(|finding| finding.code.kind == Kind::Syntax);
-            }
-            return Ok(Checked { path, source, findings });
+            let files = publish::check(path)?.into_iter();
+            let checked = files.map(|file| {
+                let publish::Checked { path, source, mut findings, secret } = file;
+                if self.syntax {
+                    findings.retain(|finding| finding.code.kind == Kind::Syntax);
+                }
+                Checked { path, source, findings, secret }
+            });
+            return Ok(checked.collect());
         }
         let shown = path.display();
         let mut source = Vec::new();
@@ -136,6 +150,6 @@ impl Check {
         );
         let options = script::Options { syntax_only: self.syntax, ..script::Options::default() };
         let findings = script::check(&source, &options);
-        Ok(Checked { path: path.to_owned(), source, findings })
+        Ok(vec![Checked { path: path.to_owned(), source, findings, secret: false }])
     }
 }

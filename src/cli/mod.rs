@@ -37,6 +37,7 @@ use indicatif::ProgressStyle;
 use serde::Serialize;
 use time::OffsetDateTime;
 
+use crate::foreign::harmless_lines;
 use crate::identity::GatewayName;
 use crate::process;
 use crate::store::State;
@@ -118,7 +119,7 @@ enum Command {
     Man(man::Man),
 }
 
-/// Runs the program and says how it went: 0 done, 1 failed, 2 wrong usage.
+/// Runs the program and says how it went: 0 done, 1 failed, 2 wrong usage, 3 done in part.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     log::start(match (cli.quiet, cli.verbose) {
@@ -158,9 +159,11 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if error.is::<NobodyReads>() => ExitCode::from(NOBODY_READS),
         Err(error) => {
-            // One line, also when a cause (of a TOML error, say) has several.
-            log::failure(&format!("{error:#}").trim_end().replace('\n', " | "));
-            ExitCode::FAILURE
+            log::failure(&told(&error));
+            match error.downcast_ref::<doctor::Unseen>() {
+                Some(_) => ExitCode::from(doctor::Unseen::STATUS),
+                None => ExitCode::FAILURE,
+            }
         }
     }
 }
@@ -182,6 +185,17 @@ fn print(bytes: &[u8]) -> Result<()> {
     }
 }
 
+/// One line, also when a cause has several; but TOML that cannot be read is shown with what is
+/// wrong marked.
+fn told(error: &anyhow::Error) -> String {
+    let text = format!("{error:#}");
+    let text = harmless_lines(text.trim_end());
+    match error.downcast_ref::<toml::de::Error>().is_some() {
+        true => text.into_owned(),
+        false => text.replace('\n', " | "),
+    }
+}
+
 /// What every command can use.
 pub struct Context {
     state: PathBuf,
@@ -198,10 +212,34 @@ impl Context {
 
     /// Prints facts: one JSON document with `--json`, text for people without.
     pub fn print<T: Serialize + fmt::Display>(&self, facts: &T) -> Result<()> {
-        let mut text =
-            if self.json { serde_json::to_string_pretty(facts)? } else { facts.to_string() };
+        self.write(facts, |text| harmless_lines(&text).into_owned())
+    }
+
+    /// The same for facts that are coloured on a terminal, and have nothing else in them that
+    /// a terminal would obey.
+    pub fn print_coloured<T: Serialize + fmt::Display>(&self, facts: &T) -> Result<()> {
+        self.write(facts, |text| text)
+    }
+
+    fn write<T: Serialize + fmt::Display>(
+        &self,
+        facts: &T,
+        shown: impl FnOnce(String) -> String,
+    ) -> Result<()> {
+        let mut text = match self.json {
+            true => serde_json::to_string_pretty(facts)?,
+            false => shown(facts.to_string()),
+        };
         text.push('\n');
         print(text.as_bytes())
+    }
+
+    /// Tells people what does not keep the command from being done.
+    pub fn warn(&self, warnings: &[String]) {
+        for warning in warnings.iter().filter(|_| !self.quiet) {
+            // Nobody is left to tell when stderr is closed.
+            let _ = writeln!(io::stderr(), "warning: {}", harmless_lines(warning));
+        }
     }
 
     /// A progress bar over `len` bytes or steps: on a terminal only.

@@ -14,6 +14,7 @@ use super::wrong_usage;
 use crate::identity::GatewayName;
 use crate::publish;
 use crate::publish::Outcome;
+use crate::publish::When;
 use crate::store::State;
 use crate::store::events::EventId;
 use crate::store::gateways::Record;
@@ -25,7 +26,10 @@ pub(super) struct Publish {
     /// files that it names
     #[arg(value_names = ["NAME", "DIR"], num_args = 1..=2, required = true)]
     target: Vec<String>,
-    /// Do nothing if the newest generation has the same files already
+    /// Publish also what the gateway gets already: it is tried anew
+    #[arg(long, conflicts_with_all = ["canary", "if_changed"])]
+    force: bool,
+    /// Do nothing either if the newest generation has these files and another one is served
     #[arg(long, conflicts_with = "canary")]
     if_changed: bool,
     /// Roll out to these gateways first, and go on when all of them acknowledged
@@ -68,7 +72,8 @@ impl std::fmt::Display for Published {
             _ if !self.changed => {
                 write!(
                     f,
-                    "generation {} of {} has these files already",
+                    "unchanged: generation {} of {} has these files already \
+                     (`--force` publishes them again)",
                     self.generation, self.gateway
                 )
             }
@@ -105,7 +110,12 @@ impl Publish {
                 let name = name
                     .parse()
                     .unwrap_or_else(|error| wrong_usage(ErrorKind::ValueValidation, &error));
-                one(context, &name, Path::new(dir), self.if_changed)
+                let when = match (self.force, self.if_changed) {
+                    (true, _) => When::Always,
+                    (false, true) => When::Changed,
+                    (false, false) => When::NotLive,
+                };
+                one(context, &name, Path::new(dir), when)
             }
             ([dir], false) => self.waves(context, Path::new(dir)),
             (_, true) => wrong_usage(
@@ -136,26 +146,25 @@ impl Publish {
             waves.push(wave);
         }
         let progress = context.progress(publish::size(dir)?, "storing");
-        let rollout =
+        let (rollout, warnings) =
             publish::rollout::begin(&state, &waves, dir, now(), &|bytes| progress.inc(bytes))?;
         progress.finish_and_clear();
+        context.warn(&warnings);
         let names = |wave: &Vec<Record>| wave.iter().map(|record| record.name.clone()).collect();
         context.print(&Begun { rollout, waves: waves.iter().map(names).collect() })?;
         damage.result().context("the rollout goes on without some gateways")
     }
 }
 
-fn one(context: &Context, name: &GatewayName, dir: &Path, only_changed: bool) -> Result<()> {
+fn one(context: &Context, name: &GatewayName, dir: &Path, when: When) -> Result<()> {
     let state = context.state()?;
     let record = state.gateways().load(name)?;
     let progress = context.progress(publish::size(dir)?, "storing");
     let told = |bytes| progress.inc(bytes);
-    let outcome = publish::publish(&state, &record, dir, only_changed, now(), &told)?;
+    let outcome = publish::publish(&state, &record, dir, when, now(), &told)?;
     progress.finish_and_clear();
-    let (generation, changed) = match outcome {
-        Outcome::Published(number) => (number, true),
-        Outcome::Unchanged(number) => (number, false),
-    };
+    context.warn(&outcome.warnings);
+    let Outcome { generation, changed, .. } = outcome;
     let pinned = pinned(&state, &record)?;
     context.print(&Published { gateway: record.name, generation, changed, pinned })
 }

@@ -133,10 +133,10 @@ fn short(stage: &Stage) -> String {
         Stage::File { path, size, bytes, .. } if bytes < size => {
             format!("{path} ({} %)", bytes * 100 / size)
         }
-        Stage::File { path, .. } | Stage::FileByNginx { path, .. } => path.clone(),
+        Stage::File { path, .. } | Stage::FileByNginx { path, .. } => path.to_string(),
         Stage::Secrets => "secrets".to_owned(),
         Stage::Acknowledged => "acknowledged".to_owned(),
-        Stage::Error { error } => error.clone(),
+        Stage::Error { error } => error.to_string(),
     }
 }
 

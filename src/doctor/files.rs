@@ -1,5 +1,6 @@
 //! Files of the state: whose they are, who may read them, and whether there is room for more.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::fs::Metadata;
 use std::io;
@@ -36,7 +37,13 @@ const SHOWN: usize = 3;
 
 pub(super) fn examine(state: &State, findings: &mut Findings) {
     if let Err(error) = look(state, findings) {
-        findings.skipped(OWNER, format!("{error:#}; root can look at all of it"));
+        let denied = error
+            .downcast_ref::<io::Error>()
+            .is_some_and(|error| error.kind() == io::ErrorKind::PermissionDenied);
+        match denied {
+            true => findings.unseen(OWNER, format!("{error:#}")),
+            false => findings.skipped(OWNER, format!("{error:#}")),
+        }
     }
     room(state.dir(), findings);
 }
@@ -75,7 +82,9 @@ fn look(state: &State, findings: &mut Findings) -> Result<()> {
         findings.error(
             OWNER,
             format!("the server may be unable to read or replace {}", some(&foreign)),
-            format!("chown {} {}", name(owner), some(&foreign).replace(',', "")),
+            to_paste(&foreign, &format!("chown -h {}", name(owner)), |dirs| {
+                format!("find {dirs} ! -user {} ! -path '*/pki/ca.key'", name(owner))
+            }),
         );
     }
     let service = User::from_name(SERVICE_USER).ok().flatten();
@@ -93,8 +102,11 @@ fn look(state: &State, findings: &mut Findings) -> Result<()> {
     if open.is_empty() {
         findings.ok(SECRET, "nobody else can read keys");
     } else {
-        let way_out = format!("chmod 600 {}, and think of who may have read them", some(&open));
-        findings.warning(SECRET, format!("others may read {}", some(&open)), way_out);
+        let way_out = to_paste(&open, "chmod 600", |dirs| {
+            format!("find {dirs} -type f -perm /077 '(' -name '*.key' -o -path '*/buckets/*' ')'")
+        });
+        let what = format!("others may read {}, and may have done so", some(&open));
+        findings.warning(SECRET, what, way_out);
     }
     Ok(())
 }
@@ -111,6 +123,32 @@ fn some(paths: &[PathBuf]) -> String {
     match paths.len().saturating_sub(SHOWN) {
         0 => shown.join(", "),
         more => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
+/// A line for a shell: `command` with all paths, or with what `find` finds below their folders.
+fn to_paste(paths: &[PathBuf], command: &str, find: impl Fn(&str) -> String) -> String {
+    let words = |paths: &mut dyn Iterator<Item = &Path>| -> String {
+        paths.map(|path| quoted(&path.display().to_string())).collect::<Vec<_>>().join(" ")
+    };
+    if paths.len() <= SHOWN {
+        return format!("{command} {}", words(&mut paths.iter().map(PathBuf::as_path)));
+    }
+    let folders: BTreeSet<&Path> = paths.iter().map(|path| path.parent().unwrap_or(path)).collect();
+    // Of folders within each other, the outer one is enough.
+    let mut outer = folders
+        .iter()
+        .copied()
+        .filter(|folder| !folder.ancestors().skip(1).any(|above| folders.contains(above)));
+    format!("{} -exec {command} {{}} +", find(&words(&mut outer)))
+}
+
+/// As a POSIX shell reads it back.
+fn quoted(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%".contains(c);
+    match !text.is_empty() && text.chars().all(plain) {
+        true => text.to_owned(),
+        false => format!("'{}'", text.replace('\'', "'\\''")),
     }
 }
 
@@ -154,4 +192,23 @@ fn room(dir: &Path, findings: &mut Findings) {
 
 fn cannot_read(path: &Path) -> String {
     format!("cannot read {}", path.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The line used to end in "and 7 more", which no shell can do.
+    #[test]
+    fn what_is_to_be_pasted_names_every_file_or_finds_it() {
+        let paths = |names: &[&str]| -> Vec<PathBuf> { names.iter().map(PathBuf::from).collect() };
+        let find = |dirs: &str| format!("find {dirs} ! -user x");
+        let few = paths(&["/s/pki/a", "/s/it's"]);
+        assert_eq!(to_paste(&few, "chown x", find), r"chown x /s/pki/a '/s/it'\''s'");
+        let many = paths(&["/s/pki/a", "/s/gateways/a/b", "/s/gateways/a", "/s/gateways/a/c"]);
+        assert_eq!(
+            to_paste(&many, "chown x", find),
+            "find /s/gateways /s/pki ! -user x -exec chown x {} +"
+        );
+    }
 }

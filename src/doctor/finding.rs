@@ -2,6 +2,8 @@ use std::fmt;
 
 use serde::Serialize;
 
+const AS_ROOT: &str = "look again as root: sudo farmgate doctor";
+
 /// How bad something is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -29,6 +31,9 @@ pub struct Finding {
     /// What to do.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub way_out: Option<String>,
+    /// Root could have looked at it.
+    #[serde(skip)]
+    pub for_root: bool,
 }
 
 /// Everything that was found, in the order in which it was looked at.
@@ -43,6 +48,14 @@ impl Findings {
 
     pub(super) fn skipped(&mut self, check: &'static str, what: impl Into<String>) {
         self.add(check, Verdict::Skipped, what.into(), None);
+    }
+
+    /// What this user may not look at.
+    pub(super) fn unseen(&mut self, check: &'static str, what: impl Into<String>) {
+        self.add(check, Verdict::Skipped, what.into(), Some(AS_ROOT.to_owned()));
+        if let Some(finding) = self.0.last_mut() {
+            finding.for_root = true;
+        }
     }
 
     pub(super) fn warning(
@@ -73,6 +86,11 @@ impl Findings {
         self.0.iter().filter(|finding| finding.verdict == verdict).count()
     }
 
+    /// How many things root could have looked at.
+    pub fn for_root(&self) -> usize {
+        self.0.iter().filter(|finding| finding.for_root).count()
+    }
+
     fn add(
         &mut self,
         check: &'static str,
@@ -80,7 +98,7 @@ impl Findings {
         what: String,
         way_out: Option<String>,
     ) {
-        self.0.push(Finding { check, verdict, what, way_out });
+        self.0.push(Finding { check, verdict, what, way_out, for_root: false });
     }
 }
 
@@ -97,7 +115,7 @@ impl fmt::Display for Verdict {
 
 impl fmt::Display for Findings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, Finding { check, verdict, what, way_out }) in self.0.iter().enumerate() {
+        for (at, Finding { check, verdict, what, way_out, .. }) in self.0.iter().enumerate() {
             let line_break = if at == 0 { "" } else { "\n" };
             write!(f, "{line_break}{verdict:<8} {check:<12} {what}")?;
             if let Some(way_out) = way_out {

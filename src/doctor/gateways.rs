@@ -1,5 +1,7 @@
 //! Gateways one by one: would the next boot find all it needs?
 
+use std::io;
+
 use anyhow::Result;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::UnixTime;
@@ -38,12 +40,15 @@ pub(super) fn examine(state: &State, now: OffsetDateTime, findings: &mut Finding
     let gateways = state.gateways();
     let names = match gateways.names() {
         Ok(names) => names,
-        Err(error) => return findings.skipped(CHECK, format!("{error:#}")),
+        Err(error) => return unseen(&error, findings),
     };
     for name in &names {
         let record = gateways.load(name);
         let looked = record.and_then(|record| look(state, &generations, &record, now, findings));
         if let Err(error) = looked {
+            if is_denied(&error) {
+                return unseen(&error, findings);
+            }
             findings.error(CHECK, format!("{name}: {error:#}"), "restore it from a backup");
         }
     }
@@ -54,6 +59,18 @@ pub(super) fn examine(state: &State, now: OffsetDateTime, findings: &mut Finding
         1 => findings.ok(CHECK, "the one gateway has all that its next boot needs"),
         count => findings.ok(CHECK, format!("all {count} have what their next boot needs")),
     }
+}
+
+fn unseen(error: &anyhow::Error, findings: &mut Findings) {
+    match is_denied(error) {
+        true => findings.unseen(CHECK, format!("{error:#}")),
+        false => findings.skipped(CHECK, format!("{error:#}")),
+    }
+}
+
+fn is_denied(error: &anyhow::Error) -> bool {
+    let denied = |error: &io::Error| error.kind() == io::ErrorKind::PermissionDenied;
+    error.chain().filter_map(|cause| cause.downcast_ref()).any(denied)
 }
 
 fn look(
@@ -188,7 +205,7 @@ fn files(
             Err(Fault::Digest(_)) => "has other bytes than those that were published".to_owned(),
             Err(Fault::Unreadable(_, error)) => {
                 let what = format!("{name}: {path} of generation {number}: {error}");
-                findings.skipped(CHECK, format!("{what}; root can look at it"));
+                findings.unseen(CHECK, what);
                 continue;
             }
         };

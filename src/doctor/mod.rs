@@ -9,6 +9,7 @@ mod clock;
 mod files;
 mod finding;
 mod gateways;
+mod holder;
 mod pki;
 mod reach;
 mod service;

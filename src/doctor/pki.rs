@@ -1,6 +1,8 @@
 //! The boot host's own certificates.
 
 use std::fs::File;
+use std::io;
+use std::path::Path;
 
 use anyhow::Result;
 use time::Duration;
@@ -16,6 +18,9 @@ use crate::server;
 use crate::store::State;
 
 const CHECK: &str = "certificates";
+
+/// Where systemd keeps the credentials of a running service.
+const CREDENTIALS: &str = "/run/credentials/farmgate.service";
 
 /// Before this, somebody should hear of it. New media for a new CA take their time.
 const SOON: Duration = Duration::days(60);
@@ -35,13 +40,26 @@ const RENEW_CRL: &str =
 
 pub(super) fn examine(state: &State, now: OffsetDateTime, findings: &mut Findings) {
     let own = server::certificate_file(state);
-    for path in [state.pki_file("ca.crt"), own, state.pki_file("crl.pem")] {
-        // The server itself says whether it can do without.
-        if let Err(error) = File::open(&path) {
-            let what =
-                format!("{}: {error}; for root, or a credential of the service", path.display());
-            return findings.skipped(CHECK, what);
+    let renew = "`farmgate pki renew` makes server certificate and CRL anew; then reload nginx";
+    let backup = "restore the state from a backup: media trust this CA and no other";
+    let files =
+        [(state.pki_file("ca.crt"), backup), (own, renew), (state.pki_file("crl.pem"), renew)];
+    let mut all = true;
+    for (path, way_out) in files {
+        let Err(error) = File::open(&path) else { continue };
+        all = false;
+        let what = format!("{}: {error}", path.display());
+        let credential = path.file_name().map(|name| Path::new(CREDENTIALS).join(name));
+        match error.kind() {
+            io::ErrorKind::PermissionDenied => findings.unseen(CHECK, what),
+            _ if credential.is_some_and(|path| path.exists()) => {
+                findings.skipped(CHECK, format!("{what}; the service has it as a credential"));
+            }
+            _ => findings.error(CHECK, what, way_out),
         }
+    }
+    if !all {
+        return;
     }
     let looked = server::certificate_problems(state, now).and_then(|problems| {
         for problem in problems {

@@ -11,8 +11,10 @@ use tokio::net::TcpStream;
 use tokio::net::UnixStream;
 
 use super::finding::Findings;
+use super::holder;
 use crate::config::AdminAddress;
 use crate::config::Config;
+use crate::foreign::Foreign;
 use crate::http_client;
 
 const CHECK: &str = "server";
@@ -33,7 +35,8 @@ pub(super) async fn examine(config: &Config, findings: &mut Findings) -> String 
             text
         }
         Ok((status, text)) => {
-            for line in text.lines() {
+            for line in text.lines().map(Foreign::from) {
+                let line = line.as_str();
                 let (what, way_out) = line.split_once("; ").unwrap_or((line, "see its journal"));
                 findings.error(CHECK, format!("it says ({status}): {what}"), way_out);
             }
@@ -41,9 +44,13 @@ pub(super) async fn examine(config: &Config, findings: &mut Findings) -> String 
         }
         Err(error) => {
             let place = config.listen.admin.as_ref().map_or_else(|| ADMIN.to_owned(), shown);
-            let way_out =
-                "`systemctl start farmgate.socket farmgate-admin.socket`, or `farmgate serve`";
-            if config.listen.admin.is_some() {
+            let door = if config.listen.tls.is_some() { "farmgate-tls" } else { "farmgate" };
+            let way_out = format!(
+                "`systemctl start {door}.socket farmgate-admin.socket`, or `farmgate serve`"
+            );
+            if error.kind() == io::ErrorKind::PermissionDenied {
+                findings.unseen(CHECK, format!("{place} ([listen] admin): {error}"));
+            } else if config.listen.admin.is_some() {
                 let what = format!("nobody answers at {place} ([listen] admin): {error}");
                 findings.error(CHECK, what, way_out);
             } else {
@@ -88,11 +95,7 @@ fn doors(config: &Config, findings: &mut Findings) {
     if let Some(address) = config.listen.tls {
         match bind(address) {
             Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => findings.warning(
-                CHECK,
-                format!("something listens on {address} ([listen] tls): farmgate, or another program"),
-                format!("`ss -ltnp sport = {}` names it", address.port()),
-            ),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => in_use(address, findings),
             Err(error) => findings.warning(
                 CHECK,
                 format!("cannot listen on {address} ([listen] tls): {error}"),
@@ -104,7 +107,7 @@ fn doors(config: &Config, findings: &mut Findings) {
         match std::os::unix::net::UnixStream::connect(path) {
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                findings.skipped(CHECK, format!("only root and nginx can open {}", path.display()));
+                findings.unseen(CHECK, format!("only root and nginx can open {}", path.display()));
             }
             // Its file stays when a socket is closed.
             Err(error) => findings.error(
@@ -113,6 +116,32 @@ fn doors(config: &Config, findings: &mut Findings) {
                 "`systemctl start farmgate.socket`, or `farmgate serve`",
             ),
         }
+    }
+}
+
+fn in_use(address: SocketAddr, findings: &mut Findings) {
+    match holder::of(address.port()) {
+        // systemd holds the door of a unit that is not started yet, or was stopped.
+        Some(holder) if holder.name == "systemd" => findings.warning(
+            CHECK,
+            format!("systemd holds {address} ([listen] tls) for farmgate, which does not answer"),
+            "`systemctl status farmgate-tls.socket farmgate.service` says why",
+        ),
+        Some(holder) if holder.name == "farmgate" => findings.warning(
+            CHECK,
+            format!("{holder} listens on {address} ([listen] tls), and says nothing of itself"),
+            "`systemctl start farmgate-admin.socket`, or set [listen] admin, so that it can be asked",
+        ),
+        Some(holder) => findings.error(
+            CHECK,
+            format!("{holder} listens on {address}, where farmgate is to ([listen] tls)"),
+            "stop it, or give one of them another address; behind nginx, [listen] tls is left out",
+        ),
+        None => findings.warning(
+            CHECK,
+            format!("something listens on {address} ([listen] tls): farmgate, or another program"),
+            format!("`sudo ss -ltnp sport = {}` names it", address.port()),
+        ),
     }
 }
 

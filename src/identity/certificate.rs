@@ -7,6 +7,7 @@ use x509_parser::parse_x509_certificate;
 
 use super::Fingerprint;
 use super::Serial;
+use crate::foreign::Foreign;
 
 /// What farmgate needs to know of one X.509 certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,9 +17,9 @@ pub struct Certificate {
     /// SHA-256 of `der`.
     pub fingerprint: Fingerprint,
     /// Subject, as RFC 4514 text (`CN=lab-1`).
-    pub subject: String,
+    pub subject: Foreign,
     /// Issuer, as RFC 4514 text.
-    pub issuer: String,
+    pub issuer: Foreign,
     /// Serial number.
     pub serial: Serial,
     /// First moment at which it is valid.
@@ -40,8 +41,8 @@ impl Certificate {
         Ok(Self {
             der: der.to_vec(),
             fingerprint: Fingerprint::of_der(der),
-            subject: certificate.subject().to_string(),
-            issuer: certificate.issuer().to_string(),
+            subject: certificate.subject().to_string().into(),
+            issuer: certificate.issuer().to_string().into(),
             serial: Serial::from_der(certificate.raw_serial()),
             not_before: certificate.validity().not_before.to_datetime(),
             not_after: certificate.validity().not_after.to_datetime(),
@@ -85,4 +86,39 @@ pub enum ParseCertificateError {
         /// How many bytes follow.
         count: usize,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use rcgen::CertificateParams;
+    use rcgen::DnType;
+    use rcgen::KeyPair;
+    use rcgen::PKCS_ECDSA_P256_SHA256;
+
+    use super::*;
+
+    fn subject(name: &str) -> String {
+        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        let certificate = params.self_signed(&key).unwrap();
+        Certificate::from_der(certificate.der()).unwrap().subject.to_string()
+    }
+
+    /// `iso verify` used to hand the terminal whatever stood in a stranger's certificate.
+    #[test]
+    fn names_in_certificates_are_harmless() {
+        assert!(subject("lab-1").contains("CN=lab-1"));
+        let shown = subject("\x1b]0;owned\x07\u{202e}");
+        assert!(!shown.contains(['\x1b', '\x07', '\u{202e}']), "{shown:?}");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(20))]
+        #[test]
+        fn no_control_character_comes_out_of_a_subject(name in "\\PC{0,5}[\\x01-\\x1f\u{80}-\u{9f}a]{1,9}") {
+            prop_assert!(!subject(&name).contains(char::is_control));
+        }
+    }
 }

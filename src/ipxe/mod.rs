@@ -3,6 +3,7 @@
 
 mod bcj;
 mod binary;
+pub mod contents;
 pub mod media;
 mod packed;
 mod reroot;

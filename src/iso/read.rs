@@ -7,6 +7,8 @@ use super::bytes_at;
 use super::mbr;
 use super::word_at;
 
+use crate::foreign::Foreign;
+
 const DESCRIPTOR: usize = 16 * BLOCK;
 const BOOT_RECORD: usize = 17 * BLOCK;
 const ROOT_RECORD: usize = DESCRIPTOR + 156;
@@ -82,7 +84,7 @@ fn record(bytes: &[u8], offset: usize) -> Option<(String, Range<usize>)> {
     let end = start.checked_add(word_at(bytes, offset + 10)?)?;
     let name_len = usize::from(*bytes.get(offset + 32)?);
     let name = bytes.get(offset + 33..offset + 33 + name_len)?;
-    let name = String::from_utf8_lossy(name.split(|byte| *byte == b';').next()?).into_owned();
+    let name = Foreign::from_bytes(name.split(|byte| *byte == b';').next()?).to_string();
     (end <= bytes.len()).then_some((name, start..end))
 }
 

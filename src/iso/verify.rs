@@ -8,6 +8,7 @@ use super::fat;
 use super::read;
 use super::read::Image;
 use super::uses_ecdsa;
+use crate::foreign::Foreign;
 use crate::identity::Certificate;
 use crate::identity::Fingerprint;
 use crate::identity::Identity;
@@ -26,7 +27,7 @@ pub struct Report {
     /// Bytes of the image.
     pub size: usize,
     /// Version of its iPXE, when that says it.
-    pub ipxe_version: Option<String>,
+    pub ipxe_version: Option<Foreign>,
     /// Whether its iPXE can use a P-256 PKI.
     pub ecdsa: bool,
     /// SHA-256 of the root certificate that it trusts.
@@ -47,11 +48,11 @@ pub struct Report {
 #[derive(Debug, Serialize)]
 pub struct SealedIdentity {
     /// Its subject.
-    pub subject: String,
+    pub subject: Foreign,
     /// Its fingerprint.
     pub fingerprint: Fingerprint,
     /// Who issued it.
-    pub issuer: String,
+    pub issuer: Foreign,
     /// First moment at which it is valid.
     #[serde(with = "time::serde::rfc3339")]
     pub not_before: OffsetDateTime,
@@ -98,7 +99,7 @@ pub fn verify(
     };
     Ok(Report {
         size: image.len(),
-        ipxe_version: facts.ipxe,
+        ipxe_version: facts.ipxe.map(Foreign::from),
         ecdsa: facts.ecdsa,
         root: facts.root,
         root_is_this_ca: ca.map(|ca| *ca == facts.root),
@@ -173,7 +174,7 @@ fn identity(
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let version = self.ipxe_version.as_deref().unwrap_or("unknown");
+        let version = self.ipxe_version.as_ref().map_or("unknown", Foreign::as_str);
         let ecdsa = if self.ecdsa { "RSA and ECDSA" } else { "RSA only" };
         writeln!(f, "iPXE         {version} ({ecdsa})")?;
         let whose = match self.root_is_this_ca {

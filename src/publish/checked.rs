@@ -8,6 +8,10 @@ use anyhow::bail;
 use anyhow::ensure;
 
 use super::folder::Folder;
+use crate::boot::TEMPLATE_NAMES;
+use crate::boot::unknown_names;
+use crate::bucket::Values;
+use crate::ipxe::contents::HEAD_LEN;
 use crate::ipxe::script;
 use crate::ipxe::script::Finding;
 use crate::ipxe::script::Options;
@@ -15,19 +19,30 @@ use crate::store::events::BOOT_SCRIPT;
 use crate::store::events::MAX_SCRIPT_LEN;
 use crate::store::events::SECRETS;
 
-/// The boot script of a folder, and what was found in it.
+/// Longest template of secrets that is looked at, in bytes; the server takes no longer one.
+const MAX_TEMPLATE: usize = 64 * 1024;
+
+/// A text file of a folder, and what was found in it.
 #[derive(Debug)]
 pub struct Checked {
-    /// The script's path, with the folder as the user named it.
+    /// Its path, with the folder as the user named it.
     pub path: PathBuf,
-    /// The script.
+    /// Its text.
     pub source: Vec<u8>,
-    /// What was found, in the order of the script.
+    /// What was found, in its order.
     pub findings: Vec<Finding>,
+    /// Its lines are never shown.
+    pub secret: bool,
 }
 
-impl Checked {
-    pub(super) fn read(folder: &Folder) -> Result<Self> {
+/// The boot script of a folder, and the template of secrets if there is one.
+#[derive(Debug)]
+pub(super) struct CheckedFolder(Vec<Checked>);
+
+impl CheckedFolder {
+    /// Looks at the files of a folder. `template` says whether there is a template of secrets
+    /// for it; without, that is whether one lies in it.
+    pub(super) fn read(folder: &Folder, template: Option<bool>) -> Result<Self> {
         let path = folder.shown().join(BOOT_SCRIPT);
         let source = folder.head(BOOT_SCRIPT, MAX_SCRIPT_LEN as usize + 1).with_context(|| {
             let folder = folder.shown().display();
@@ -44,30 +59,65 @@ impl Checked {
             .filter(|path| *path != SECRETS)
             .map(|path| (path.to_owned(), folder.len(path)))
             .collect();
-        let findings =
-            script::check(&source, &Options { files: Some(&files), ..Options::default() });
-        Ok(Self { path, source, findings })
+        let named = script::names(&source).into_iter().filter(|path| files.contains_key(path));
+        let heads: BTreeMap<String, Vec<u8>> = named
+            .map(|path| folder.head(&path, HEAD_LEN).map(|head| (path, head)))
+            .collect::<Result<_>>()?;
+        let has_template = folder.paths().any(|path| path == SECRETS);
+        let options = Options {
+            files: Some(&files),
+            heads: Some(&heads),
+            template: template.or(Some(has_template)),
+            ..Options::default()
+        };
+        let findings = script::check(&source, &options);
+        let mut all = vec![Checked { path, source, findings, secret: false }];
+        if has_template {
+            all.push(check_template(folder)?);
+        }
+        Ok(Self(all))
+    }
+
+    pub(super) fn into_files(self) -> Vec<Checked> {
+        self.0
     }
 
     /// Fails with the first error, if there is one.
     pub(super) fn ensure_no_error(&self, dir: &Path) -> Result<()> {
-        match self.findings.iter().find(|finding| finding.severity.is_error()) {
+        match self.findings().find(|(_, finding)| finding.severity.is_error()) {
             None => Ok(()),
-            Some(first) => {
-                bail!("{} (farmgate check {} shows more)", self.line(first), dir.display())
+            Some((checked, first)) => {
+                bail!("{} (farmgate check {} shows more)", checked.line(first), dir.display())
             }
         }
     }
 
-    /// Tells the log what does not stop a publish.
-    pub(super) fn warn(&self) {
-        for finding in &self.findings {
-            tracing::warn!("{}", self.line(finding));
-        }
+    /// What does not stop a publish, a line each.
+    pub(super) fn warnings(&self) -> Vec<String> {
+        self.findings().map(|(checked, finding)| checked.line(finding)).collect()
     }
 
+    fn findings(&self) -> impl Iterator<Item = (&Checked, &Finding)> {
+        self.0.iter().flat_map(|checked| checked.findings.iter().map(move |f| (checked, f)))
+    }
+}
+
+impl Checked {
     fn line(&self, finding: &Finding) -> String {
         let Finding { start, code, what, .. } = finding;
         format!("{}:{}:{}: {} {what}", self.path.display(), start.line, start.column, code.id)
     }
+}
+
+fn check_template(folder: &Folder) -> Result<Checked> {
+    let path = folder.shown().join(SECRETS);
+    let source = folder.head(SECRETS, MAX_TEMPLATE + 1)?;
+    ensure!(
+        source.len() <= MAX_TEMPLATE,
+        "{} is larger than {MAX_TEMPLATE} bytes: the server would refuse it",
+        path.display()
+    );
+    let known = |name: &str| TEMPLATE_NAMES.contains(&name) || Values::NAMES.contains(&name);
+    let findings = script::in_template(&source, &unknown_names(&source, known));
+    Ok(Checked { path, source, findings, secret: true })
 }

@@ -13,6 +13,8 @@ use anyhow::Result;
 use anyhow::ensure;
 use time::OffsetDateTime;
 
+use crate::boot::Reason;
+use crate::boot::decide;
 use crate::store::State;
 use crate::store::blobs::Access;
 use crate::store::events::Asset;
@@ -22,19 +24,33 @@ use crate::store::generations::Generations;
 use crate::store::history::Generation;
 use crate::store::history::History;
 pub use checked::Checked;
+use checked::CheckedFolder;
 use folder::Folder;
 
 /// What [`publish`] did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// The generation that has the files.
+    pub generation: u64,
+    /// Whether it is new, and activated; if not, nothing was done.
+    pub changed: bool,
+    /// What does not stop a publish, a line each.
+    pub warnings: Vec<String>,
+}
+
+/// When a folder becomes a new generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// This generation is new, and activated.
-    Published(u64),
-    /// The newest generation has just these files already; nothing was done.
-    Unchanged(u64),
+pub enum When {
+    /// Unless the gateway gets just these files already: no trial begins for nothing.
+    NotLive,
+    /// Nor if the newest generation has these files, and is not served: somebody went back.
+    Changed,
+    /// Always.
+    Always,
 }
 
 /// Stores `dir` as the gateway's next generation and makes it the one that is
-/// served; with `only_changed`, not if it equals the newest one.
+/// served, `when` that makes a difference.
 ///
 /// The bytes are copied without any lock; readers see the old generation until
 /// the one small file that activates the new one has been renamed into place.
@@ -43,32 +59,50 @@ pub fn publish(
     state: &State,
     gateway: &Record,
     dir: &Path,
-    only_changed: bool,
+    when: When,
     now: OffsetDateTime,
     progress: &dyn Fn(u64),
 ) -> Result<Outcome> {
     let generations = Generations::new(state);
-    let files = store_folder(&generations, dir, progress)?;
+    let (files, warnings) = store_folder(state, &generations, dir, progress)?;
     let _lock = state.lock()?;
     let history = generations.history(&gateway.id)?;
-    let newest = history.generations().max_by_key(|generation| generation.number);
-    if let Some(newest) = newest.filter(|newest| only_changed && *newest.files() == files) {
-        return Ok(Outcome::Unchanged(newest.number));
+    let same = match when {
+        When::Always => None,
+        When::NotLive => live(state, gateway, &history),
+        When::Changed => live(state, gateway, &history)
+            .filter(|live| *live.files() == files)
+            .or_else(|| history.generations().max_by_key(|generation| generation.number).cloned()),
+    };
+    if let Some(same) = same.filter(|same| *same.files() == files) {
+        return Ok(Outcome { generation: same.number, changed: false, warnings });
     }
     let number = history.next_number();
     let published = generations.append(&gateway.id, Kind::Published { number, files }, now)?;
     generations.append(&gateway.id, Kind::Activated { generation: published }, now)?;
-    Ok(Outcome::Published(number))
+    Ok(Outcome { generation: number, changed: true, warnings })
 }
 
-/// Checks `dir` and copies its files into blobs.
+/// The current generation, if that is what the next boot gets: one that was given up is worth
+/// another trial.
+fn live(state: &State, gateway: &Record, history: &History) -> Option<Arc<Generation>> {
+    let current = history.current()?;
+    let next = decide(history, gateway.policy(state.config().assessment.tries))?;
+    let given_up = matches!(next.reason, Reason::FellBack { .. } | Reason::NothingBetter { .. });
+    (next.generation.id == current.id && !given_up).then(|| current.clone())
+}
+
+/// Checks `dir` and copies its files into blobs. Returns these, and what does not stop a publish.
 fn store_folder(
+    state: &State,
     generations: &Generations,
     dir: &Path,
     progress: &dyn Fn(u64),
-) -> Result<BTreeMap<String, Asset>> {
+) -> Result<(BTreeMap<String, Asset>, Vec<String>)> {
     let folder = Folder::open(dir)?;
-    let checked = Checked::read(&folder)?;
+    // Templates that are kept elsewhere belong to single gateways.
+    let elsewhere = state.config().secrets.dir.is_some();
+    let checked = CheckedFolder::read(&folder, elsewhere.then_some(true))?;
     checked.ensure_no_error(dir)?;
     let mut files = BTreeMap::new();
     for path in folder.paths() {
@@ -76,13 +110,12 @@ fn store_folder(
         files.insert(path.to_owned(), asset);
     }
     folder.ensure_unchanged()?;
-    checked.warn();
-    Ok(files)
+    Ok((files, checked.warnings()))
 }
 
-/// Checks the boot script of a folder against its files.
-pub fn check(dir: &Path) -> Result<Checked> {
-    Checked::read(&Folder::open(dir)?)
+/// Checks the boot script of a folder against its files, and its template of secrets.
+pub fn check(dir: &Path) -> Result<Vec<Checked>> {
+    Ok(CheckedFolder::read(&Folder::open(dir)?, None)?.into_files())
 }
 
 /// Total size in bytes of what [`publish`] would copy.
@@ -101,10 +134,13 @@ pub fn rollback(
     record(state, gateway, now, |history| {
         let target = match number {
             Some(number) => generation(gateway, history, number)?,
-            None => history.previous().with_context(|| {
-                let name = &gateway.name;
-                format!("gateway {name} was never served any other generation than the current one")
-            })?,
+            None => {
+                let current = current(gateway, history)?.number;
+                history.previous().with_context(|| {
+                    let name = &gateway.name;
+                    format!("gateway {name} was never served any other generation than {current}")
+                })?
+            }
         };
         Ok((target, Kind::Activated { generation: target.id }))
     })

@@ -20,14 +20,15 @@ use crate::store::rollouts;
 use crate::store::rollouts::Rollouts;
 
 /// Stores `dir` as the next generation of every gateway in `waves`, and makes it
-/// the one that is served for the first wave. The server sees to the others.
+/// the one that is served for the first wave. The server sees to the others. Returns the
+/// rollout, and what does not stop a publish.
 pub fn begin(
     state: &State,
     waves: &[Vec<Record>],
     dir: &Path,
     now: OffsetDateTime,
     progress: &dyn Fn(u64),
-) -> Result<EventId> {
+) -> Result<(EventId, Vec<String>)> {
     if let Some(empty) = waves.iter().position(Vec::is_empty) {
         bail!("wave {} has no gateway", empty + 1);
     }
@@ -43,7 +44,7 @@ pub fn begin(
         }
     }
     let generations = Generations::new(state);
-    let files = store_folder(&generations, dir, progress)?;
+    let (files, warnings) = store_folder(state, &generations, dir, progress)?;
     let lock = state.lock()?;
     let publish = |record: &Record| -> Result<Member> {
         let number = generations.history(&record.id)?.next_number();
@@ -56,5 +57,5 @@ pub fn begin(
     let id = Rollouts::new(state).begin(rollout, now)?;
     drop(lock);
     rollouts::advance_only(state, id, now)?;
-    Ok(id)
+    Ok((id, warnings))
 }

@@ -1,5 +1,7 @@
 use std::time::Duration;
 
+use crate::foreign::Foreign;
+
 /// Why the common store did not do as asked. The words are the same as long as the reason
 /// is, so that a change of it can be told.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -9,10 +11,10 @@ pub enum Error {
         "refuses the key ({0}): check [store] credentials, what the key may do in the bucket, \
          and the bucket's quota"
     )]
-    Denied(String),
+    Denied(Foreign),
     /// There is no such bucket.
     #[error("has no such bucket ({0}): check [store] url")]
-    NoBucket(String),
+    NoBucket(Foreign),
     /// It wants to be left alone for a while.
     #[error("is overloaded ({status})")]
     Busy {
@@ -23,7 +25,7 @@ pub enum Error {
     },
     /// Nobody listens, or the name is not known.
     #[error("cannot be reached: {0}")]
-    Unreachable(String),
+    Unreachable(Foreign),
     /// It is too slow.
     #[error("does not answer in time")]
     Slow,
@@ -36,14 +38,14 @@ pub enum Error {
         /// HTTP status.
         status: u16,
         /// What it says.
-        text: String,
+        text: Foreign,
     },
     /// An object is larger than any that farmgate writes.
     #[error("has an object of {0} bytes, which farmgate cannot have written")]
     TooLarge(u64),
     /// Anything else.
     #[error("{0}")]
-    Other(String),
+    Other(Foreign),
 }
 
 impl Error {
@@ -65,12 +67,14 @@ impl Error {
             source = cause.source();
         }
         match (transport, error) {
-            (Some(HttpErrorKind::Connect), _) => Self::Unreachable(last),
+            (Some(HttpErrorKind::Connect), _) => Self::Unreachable(last.into()),
             (Some(HttpErrorKind::Timeout), _) => Self::Slow,
             (Some(_), _) => Self::Broken,
-            (None, object_store::Error::NotFound { path, .. }) => Self::NoBucket(path.clone()),
-            (None, object_store::Error::PermissionDenied { .. }) => Self::Denied(last),
-            (None, _) => Self::Other(last),
+            (None, object_store::Error::NotFound { path, .. }) => {
+                Self::NoBucket(path.as_str().into())
+            }
+            (None, object_store::Error::PermissionDenied { .. }) => Self::Denied(last.into()),
+            (None, _) => Self::Other(last.into()),
         }
     }
 }

@@ -16,6 +16,6 @@ impl Replica {
         if read.as_deref() == Some(TEXT) {
             return Ok(());
         }
-        Err(Error::Other("does not give back what was just written".to_owned()))
+        Err(Error::Other("does not give back what was just written".into()))
     }
 }

@@ -109,7 +109,8 @@ impl Remote {
             let walk = tokio::task::spawn_blocking(move || strays.walk(&root, &prefix));
             let walked = self.within_raw(walk).await?;
             let walked = walked.unwrap_or_else(|error| Err(std::io::Error::other(error)));
-            return walked.map_err(|error| Error::Other(format!("cannot be listed: {error}")));
+            return walked
+                .map_err(|error| Error::Other(format!("cannot be listed: {error}").into()));
         }
         let mut pages = self.store.list(Some(&Path::from(prefix)));
         let mut found = Vec::new();
@@ -241,7 +242,7 @@ async fn send_parts(upload: &mut dyn MultipartUpload, file: &mut File) -> Result
 fn read_part(file: &mut File) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let read = file.take(PART as u64).read_to_end(&mut bytes);
-    read.map_err(|error| Error::Other(format!("a blob cannot be read here: {error}")))?;
+    read.map_err(|error| Error::Other(format!("a blob cannot be read here: {error}").into()))?;
     Ok(bytes)
 }
 

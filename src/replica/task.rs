@@ -43,7 +43,7 @@ impl Replica {
         };
         let error = match error.downcast_ref::<Error>() {
             Some(error) => error.clone(),
-            None => Error::Other(format!("could not be asked: {error:#}")),
+            None => Error::Other(format!("could not be asked: {error:#}").into()),
         };
         let text = error.to_string();
         if self.status.away(error, OffsetDateTime::now_utc()) {

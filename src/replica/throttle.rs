@@ -26,6 +26,8 @@ use tokio::time::Instant;
 use super::error::Error;
 use super::strays::Strays;
 
+use crate::foreign::Foreign;
+
 /// The longest wait that a store can ask for.
 const LONGEST: Duration = Duration::from_secs(60 * 60);
 
@@ -132,10 +134,10 @@ impl HttpService for Throttled {
 }
 
 /// The `<Message>` of S3's XML, or the beginning of whatever else it is.
-fn message(text: &str) -> String {
+fn message(text: &str) -> Foreign {
     let inner = text.split_once("<Message>").and_then(|(_, rest)| rest.split_once("</Message>"));
     let text = inner.map_or(text, |(message, _)| message);
-    text.trim().chars().filter(|c| !c.is_control()).take(MAX_TEXT).collect()
+    Foreign::shorter(text, MAX_TEXT)
 }
 
 #[cfg(test)]
@@ -145,8 +147,8 @@ mod tests {
     #[test]
     fn only_the_message_is_shown() {
         let xml = "<Error><Code>AccessDenied</Code><Message>No such\nkey</Message></Error>";
-        assert_eq!(message(xml), "No suchkey");
-        assert_eq!(message(&"x".repeat(1000)).len(), MAX_TEXT);
+        assert_eq!(message(xml), "No such\u{fffd}key");
+        assert_eq!(message(&"x".repeat(1000)).as_str().chars().count(), MAX_TEXT + 1);
     }
 
     #[test]

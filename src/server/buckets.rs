@@ -35,17 +35,15 @@ const PASS: Duration = Duration::from_secs(30);
 /// What one boot is told of its bucket.
 #[derive(Default)]
 pub(super) struct Told {
-    /// Whether gateways have buckets at all.
-    on: bool,
     values: Option<Values>,
 }
 
 impl Told {
-    /// What stands for `name` in a template: nothing when there is no bucket yet.
+    /// What stands for `name` in a template: nothing when there is no bucket, as in a script.
     pub(super) fn value(&self, name: &str) -> Option<&str> {
         let mut named = self.values.iter().flat_map(Values::named);
         let value = named.find(|(known, _)| *known == name).map(|(_, value)| value);
-        value.or_else(|| (self.on && Values::NAMES.contains(&name)).then_some(""))
+        value.or_else(|| Values::NAMES.contains(&name).then_some(""))
     }
 }
 
@@ -62,7 +60,7 @@ impl App {
             let with = if given.values.is_some() { "what it had" } else { "no bucket" };
             tracing::warn!(gateway = %gateway.name, "boots with {with}: {problem}");
         }
-        Told { on: true, values: given.values }
+        Told { values: given.values }
     }
 
     /// The same for whoever must not wait for the disk.

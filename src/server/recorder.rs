@@ -47,7 +47,7 @@ impl Recorder {
 
     pub(super) fn record(&self, subject: &Subject, stage: Stage) {
         let Subject { gateway_id, boot, address } = subject.clone();
-        let entry = Entry { at: OffsetDateTime::now_utc(), boot, address, stage };
+        let entry = Entry { at: OffsetDateTime::now_utc(), boot, address: address.into(), stage };
         if let Err(TrySendError::Full((gateway, _))) = self.sender.try_send((gateway_id, entry)) {
             tracing::warn!(gateway, "the journal misses a line: the disk is too slow");
         }
@@ -98,7 +98,7 @@ impl<S: Stream<Item = std::io::Result<Bytes>>> Stream for Recorded<S> {
 impl<S> Drop for Recorded<S> {
     fn drop(&mut self) {
         let stage = Stage::File {
-            path: std::mem::take(&mut self.recording.path),
+            path: std::mem::take(&mut self.recording.path).into(),
             size: self.size,
             bytes: self.bytes,
             millis: self.began.elapsed().as_millis().try_into().unwrap_or(u64::MAX),

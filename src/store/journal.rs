@@ -17,6 +17,7 @@ use time::OffsetDateTime;
 use super::State;
 use super::events::EventId;
 use super::files;
+use crate::foreign::Foreign;
 
 /// A journal that has so many bytes becomes the old one; the old one goes.
 const MOST_BYTES: u64 = 128 * 1024;
@@ -35,7 +36,7 @@ pub struct Entry {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boot: Option<EventId>,
     /// Where the gateway's request came from; a label.
-    pub address: String,
+    pub address: Foreign,
     /// How far it came.
     #[serde(flatten)]
     pub stage: Stage,
@@ -52,16 +53,16 @@ pub enum Stage {
         /// Why that one.
         reason: String,
         /// What iPXE says of itself: labels.
-        mac: String,
+        mac: Foreign,
         /// `pcbios` or `efi`.
-        platform: String,
+        platform: Foreign,
         /// Version of iPXE.
-        ipxe: String,
+        ipxe: Foreign,
     },
     /// It got a file; the boot script is one.
     File {
         /// Path within the generation.
-        path: String,
+        path: Foreign,
         /// Bytes that it was to get.
         size: u64,
         /// Bytes that were handed to its connection.
@@ -72,7 +73,7 @@ pub enum Stage {
     /// nginx was told to send it a file.
     FileByNginx {
         /// Path within the generation.
-        path: String,
+        path: Foreign,
         /// Bytes of the file.
         size: u64,
     },
@@ -83,7 +84,7 @@ pub enum Stage {
     /// It was turned away, or got something other than what it asked for.
     Error {
         /// Why.
-        error: String,
+        error: Foreign,
     },
 }
 

@@ -180,7 +180,7 @@ fn killed_at_any_moment_nothing_is_torn_lost_or_counted_back() {
             Command::new(BIN)
                 .arg("--state")
                 .arg(state.dir())
-                .args(["publish", "lab-1"])
+                .args(["publish", "--force", "lab-1"])
                 .arg(&folder)
                 .stdout(Stdio::null())
                 .stderr(Stdio::null())

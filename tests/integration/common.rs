@@ -40,6 +40,16 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) const BIN: &str = env!("CARGO_BIN_EXE_farmgate");
 
+/// What farmgate takes for a Linux kernel: a setup header, and as many bytes as it says.
+pub(crate) fn kernel() -> Vec<u8> {
+    let mut kernel = vec![0; 2048];
+    kernel[0x1f1] = 1;
+    kernel[0x1f4] = 64;
+    kernel[0x1fe..0x200].copy_from_slice(b"\x55\xaa");
+    kernel[0x202..0x208].copy_from_slice(b"HdrS\x0f\x02");
+    kernel
+}
+
 /// A state directory that is gone with the test.
 pub(crate) struct TestState {
     dir: TempDir,
@@ -146,6 +156,16 @@ impl TestState {
         stderr
     }
 
+    /// The same for a configuration that cannot be read, whose error has several lines.
+    #[track_caller]
+    pub(crate) fn fails_at_length(&self, args: &[&str]) -> String {
+        let output = self.run(args);
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "farmgate {args:?}: {stderr}");
+        assert!(stderr.starts_with("farmgate: cannot use ") && stderr.contains(" | "), "{stderr}");
+        stderr
+    }
+
     pub(crate) fn json(&self, args: &[&str]) -> serde_json::Value {
         let mut all = vec!["--json"];
         all.extend(args);
@@ -157,7 +177,7 @@ impl TestState {
         let kernel: Vec<u8> = (0..size).map(|i| (i / 7 % 251) as u8).collect();
         let files = [("boot.ipxe", &b"#!ipxe\nboot\n"[..]), ("vmlinuz", &kernel)];
         let folder = self.folder("published", &files);
-        self.ok(&["publish", gateway, folder.to_str().unwrap()]);
+        self.ok(&["publish", "--force", gateway, folder.to_str().unwrap()]);
         kernel
     }
 

@@ -203,7 +203,8 @@ fn another_server_in_its_place() {
     });
     let report = host.doctor();
     report.has("error", "url", "cannot be reached");
-    report.has("warning", "server", "another program");
+    // It used to say "farmgate, or another program".
+    report.has("error", "server", &format!("(process {}) listens on", std::process::id()));
 }
 
 /// Gateways that cannot reach one host go on to the next.
@@ -400,7 +401,14 @@ fn what_cannot_be_read_is_not_called_wrong() {
     let certificate = host.state.dir().join("pki/server.crt");
     let text = fs::read(&certificate).unwrap();
     fs::remove_file(&certificate).unwrap();
-    host.doctor().has("skipped", "certificates", "a credential of the service");
+    // It used to be skipped, and all was well.
+    let way_out = host.doctor().has("error", "certificates", "server.crt: No such file");
+    assert!(way_out.contains("pki renew"), "{way_out}");
+    let crl = host.state.dir().join("pki/crl.pem");
+    let old = fs::read(&crl).unwrap();
+    fs::remove_file(&crl).unwrap();
+    host.doctor().has("error", "certificates", "crl.pem: No such file");
+    fs::write(&crl, old).unwrap();
     fs::write(&certificate, "rubbish").unwrap();
     let way_out = host.doctor().has("error", "certificates", "cannot read");
     assert!(way_out.contains("backup"), "{way_out}");
@@ -428,6 +436,41 @@ fn files_of_somebody_else() {
     let way_out = report.has("error", "files", key.to_str().unwrap());
     assert!(Command::new("sh").args(["-c", &way_out]).status().unwrap().success(), "{way_out}");
     assert!(host.doctor().well);
+}
+
+/// An ordinary user used to be told that all is well.
+#[test]
+fn somebody_who_may_not_look_is_told_so() {
+    if !nix::unistd::geteuid().is_root() {
+        println!("skipped: only root can become another user");
+        return;
+    }
+    let host = Host::new();
+    let dir = host.state.dir();
+    fs::set_permissions(dir.parent().unwrap(), fs::Permissions::from_mode(0o755)).unwrap();
+    let doctor = |extra: &[&str]| {
+        use std::os::unix::process::CommandExt;
+        let program = dir.parent().unwrap().join("farmgate");
+        if !program.exists() {
+            fs::copy(BIN, &program).unwrap();
+        }
+        let mut command = Command::new(program);
+        command.uid(65534).gid(65534).env("FARMGATE_IPXE", "/nonexistent");
+        command.arg("--state").arg(&dir).args(extra).arg("doctor").output().unwrap()
+    };
+    let output = doctor(&["--json"]);
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(3), "{error}");
+    assert!(error.contains("run it as root") && error.lines().count() == 1, "{error}");
+    let findings: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap();
+    let report = Report { well: false, findings };
+    let way_out = report.has("skipped", "files", "ermission denied");
+    assert!(way_out.contains("as root"), "{way_out}");
+    assert!(report.with("error").is_empty(), "{report:#?}");
+    // Something that is wrong for certain comes first.
+    fs::set_permissions(dir.join("pki"), fs::Permissions::from_mode(0o755)).unwrap();
+    fs::remove_file(dir.join("pki/crl.pem")).unwrap();
+    assert_eq!(doctor(&[]).status.code(), Some(1));
 }
 
 #[test]

@@ -47,6 +47,7 @@ fn the_pure_modules_know_no_files_clock_network_or_environment() {
             "identity/",
             "ipxe/",
             "config",
+            "foreign.rs",
             "boot/",
             "bucket/backoff.rs",
             "bucket/error.rs",

@@ -29,8 +29,13 @@ fn refused(state: &TestState, folder: &Path) -> String {
 fn generations_are_numbered_and_can_be_gone_back_to() {
     let state = TestState::with_gateway();
     assert!(state.ok(&["generations", "lab-1"]).contains("nothing is published"));
-    assert!(state.fails(&["rollback", "lab-1"]).contains("never"));
-    for _ in 0..3 {
+    // Where nothing was ever served, it used to speak of "the current one".
+    assert!(state.fails(&["rollback", "lab-1"]).contains("nothing is published for gateway lab-1"));
+    state.publish("lab-1", 10);
+    assert!(
+        state.fails(&["rollback", "lab-1"]).contains("never served any other generation than 1")
+    );
+    for _ in 0..2 {
         state.publish("lab-1", 10);
     }
     assert_eq!(current(&state), 3);
@@ -41,6 +46,54 @@ fn generations_are_numbered_and_can_be_gone_back_to() {
     assert!(state.fails(&["rollback", "lab-1", "9"]).contains("no generation 9"));
     state.publish("lab-1", 10);
     assert_eq!(current(&state), 4);
+}
+
+/// What was live already used to become another generation, with a trial of its own.
+#[test]
+fn what_is_live_is_not_published_again() {
+    let state = TestState::with_gateway();
+    let folder = state.folder("f", &[SCRIPT, ("vmlinuz", b"one")]);
+    let dir = folder.to_str().unwrap();
+    assert!(state.ok(&["publish", "lab-1", dir]).contains("now gets generation 1"));
+    let said = state.ok(&["publish", "lab-1", dir]);
+    assert!(
+        said.starts_with("unchanged: generation 1 of lab-1") && said.contains("--force"),
+        "{said}"
+    );
+    assert_eq!(current(&state), 1);
+    assert!(state.ok(&["publish", "--force", "lab-1", dir]).contains("now gets generation 2"));
+    // What was gone back from is not live.
+    state.folder("f", &[("vmlinuz", b"two")]);
+    state.ok(&["publish", "lab-1", dir]);
+    state.ok(&["rollback", "lab-1", "1"]);
+    assert!(state.ok(&["publish", "lab-1", dir]).contains("now gets generation 4"));
+}
+
+/// A trial that came to nothing can be repeated: the fault may have been elsewhere.
+#[test]
+fn what_was_given_up_is_published_again() {
+    let state = TestState::quick();
+    let folder = state.folder("f", &[SCRIPT, ("vmlinuz", b"one")]);
+    let dir = folder.to_str().unwrap();
+    state.ok(&["publish", "lab-1", dir]);
+    let server = TestServer::start(&state);
+    for _ in 0..3 {
+        assert_eq!(server.get(&state, "/boot/ipxe").status, 302);
+    }
+    assert!(state.ok(&["publish", "lab-1", dir]).contains("now gets generation 2"));
+    assert!(state.ok(&["publish", "lab-1", dir]).starts_with("unchanged"));
+}
+
+#[test]
+fn a_slip_in_a_name_is_answered_with_the_name() {
+    let state = TestState::with_gateway();
+    state.ok(&["gateway", "add", "basement"]);
+    let folder = state.folder("f", &[SCRIPT]);
+    let error = state.fails(&["publish", "lab1", folder.to_str().unwrap()]);
+    assert!(error.contains("there is no gateway lab1, but lab-1"), "{error}");
+    assert!(state.fails(&["status", "bsaement"]).contains("but basement"));
+    let error = state.fails(&["rollback", "elsewhere"]);
+    assert!(error.contains("there is no gateway elsewhere; `farmgate gateway list`"), "{error}");
 }
 
 #[test]
@@ -219,7 +272,7 @@ fn whatever_kills_a_publisher_the_old_or_the_new_generation_is_served() {
         let mut child = Command::new(BIN)
             .arg("--state")
             .arg(state.dir())
-            .args(["publish", "lab-1"])
+            .args(["publish", "--force", "lab-1"])
             .arg(&folder)
             .stdout(Stdio::null())
             .spawn()

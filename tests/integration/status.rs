@@ -28,6 +28,34 @@ fn stages(shown: &Value) -> Vec<&str> {
     stages.into_iter().flatten().map(|entry| entry["stage"].as_str().unwrap()).collect()
 }
 
+/// What a gateway says of itself used to reach the operator's terminal as it was: this sets its
+/// title, and writes backwards.
+#[test]
+fn what_a_terminal_would_obey_is_not_shown() {
+    let state = TestState::quick();
+    state.publish("lab-1", 10);
+    let server = TestServer::start(&state);
+    let long = "x".repeat(5000);
+    let query = format!("mac=%1b]0;owned%07&platform=%e2%80%ae%c2%9b31m&version={long}");
+    assert_eq!(server.get(&state, &format!("/boot/ipxe?{query}")).status, 302);
+    let shown = status(&state, |shown| stages(shown) == ["boot"]);
+    assert_eq!(shown["boots"][0]["stages"][0]["mac"], "\u{fffd}]0;owned\u{fffd}");
+    // A journal from before, and lines of another host.
+    drop(server);
+    let gateways = state.dir().join("store/gateways");
+    let home = std::fs::read_dir(gateways).unwrap().next().unwrap().unwrap().path();
+    let old = "{\"at\":\"2026-01-01T00:00:00Z\",\"address\":\"\\u001b[2J\",\"stage\":\"error\",\"error\":\"a\\u001b[31mb\"}\n";
+    let mut journal =
+        std::fs::File::options().append(true).open(home.join("journal.jsonl")).unwrap();
+    journal.write_all(old.as_bytes()).unwrap();
+    let text = state.ok(&["status", "lab-1"]);
+    assert!(text.contains("a\u{fffd}[31mb (from \u{fffd}[2J)"), "{text}");
+    for text in [text, state.ok(&["status"]), state.ok(&["--json", "status", "lab-1"])] {
+        let harmful = |c: char| c != '\n' && (c.is_control() || c == '\u{202e}');
+        assert!(!text.contains(harmful) && text.len() < 5000, "{text:?}");
+    }
+}
+
 #[test]
 fn every_stage_of_a_boot_is_shown() {
     let state = TestState::with_gateway();

@@ -33,7 +33,7 @@ pub(super) fn show(f: &mut fmt::Formatter<'_>, checked: &Checked) -> fmt::Result
         let begin = memchr::memrchr(b'\n', &bytes[..finding.span.start]).map_or(0, |at| at + 1);
         let end = memchr::memchr(b'\n', &bytes[finding.span.start..])
             .map_or(bytes.len(), |at| finding.span.start + at);
-        if end - begin > MAX_LINE {
+        if end - begin > MAX_LINE || checked.secret {
             let kind = if finding.severity.is_error() { "Error" } else { "Warning" };
             writeln!(f, "[{}] {kind}: {what}", code.id)?;
             writeln!(f, "   ,-[ {name}:{}:{} ]", start.line, start.column)?;

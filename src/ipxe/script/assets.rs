@@ -40,6 +40,13 @@ pub(super) struct Names<'a> {
     any: bool,
 }
 
+impl Names<'_> {
+    /// Whether a command finds an image of that name, and fetches nothing.
+    pub(super) fn known(&self, fact: &Fact<'_>, uri: &[u8]) -> bool {
+        !FETCH.contains(&fact.name()) && (self.any || self.names.contains(uri))
+    }
+}
+
 pub(super) fn names<'a>(facts: &[Fact<'a>]) -> Names<'a> {
     let mut names = Names { names: HashSet::new(), any: false };
     for fact in facts {
@@ -72,12 +79,19 @@ pub(super) fn uri<'a>(fact: &Fact<'a>) -> Option<(usize, &'a [u8])> {
     fact.argument()
 }
 
+/// The same where a setting might also be an option: people write addresses there.
+pub(super) fn target<'a>(fact: &Fact<'a>) -> Option<(usize, &'a [u8])> {
+    let name = fact.name();
+    let first = fact.arguments.as_ref().ok()?.first;
+    let word = fact.words.get(first)?;
+    (ACQUIRE.contains(&name) || FETCH.contains(&name)).then_some((first, *word))
+}
+
 /// The path in the folder that this command asks for in vain.
 pub(super) fn missing(fact: &Fact<'_>, names: &Names<'_>, options: &Options<'_>) -> Option<String> {
     let files = options.files?;
     let (_, uri) = uri(fact)?;
-    let by_name = !FETCH.contains(&fact.name());
-    if by_name && (names.any || names.names.contains(uri)) {
+    if names.known(fact, uri) {
         return None;
     }
     let path = relative(uri)?;

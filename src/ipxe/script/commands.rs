@@ -415,26 +415,13 @@ pub fn similar(name: &[u8]) -> Option<&'static str> {
     if name.len() > 16 {
         return None;
     }
+    let name = name.to_ascii_lowercase();
     COMMANDS
         .iter()
-        .map(|spec| (distance(spec.name.as_bytes(), name), spec.name))
+        .map(|spec| (strsim::generic_damerau_levenshtein(spec.name.as_bytes(), &name), spec.name))
         .min()
         .filter(|(distance, found)| *distance <= 1 + found.len() / 4)
         .map(|(_, found)| found)
-}
-
-/// Fewest changes of one byte that make one name of the other.
-fn distance(a: &[u8], b: &[u8]) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.iter().enumerate() {
-        let mut corner = std::mem::replace(&mut row[0], i + 1);
-        for (j, y) in b.iter().enumerate() {
-            let change = corner + usize::from(!x.eq_ignore_ascii_case(y));
-            corner = row[j + 1];
-            row[j + 1] = change.min(corner + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
 }
 
 #[cfg(test)]

@@ -84,7 +84,7 @@ impl Flow {
         for _ in 0..6 {
             flow.starts.push(flow.edges.len());
         }
-        flow.hopeful = flow.backward(flow.booted());
+        flow.hopeful = flow.backward(&[flow.booted()], &|_| false);
         flow
     }
 
@@ -107,7 +107,8 @@ impl Flow {
     pub(super) fn unfinished(&self) -> State {
         2 * self.commands + 3
     }
-    fn booted(&self) -> State {
+    /// Something was booted.
+    pub(super) fn booted(&self) -> State {
         2 * self.commands + 4
     }
     /// By exit or a restart.
@@ -166,7 +167,18 @@ impl Flow {
         &self.edges[self.starts[state]..self.starts[state + 1]]
     }
 
-    fn states(&self) -> usize {
+    /// Where the script begins.
+    pub(super) fn first(&self) -> State {
+        self.first
+    }
+
+    /// The states that may come next, if nothing that was booted comes back.
+    pub(super) fn certain(&self, state: State) -> impl Iterator<Item = State> {
+        self.next(state).iter().filter(|edge| edge.when == When::Always).map(|edge| edge.to)
+    }
+
+    /// Number of states; those from [`Self::over`] on are the ends.
+    pub(super) fn states(&self) -> usize {
         self.starts.len() - 1
     }
 
@@ -186,7 +198,28 @@ impl Flow {
         seen
     }
 
-    fn backward(&self, target: State) -> Vec<bool> {
+    /// All states that are come to from these; where a command of `ends` stands, the path ends.
+    pub(super) fn forward(&self, from: Vec<State>, ends: &dyn Fn(usize) -> bool) -> Vec<bool> {
+        let mut seen = vec![false; self.states()];
+        let mut todo = from;
+        for state in &todo {
+            seen[*state] = true;
+        }
+        while let Some(state) = todo.pop() {
+            if state < self.any_label() && ends(state / 2) {
+                continue;
+            }
+            for edge in self.next(state) {
+                if !std::mem::replace(&mut seen[edge.to], true) {
+                    todo.push(edge.to);
+                }
+            }
+        }
+        seen
+    }
+
+    /// All states from which one of `targets` is come to without a command of `without`.
+    pub(super) fn backward(&self, targets: &[State], without: &dyn Fn(usize) -> bool) -> Vec<bool> {
         // Incoming edges, sorted by where they lead.
         let mut into: Vec<(State, State)> = (0..self.states())
             .flat_map(|from| self.next(from).iter().map(move |edge| (edge, from)))
@@ -195,12 +228,15 @@ impl Flow {
             .collect();
         into.sort_unstable();
         let mut seen = vec![false; self.states()];
-        let mut todo = vec![target];
-        seen[target] = true;
+        let mut todo = targets.to_vec();
+        for state in &todo {
+            seen[*state] = true;
+        }
         while let Some(state) = todo.pop() {
             let begin = into.partition_point(|(to, _)| *to < state);
             for (_, from) in into[begin..].iter().take_while(|(to, _)| *to == state) {
-                if !std::mem::replace(&mut seen[*from], true) {
+                let blocked = *from < self.any_label() && without(from / 2);
+                if !blocked && !std::mem::replace(&mut seen[*from], true) {
                     todo.push(*from);
                 }
             }
@@ -221,6 +257,11 @@ impl Flow {
     /// Whether success of this command leads to the next one or past the line.
     pub(super) fn success(&self, number: usize, fact: &Fact<'_>, lines: &[State]) -> State {
         if fact.last { lines[fact.line + 1] } else { self.before(number + 1, true) }
+    }
+
+    /// Where failure of this command leads to.
+    pub(super) fn failure(&self, number: usize, fact: &Fact<'_>) -> State {
+        if fact.last { self.failed() } else { self.before(number + 1, false) }
     }
 
     /// See [`Self::line_starts`].

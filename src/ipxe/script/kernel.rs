@@ -33,7 +33,16 @@ pub(super) fn check(seen: &Seen<'_>, report: &mut Report) {
         };
         let arguments = &fact.words[at + 1..];
         if fact.name() == "kernel" || !arguments.is_empty() {
-            let has_panic = arguments.iter().any(|word| word.starts_with(b"panic="));
+            // The last one counts.
+            let panic = arguments.iter().enumerate().rev().find_map(|(number, word)| {
+                word.strip_prefix(b"panic=").map(|seconds| (number, seconds))
+            });
+            if let Some((number, b"" | b"0" | b"00")) = panic {
+                let what = "with `panic=0` a kernel that panics waits forever".to_owned();
+                let help = "give it seconds: `panic=30`";
+                report.warn(codes::NO_PANIC, seen.word(fact, at + 1 + number), what, help);
+            }
+            let has_panic = panic.is_some();
             let unsure = arguments.iter().any(|word| word.starts_with(b"${"));
             let set_elsewhere = elsewhere && arguments.is_empty();
             if !has_panic && !unsure && !set_elsewhere {
@@ -50,7 +59,7 @@ pub(super) fn check(seen: &Seen<'_>, report: &mut Report) {
 }
 
 /// Boot loaders and other programs take arguments of their own.
-fn may_be_linux(uri: &[u8]) -> bool {
+pub(super) fn may_be_linux(uri: &[u8]) -> bool {
     let end = memchr::memchr2(b'?', b'#', uri).unwrap_or(uri.len());
     let name = uri[..end].rsplit(|byte| *byte == b'/').next().unwrap_or_default();
     let name = name.to_ascii_lowercase();

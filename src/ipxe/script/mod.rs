@@ -11,15 +11,20 @@ mod allow;
 mod assets;
 pub mod codes;
 pub mod commands;
+mod endless;
 pub mod expand;
 mod facts;
 mod flow;
 pub mod grammar;
+mod images;
 mod kernel;
 pub mod options;
 mod paths;
+mod payload;
 mod report;
+mod secrets;
 pub mod settings;
+mod timeouts;
 mod values;
 mod words;
 
@@ -27,6 +32,7 @@ mod words;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 pub use codes::Code;
@@ -48,13 +54,24 @@ pub struct Options<'a> {
     pub syntax_only: bool,
     /// The files that are served with the script, with their sizes, if known.
     pub files: Option<&'a BTreeMap<String, u64>>,
+    /// The first [`HEAD_LEN`](super::contents::HEAD_LEN) bytes of those of them that
+    /// [`names`] lists. What is not in it is taken to be right.
+    pub heads: Option<&'a BTreeMap<String, Vec<u8>>>,
+    /// Whether there is a template of secrets for the script, if known.
+    pub template: Option<bool>,
     /// Most bytes of initramfs.
     pub initramfs_budget: u64,
 }
 
 impl Default for Options<'_> {
     fn default() -> Self {
-        Self { syntax_only: false, files: None, initramfs_budget: INITRAMFS_BUDGET }
+        Self {
+            syntax_only: false,
+            files: None,
+            heads: None,
+            template: None,
+            initramfs_budget: INITRAMFS_BUDGET,
+        }
     }
 }
 
@@ -118,9 +135,36 @@ pub fn check(source: &[u8], options: &Options<'_>) -> Vec<Finding> {
         words::check(&seen, &mut report);
         values::check(&seen, &mut report);
         assets::check(&seen, options, &mut report);
+        payload::check(&seen, options, &mut report);
+        timeouts::check(&seen, &mut report);
+        secrets::check(&seen, options, &mut report);
         kernel::check(&seen, &mut report);
+        images::check(&seen, &mut report);
         paths::check(&seen, &labels, &mut report);
+        endless::check(&seen, &mut report);
         allow::silence(&script, &mut report);
+    }
+    report.finish(source)
+}
+
+/// The files of the folder that a script fetches or uses, as far as it says so.
+pub fn names(source: &[u8]) -> BTreeSet<String> {
+    if !grammar::is_script(source) {
+        return BTreeSet::new();
+    }
+    let script = Script::parse(source);
+    let facts = facts::gather(&script, &facts::labels(&script), &Options::default());
+    facts.iter().filter_map(assets::uri).filter_map(|(_, uri)| assets::relative(uri)).collect()
+}
+
+/// Findings in a template of secrets: names that nothing fills in. They are not shown, for
+/// what looks like a name can be part of a password.
+pub fn in_template(source: &[u8], unknown: &[Range<usize>]) -> Vec<Finding> {
+    let mut report = report::Report::default();
+    for span in unknown {
+        let what = "nothing fills in the name that begins here".to_owned();
+        let help = "correct the name (docs/publishing.md lists them), or write `$$` for a `$`";
+        report.warn(codes::UNKNOWN_IN_TEMPLATE, span.clone(), what, help);
     }
     report.finish(source)
 }

@@ -16,7 +16,7 @@ use super::grammar::shown;
 use super::report::Report;
 
 /// Commands whose failure is a matter of the network, that is, of time.
-const NETWORK: &[&str] = &[
+pub(super) const NETWORK: &[&str] = &[
     "boot",
     "chain",
     "dhcp",
@@ -37,6 +37,11 @@ const NETWORK: &[&str] = &[
     "sync",
 ];
 
+/// Commands that fail in the course of things.
+const TESTS: &[&str] = &["iseq", "isset", "prompt"];
+
+const GO_ON: &str = "put `||` at the end of the line: it goes on with the next line then";
+
 /// A backslash before the end of the file, where a path leads to it.
 pub(super) fn unfinished(script: &Script<'_>, flow: &Flow, report: &mut Report) {
     let Some(line) = script.lines.last().filter(|line| line.unfinished) else { return };
@@ -52,7 +57,8 @@ pub(super) fn check(seen: &Seen<'_>, labels: &Labels<'_>, report: &mut Report) {
     unreachable(seen, report);
     duplicates(seen, labels, report);
     for (number, fact) in seen.facts.iter().enumerate().filter(|(number, _)| seen.runs(*number)) {
-        waits(seen, number, fact, report);
+        waits(seen, fact, report);
+        test_ends(seen, number, fact, report);
     }
     nothing_to_boot(seen, report);
     loops(seen, report);
@@ -72,6 +78,13 @@ fn ends(seen: &Seen<'_>, report: &mut Report) {
             report.add(codes::EXIT, severity, seen.word(fact, 0), what, help);
         }
     }
+    for (number, fact) in seen.facts.iter().enumerate() {
+        if fact.name() == "poweroff" && fact.arguments.is_ok() && seen.runs(number) {
+            let what = "the machine is switched off here".to_owned();
+            let help = "`reboot`, after a `sleep` if it is to take its time";
+            report.warn(codes::POWEROFF, seen.word(fact, 0), what, help);
+        }
+    }
     let over = seen.flow.reachable(Returns::Never)[seen.flow.over()];
     let Some(line) = seen.script.lines.last().filter(|_| over) else { return };
     let hope = seen.flow.hope();
@@ -86,6 +99,7 @@ fn unreachable(seen: &Seen<'_>, report: &mut Report) {
     // Of a stretch of lines that no path leads to, the first is enough.
     let mut before = false;
     let mut after_boot = false;
+    let mut after_test = false;
     let mut reported = usize::MAX;
     for (number, fact) in seen.facts.iter().enumerate() {
         let runs = seen.runs(number);
@@ -96,6 +110,9 @@ fn unreachable(seen: &Seen<'_>, report: &mut Report) {
                 let what = "no path leads to this line".to_owned();
                 let help = if after_boot {
                     "a `boot` that fails ends the script: write `boot || goto label`"
+                } else if after_test {
+                    "a test that does not hold ends the script: put `||` at the end of the line \
+                     before, and it goes on here"
                 } else {
                     "delete it, or lead a path to it"
                 };
@@ -110,6 +127,8 @@ fn unreachable(seen: &Seen<'_>, report: &mut Report) {
         }
         if !empty {
             after_boot = fact.effect == Effect::Boot;
+            after_test &= !starts_line;
+            after_test |= runs && ends_by_test(seen, number, fact);
         }
     }
 }
@@ -125,7 +144,21 @@ fn duplicates(seen: &Seen<'_>, labels: &Labels<'_>, report: &mut Report) {
     }
 }
 
-fn waits(seen: &Seen<'_>, _number: usize, fact: &Fact<'_>, report: &mut Report) {
+/// A test that ends the script where it does not hold.
+fn test_ends(seen: &Seen<'_>, number: usize, fact: &Fact<'_>, report: &mut Report) {
+    if fact.arguments.is_ok() && ends_by_test(seen, number, fact) {
+        let what = format!("`{}` ends the script where it does not hold", fact.name());
+        report.warn(codes::TEST_ENDS, seen.word(fact, 0), what, GO_ON);
+    }
+}
+
+fn ends_by_test(seen: &Seen<'_>, number: usize, fact: &Fact<'_>) -> bool {
+    // Without a timeout or a key of its own, a prompt only ever succeeds.
+    let fails = fact.name() != "prompt" || fact.has("timeout") || fact.has("key");
+    fails && TESTS.contains(&fact.name()) && seen.flow.failure_ends(number, fact)
+}
+
+fn waits(seen: &Seen<'_>, fact: &Fact<'_>, report: &mut Report) {
     let name = fact.name();
     if fact.arguments.is_err() {
         return;

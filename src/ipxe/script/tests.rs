@@ -2,20 +2,45 @@ use proptest::prelude::*;
 
 use super::grammar::Joined;
 use super::*;
+use crate::ipxe::contents::tests::efi_head;
+use crate::ipxe::contents::tests::kernel_head;
 
-fn files() -> BTreeMap<String, u64> {
-    [("vmlinuz", 10), ("initrd.img", 20), ("big.img", 600), ("sub/a b", 1), ("ä.img", 1)]
-        .map(|(path, mib)| (path.to_owned(), mib * 1024 * 1024))
-        .into()
+/// A folder: names, mebibytes, and how the files begin.
+fn folder() -> (BTreeMap<String, u64>, BTreeMap<String, Vec<u8>>) {
+    let kernel = kernel_head(10 << 20);
+    let files = [
+        ("vmlinuz", 10, &kernel[..]),
+        ("initrd.img", 20, b"\x1f\x8b\x08"),
+        ("big.img", 600, b"\x28\xb5\x2f\xfd"),
+        ("sub/a b", 1, b"070701"),
+        ("ä.img", 1, b"070701"),
+    ];
+    let heads = files.iter().map(|(path, _, head)| ((*path).to_owned(), head.to_vec()));
+    let mut heads: BTreeMap<String, Vec<u8>> = heads.collect();
+    let mut sizes: BTreeMap<String, u64> =
+        files.iter().map(|(path, mib, _)| ((*path).to_owned(), mib << 20)).collect();
+    heads.insert("signature".to_owned(), b"-----BEGIN PGP SIGNATURE-----\n".to_vec());
+    sizes.insert("signature".to_owned(), 833);
+    (sizes, heads)
 }
 
 fn found(source: &[u8]) -> Vec<Finding> {
-    check(source, &Options { files: Some(&files()), ..Options::default() })
+    let (files, heads) = folder();
+    let options = Options {
+        files: Some(&files),
+        heads: Some(&heads),
+        template: Some(false),
+        ..Options::default()
+    };
+    check(source, &options)
 }
 
-/// Codes and severities, in the order of the script.
+/// Codes and severities, in the order of the script. Timeouts have a test of their own, and are
+/// left out of the scripts here.
 fn brief(source: &str) -> Vec<(&'static str, Severity)> {
-    found(source.as_bytes()).iter().map(|f| (f.code.id, f.severity)).collect()
+    let findings = found(source.as_bytes());
+    let others = findings.iter().filter(|finding| finding.code != codes::NO_TIMEOUT);
+    others.map(|f| (f.code.id, f.severity)).collect()
 }
 
 #[track_caller]
@@ -52,12 +77,18 @@ fn every_code_has_a_page_and_its_examples_are_right() {
     for code in codes::ALL {
         let page = std::fs::read_to_string(docs.join(format!("{}.md", code.id))).unwrap();
         assert!(page.starts_with(&format!("# {}: ", code.id)));
+        // Its examples are no scripts: src/publish/checked.rs looks at them.
+        if *code == codes::UNKNOWN_IN_TEMPLATE {
+            assert_eq!(examples(&page), [""; 0]);
+            continue;
+        }
         let [bad, good] = &examples(&page)[..] else { panic!("{}: two examples", code.id) };
         let has = |script: &str| found(script.as_bytes()).iter().any(|f| f.code == *code);
         assert!(has(bad), "{}: the bad example is not: {:?}", code.id, brief(bad));
-        assert!(!has(good), "{}: the good example is bad", code.id);
-        let errors = found(good.as_bytes()).into_iter().find(|f| f.severity.is_error());
-        assert!(errors.is_none(), "{}: the good example: {errors:?}", code.id);
+        // Good examples used to be good but for their own code: three of them were loops
+        // without end.
+        let findings = found(good.as_bytes());
+        assert!(findings.is_empty(), "{}: the good example: {findings:?}", code.id);
     }
     let pages = std::fs::read_dir(docs).unwrap().count();
     assert_eq!(pages, codes::ALL.len() + 1, "a page without code, or no README");
@@ -75,7 +106,7 @@ fn a_good_script_has_no_finding() {
          iseq ${tries} 5 && reboot ||\n\
          kernel vmlinuz panic=30 console=ttyS0,115200 net=${net0/mac:hexhyp} b=${ack_url} || goto retry\n\
          initrd initrd.img || goto retry\n\
-         initrd ${secrets_url} /secrets.env mode=600 || goto retry\n\
+         initrd ${ack_url} /ack mode=600 || goto retry\n\
          boot || goto retry\n",
     );
 }
@@ -160,7 +191,7 @@ fn options_are_read_as_getopt_of_ipxe_reads_them() {
         ("sleep 0x10", ""),
         ("sleep ten", "FG014"),
         ("inc a b", "FG014"),
-        ("isset ${a} ${b}", ""),
+        ("isset ${a} ${b} ||", ""),
         ("iseq a b c", "FG013"),
     ] {
         let script = with(&format!("isset ${{a}}${{b}} ||\n{bad}"));
@@ -186,7 +217,7 @@ fn what_is_looked_after_is_a_warning() {
     assert_one(&with("kernel nothing panic=1 ||"), "FG040", Warning);
     // Tries again, but what it needs is never there.
     let retry = "#!ipxe\n:retry\nkernel nothing panic=1 || goto retry\nboot || goto retry\n";
-    assert_one(retry, "FG040", Error);
+    assert_eq!(brief(retry), [("FG029", Warning), ("FG040", Error)]);
     // Another one is there.
     let other = "#!ipxe\nkernel nothing panic=1 || kernel vmlinuz panic=1\nboot\n";
     assert_one(other, "FG040", Warning);
@@ -240,7 +271,7 @@ fn files_are_looked_up_as_ipxe_resolves_them() {
         "/files/other",
         "https://example.org/other",
         "../2/vmlinuz",
-        "${secrets_url}",
+        "${ack_url}",
     ] {
         assert_clean(&with(&format!("initrd {good}")));
     }
@@ -251,6 +282,277 @@ fn files_are_looked_up_as_ipxe_resolves_them() {
     assert_clean("#!ipxe\nimgfetch --name k vmlinuz\nkernel k panic=1\nboot\n");
     assert_clean("#!ipxe\nimgfetch https://a/b/k?x\nkernel k panic=1\nboot\n");
     assert_clean("#!ipxe\nimgfetch --name ${mac} vmlinuz ||\nkernel k panic=1\nboot\n");
+}
+
+/// A file of that name and size in the folder, besides the others.
+#[track_caller]
+fn assert_file(line: &str, head: &[u8], len: u64, expected: &[(&str, Severity)]) {
+    let (mut files, mut heads) = folder();
+    files.insert("file".to_owned(), len);
+    heads.insert("file".to_owned(), head.to_vec());
+    let options = Options { files: Some(&files), heads: Some(&heads), ..Options::default() };
+    let source = format!("#!ipxe\n{line}\nboot\n");
+    let findings = check(source.as_bytes(), &options);
+    let found: Vec<_> = findings
+        .iter()
+        .filter(|finding| finding.code != codes::NO_TIMEOUT)
+        .map(|finding| (finding.code.id, finding.severity))
+        .collect();
+    assert_eq!(found, expected, "{source}{head:?}");
+}
+
+/// A machine used to jump into all of these, and stood still.
+#[test]
+fn what_is_booted_is_a_kernel() {
+    use Severity::*;
+    const LFS: &[u8] = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n";
+    let kernel = kernel_head(8 << 20);
+    let line = "kernel file panic=1";
+    let big = 8 << 20;
+    for (head, len) in [
+        (LFS, 131),
+        (&b"<!DOCTYPE html>"[..], 3000),
+        (b"-----BEGIN PGP SIGNATURE-----", 800),
+        (b"\x1f\x8b\x08", 3000),
+        (b"", 0),
+        (b"anything", 8),
+        (&kernel, big - 4096),
+        (&kernel, 2000),
+    ] {
+        assert_file(line, head, len, &[("FG047", Error)]);
+        // Looked after does not help: the command succeeds.
+        let looked_after = "kernel file panic=1 || kernel vmlinuz panic=1";
+        assert_file(looked_after, head, len, &[("FG047", Error)]);
+    }
+    // iPXE refuses what is large and no kernel; what is booted then decides.
+    for head in [&b"\x7fELF\x02"[..], b"\x1f\x8b\x08", &efi_head(0xaa64, 2048), b"anything"] {
+        assert_file(line, head, big, &[("FG047", Error)]);
+        assert_file(
+            "kernel file panic=1 || kernel vmlinuz panic=1",
+            head,
+            big,
+            &[("FG047", Warning)],
+        );
+    }
+    for (head, len) in [
+        (&kernel[..], big),
+        (&kernel, big + 1472),
+        (&efi_head(0x8664, 2048), 2048),
+        (b"\x7fELF\x01", big),
+        (b"#!ipxe\nboot\n", 12),
+    ] {
+        assert_file(line, head, len, &[]);
+    }
+    let arm = efi_head(0xaa64, 2048);
+    let both = "iseq ${buildarch} arm64 && kernel file panic=1 || kernel vmlinuz panic=1";
+    assert_file(both, &arm, big, &[]);
+    // Boot programs have no magic number, and their names say what they are.
+    assert_file("kernel vmlinuz panic=1 || chain file", b"\xfa\x31\xc0", 42_000, &[]);
+    assert_file("kernel vmlinuz panic=1 || chain file", LFS, 131, &[("FG047", Error)]);
+    // By the name that it was fetched by.
+    assert_file("imgfetch --name k file\nkernel k panic=1", &kernel, big, &[]);
+    assert_file("imgfetch --name k file\nkernel k panic=1", LFS, 131, &[("FG047", Error)]);
+}
+
+#[test]
+fn what_is_unpacked_is_an_archive() {
+    use Severity::*;
+    let with = |line: &str| format!("kernel vmlinuz panic=1\n{line}");
+    for magic in [
+        &b"070701"[..],
+        b"\x1f\x8b",
+        b"BZh9",
+        b"\x5d\0\0",
+        b"\xfd7zXZ\0",
+        b"\x89LZO",
+        b"\x02\x21\x4c\x18",
+        b"\x28\xb5\x2f\xfd",
+    ] {
+        assert_file(&with("initrd file"), magic, 3000, &[]);
+    }
+    for head in [&b"anything"[..], b"", b"070707", b"-----BEGIN"] {
+        assert_file(&with("initrd file"), head, 3000, &[("FG048", Warning)]);
+        // Laid into the initramfs as it is; or for another system.
+        assert_file(&with("initrd file /etc/file"), head, 3000, &[]);
+        assert_file("kernel wimboot\ninitrd file", head, 3000, &[("FG040", Error)]);
+    }
+    let lfs = b"version https://git-lfs.github.com/spec/v1\n";
+    assert_file(&with("initrd file"), lfs, 131, &[("FG048", Error)]);
+    assert_file(&with("initrd file /etc/file"), lfs, 131, &[("FG048", Error)]);
+    assert_file(&with("initrd file"), b"<html>", 3000, &[("FG048", Error)]);
+}
+
+#[test]
+fn an_initramfs_is_not_laid_into_another() {
+    use Severity::*;
+    let script = |line: &str| format!("#!ipxe\nkernel vmlinuz panic=1\n{line}\nboot\n");
+    for bad in [
+        "initrd initrd.img initrd",
+        "initrd signature initramfs",
+        "initrd sub/a%20b x",
+        "initrd https://a/initrd.img initrd.img",
+    ] {
+        assert_one(&script(bad), "FG049", Warning);
+    }
+    for good in [
+        "initrd initrd.img",
+        "initrd initrd.img /boot/initrd.img",
+        "initrd signature x",
+        "initrd https://a/ca.crt ca.crt",
+        "initrd initrd.img\ninitrd sub/a%20b firmware",
+    ] {
+        assert_clean(&script(good));
+    }
+    assert_clean("#!ipxe\nkernel https://a/wimboot\ninitrd initrd.img boot.wim\nboot\n");
+}
+
+#[test]
+fn a_loop_has_an_end() {
+    use Severity::*;
+    let endless = |script: &str| {
+        let findings = brief(&format!("#!ipxe\n{script}"));
+        findings.iter().filter(|(code, _)| *code == "FG029").count()
+    };
+    for bad in [
+        ":r\nimgfree\nkernel vmlinuz panic=1 || goto r\nboot || goto r\n",
+        ":r\nkernel vmlinuz panic=1 && boot ||\nsleep 5\ngoto r\n",
+        // Only the second one fails for good.
+        ":r\nimgfree\nkernel vmlinuz panic=1 || reboot\ninitrd big.img || goto r\nboot || reboot\n",
+        "kernel vmlinuz panic=1 || reboot\n:b\nboot ||\necho no\ngoto b\n",
+        // Two mirrors, and neither has it.
+        ":r\nimgfree\nkernel https://a/k panic=1 || kernel https://b/k panic=1 || goto r\nboot\n",
+        // Nobody presses the key.
+        ":r\nimgfree\nprompt --timeout 500 key && reboot ||\nkernel vmlinuz panic=1 || goto r\nboot || goto r\n",
+        "kernel vmlinuz panic=1 || goto s\nboot || goto s\n:s\nsleep 5\ngoto s\n",
+    ] {
+        assert_eq!(endless(bad), 1, "{bad}");
+    }
+    for good in [
+        "set n:int32 0\n:r\ninc n\niseq ${n} 5 && reboot ||\nimgfree\nkernel vmlinuz panic=1 || goto r\nboot || goto r\n",
+        ":r\nimgfree\nkernel vmlinuz panic=1 || goto f\nboot\n:f\nsleep 30\nreboot\n",
+        ":r\nimgfree\nkernel vmlinuz panic=1 || goto r2\nboot || reboot\n:r2\nkernel vmlinuz panic=1 && boot || exit 1\n",
+        ":menu\nmenu m\nitem a a\nitem b b\nchoose --timeout 500 x && goto ${x} || goto menu\n:a\nreboot\n:b\ngoto menu\n",
+        ":r\nisset ${net0/ip} || goto r\nreboot\n",
+    ] {
+        assert_eq!(endless(good), 0, "{good}: {:?}", brief(&format!("#!ipxe\n{good}")));
+    }
+    assert_one("#!ipxe\n:r\nsleep 5\ngoto r\n", "FG029", Warning);
+}
+
+#[test]
+fn a_test_that_does_not_hold_goes_on() {
+    use Severity::*;
+    for bad in ["isset ${hostname}", "isset ${a} && echo a", "iseq ${a}${a} b ; isset ${a}"] {
+        assert_one(&with(bad), "FG028", Warning);
+    }
+    for good in [
+        "isset ${a} ||",
+        "isset ${a} && echo a ||",
+        "isset ${a} || echo b",
+        "isset ${a} ; echo b",
+        "prompt --timeout 5 x ||",
+    ] {
+        assert_clean(&with(good));
+    }
+    assert_one(&with("prompt --timeout 5 x"), "FG028", Warning);
+    assert_one(&with("prompt x"), "FG025", Warning);
+    // The next line is not to be deleted, as it was once said.
+    let script = with("isset ${a} && goto a\necho b\n:a");
+    let help: Vec<_> = found(script.as_bytes()).into_iter().map(|f| (f.code.id, f.help)).collect();
+    assert!(help[0].0 == "FG028" && help[1].0 == "FG022", "{help:?}");
+    assert!(
+        help[..2].iter().all(|(_, help)| help.contains("`||` at the end of the line")),
+        "{help:?}"
+    );
+    let script = with("goto a\necho b\n:a");
+    assert!(found(script.as_bytes())[0].help.starts_with("delete it"));
+}
+
+#[test]
+fn what_is_chosen_is_still_there_at_boot() {
+    use Severity::*;
+    assert_one(
+        "#!ipxe\nkernel vmlinuz panic=1\nimgfree ||\ninitrd initrd.img\nboot\n",
+        "FG050",
+        Warning,
+    );
+    assert_one("#!ipxe\nkernel vmlinuz panic=1\nimgfree\nboot || reboot\n", "FG050", Warning);
+    assert_clean("#!ipxe\nkernel vmlinuz panic=1\nimgfree initrd.img ||\nboot\n");
+    assert_clean(
+        "#!ipxe\nkernel vmlinuz panic=1 && boot ||\nimgfree\nkernel vmlinuz panic=1\nboot\n",
+    );
+}
+
+#[test]
+fn words_are_parted_before_settings_are_filled_in() {
+    use Severity::*;
+    let set = |line: &str| format!("#!ipxe\nset k vmlinuz panic=1\n{line}\nboot || reboot\n");
+    for bad in ["chain ${k}", "kernel ${k}", "initrd https://a/${k}", "${k}"] {
+        let codes: Vec<_> =
+            brief(&set(bad)).into_iter().filter(|(code, _)| *code == "FG033").collect();
+        assert_eq!(codes, [("FG033", Warning)], "{bad}");
+    }
+    assert_clean(&set("kernel vmlinuz ${k}"));
+    assert_clean("#!ipxe\nset k vmlinuz\nkernel ${k} panic=1\nboot\n");
+}
+
+#[test]
+fn machines_stay_on_and_panics_end() {
+    use Severity::*;
+    assert_one("#!ipxe\nkernel vmlinuz panic=1 || poweroff\nboot\n", "FG052", Warning);
+    for (panic, good) in [
+        ("panic=0", false),
+        ("panic=", false),
+        ("panic=30 panic=0", false),
+        ("panic=0 panic=30", true),
+        ("panic=-1", true),
+    ] {
+        let script = format!("#!ipxe\nkernel vmlinuz {panic}\nboot\n");
+        match good {
+            true => assert_clean(&script),
+            false => assert_one(&script, "FG044", Warning),
+        }
+    }
+}
+
+#[test]
+fn downloads_have_a_timeout() {
+    let timeouts = |script: &str| -> Vec<String> {
+        let findings = found(format!("#!ipxe\n{script}").as_bytes());
+        findings.into_iter().filter(|f| f.code == codes::NO_TIMEOUT).map(|f| f.what).collect()
+    };
+    let what = "`kernel` has no `--timeout`, nor have 2 more downloads";
+    assert_eq!(timeouts("kernel vmlinuz\ninitrd ${url}\ninitrd --timeout 0 a\nboot\n"), [what]);
+    for good in [
+        "kernel --timeout 60000 vmlinuz\nboot\n",
+        "kernel --timeout ${ms} vmlinuz\nboot\n",
+        "imgfetch --timeout 9 https://a/k\nkernel k\nboot\n",
+        "imgfetch -t 9 -n k https://a/b\nimgargs k panic=1\nboot k\n",
+        "sanboot https://a/disk\n",
+    ] {
+        assert_eq!(timeouts(good), [""; 0], "{good}");
+    }
+}
+
+#[test]
+fn secrets_are_fetched_where_there_are_some() {
+    let script = b"#!ipxe\nkernel vmlinuz panic=1\ninitrd ${secrets_url} /secrets\nboot\n";
+    let codes = |source: &[u8], template| -> Vec<&str> {
+        let findings = check(source, &Options { template, ..Options::default() });
+        findings.iter().filter(|f| f.code == codes::NO_TEMPLATE).map(|f| f.code.id).collect()
+    };
+    assert_eq!(codes(script, Some(false)), ["FG034"]);
+    assert_eq!(codes(script, Some(true)), [""; 0]);
+    assert_eq!(codes(script, None), [""; 0]);
+}
+
+#[test]
+fn the_files_that_a_script_names_are_known() {
+    let script =
+        b"#!ipxe\nkernel ./a%20b x\ninitrd ${x}\ninitrd https://a/b\nchain sub/../c || boot\n";
+    let named: Vec<String> = names(script).into_iter().collect();
+    assert_eq!(named, ["a b", "c"]);
+    assert!(names(b"no script").is_empty());
 }
 
 #[test]
@@ -436,9 +738,11 @@ proptest! {
 
     #[test]
     fn nothing_makes_the_checks_panic(source in scripts()) {
-        let files = files();
-        for files in [None, Some(&files)] {
-            for finding in check(&source, &Options { files, ..Options::default() }) {
+        let (files, heads) = folder();
+        let _ = names(&source);
+        for (files, heads) in [(None, None), (Some(&files), Some(&heads))] {
+            let template = files.map(|_| false);
+            for finding in check(&source, &Options { files, heads, template, ..Options::default() }) {
                 prop_assert!(finding.span.start <= finding.span.end);
                 prop_assert!(finding.span.end <= source.len());
                 prop_assert!(finding.start.line >= 1 && finding.start.column >= 1);

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use super::Seen;
+use super::assets;
 use super::codes;
 use super::expand::is_literal;
 use super::expand::references;
@@ -79,6 +80,7 @@ fn untyped(name: &[u8]) -> &[u8] {
 
 pub(super) fn check(seen: &Seen<'_>, report: &mut Report) {
     let known = Known::gather(seen.facts);
+    parted_before(seen, report);
     for (number, fact) in seen.facts.iter().enumerate() {
         stored_type(seen, number, fact, report);
         for (at, word) in fact.words.iter().enumerate() {
@@ -101,6 +103,31 @@ pub(super) fn check(seen: &Seen<'_>, report: &mut Report) {
                     let help = "set it, correct its name, or look with `isset` whether it is there";
                     report.warn(codes::UNSET, span, what, help);
                 }
+            }
+        }
+    }
+}
+
+/// A setting of several words where one word names what is booted: the words are never parted.
+fn parted_before(seen: &Seen<'_>, report: &mut Report) {
+    let mut several = HashSet::new();
+    for fact in seen.facts.iter().filter(|fact| fact.name() == "set") {
+        let Some((at, name)) = fact.argument().filter(|(_, name)| is_literal(name)) else {
+            continue;
+        };
+        if fact.words.len() > at + 2 {
+            several.insert(split_name(name).1);
+        }
+    }
+    for fact in seen.facts {
+        let command = fact.words.first().filter(|_| fact.spec.is_none()).map(|word| (0, *word));
+        let Some((at, word)) = assets::target(fact).or(command) else { continue };
+        for reference in references(word).all.iter().filter(|found| !found.dynamic) {
+            let (_, name, _) = split_name(&word[reference.name.clone()]);
+            if several.contains(name) {
+                let what = format!("`{}` has several words, and stays one here", shown(name));
+                let help = "put the address alone into the setting, and the arguments on this line";
+                report.warn(codes::PARTED_BEFORE, seen.word(fact, at), what, help);
             }
         }
     }

@@ -31,7 +31,7 @@ impl App {
             CertificateState::Revoked => {
                 let subject = Subject { gateway_id: record.id.clone(), boot: None, address };
                 let error = format!("turned away: certificate {fingerprint} is revoked");
-                self.recorder.record(&subject, Stage::Error { error });
+                self.recorder.record(&subject, Stage::Error { error: error.into() });
                 Err(Refusal::Revoked { gateway: record.name, fingerprint }.into())
             }
         }

@@ -133,7 +133,7 @@ impl App {
                 let subject = Subject { gateway_id: id.to_owned(), boot: Some(boot), address };
                 let error =
                     format!("acknowledgement refused: certificate {fingerprint} is revoked");
-                self.recorder.record(&subject, Stage::Error { error });
+                self.recorder.record(&subject, Stage::Error { error: error.into() });
                 return Err(Refusal::Revoked { gateway: record.name, fingerprint }.into());
             }
         }

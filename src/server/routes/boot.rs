@@ -10,6 +10,7 @@ use axum::http::header;
 use axum::response::IntoResponse;
 use axum::response::Response;
 
+use crate::foreign::Foreign;
 use crate::server::app::App;
 use crate::server::client::Client;
 use crate::server::error::HttpError;
@@ -33,22 +34,22 @@ pub(super) async fn boot(
     let name = &client.gateway.name;
     let decision = app.begin_boot(&client.gateway, client.fingerprint).await?;
     let Some((decision, boot)) = decision else {
-        let error = "nothing is published".to_owned();
+        let error = "nothing is published".into();
         app.recorder.record(&client.subject(None), Stage::Error { error });
         return Err(HttpError::NothingPublished(name.clone()));
     };
     let generation = decision.generation.number;
-    let label = |key: &str| -> String {
+    let label = |key: &str| -> Foreign {
         let value = labels.as_ref().ok().and_then(|Query(labels)| labels.get(key));
-        value.map_or_else(String::new, |value| value.chars().take(MAX_LABEL).collect())
+        value.map_or_else(Foreign::default, |value| Foreign::shorter(value, MAX_LABEL))
     };
     tracing::info!(
         gateway = %name,
         generation,
         reason = %decision.reason,
-        mac = ?label("mac"),
-        platform = ?label("platform"),
-        ipxe = ?label("version"),
+        mac = label("mac").as_str(),
+        platform = label("platform").as_str(),
+        ipxe = label("version").as_str(),
         "boot"
     );
     let stage = Stage::Boot {

@@ -84,7 +84,7 @@ async fn send(
     let subject = client.subject(boot);
     let Some(asset) = generation.asset(path) else {
         let error = format!("generation {} has no file {:?}", generation.number, shown(path));
-        app.recorder.record(&subject, Stage::Error { error: error.clone() });
+        app.recorder.record(&subject, Stage::Error { error: error.as_str().into() });
         return Err(HttpError::NotFound(format!("gateway {name}: {error}")));
     };
     let range = headers.get("range").and_then(|range| range.to_str().ok());
@@ -112,7 +112,7 @@ async fn send(
         && found.mode() & 0o004 != 0
     {
         let location = format!("{}/{}", prefix.as_str(), asset.sha256.path());
-        let stage = Stage::FileByNginx { path: path.to_owned(), size: asset.size };
+        let stage = Stage::FileByNginx { path: path.into(), size: asset.size };
         app.recorder.record(&subject, stage);
         return asset::redirect_to_nginx(headers, &tag, OCTETS, location);
     }
@@ -153,7 +153,7 @@ async fn send_script(
     let tag = hex::encode(Sha256::digest(&text));
     let bytes = text.len() as u64;
     let path = BOOT_SCRIPT.to_owned();
-    app.recorder.record(&subject, Stage::File { path, size: bytes, bytes, millis: 0 });
+    app.recorder.record(&subject, Stage::File { path: path.into(), size: bytes, bytes, millis: 0 });
     let mut response = asset::respond(headers, &tag, "text/plain", Content::Bytes(text)).await?;
     // It holds tokens, and keys.
     response.headers_mut().insert(header::CACHE_CONTROL, NO_STORE);
@@ -183,7 +183,7 @@ fn unservable(
 ) -> HttpError {
     let (name, number) = (&client.gateway.name, generation.number);
     let error = format!("{path} of generation {number}: {fault}");
-    app.recorder.record(subject, Stage::Error { error: error.clone() });
+    app.recorder.record(subject, Stage::Error { error: error.as_str().into() });
     HttpError::Internal(anyhow::anyhow!(
         "gateway {name}: {error}; to publish its folder again mends it"
     ))

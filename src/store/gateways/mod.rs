@@ -62,8 +62,21 @@ impl Gateways {
     /// The record of the gateway `name`.
     pub fn load(&self, name: &GatewayName) -> Result<Record> {
         self.find(name)?.with_context(|| {
-            format!("there is no gateway {name}; `farmgate gateway list` shows those there are")
+            let all = "`farmgate gateway list` shows those there are";
+            match self.similar(name) {
+                Some(similar) => format!("there is no gateway {name}, but {similar}; {all}"),
+                None => format!("there is no gateway {name}; {all}"),
+            }
         })
+    }
+
+    /// The gateway that was meant, if one is called much like `name`.
+    fn similar(&self, name: &GatewayName) -> Option<GatewayName> {
+        let distance = |other: &GatewayName| strsim::osa_distance(other.as_str(), name.as_str());
+        let names = self.names().ok()?;
+        let nearest = names.into_iter().min_by_key(distance)?;
+        // A slip in a short name, two in a longer one.
+        (distance(&nearest) <= 1 + name.as_str().len() / 8).then_some(nearest)
     }
 
     /// The record of the gateway `name`, if there is one.

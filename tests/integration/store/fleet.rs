@@ -52,7 +52,7 @@ fn add(state: &State, folder: &Path, numbers: &[usize]) -> Vec<Gateway> {
             let _lock = state.lock().unwrap();
             state.gateways().add(&name, &issued.certificate_pem, None, now).unwrap()
         };
-        publish::publish(state, &record, folder, false, now, &|_| {}).unwrap();
+        publish::publish(state, &record, folder, publish::When::Always, now, &|_| {}).unwrap();
         let pem = folder.with_file_name(format!("{name}.pem"));
         std::fs::write(&pem, issued.certificate_pem).unwrap();
         Gateway { record, headers: nginx_headers(&pem) }

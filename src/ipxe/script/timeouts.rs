@@ -1,0 +1,48 @@
+//! Downloads that nothing ends.
+
+use super::Seen;
+use super::assets;
+use super::codes;
+use super::expand::is_literal;
+use super::facts::Fact;
+use super::report::Report;
+
+/// Commands that may download, and have `--timeout`.
+const DOWNLOADS: &[&str] = &[
+    "boot",
+    "chain",
+    "imgargs",
+    "imgexec",
+    "imgfetch",
+    "imgload",
+    "imgselect",
+    "initrd",
+    "kernel",
+    "module",
+];
+
+/// One finding for the whole script: who forgets it, forgets it everywhere.
+pub(super) fn check(seen: &Seen<'_>, report: &mut Report) {
+    let names = assets::names(seen.facts);
+    let mut without = seen.facts.iter().enumerate().filter(|(number, fact)| {
+        DOWNLOADS.contains(&fact.name())
+            && seen.runs(*number)
+            && assets::target(fact).is_some_and(|(_, uri)| !names.known(fact, uri))
+            && !has_timeout(fact)
+    });
+    let Some((_, first)) = without.next() else { return };
+    let what = match without.count() {
+        0 => format!("`{}` has no `--timeout`", first.name()),
+        more => format!("`{}` has no `--timeout`, nor have {more} more downloads", first.name()),
+    };
+    let help = "add `--timeout 60000`: so many milliseconds without a byte, and it fails";
+    report.warn(codes::NO_TIMEOUT, seen.word(first, 0), what, help);
+}
+
+fn has_timeout(fact: &Fact<'_>) -> bool {
+    let given = fact.arguments.as_ref().ok().and_then(|found| found.option("timeout"));
+    given.and_then(|given| given.value).is_some_and(|(_, value)| {
+        // A timeout of 0 is none.
+        !is_literal(value) || value.iter().any(|byte| !matches!(byte, b'0' | b'x'))
+    })
+}
