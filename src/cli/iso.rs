@@ -22,6 +22,7 @@ use crate::identity::IdentityError;
 use crate::iso;
 use crate::iso::sources;
 use crate::store::files;
+use crate::store::owner::as_caller;
 
 /// A base image holds nothing secret; a sealed one holds a private key.
 const PUBLIC: u32 = 0o644;
@@ -121,12 +122,9 @@ impl Seal {
 }
 
 fn identity_of(certs: &[PathBuf], key_file: &Path) -> Result<Identity> {
-    let read = |path: &Path| {
-        std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))
-    };
-    let key = read(key_file)?;
+    let key = files::read_given(key_file)?;
     for cert in certs {
-        match Identity::from_pem(&read(cert)?, &key) {
+        match Identity::from_pem(&files::read_given(cert)?, &key) {
             Err(IdentityError::Mismatch) if certs.len() > 1 => {}
             identity => {
                 return identity.with_context(|| {
@@ -171,7 +169,7 @@ impl Make {
         }
         let base = self.parts.base(cx, &state)?;
         if let Some(dir) = &self.out_dir {
-            std::fs::create_dir_all(dir)
+            as_caller(|| std::fs::create_dir_all(dir))
                 .with_context(|| format!("cannot make the folder {}", dir.display()))?;
         }
         let progress = cx.progress(self.names.len() as u64, "sealing");

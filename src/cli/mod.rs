@@ -31,6 +31,7 @@ use clap::error::ErrorKind;
 use indicatif::ProgressBar;
 use indicatif::ProgressDrawTarget;
 use indicatif::ProgressStyle;
+use rustix::fs::Mode;
 use serde::Serialize;
 use time::OffsetDateTime;
 use tracing_subscriber::EnvFilter;
@@ -117,6 +118,8 @@ enum Command {
 
 /// Runs the program and says how it went: 0 done, 1 failed, 2 wrong usage.
 pub fn main() -> ExitCode {
+    // Whatever is made without a word about its permissions: only its owner writes to it.
+    rustix::process::umask(rustix::process::umask(Mode::empty()) | Mode::WGRP | Mode::WOTH);
     let cli = Cli::parse();
     start_log(&cli);
     let context =

@@ -32,6 +32,16 @@ use crate::store::objects::ObjectName;
 #[derive(Clone, Debug)]
 pub struct Place(StoreUrl);
 
+impl Place {
+    /// Its directory, if it is one.
+    pub fn directory(&self) -> Option<&Path> {
+        match &self.0 {
+            StoreUrl::Directory(path) => Some(path),
+            StoreUrl::S3 { .. } => None,
+        }
+    }
+}
+
 impl FromStr for Place {
     type Err = ParseStoreUrlError;
 

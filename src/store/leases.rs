@@ -206,7 +206,7 @@ fn name(token: &str) -> String {
 
 fn read(home: &Path) -> Result<Option<Lease>> {
     let path = home.join(LEASE);
-    let text = match fs::read(&path) {
+    let text = match files::read(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         text => text.with_context(|| format!("cannot read {}", path.display()))?,
     };

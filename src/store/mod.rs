@@ -13,11 +13,13 @@ mod host;
 pub mod journal;
 pub mod leases;
 pub mod objects;
+pub mod owner;
 pub mod records;
 pub mod revisions;
 mod revocation;
 pub mod rollouts;
 mod state;
+mod vault;
 
 pub use exchange::is_gateway_id;
 pub use state::NewState;

@@ -158,7 +158,7 @@ fn read_all(dir: &Path) -> Result<BTreeMap<EventId, Stored>> {
         let Some(id) = name.and_then(|name| EventId::parse(name.strip_suffix(".json")?)) else {
             continue;
         };
-        let text = match fs::read(&path) {
+        let text = match files::read(&path) {
             // Closed in this moment.
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             text => text.with_context(|| format!("cannot read {}", path.display()))?,

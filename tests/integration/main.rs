@@ -19,6 +19,7 @@ mod layers;
 mod metrics;
 mod nginx_config;
 mod object_stores;
+mod ownership;
 mod packaging;
 mod provisioning;
 mod publish;

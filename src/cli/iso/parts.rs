@@ -68,11 +68,11 @@ impl Parts {
         let config = state.config();
         let urls = std::iter::once(&config.url).chain(&config.media.fallback_urls);
         let fleet = Fleet {
-            ca: state.ca_certificate()?,
+            ca: state.ca_certificate_for_media()?,
             urls: urls.cloned().collect(),
             ntp: config.media.ntp.clone(),
         };
-        self.image(cx, &fleet, Some(&state.cache_dir()))
+        state.with_cache(|cache| self.image(cx, &fleet, Some(cache)))
     }
 
     /// A base image for a fleet whose state is elsewhere: all that it depends on are
@@ -81,7 +81,7 @@ impl Parts {
         if self.urls.is_empty() {
             bail!("with --ca, no configuration says where the boot host is: give --url");
         }
-        let pem = std::fs::read(ca).with_context(|| format!("cannot read {}", ca.display()))?;
+        let pem = files::read_given(ca)?;
         let ca = Certificate::from_pem(&pem)
             .with_context(|| format!("cannot use {}", ca.display()))?
             .der;
