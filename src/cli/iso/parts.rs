@@ -28,7 +28,7 @@ use crate::store::files;
 
 /// Part of the name under which a base image is kept: another version may make
 /// another image from the same input.
-const MAKER: &str = concat!("farmgate base image 1 ", env!("CARGO_PKG_VERSION"));
+const MAKER: &str = concat!("farmgate base image 2 ", env!("CARGO_PKG_VERSION"));
 
 /// What a base image is made of and what its script does.
 #[derive(Args)]
@@ -103,6 +103,7 @@ impl Parts {
             isohdpfx: &syslinux.isohdpfx,
             ldlinux: &syslinux.ldlinux,
             root,
+            ca: Some(&fleet.ca),
             needs_ecdsa: iso::uses_ecdsa(&fleet.ca),
             urls: if self.urls.is_empty() { fleet.urls.clone() } else { self.urls.clone() },
             ntp: self.ntp(fleet)?,
