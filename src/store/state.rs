@@ -236,9 +236,9 @@ impl State {
     pub fn authority(&self) -> Result<Authority> {
         let read = |name| {
             let path = self.pki_file(name);
-            let text = self.read_pki(name).and_then(|bytes| {
-                String::from_utf8(bytes).map_err(|error| io::Error::other(error))
-            });
+            let text = self
+                .read_pki(name)
+                .and_then(|bytes| String::from_utf8(bytes).map_err(io::Error::other));
             text.map_err(|error| {
                 let way_out = match error.kind() {
                     io::ErrorKind::PermissionDenied => "; run this as the user who made the state",
