@@ -39,26 +39,27 @@ fn main() -> Result<()> {
     let ca = Authority::create("bench CA", KeyType::Rsa2048, later)?;
     let authority = Authority::from_pem(&ca.certificate_pem, &ca.private_key_pem)?;
     let root = authority.certificate().fingerprint;
+    let der = authority.certificate().der.clone();
     let started = Instant::now();
-    let base = base(&root)?;
+    let base = base(&root, &der)?;
     row("base image, re-rooted", started.elapsed());
     let identities = identities(&authority, now, later)?;
     let identity = |index: usize| &identities[index % IDENTITIES];
 
     let times = measure(|index| {
-        std::hint::black_box(iso::seal(&base, identity(index))?);
+        std::hint::black_box(iso::seal(&base, identity(index), Some(&der))?);
         Ok(())
     })?;
     report("sealed in memory", times);
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
     let path = |index| folder.path().join(format!("gateway-{index}.iso"));
     let times = measure(|index| {
-        let image = iso::seal(&base, identity(index))?;
+        let image = iso::seal(&base, identity(index), Some(&der))?;
         Ok(std::fs::write(path(index), image)?)
     })?;
     report("sealed and written", times);
     let times = measure(|index| {
-        let image = iso::seal(&base, identity(index))?;
+        let image = iso::seal(&base, identity(index), Some(&der))?;
         files::replace(&path(index), 0o600, |file| file.write_all(&image))
     })?;
     report("sealed, written and on the disk (fsync)", times);
@@ -70,7 +71,7 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-fn base(root: &Fingerprint) -> Result<Vec<u8>> {
+fn base(root: &Fingerprint, ca: &[u8]) -> Result<Vec<u8>> {
     let dir = std::env::var_os("FARMGATE_IPXE").map(PathBuf::from);
     let (bios, efi) = Ipxe::find(dir.as_deref())?.rerooted(root)?;
     let syslinux = Syslinux::find(None)?;
@@ -82,6 +83,7 @@ fn base(root: &Fingerprint) -> Result<Vec<u8>> {
         isohdpfx: &syslinux.isohdpfx,
         ldlinux: &syslinux.ldlinux,
         root: *root,
+        ca: Some(ca),
         needs_ecdsa: false,
         urls: vec![url],
         ntp: None,

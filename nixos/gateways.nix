@@ -106,7 +106,8 @@ in
         Type = "oneshot";
         RemainAfterExit = true;
         ExecStart = lib.getExe provision;
-        CapabilityBoundingSet = "CAP_CHOWN CAP_DAC_OVERRIDE CAP_FOWNER";
+        # CAP_SETUID and CAP_SETGID: root does its work in the state as the state's owner.
+        CapabilityBoundingSet = "CAP_CHOWN CAP_DAC_OVERRIDE CAP_FOWNER CAP_SETGID CAP_SETUID";
         NoNewPrivileges = true;
         UMask = "0077";
         ProtectSystem = "strict";

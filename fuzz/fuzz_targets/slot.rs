@@ -10,7 +10,7 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|input: (Vec<u8>, Vec<u8>, Vec<u8>, u16)| {
     let (mut image, certificate, private_key, at) = input;
     let _ = slot::read(&image);
-    let _ = iso::verify(&image, None, time::OffsetDateTime::UNIX_EPOCH);
+    let _ = iso::verify(&image, &iso::AtHand::default(), time::OffsetDateTime::UNIX_EPOCH);
     let at = usize::from(at).min(image.len());
     image.splice(at..at, slot::empty());
     let contents = Contents { certificate, private_key };

@@ -73,7 +73,7 @@ impl Disk {
     /// What is known of a gateway's bucket.
     pub fn load(&self, gateway_id: &str) -> Result<Option<Stored>> {
         let path = self.file(gateway_id);
-        let text = match fs::read(&path) {
+        let text = match files::read(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             text => text.with_context(|| format!("cannot read {}", path.display()))?,
         };
@@ -148,7 +148,7 @@ impl Disk {
     pub(super) fn host(&self) -> Result<String> {
         let _lock = self.locked("lock", lock::PATIENCE)?;
         let path = self.dir.join(HOST);
-        match fs::read_to_string(&path) {
+        match files::read_to_string(&path) {
             Ok(text) => {
                 let host = text.trim();
                 let valid = host.len() == 8 && host.bytes().all(|b| b.is_ascii_hexdigit());

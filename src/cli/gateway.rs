@@ -1,4 +1,3 @@
-use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
 
@@ -22,6 +21,7 @@ use crate::identity::pki::NO_END;
 use crate::identity::pki::Validity;
 use crate::identity::usable_client;
 use crate::store::State;
+use crate::store::files;
 use crate::store::gateways::Assessment;
 use crate::store::gateways::OwnedCertificate;
 use crate::store::gateways::Record;
@@ -94,12 +94,28 @@ pub(super) struct Source {
 }
 
 impl Source {
+    /// Reads what is given, before anybody has to wait for this.
+    fn read(self) -> Result<Given> {
+        let read = |path: Option<PathBuf>| {
+            path.map(|path| Ok::<_, anyhow::Error>((files::read_given(&path)?, path))).transpose()
+        };
+        Ok(Given { cert: read(self.cert)?, csr: read(self.csr)?, days: self.days })
+    }
+}
+
+/// What [`Source`] names, with where it was.
+struct Given {
+    cert: Option<(Vec<u8>, PathBuf)>,
+    csr: Option<(Vec<u8>, PathBuf)>,
+    days: Option<u16>,
+}
+
+impl Given {
     /// Whether the gateway has the certificate that is given, if one is.
     fn is_known(&self, record: &Record) -> Result<bool> {
-        let Some(path) = &self.cert else { return Ok(true) };
-        let pem = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-        let certificate = Certificate::from_pem(&pem)
-            .with_context(|| format!("cannot use {}", path.display()))?;
+        let Some((pem, path)) = &self.cert else { return Ok(true) };
+        let certificate =
+            Certificate::from_pem(pem).with_context(|| format!("cannot use {}", path.display()))?;
         Ok(record.certificate(&certificate.fingerprint).is_some())
     }
 
@@ -107,11 +123,12 @@ impl Source {
     fn certificate(&self, state: &State, name: &GatewayName) -> Result<(String, Option<String>)> {
         let not_after = self.days.map_or(NO_END, |days| now() + Duration::days(days.into()));
         let validity = Validity { not_before: ALWAYS, not_after };
-        let read = |path: &Path| {
-            fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+        let text = |pem: &[u8], path: &Path| {
+            String::from_utf8(pem.to_vec())
+                .with_context(|| format!("cannot use {}", path.display()))
         };
-        if let Some(path) = &self.cert {
-            let pem = read(path)?;
+        if let Some((pem, path)) = &self.cert {
+            let pem = text(pem, path)?;
             let certificate = Certificate::from_pem(pem.as_bytes())
                 .with_context(|| format!("cannot use {}", path.display()))?;
             usable_client(&certificate.der).with_context(|| {
@@ -126,9 +143,9 @@ impl Source {
             return Ok((pem, None));
         }
         let authority = state.authority()?;
-        if let Some(path) = &self.csr {
+        if let Some((request, path)) = &self.csr {
             let pem = authority
-                .sign_request(name, &read(path)?, validity)
+                .sign_request(name, &text(request, path)?, validity)
                 .with_context(|| format!("cannot use {}", path.display()))?;
             return Ok((pem, None));
         }
@@ -143,6 +160,7 @@ impl Command {
         let gateways = state.gateways();
         match self {
             Self::Add { gateway, source, if_missing } => {
+                let source = source.read()?;
                 let _lock = state.lock()?;
                 if if_missing && gateways.names()?.contains(&gateway.name) {
                     let record = gateways.load(&gateway.name)?;
@@ -160,6 +178,7 @@ impl Command {
                 context.print(&Changed::of(&record, "added"))
             }
             Self::Renew { gateway, source } => {
+                let source = source.read()?;
                 let _lock = state.lock()?;
                 gateways.load(&gateway.name)?;
                 let (pem, key) = source.certificate(&state, &gateway.name)?;

@@ -15,14 +15,18 @@ use serde::Serialize;
 
 use self::parts::Parts;
 use super::Context;
-use crate::identity::Fingerprint;
+use crate::identity::Certificate;
 use crate::identity::GatewayName;
 use crate::identity::Identity;
 use crate::identity::IdentityError;
 use crate::identity::usable_client;
 use crate::iso;
+use crate::iso::AtHand;
 use crate::iso::sources;
+use crate::iso::sources::Ipxe;
+use crate::iso::sources::Syslinux;
 use crate::store::files;
+use crate::store::owner::as_caller;
 
 /// A base image holds nothing secret; a sealed one holds a private key.
 const PUBLIC: u32 = 0o644;
@@ -91,6 +95,10 @@ pub(super) struct Seal {
     /// Its private key, PEM
     #[arg(long, value_name = "FILE", requires = "cert")]
     key: Option<PathBuf>,
+    /// CA of the fleet that the image is for (certificate, PEM), if it is an old one that does
+    /// not carry it, and there is no state
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
     /// Where to write the image
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
@@ -111,7 +119,8 @@ impl Seal {
             (None, Some(key)) => (None, identity_of(&self.cert, key)?),
             (None, None) => bail!("either --gateway, or --cert and --key, is needed"),
         };
-        let image = iso::seal(&base, &identity)
+        let ca = ca(cx, self.ca.as_deref())?;
+        let image = iso::seal(&base, &identity, ca.as_deref())
             .with_context(|| format!("cannot seal {}", self.base.display()))?;
         write(&self.output, PRIVATE, &image)?;
         if let (true, Some(state), Some(gateway)) = (self.forget_key, &state, &self.gateway) {
@@ -121,13 +130,20 @@ impl Seal {
     }
 }
 
-fn identity_of(certs: &[PathBuf], key_file: &Path) -> Result<Identity> {
-    let read = |path: &Path| {
-        std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))
+/// The CA that is named, or that of the state if there is one: an image can be read anywhere.
+fn ca(cx: &Context, named: Option<&Path>) -> Result<Option<Vec<u8>>> {
+    let Some(path) = named else {
+        return Ok(cx.state().and_then(|state| state.ca_certificate()).ok());
     };
-    let key = read(key_file)?;
+    let certificate = Certificate::from_pem(&files::read_given(path)?)
+        .with_context(|| format!("cannot use {}", path.display()))?;
+    Ok(Some(certificate.der))
+}
+
+fn identity_of(certs: &[PathBuf], key_file: &Path) -> Result<Identity> {
+    let key = files::read_given(key_file)?;
     for cert in certs {
-        match Identity::from_pem(&read(cert)?, &key) {
+        match Identity::from_pem(&files::read_given(cert)?, &key) {
             Err(IdentityError::Mismatch) if certs.len() > 1 => {}
             identity => {
                 return identity.with_context(|| {
@@ -175,13 +191,13 @@ impl Make {
         }
         let base = self.parts.base(cx, &state)?;
         if let Some(dir) = &self.out_dir {
-            std::fs::create_dir_all(dir)
+            as_caller(|| std::fs::create_dir_all(dir))
                 .with_context(|| format!("cannot make the folder {}", dir.display()))?;
         }
         let progress = cx.progress(self.names.len() as u64, "sealing");
         let mut written = Vec::with_capacity(self.names.len());
         for (name, identity) in self.names.iter().zip(&identities) {
-            let image = iso::seal(&base, identity)
+            let image = iso::seal(&base, identity, None)
                 .with_context(|| format!("cannot make the image of gateway {name}"))?;
             let file = self.output.clone().unwrap_or_else(|| {
                 self.out_dir.clone().unwrap_or_default().join(format!("{name}.iso"))
@@ -203,17 +219,32 @@ impl Make {
 /// `farmgate iso verify`.
 #[derive(Args)]
 pub(super) struct Verify {
-    /// Image to read
+    /// Image to read, or the disk that it was written to
     file: PathBuf,
+    /// CA of the fleet that it should be for (certificate, PEM), if not that of the state
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
+    /// Folder with the ipxe.lkrn and ipxe.efi that it was made from, if not the distribution's
+    #[arg(long, env = "FARMGATE_IPXE", value_name = "DIR")]
+    ipxe: Option<PathBuf>,
+    /// Folder with the isolinux.bin, isohdpfx.bin and ldlinux.c32 that it was made from, if not
+    /// the distribution's
+    #[arg(long, env = "FARMGATE_SYSLINUX", value_name = "DIR")]
+    syslinux: Option<PathBuf>,
 }
 
 impl Verify {
     fn run(self, cx: &Context) -> Result<()> {
         let image = sources::read_image(&self.file)?;
-        // An image can be read anywhere; a state only adds whose root it is.
-        let ca = cx.state().and_then(|state| state.ca_certificate()).ok();
-        let ca = ca.map(|der| Fingerprint::of_der(&der));
-        let report = iso::verify(&image, ca.as_ref(), super::now())
+        let ca = ca(cx, self.ca.as_deref())?;
+        let (ipxe, syslinux) =
+            (Ipxe::find(self.ipxe.as_deref()), Syslinux::find(self.syslinux.as_deref()));
+        // What is not there cannot be compared; what was named and is not there is a mistake.
+        let ipxe = if self.ipxe.is_some() { Some(ipxe?) } else { ipxe.ok() };
+        let syslinux = if self.syslinux.is_some() { Some(syslinux?) } else { syslinux.ok() };
+        let at_hand =
+            AtHand { ca: ca.as_deref(), ipxe: ipxe.as_ref(), syslinux: syslinux.as_ref() };
+        let report = iso::verify(&image, &at_hand, super::now())
             .with_context(|| format!("{} is not in order", self.file.display()))?;
         cx.print(&report)?;
         if !report.problems.is_empty() {

@@ -34,6 +34,7 @@ use clap::error::ErrorKind;
 use indicatif::ProgressBar;
 use indicatif::ProgressDrawTarget;
 use indicatif::ProgressStyle;
+use rustix::fs::Mode;
 use serde::Serialize;
 use time::OffsetDateTime;
 
@@ -121,6 +122,8 @@ enum Command {
 
 /// Runs the program and says how it went: 0 done, 1 failed, 2 wrong usage, 3 done in part.
 pub fn main() -> ExitCode {
+    // Whatever is made without a word about its permissions: only its owner writes to it.
+    rustix::process::umask(rustix::process::umask(Mode::empty()) | Mode::WGRP | Mode::WOTH);
     let cli = Cli::parse();
     log::start(match (cli.quiet, cli.verbose) {
         (true, _) => "error",

@@ -1,4 +1,3 @@
-use std::fs;
 use std::io::ErrorKind;
 
 use anyhow::Context as _;
@@ -12,7 +11,6 @@ use super::Context;
 use crate::identity::host_names;
 use crate::identity::pki::NO_END;
 use crate::identity::pki::ServerName;
-use crate::store::files;
 
 #[derive(Subcommand)]
 pub(super) enum Command {
@@ -46,10 +44,10 @@ impl Command {
         let state = context.state()?;
         let authority = state.authority()?;
         let not_after = authority.certificate().not_after.min(NO_END);
-        let path = state.pki_file("server.crt");
         let mut names = vec![state.config().url.host().clone()];
         // A certificate that is lost or damaged is a reason to be here.
-        let old = fs::read(&path).ok().and_then(|pem| CertificateDer::from_pem_slice(&pem).ok());
+        let old = state.read_pki("server.crt").ok();
+        let old = old.and_then(|pem| CertificateDer::from_pem_slice(&pem).ok());
         let old = old.and_then(|der| host_names(&der).ok()).unwrap_or_default();
         for name in old.into_iter().chain(san) {
             if !names.contains(&name) {
@@ -58,18 +56,20 @@ impl Command {
         }
         // The key stays, so that certificate and key fit together at every moment.
         let key = state.pki_file("server.key");
-        let chain = match fs::read_to_string(&key) {
+        let chain = match state.read_pki("server.key") {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 let new = authority.issue_server(&names, state.config().key_type, not_after)?;
-                files::replace(&key, 0o600, |f| f.write_all(new.private_key_pem.as_bytes()))?;
+                state.write_pki("server.key", new.private_key_pem.as_bytes())?;
                 new.certificate_pem
             }
             text => {
+                let text =
+                    text.map_err(anyhow::Error::from).and_then(|b| Ok(String::from_utf8(b)?));
                 let text = text.with_context(|| format!("cannot read {}", key.display()))?;
                 authority.renew_server(&names, &text, not_after)?
             }
         };
-        files::replace(&path, 0o644, |file| file.write_all(chain.as_bytes()))?;
+        state.write_pki("server.crt", chain.as_bytes())?;
         state.renew_crl().context("the server certificate is new, the CRL is not")?;
         let names = names.iter().map(ToString::to_string).collect();
         context.print(&Renewed { names, not_after: not_after.date().to_string() })

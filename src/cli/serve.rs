@@ -8,6 +8,7 @@ use super::Context;
 use crate::server;
 use crate::server::GivenDoors;
 use crate::server::Source;
+use crate::store::owner;
 
 #[derive(clap::Args)]
 pub(super) struct Serve {
@@ -27,6 +28,8 @@ impl Serve {
         let given = self.tls.is_some() || self.unix.is_some();
         let doors = given.then_some(GivenDoors { tls: self.tls, unix: self.unix });
         let source = Source { state: context.state.clone(), config: context.config.clone(), doors };
+        // Before there is any thread: all of them are to have the same rights.
+        owner::work_as_owner_of(&context.state)?;
         if self.check {
             return server::check(&source);
         }

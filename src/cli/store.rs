@@ -19,6 +19,7 @@ use crate::store::State;
 use crate::store::blobs::Access;
 use crate::store::gateways::Record;
 use crate::store::generations::Generations;
+use crate::store::owner;
 
 #[derive(Subcommand)]
 pub(super) enum Command {
@@ -71,6 +72,10 @@ impl Command {
             }
             Self::Copy { from, to } => {
                 let state = context.state()?;
+                // Whose the copy is to be, wherever it comes from.
+                if let Some(dir) = to.directory() {
+                    owner::work_as_owner_of(dir)?;
+                }
                 let progress = context.progress(0, "copying");
                 let told = |done, all| {
                     progress.set_length(all);

@@ -12,6 +12,7 @@ use anyhow::Context;
 use anyhow::Result;
 use nix::unistd::Uid;
 use nix::unistd::User;
+use nix::unistd::geteuid;
 
 use super::finding::Findings;
 use crate::store::PROXY_MARK_FILE;
@@ -26,7 +27,18 @@ const SERVICE_USER: &str = "farmgate";
 
 /// Folders whose files the server reads or writes.
 const FOLDERS: &[&str] =
-    &["pki", "gateways", "store/gateways", "store/private", "store/records", "buckets", "leases"];
+    &["gateways", "store/gateways", "store/private", "store/records", "buckets", "leases"];
+
+/// Files beside these. `pki/` is not for everybody to list.
+const FILES: &[&str] = &[
+    "pki/ca.crt",
+    "pki/ca.key",
+    "pki/crl.pem",
+    "pki/server.crt",
+    "pki/server.key",
+    "token.key",
+    PROXY_MARK_FILE,
+];
 
 /// Less room than this, and nothing can be recorded soon: a boot, for instance.
 const TOO_LITTLE: u64 = 64 * 1024 * 1024;
@@ -57,10 +69,10 @@ fn look(state: &State, findings: &mut Findings) -> Result<()> {
     };
     let (mut foreign, mut open) = (Vec::new(), Vec::new());
     let mut see = |path: PathBuf, facts: &Metadata| {
-        // Root's alone, when root made the state: the server can do without it.
-        let ca_key = path.ends_with("pki/ca.key");
+        // Root's, when root made the state: the server only reads what is there.
+        let roots = path.starts_with(dir.join("pki")) && !path.ends_with("server.key");
         // Whose a link is means nothing.
-        if !facts.is_symlink() && facts.uid() != owner && !(ca_key && facts.uid() == 0) {
+        if !facts.is_symlink() && facts.uid() != owner && !(roots && facts.uid() == 0) {
             foreign.push(path.clone());
         }
         if facts.is_file() && is_secret(&path) && facts.mode() & 0o077 != 0 {
@@ -70,10 +82,11 @@ fn look(state: &State, findings: &mut Findings) -> Result<()> {
     for folder in FOLDERS {
         walk(&dir.join(folder), &mut see)?;
     }
-    for name in ["token.key", PROXY_MARK_FILE] {
-        let path = dir.join(name);
-        if let Ok(facts) = fs::symlink_metadata(&path) {
-            see(path, &facts);
+    for path in FILES.iter().map(|file| dir.join(file)) {
+        match fs::symlink_metadata(&path) {
+            Ok(facts) => see(path, &facts),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error).context(cannot_read(&path)),
         }
     }
     if foreign.is_empty() {
@@ -88,7 +101,7 @@ fn look(state: &State, findings: &mut Findings) -> Result<()> {
         );
     }
     let service = User::from_name(SERVICE_USER).ok().flatten();
-    if service.is_some_and(|service| service.uid.as_raw() != owner) {
+    if service.as_ref().is_some_and(|service| service.uid.as_raw() != owner) {
         findings.warning(
             OWNER,
             format!(
@@ -97,6 +110,27 @@ fn look(state: &State, findings: &mut Findings) -> Result<()> {
                 name(owner)
             ),
             format!("chown -R {SERVICE_USER}: {}, unless the server runs otherwise", dir.display()),
+        );
+    }
+    let guarded = |folder: &str| match fs::symlink_metadata(dir.join(folder)) {
+        Ok(facts) => facts.uid() == 0,
+        // Root makes it when it is needed.
+        Err(_) => true,
+    };
+    let server_is_service = service.is_some_and(|service| service.uid.as_raw() == owner);
+    if (server_is_service || geteuid().is_root()) && owner != 0 && !guarded("pki") {
+        findings.warning(
+            OWNER,
+            format!(
+                "pki belongs to {}: who gets hold of the server can replace the CA that the next \
+                 media trust",
+                name(owner)
+            ),
+            format!(
+                "compare the SHA-256 fingerprint of {0}/pki/ca.crt with what `init` printed, then \
+                 chown -R root: {0}/pki {0}/cache, and run this again as root",
+                dir.display()
+            ),
         );
     }
     if open.is_empty() {

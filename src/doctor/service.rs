@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::net::TcpListener;
+use std::path::Path;
 use std::time::Duration;
 
 use http::Request;
@@ -16,6 +17,7 @@ use crate::config::AdminAddress;
 use crate::config::Config;
 use crate::foreign::Foreign;
 use crate::http_client;
+use crate::store::owner::as_caller;
 
 const CHECK: &str = "server";
 
@@ -76,7 +78,7 @@ async fn ask(config: &Config) -> io::Result<(u16, String)> {
     let exchange = async {
         match &config.listen.admin {
             Some(AdminAddress::Unix(path)) => {
-                http_client::exchange_over(UnixStream::connect(path).await?, request, MOST).await
+                http_client::exchange_over(connect(path)?, request, MOST).await
             }
             Some(AdminAddress::Tcp(address)) => {
                 http_client::exchange_over(TcpStream::connect(address).await?, request, MOST).await
@@ -88,6 +90,13 @@ async fn ask(config: &Config) -> io::Result<(u16, String)> {
     };
     let answer = tokio::time::timeout(LIMIT, exchange).await.map_err(io::Error::other)??;
     Ok((answer.status.as_u16(), String::from_utf8_lossy(&answer.body).into_owned()))
+}
+
+/// Root can open what the state's owner cannot.
+fn connect(path: &Path) -> io::Result<UnixStream> {
+    let stream = as_caller(|| std::os::unix::net::UnixStream::connect(path))?;
+    stream.set_nonblocking(true)?;
+    UnixStream::from_std(stream)
 }
 
 /// Where the server does not run, or cannot be asked: whether it could open its doors.
@@ -104,7 +113,7 @@ fn doors(config: &Config, findings: &mut Findings) {
         }
     }
     if let Some(path) = &config.listen.unix {
-        match std::os::unix::net::UnixStream::connect(path) {
+        match as_caller(|| std::os::unix::net::UnixStream::connect(path)) {
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
                 findings.unseen(CHECK, format!("only root and nginx can open {}", path.display()));

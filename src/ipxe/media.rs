@@ -2,6 +2,7 @@
 //! runs what the boot host gave it.
 
 mod facts;
+mod reread;
 mod settings;
 
 use std::fmt::Write;
@@ -147,6 +148,7 @@ mod tests {
                     "https://boot.example.org".parse().unwrap(),
                     "https://[2001:db8::1]:8443".parse().unwrap(),
                 ],
+                ca: None,
             },
             ntp: Some("pool.ntp.org".parse().unwrap()),
             address: None,

@@ -24,8 +24,8 @@ INITRD autoexec.ipxe
 ";
 
 /// Where isolinux.bin keeps its boot information table (isolinux.asm).
-const INFO_TABLE: usize = 8;
-const INFO_TABLE_END: usize = 64;
+pub(super) const INFO_TABLE: usize = 8;
+pub(super) const INFO_TABLE_END: usize = 64;
 /// What isolinux.bin of a hybrid kind has behind the table.
 const HYBRID_MAGIC: usize = 0x7078_c0fb;
 
@@ -43,6 +43,8 @@ pub struct Inputs<'a> {
     pub ldlinux: &'a [u8],
     /// The root of trust.
     pub root: Fingerprint,
+    /// Its certificate, DER, which the image then carries.
+    pub ca: Option<&'a [u8]>,
     /// Whether the root's PKI uses ECDSA.
     pub needs_ecdsa: bool,
     /// The boot hosts, in the order in which they are asked.
@@ -111,7 +113,8 @@ fn facts(inputs: &Inputs<'_>) -> Result<Facts, Error> {
     if inputs.urls.is_empty() {
         return Err(Error::NoUrl);
     }
-    Ok(Facts { root: inputs.root, ipxe, ecdsa, urls: inputs.urls.clone() })
+    let ca = inputs.ca.map(<[u8]>::to_vec);
+    Ok(Facts { root: inputs.root, ipxe, ecdsa, urls: inputs.urls.clone(), ca })
 }
 
 fn check_isolinux(inputs: &Inputs<'_>) -> Result<(), Error> {

@@ -10,6 +10,7 @@
 //! an image depends on clock, user or folder.
 
 mod base;
+mod compare;
 pub mod compile;
 mod fat;
 mod mbr;
@@ -22,6 +23,7 @@ mod volume;
 pub use base::Error as BaseError;
 pub use base::Inputs;
 pub use base::base;
+pub use compare::AtHand;
 pub use read::Error as ReadError;
 pub use seal::Error as SealError;
 pub use seal::seal;

@@ -1,24 +1,40 @@
+use std::time::Duration;
+
+use rustls::pki_types::UnixTime;
 use x509_parser::oid_registry::OID_KEY_TYPE_EC_PUBLIC_KEY;
 use x509_parser::parse_x509_certificate;
 
 use super::BLOCK;
 use super::read;
 use super::word_at;
+use crate::identity::Certificate;
+use crate::identity::ClientVerifier;
+use crate::identity::Fingerprint;
 use crate::identity::Identity;
 use crate::identity::Unusable;
+use crate::identity::VerifyError;
 use crate::identity::usable_client;
 use crate::ipxe::media::Facts;
 use crate::ipxe::media::FactsError;
 use crate::ipxe::slot;
 
-/// The image with this identity in its slot, in place of what was there.
-pub fn seal(image: &[u8], identity: &Identity) -> Result<Vec<u8>, Error> {
+/// The image with this identity in its slot, in place of what was there. `ca` is the certificate
+/// (DER) of a CA that the image may be for; it counts where the image does not carry its own.
+///
+/// An identity that another CA issued is refused: every boot host of the image's fleet would
+/// refuse it, for ever.
+pub fn seal(image: &[u8], identity: &Identity, ca: Option<&[u8]>) -> Result<Vec<u8>, Error> {
     whole(image)?;
     usable_client(&identity.certificate)?;
     let facts = Facts::read(&image[script_start(image)?..])?;
     if uses_ecdsa(&identity.certificate) && !facts.ecdsa {
         let version = facts.ipxe.unwrap_or_else(|| "unknown".to_owned());
         return Err(Error::NoEcdsa { version });
+    }
+    let issued = issued_by_root(&identity.certificate, &facts, ca);
+    match issued.ok_or(Error::UnknownRoot { root: facts.root })? {
+        Ok(()) => {}
+        Err(source) => return Err(Error::NotIssued { root: facts.root, source }),
     }
     let contents = slot::Contents {
         certificate: identity.certificate.clone(),
@@ -35,6 +51,24 @@ pub fn uses_ecdsa(certificate: &[u8]) -> bool {
         certificate.public_key().algorithm.algorithm == OID_KEY_TYPE_EC_PUBLIC_KEY
             || certificate.signature_algorithm.algorithm.to_id_string().starts_with(ECDSA_WITH)
     })
+}
+
+/// Whether the root that an image trusts has issued a client certificate; `None` if nobody knows
+/// that root. When it is valid is another question.
+pub(super) fn issued_by_root(
+    certificate: &[u8],
+    facts: &Facts,
+    ca: Option<&[u8]>,
+) -> Option<Result<(), VerifyError>> {
+    let known = facts.ca.as_deref().into_iter().chain(ca);
+    let ca = known.into_iter().find(|ca| Fingerprint::of_der(ca) == facts.root)?;
+    let issued = || {
+        let begin = Certificate::from_der(certificate).map_err(|_| VerifyError::Malformed)?;
+        let begin = begin.not_before.unix_timestamp().try_into().unwrap_or(0);
+        let begin = UnixTime::since_unix_epoch(Duration::from_secs(begin));
+        ClientVerifier::new(ca)?.verify(certificate, begin).map(drop)
+    };
+    Some(issued())
 }
 
 /// A file that lost its end would still have a slot.
@@ -82,6 +116,27 @@ pub enum Error {
     /// The script cannot be read.
     #[error(transparent)]
     Facts(#[from] FactsError),
+    /// The identity is of another fleet.
+    #[error(
+        "the CA that this image trusts ({root}) did not issue the certificate, so its boot hosts \
+         would refuse it for ever: take the base image of the gateway's own fleet"
+    )]
+    NotIssued {
+        /// What the image trusts.
+        root: Fingerprint,
+        /// What is wrong with it.
+        source: VerifyError,
+    },
+    /// Nobody can tell whose the identity is.
+    #[error(
+        "the image trusts the CA {root}, whose certificate is neither on it nor that of this \
+         state, so nobody can tell whether its boot hosts would take the identity: give --ca FILE, \
+         or make the base image anew"
+    )]
+    UnknownRoot {
+        /// What the image trusts.
+        root: Fingerprint,
+    },
     /// A P-256 identity for an iPXE that has no ECDSA.
     #[error(
         "a P-256 identity needs an image with iPXE 2.0 or later, but this one has {version}: make \

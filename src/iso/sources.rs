@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::io::ErrorKind;
 use std::io::Read;
+use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use std::path::PathBuf;
 
@@ -16,6 +17,7 @@ use crate::ipxe::Binary;
 use crate::ipxe::Kind;
 use crate::ipxe::RerootError;
 use crate::ipxe::reroot;
+use crate::store::files;
 
 /// Debian, Fedora.
 const IPXE_DIRS: &[&str] = &["/usr/lib/ipxe", "/usr/share/ipxe"];
@@ -133,7 +135,7 @@ fn rerooted(kind: Kind, file: &Found, root: &Fingerprint) -> Result<Vec<u8>> {
 /// The first file of one of these names in one of these folders.
 fn find(dirs: &[PathBuf], names: &[&str], way_out: impl Fn() -> String) -> Result<Found> {
     for path in dirs.iter().flat_map(|dir| names.iter().map(|name| dir.join(name))) {
-        match File::open(&path) {
+        match files::open_image(&path) {
             Ok(file) => {
                 let bytes = read_all(file).with_context(|| cannot_read(&path))?;
                 return Ok(Found { path, bytes });
@@ -149,7 +151,7 @@ fn find(dirs: &[PathBuf], names: &[&str], way_out: impl Fn() -> String) -> Resul
 
 /// Reads a file that may be anything.
 pub fn read_image(path: &Path) -> Result<Vec<u8>> {
-    File::open(path)
+    files::open_image(path)
         .map_err(anyhow::Error::from)
         .and_then(read_all)
         .with_context(|| cannot_read(path))
@@ -157,6 +159,11 @@ pub fn read_image(path: &Path) -> Result<Vec<u8>> {
 
 fn read_all(file: File) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
+    if file.metadata()?.file_type().is_block_device() {
+        // An image stands at its beginning, and says how long it is.
+        file.take(MOST).read_to_end(&mut bytes)?;
+        return Ok(bytes);
+    }
     file.take(MOST + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > MOST {
         bail!("it is larger than {MOST} bytes, which no boot image is");

@@ -4,9 +4,12 @@ use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use super::compare::AtHand;
+use super::compare::compare;
 use super::fat;
 use super::read;
 use super::read::Image;
+use super::seal::issued_by_root;
 use super::uses_ecdsa;
 use crate::foreign::Foreign;
 use crate::identity::Certificate;
@@ -32,7 +35,7 @@ pub struct Report {
     pub ecdsa: bool,
     /// SHA-256 of the root certificate that it trusts.
     pub root: Fingerprint,
-    /// Whether that is the CA of the state at hand, when there is one.
+    /// Whether that is the CA at hand, when there is one.
     pub root_is_this_ca: Option<bool>,
     /// The boot hosts, in the order in which they are asked.
     pub urls: Vec<String>,
@@ -42,6 +45,8 @@ pub struct Report {
     pub identity: Option<SealedIdentity>,
     /// What is wrong with it.
     pub problems: Vec<String>,
+    /// What could not be held against what it should be, and why.
+    pub not_compared: Vec<String>,
 }
 
 /// A client certificate in a slot.
@@ -61,14 +66,12 @@ pub struct SealedIdentity {
     pub not_after: OffsetDateTime,
     /// Whether the private key beside it belongs to it.
     pub key_fits: bool,
+    /// Whether the root that the image trusts has issued it, where somebody knows that root.
+    pub issued_by_root: Option<bool>,
 }
 
 /// Reads an image and compares what it says with what is on it.
-pub fn verify(
-    image: &[u8],
-    ca: Option<&Fingerprint>,
-    now: OffsetDateTime,
-) -> Result<Report, Error> {
+pub fn verify(image: &[u8], at_hand: &AtHand<'_>, now: OffsetDateTime) -> Result<Report, Error> {
     let volume = Image::read(image)?;
     let script_place = volume.place("AUTOEXEC.IPXE")?;
     let script = volume.file("AUTOEXEC.IPXE")?;
@@ -93,20 +96,27 @@ pub fn verify(
     if slot.start < script_place.start || slot.end > script_place.end {
         problems.push("its slot does not stand in its script".to_owned());
     }
+    let mut compared = compare(image, &volume, at_hand);
+    problems.append(&mut compared.problems);
     let identity = match slot::read(image)? {
         None => None,
-        Some(contents) => Some(identity(&contents, &facts, now, &mut problems)?),
+        Some(contents) => Some(identity(&contents, &facts, at_hand.ca, now, &mut problems)?),
     };
+    let mut not_compared = compared.not_compared;
+    if identity.as_ref().is_some_and(|identity| identity.issued_by_root.is_none()) {
+        not_compared.push("the identity: the CA's certificate is not on the image".to_owned());
+    }
     Ok(Report {
         size: image.len(),
         ipxe_version: facts.ipxe.map(Foreign::from),
         ecdsa: facts.ecdsa,
         root: facts.root,
-        root_is_this_ca: ca.map(|ca| *ca == facts.root),
+        root_is_this_ca: at_hand.ca.map(|ca| Fingerprint::of_der(ca) == facts.root),
         urls: facts.urls.iter().map(ToString::to_string).collect(),
         starts,
         identity,
         problems,
+        not_compared,
     })
 }
 
@@ -143,6 +153,7 @@ fn check_binary(name: &str, binary: &Binary<'_>, facts: &Facts, problems: &mut V
 fn identity(
     contents: &slot::Contents,
     facts: &Facts,
+    ca: Option<&[u8]>,
     now: OffsetDateTime,
     problems: &mut Vec<String>,
 ) -> Result<SealedIdentity, Error> {
@@ -151,6 +162,12 @@ fn identity(
     let key_fits = Identity::from_der(&contents.certificate, &contents.private_key).is_ok();
     if !key_fits {
         problems.push("the private key does not belong to the certificate".to_owned());
+    }
+    let issued = issued_by_root(&contents.certificate, facts, ca);
+    if let Some(Err(error)) = &issued {
+        problems.push(format!(
+            "the CA that it trusts did not issue its certificate ({error}): its boot hosts refuse it"
+        ));
     }
     if let Err(error) = usable_client(&contents.certificate) {
         problems.push(format!("no gateway boots with its certificate: {error}"));
@@ -169,6 +186,7 @@ fn identity(
         not_before: certificate.not_before,
         not_after: certificate.not_after,
         key_fits,
+        issued_by_root: issued.map(|issued| issued.is_ok()),
     })
 }
 
@@ -204,6 +222,9 @@ impl fmt::Display for Report {
                 let fits = if identity.key_fits { "fits" } else { "does not fit" };
                 write!(f, "private key  {fits} the certificate")?;
             }
+        }
+        for what in &self.not_compared {
+            write!(f, "\nnot compared {what}")?;
         }
         self.problems.iter().try_for_each(|problem| write!(f, "\nproblem      {problem}"))
     }

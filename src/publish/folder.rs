@@ -15,6 +15,7 @@ use cap_std::fs::MetadataExt;
 
 use crate::store::blobs::Blobs;
 use crate::store::events::Asset;
+use crate::store::owner::as_caller;
 
 /// Most files that one generation may have: a slip such as publishing `/` ends
 /// here and not with a full disk.
@@ -58,7 +59,7 @@ impl Stamp {
 
 impl Folder {
     pub(super) fn open(path: &Path) -> Result<Self> {
-        let dir = Dir::open_ambient_dir(path, ambient_authority())
+        let dir = as_caller(|| Dir::open_ambient_dir(path, ambient_authority()))
             .with_context(|| format!("cannot open the folder {}", path.display()))?;
         let mut folder = Self { dir, shown: path.to_path_buf(), files: BTreeMap::new() };
         folder.files = folder.list()?;
@@ -120,12 +121,12 @@ impl Folder {
     }
 
     fn open_file(&self, path: &str) -> Result<cap_std::fs::File> {
-        self.dir.open(path).with_context(|| self.cannot_read(path))
+        as_caller(|| self.dir.open(path)).with_context(|| self.cannot_read(path))
     }
 
     fn list(&self) -> Result<BTreeMap<String, Stamp>> {
         let mut files = BTreeMap::new();
-        self.list_below("", MAX_DEPTH, &mut files)?;
+        as_caller(|| self.list_below("", MAX_DEPTH, &mut files))?;
         Ok(files)
     }
 

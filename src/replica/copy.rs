@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Seek;
 use std::io::Write;
+use std::path::Path;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -34,6 +35,16 @@ use crate::store::objects::ObjectName;
 /// Where a store is, or is to be.
 #[derive(Clone, Debug)]
 pub struct Place(StoreUrl);
+
+impl Place {
+    /// Its directory, if it is one.
+    pub fn directory(&self) -> Option<&Path> {
+        match &self.0 {
+            StoreUrl::Directory(path) => Some(path),
+            StoreUrl::S3 { .. } => None,
+        }
+    }
+}
 
 impl FromStr for Place {
     type Err = ParseStoreUrlError;

@@ -87,7 +87,7 @@ impl Generations {
     /// The bytes of an object; `None` if a pack has taken its place.
     pub fn object(&self, gateway: &str, name: ObjectName) -> Result<Option<Vec<u8>>> {
         let path = self.dir.join(gateway).join(name.to_string());
-        match fs::read(&path) {
+        match files::read(&path) {
             Ok(bytes) => Ok(Some(bytes)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),

@@ -1,14 +1,14 @@
 //! Files that are there as a whole or not at all, whatever kills the writer.
 
-use std::fs::DirBuilder;
 use std::fs::File;
 use std::fs::Permissions;
 use std::io;
 use std::io::Read;
 use std::io::Write;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::FileTypeExt;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::fchown;
 use std::path::Path;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -25,6 +25,9 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use super::lock;
+use super::owner;
+use super::owner::Rights;
+use super::owner::as_caller;
 
 /// How the name of a directory begins that is not finished. An interrupted command may
 /// leave it behind, empty.
@@ -34,29 +37,35 @@ pub const UNBORN: &str = ".dir-";
 /// file that stood there. Once this returns, the file outlasts a power failure; when it
 /// fails, what stood there is as it was.
 ///
-/// Like everything that is made here, it belongs to the owner of its directory: when
-/// root works on the state of the server's own user, the server can still read it.
+/// Like everything that is made here, it belongs to the owner of the state, also when root
+/// works on it: see [`owner`].
 pub fn replace(
     path: &Path,
     mode: u32,
     write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> Result<()> {
-    replace_io(path, mode, true, write).with_context(|| format!("cannot write {}", path.display()))
+    let replace = || {
+        ensure_ours(parent(path))?;
+        replace_io(path, mode, None, write)
+    };
+    replace().with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// The same for a file outside of the state, which belongs to whoever makes it.
+/// The same for a file outside of the state: it belongs to whoever started the program, whose
+/// rights count.
 pub fn export(
     path: &Path,
     mode: u32,
     write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> Result<()> {
-    replace_io(path, mode, false, write).with_context(|| format!("cannot write {}", path.display()))
+    as_caller(|| replace_io(path, mode, None, write))
+        .with_context(|| format!("cannot write {}", path.display()))
 }
 
-fn replace_io(
+pub(super) fn replace_io(
     path: &Path,
     mode: u32,
-    ours: bool,
+    owner: Option<Rights>,
     write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> io::Result<()> {
     // Something else, `/dev/stdout` for instance, would be replaced and not written to.
@@ -70,12 +79,34 @@ fn replace_io(
     let mut file =
         AtomicWriteFile::options().preserve_mode(false).try_preserve_owner(false).open(path)?;
     file.as_file().set_permissions(Permissions::from_mode(mode))?;
-    if ours {
-        adopt(file.as_file(), parent(path))?;
+    if let Some(Rights { user, group }) = owner {
+        fchown(file.as_file(), Some(user.as_raw()), Some(group.as_raw()))?;
     }
     write(&mut file)?;
     file.commit()?;
     sync_parent(path)
+}
+
+/// Takes away what killed calls of [`replace`] for these names left behind in `dir`.
+pub(super) fn sweep(dir: &Path, names: &[&str]) -> io::Result<()> {
+    for entry in std::fs::read_dir(dir)? {
+        let entry = entry?;
+        let found = entry.file_name();
+        let found = found.to_str().unwrap_or_default();
+        if names.iter().any(|name| is_left_over(found, name)) {
+            remove_if_there(&entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether this is what a killed [`replace`] of `name` left behind.
+pub(super) fn is_left_over(found: &str, name: &str) -> bool {
+    const SUFFIX: usize = 6;
+    found
+        .strip_prefix('.')
+        .and_then(|rest| rest.strip_prefix(name)?.strip_prefix('.'))
+        .is_some_and(|rest| rest.len() == SUFFIX && rest.chars().all(|c| c.is_ascii_alphanumeric()))
 }
 
 /// Makes the file at `path` from an open, already complete temporary file (see
@@ -108,42 +139,102 @@ pub fn link_over(file: &File, path: &Path) -> io::Result<()> {
 /// A file without a name in `directory`, which is gone when closed unless it is
 /// given a name by [`link`].
 pub fn unnamed(directory: &Path, mode: u32) -> io::Result<File> {
+    ensure_ours(directory)?;
     let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
     let file = File::from(rustix::fs::open(directory, flags, Mode::from_raw_mode(mode))?);
     // The umask of whoever runs this has no say.
     file.set_permissions(Permissions::from_mode(mode))?;
-    adopt(&file, directory)?;
     Ok(file)
 }
 
 /// Opens a file of this process's own to append to it; it is made when it is not there.
 pub fn append(path: &Path) -> io::Result<File> {
-    loop {
-        match File::options().append(true).open(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            file => return file,
+    // Each way out of the loop is one of the three: it can be opened, it can be made, or neither.
+    // That it is made and taken away by others in turns is not worth more patience.
+    const TRIES: usize = 100;
+    for _ in 0..TRIES {
+        // A link would be followed to where nobody asked for a file, and a pipe waited for.
+        let flags =
+            OFlags::WRONLY | OFlags::APPEND | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        match rustix::fs::open(path, flags, Mode::empty()) {
+            Ok(file) => return regular(File::from(file)),
+            Err(Errno::NOENT) => {}
+            Err(Errno::LOOP | Errno::NXIO) => return Err(not_regular()),
+            Err(error) => return Err(error.into()),
         }
-        // Not for others: whoever can open it could hold its lock for ever. And it has its
-        // owner before it has its name: the server's own user must always be able to open it.
+        // Not for others: whoever can open it could hold its lock for ever.
         link(&unnamed(parent(path), 0o600)?, path)?;
     }
+    Err(io::Error::other("others make it and take it away all the time"))
 }
 
-/// Gives what root has made in somebody's directory to that owner.
-fn adopt(file: &File, directory: &Path) -> io::Result<()> {
-    match owner_of(directory)? {
-        Some((user, group)) => std::os::unix::fs::fchown(file, Some(user), Some(group)),
-        None => Ok(()),
-    }
+/// Reads a file of the state: a regular one, so that nobody can have this wait for ever.
+pub fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open(path)?.read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
-/// User and group of a directory of somebody else, when this is root.
-fn owner_of(directory: &Path) -> io::Result<Option<(u32, u32)>> {
-    if !nix::unistd::geteuid().is_root() {
-        return Ok(None);
+/// The same for text.
+pub fn read_to_string(path: &Path) -> io::Result<String> {
+    io::read_to_string(open(path)?)
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    // That of a pipe would else wait for a writer.
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    regular(File::from(rustix::fs::open(path, flags, Mode::empty())?))
+}
+
+fn regular(file: File) -> io::Result<File> {
+    if file.metadata()?.is_file() { Ok(file) } else { Err(not_regular()) }
+}
+
+fn not_regular() -> io::Error {
+    io::Error::other("what is there is not a regular file")
+}
+
+/// Larger than anything that is read at once: a slip such as naming a disk ends here.
+const MOST_GIVEN: u64 = 64 * 1024 * 1024;
+
+/// Opens an image that the operator named: a file, or a disk that it was written to.
+pub fn open_image(path: &Path) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = as_caller(|| rustix::fs::open(path, flags, Mode::empty()))?;
+    let file = File::from(file);
+    let kind = file.metadata()?.file_type();
+    if kind.is_file() || kind.is_block_device() { Ok(file) } else { Err(not_regular()) }
+}
+
+/// Reads a file that the operator named. Whoever does so under a lock would have all others wait
+/// for as long as a pipe stays silent, so it has to be a regular file.
+pub fn read_given(path: &Path) -> Result<Vec<u8>> {
+    let read = || -> io::Result<Vec<u8>> {
+        let (mut bytes, file) = (Vec::new(), as_caller(|| open(path))?);
+        file.take(MOST_GIVEN + 1).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > MOST_GIVEN {
+            return Err(io::Error::other(format!("it is larger than {MOST_GIVEN} bytes")));
+        }
+        Ok(bytes)
+    };
+    read().with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// Root never makes anything in a directory of somebody else: [`owner`] sees to it that this is
+/// not root then. It is asked here all the same, because there is no second chance.
+fn ensure_ours(directory: &Path) -> io::Result<()> {
+    if !Rights::now().user.is_root() {
+        return Ok(());
     }
-    let metadata = std::fs::metadata(directory)?;
-    Ok((metadata.uid() != 0).then(|| (metadata.uid(), metadata.gid())))
+    let uid = std::fs::metadata(directory)?.uid();
+    if owner::is_as_good_as_root(uid) {
+        return Ok(());
+    }
+    Err(io::Error::other(format!(
+        "{0} belongs to user {uid}, and what it is in does not: give all of the state to one user \
+         (chown -R)",
+        directory.display()
+    )))
 }
 
 /// Makes a directory with exactly the permissions `mode`, if it is not there.
@@ -152,21 +243,10 @@ pub fn create_dir(path: &Path, mode: u32) -> Result<()> {
         if path.is_dir() {
             return Ok(());
         }
-        if owner_of(parent(path))?.is_none() {
-            match DirBuilder::new().mode(mode).create(path) {
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => {
-                    return Ok(());
-                }
-                result => result?,
-            }
-            std::fs::set_permissions(path, Permissions::from_mode(mode))?;
-            return sync_parent(path);
-        }
-        // It has its owner before it has its name.
+        ensure_ours(parent(path))?;
+        // It has its permissions before it has its name.
         let directory = tempfile::Builder::new().prefix(UNBORN).tempdir_in(parent(path))?;
-        let handle = File::open(directory.path())?;
-        handle.set_permissions(Permissions::from_mode(mode))?;
-        adopt(&handle, parent(path))?;
+        File::open(directory.path())?.set_permissions(Permissions::from_mode(mode))?;
         match std::fs::rename(directory.path(), path) {
             // Somebody else was quicker.
             Err(_) if path.is_dir() => return Ok(()),
@@ -176,6 +256,28 @@ pub fn create_dir(path: &Path, mode: u32) -> Result<()> {
         sync_parent(path)
     };
     create().with_context(|| format!("cannot make the directory {}", path.display()))
+}
+
+/// The same for a directory that keys go into: it must be this user's, or root's, and whatever
+/// its permissions were, they are `mode` afterwards.
+pub(super) fn create_own_dir(path: &Path, mode: u32) -> Result<()> {
+    create_dir(path, mode)?;
+    let cannot = || format!("cannot use the directory {}", path.display());
+    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let open = || rustix::fs::open(path, flags, Mode::empty()).map_err(io::Error::from);
+    let dir = File::from(open().with_context(cannot)?);
+    let facts = dir.metadata().with_context(cannot)?;
+    ensure!(
+        facts.uid() == Rights::now().user.as_raw(),
+        "{} belongs to user {}, who could read and replace the keys in it: choose a directory of \
+         your own",
+        path.display(),
+        facts.uid()
+    );
+    if facts.mode() & 0o7777 != mode {
+        dir.set_permissions(Permissions::from_mode(mode)).with_context(cannot)?;
+    }
+    Ok(())
 }
 
 /// Held until dropped.
@@ -216,10 +318,13 @@ pub fn read_secret(
     systemd: Option<&Path>,
     name: &str,
 ) -> Result<Option<(PathBuf, String)>> {
-    let given = systemd.map(|dir| dir.join(name)).filter(|path| path.exists());
+    let given = systemd.map(|dir| dir.join(name)).filter(|path| as_caller(|| path.exists()));
     let Some(path) = configured.map(Path::to_path_buf).or(given) else { return Ok(None) };
     let cannot = || format!("cannot read {}", path.display());
-    let file = File::open(&path).with_context(cannot)?;
+    // What the configuration names may be anywhere, and is read with the rights of the state's
+    // owner; the folder was named by whoever started the program.
+    let open = || open(&path);
+    let file = if configured.is_some() { open() } else { as_caller(open) }.with_context(cannot)?;
     let mode = file.metadata().with_context(cannot)?.mode();
     ensure!(
         configured.is_none() || mode & 0o077 == 0,

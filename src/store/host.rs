@@ -1,4 +1,3 @@
-use std::fs;
 use std::io;
 use std::path::Path;
 
@@ -11,6 +10,7 @@ use time::OffsetDateTime;
 
 use super::State;
 use super::files;
+use super::owner::as_caller;
 use super::proxy_mark;
 use super::proxy_mark::PROXY_MARK_FILE;
 use super::proxy_mark::new_proxy_mark;
@@ -23,11 +23,16 @@ impl State {
     /// made of, and where gateways find it if that is not where they find this one. The CA's
     /// key is not: one host issues certificates, all others only serve.
     pub fn new_host(&self, dir: &Path, url: Option<&BootUrl>, now: OffsetDateTime) -> Result<()> {
-        ensure!(!dir.exists(), "{} is there already; nothing was changed", dir.display());
+        ensure!(
+            !as_caller(|| dir.exists()),
+            "{} is there already; nothing was changed",
+            dir.display()
+        );
         if let Some(url) = url {
             let path = self.pki_file("server.crt");
-            let own: Vec<_> = CertificateDer::pem_file_iter(&path)
-                .and_then(Iterator::collect::<Result<_, _>>)
+            let own = self.read_pki("server.crt").map_err(anyhow::Error::from);
+            let own: Vec<_> = own
+                .and_then(|pem| Ok(CertificateDer::pem_slice_iter(&pem).collect::<Result<_, _>>()?))
                 .with_context(|| format!("cannot read {}", path.display()))?;
             check_host(&own, &self.ca_certificate()?, url.host(), now).with_context(|| {
                 format!(
@@ -49,7 +54,7 @@ impl State {
             ("store/private", 0o700),
             ("store/gateways", 0o700),
         ] {
-            files::create_dir(&dir.join(name), mode)?;
+            as_caller(|| files::create_own_dir(&dir.join(name), mode))?;
         }
         // Each host has its own nginx, and a secret with it.
         let mark = new_proxy_mark()?;
@@ -67,7 +72,11 @@ impl State {
             ("format", 0o644),
         ] {
             let path = self.dir().join(name);
-            let bytes = match (fs::read(&path), name, url) {
+            let read = match name.strip_prefix("pki/") {
+                Some(name) => self.read_pki(name),
+                None => files::read(&path),
+            };
+            let bytes = match (read, name, url) {
                 // The configuration may be elsewhere.
                 (Err(error), "farmgate.toml", None) if error.kind() == io::ErrorKind::NotFound => {
                     continue;
@@ -78,7 +87,7 @@ impl State {
                 }
                 (bytes, ..) => bytes.with_context(|| format!("cannot read {}", path.display()))?,
             };
-            files::replace(&dir.join(name), mode, |file| file.write_all(&bytes))?;
+            files::export(&dir.join(name), mode, |file| file.write_all(&bytes))?;
         }
         Ok(())
     }

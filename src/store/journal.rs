@@ -131,7 +131,7 @@ impl Journals {
 }
 
 fn read_if_there(path: &Path) -> Result<Vec<u8>> {
-    match fs::read(path) {
+    match files::read(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
         text => text.with_context(|| format!("cannot read {}", path.display())),
     }

@@ -262,7 +262,7 @@ fn take(folder: &Path, digest: &str, now: OffsetDateTime) -> io::Result<Option<L
         let slip = slips(folder)?.into_iter().find(|slip| slip.digest == digest);
         let Some(slip) = slip.filter(|slip| slip.lasts(now)) else { return Ok(None) };
         let path = folder.join(slip.to_string());
-        let used = fs::read(&path).and_then(|text| {
+        let used = files::read(&path).and_then(|text| {
             // Where a rename has no room, the other readings are given up with this one.
             match slip.after_reading() {
                 Some(rest) => fs::rename(&path, folder.join(rest.to_string()))

@@ -15,12 +15,14 @@ pub mod journal;
 pub mod leases;
 pub mod lock;
 pub mod objects;
+pub mod owner;
 mod proxy_mark;
 pub mod records;
 pub mod revisions;
 mod revocation;
 pub mod rollouts;
 mod state;
+mod vault;
 
 pub use exchange::is_gateway_id;
 pub use proxy_mark::PROXY_MARK_FILE;

@@ -108,7 +108,7 @@ impl Unreadable {
 /// `None` if the object is not there any more.
 pub(super) fn read_object(dir: &Path, name: ObjectName) -> Result<Option<Events>, Unreadable> {
     let path = dir.join(name.to_string());
-    let text = match fs::read(&path) {
+    let text = match files::read(&path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => {

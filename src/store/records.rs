@@ -97,7 +97,7 @@ impl Records {
             let name = path.file_stem().and_then(|stem| EventId::parse(stem.to_str()?));
             let Some(name) = name else { continue };
             let text =
-                fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+                files::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
             revisions.insert(name, parse(&path.display(), &text)?);
         }
         Ok(revisions)

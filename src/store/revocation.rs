@@ -1,12 +1,9 @@
-use std::fs;
-
 use anyhow::Context;
 use anyhow::Result;
 use anyhow::ensure;
 use time::OffsetDateTime;
 
 use super::State;
-use super::files;
 use super::gateways::CertificateState;
 use super::gateways::OwnedCertificate;
 use super::gateways::Record;
@@ -76,14 +73,16 @@ impl State {
 
     fn crl(&self) -> Result<(Vec<Revoked>, u64)> {
         let path = self.pki_file("crl.pem");
-        let pem = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let pem =
+            self.read_pki("crl.pem").with_context(|| format!("cannot read {}", path.display()))?;
         read_crl(&pem).with_context(|| format!("cannot use {}", path.display()))
     }
 
     /// When nginx begins to believe in the CRL and when it stops; outside, it refuses everybody.
     pub fn crl_validity(&self) -> Result<(OffsetDateTime, Option<OffsetDateTime>)> {
         let path = self.pki_file("crl.pem");
-        let pem = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let pem =
+            self.read_pki("crl.pem").with_context(|| format!("cannot read {}", path.display()))?;
         crl_validity(&pem).with_context(|| format!("cannot use {}", path.display()))
     }
 
@@ -96,13 +95,13 @@ impl State {
 
     fn write_crl(&self, listed: &[Revoked], number: u64) -> Result<()> {
         let crl = self.authority()?.sign_crl(listed, number)?;
-        files::replace(&self.pki_file("crl.pem"), 0o644, |file| file.write_all(crl.as_bytes()))
+        self.write_pki("crl.pem", crl.as_bytes())
     }
 
-    /// The same where a record came from another host. Only where the CA's key is can the
-    /// CRL be signed; the server asks the record and does not need it.
+    /// The same where a record came from another host. Only who can read the CA's key can sign
+    /// the CRL; the server asks the record and does not need it.
     pub(super) fn mend_crl(&self, record: &Record, now: OffsetDateTime) -> Result<()> {
-        if self.pki_file("ca.key").exists() { self.add_to_crl(record, now) } else { Ok(()) }
+        if self.can_sign() { self.add_to_crl(record, now) } else { Ok(()) }
     }
 
     /// Brings the CRL in line with a record: also mends what an interrupted

@@ -205,7 +205,7 @@ fn read_all(dir: &Path) -> Result<Listed> {
 }
 
 fn read(path: &Path) -> Result<Option<Stored>> {
-    let text = match fs::read(path) {
+    let text = match files::read(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         text => text.with_context(|| format!("cannot read {}", path.display()))?,
     };

@@ -1,7 +1,11 @@
 use std::fs;
+use std::fs::DirBuilder;
 use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::Context;
 use anyhow::Result;
@@ -11,8 +15,11 @@ use anyhow::ensure;
 
 use super::files;
 use super::gateways::Gateways;
+use super::owner;
+use super::owner::as_caller;
 use super::proxy_mark;
 use super::proxy_mark::PROXY_MARK_FILE;
+use super::vault::Vault;
 use crate::boot::KEY_LEN;
 use crate::config::Config;
 use crate::identity::Certificate;
@@ -25,9 +32,13 @@ const FORMAT: u32 = 1;
 /// Passed through by whoever knows a name inside; listed by the owner alone.
 /// nginx opens blobs by their SHA-256, which nobody can guess.
 const PASSABLE: u32 = 0o711;
+const OPEN_DIR: u32 = 0o755;
 const PRIVATE_DIR: u32 = 0o700;
 const PRIVATE: u32 = 0o600;
 const PUBLIC: u32 = 0o644;
+
+const CONFIG: &str = "farmgate.toml";
+const FORMAT_FILE: &str = "format";
 
 /// The directory that holds everything (`--state`), known to be complete and of
 /// a format that this program understands.
@@ -35,12 +46,13 @@ const PUBLIC: u32 = 0o644;
 pub struct State {
     dir: PathBuf,
     config: Config,
+    pki: Arc<Vault>,
 }
 
 /// Reads a configuration.
 pub fn read_config(path: &Path) -> Result<Config> {
     let text =
-        fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        files::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     Config::parse(&text).with_context(|| format!("cannot use {}", path.display()))
 }
 
@@ -60,8 +72,11 @@ impl State {
     /// Opens the state in `dir`. `config` names a configuration other than
     /// `dir/farmgate.toml`.
     pub fn open(dir: &Path, config: Option<&Path>) -> Result<Self> {
+        // First of all: nothing in it is looked at with more rights than its owner has.
+        owner::work_as_owner_of(dir)?;
+        ensure_one_owner(dir)?;
         let format_file = dir.join("format");
-        let format = match fs::read_to_string(&format_file) {
+        let format = match files::read_to_string(&format_file) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => bail!(
                 "{} holds no farmgate state; make one with `farmgate init`, \
@@ -85,8 +100,16 @@ impl State {
                 format_file.display()
             ),
         }
-        let config_file = config.map_or_else(|| dir.join("farmgate.toml"), Path::to_path_buf);
-        Ok(Self { dir: dir.to_path_buf(), config: read_config(&config_file)? })
+        let config = match config {
+            // Named by whoever started the program.
+            Some(path) => as_caller(|| read_config(path))?,
+            None => read_config(&dir.join("farmgate.toml"))?,
+        };
+        let pki = Vault::pki(dir)?;
+        if pki.is_sure() {
+            Vault::cache(dir)?;
+        }
+        Ok(Self { dir: dir.to_path_buf(), config, pki: Arc::new(pki) })
     }
 
     /// Makes a new state in `dir`, which must be empty or not there. The format
@@ -97,55 +120,68 @@ impl State {
             "{} already holds a farmgate state; nothing was changed",
             dir.display()
         );
+        owner::work_as_owner_of(dir)?;
+        if owner::is_for_another() {
+            // Root gave it to the server's user, and nobody took the name first.
+            owner::ensure_made_by_root(dir)?;
+        }
         if let Some(parent) = dir.parent() {
-            fs::create_dir_all(parent)
+            // Whatever the umask: who can write to them can put another state in its place.
+            DirBuilder::new()
+                .recursive(true)
+                .mode(OPEN_DIR)
+                .create(parent)
                 .with_context(|| format!("cannot make the directory {}", parent.display()))?;
         }
-        files::create_dir(dir, PASSABLE)?;
+        files::create_own_dir(dir, PASSABLE)?;
         let _lock = files::lock(&dir.join("lock"))?;
         for entry in fs::read_dir(dir).with_context(|| format!("cannot read {}", dir.display()))? {
             let name = entry?.file_name();
             let ours =
-                ["lock", "pki", "gateways", "store", "cache", PROXY_MARK_FILE, "farmgate.toml"];
+                ["lock", "pki", "gateways", "store", "cache", PROXY_MARK_FILE, CONFIG, FORMAT_FILE];
+            let name = name.to_string_lossy();
             ensure!(
-                ours.iter().any(|ours| name == *ours)
-                    || name.to_string_lossy().starts_with(files::UNBORN),
-                "{} is not empty: {} is in it; choose a directory of its own",
+                ours.iter().any(|ours| name == *ours || files::is_left_over(&name, ours))
+                    || name.starts_with(files::UNBORN),
+                "{} is not empty: {name} is in it; choose a directory of its own",
                 dir.display(),
-                Path::new(&name).display()
             );
         }
+        files::sweep(dir, &[CONFIG, FORMAT_FILE, "lock"])
+            .with_context(|| format!("cannot clear {}", dir.display()))?;
+        let pki = Vault::new_pki(dir)?;
+        if !owner::is_for_another() {
+            files::create_own_dir(&dir.join("cache"), PRIVATE_DIR)?;
+        }
         for (name, mode) in [
-            ("pki", PRIVATE_DIR),
             ("gateways", PRIVATE_DIR),
-            ("cache", PRIVATE_DIR),
             ("store", PASSABLE),
             ("store/blobs", PASSABLE),
             ("store/private", PRIVATE_DIR),
             ("store/gateways", PRIVATE_DIR),
         ] {
-            files::create_dir(&dir.join(name), mode)?;
+            files::create_own_dir(&dir.join(name), mode)?;
         }
-        // Not given to the owner of the state: the server can do without it, and what it
-        // cannot read, nobody can take from it.
-        files::export(&dir.join("pki/ca.key"), PRIVATE, |file| {
-            file.write_all(new.ca.private_key_pem.as_bytes())
+        let keys_and_certificates = [
+            // The server can do without it, and what it cannot read, nobody can take from it.
+            ("ca.key", PRIVATE, &*new.ca.private_key_pem),
+            ("ca.crt", PUBLIC, &*new.ca.certificate_pem),
+            ("server.key", PRIVATE, &*new.server.private_key_pem),
+            ("server.crt", PUBLIC, &*new.server.certificate_pem),
+            ("crl.pem", PUBLIC, new.crl),
+        ];
+        pki.sweep(&keys_and_certificates.map(|(name, ..)| name))?;
+        for (name, mode, content) in keys_and_certificates {
+            pki.replace(name, mode, content.as_bytes())?;
+        }
+        let mark = proxy_mark::new_proxy_mark()?;
+        files::replace(&dir.join(PROXY_MARK_FILE), proxy_mark::MODE, |file| {
+            file.write_all(mark.as_bytes())
         })?;
-        for (name, mode, content) in [
-            ("pki/ca.crt", PUBLIC, &*new.ca.certificate_pem),
-            ("pki/server.key", PRIVATE, &*new.server.private_key_pem),
-            ("pki/server.crt", PUBLIC, &*new.server.certificate_pem),
-            ("pki/crl.pem", PUBLIC, new.crl),
-            (PROXY_MARK_FILE, proxy_mark::MODE, &*proxy_mark::new_proxy_mark()?),
-            ("farmgate.toml", PUBLIC, new.config.unwrap_or_default()),
-            ("format", PUBLIC, &format!("{FORMAT}\n")),
-        ] {
-            if name == "farmgate.toml" && new.config.is_none() {
-                continue;
-            }
-            files::replace(&dir.join(name), mode, |file| file.write_all(content.as_bytes()))?;
+        if let Some(config) = new.config {
+            files::replace(&dir.join(CONFIG), PUBLIC, |file| file.write_all(config.as_bytes()))?;
         }
-        Ok(())
+        files::replace(&dir.join(FORMAT_FILE), PUBLIC, |file| writeln!(file, "{FORMAT}"))
     }
 
     /// The directory itself.
@@ -166,17 +202,52 @@ impl State {
     /// The CA's certificate, DER.
     pub fn ca_certificate(&self) -> Result<Vec<u8>> {
         let path = self.pki_file("ca.crt");
-        let pem = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let pem =
+            self.read_pki("ca.crt").with_context(|| format!("cannot read {}", path.display()))?;
         let certificate = Certificate::from_pem(&pem)
             .with_context(|| format!("cannot use {}", path.display()))?;
         Ok(certificate.der)
+    }
+
+    /// The same for whoever is about to have media trust it: not one that the server's user could
+    /// have put there.
+    pub fn ca_certificate_for_media(&self) -> Result<Vec<u8>> {
+        let pki = self.dir.join("pki");
+        ensure!(
+            self.pki.is_sure(),
+            "{0} belongs to the server's user, who could have put another CA there, and media \
+             would trust it. Is the SHA-256 fingerprint of {0}/ca.crt the one that `init` printed? \
+             Then: chown -R root: {0} {1}. Or run this as that user",
+            pki.display(),
+            self.dir.join("cache").display()
+        );
+        self.ca_certificate()
+    }
+
+    /// Reads a file of the PKI.
+    pub fn read_pki(&self, name: &str) -> io::Result<Vec<u8>> {
+        self.pki.read(name)
+    }
+
+    /// Writes a file of the PKI; a key for its owner alone.
+    pub fn write_pki(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        let mode = if name.ends_with(".key") { PRIVATE } else { PUBLIC };
+        self.pki.replace(name, mode, bytes)
+    }
+
+    /// Whether this process can write what the CA signs.
+    pub(super) fn can_sign(&self) -> bool {
+        self.read_pki("ca.key").is_ok() && self.pki.is_writable()
     }
 
     /// The CA, with its private key.
     pub fn authority(&self) -> Result<Authority> {
         let read = |name| {
             let path = self.pki_file(name);
-            fs::read_to_string(&path).map_err(|error| {
+            let text = self
+                .read_pki(name)
+                .and_then(|bytes| String::from_utf8(bytes).map_err(io::Error::other));
+            text.map_err(|error| {
                 let way_out = match error.kind() {
                     io::ErrorKind::PermissionDenied => "; run this as the user who made the state",
                     _ => "",
@@ -205,9 +276,11 @@ impl State {
         Ok(key)
     }
 
-    /// Where things are kept that can be made again.
-    pub fn cache_dir(&self) -> PathBuf {
-        self.dir.join("cache")
+    /// Does `work` in the directory where things are kept that can be made again, with the
+    /// rights that it takes to write there.
+    pub fn with_cache<T>(&self, work: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
+        let cache = Vault::cache(&self.dir)?;
+        if cache.is_roots() { as_caller(|| work(&cache.path())) } else { work(&cache.path()) }
     }
 
     /// Where leases of secrets are.
@@ -233,11 +306,32 @@ impl State {
 }
 
 fn read_token_key(path: &Path) -> Result<Option<[u8; KEY_LEN]>> {
-    match fs::read(path) {
+    match files::read(path) {
         Ok(key) => key.try_into().map(Some).map_err(|_| {
             anyhow!("{} is damaged; remove it, and a new one is made", path.display())
         }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).context(format!("cannot read {}", path.display())),
     }
+}
+
+/// Root works on all of a state as the owner of its directory: what belongs to somebody else in a
+/// directory of root's would be worked on as root.
+fn ensure_one_owner(dir: &Path) -> Result<()> {
+    if owner::is_for_another() || !nix::unistd::geteuid().is_root() {
+        return Ok(());
+    }
+    for name in ["store", "gateways", "leases", "buckets", "pki", "cache"] {
+        let path = dir.join(name);
+        match fs::symlink_metadata(&path) {
+            Ok(facts) if facts.uid() != 0 => bail!(
+                "{} belongs to root, and {} to user {}: give all of it to one of them (chown -R)",
+                dir.display(),
+                path.display(),
+                facts.uid(),
+            ),
+            _ => {}
+        }
+    }
+    Ok(())
 }

@@ -67,16 +67,12 @@ impl TestState {
         Self::prepared_with(args, |_| {})
     }
 
-    /// The same in a directory that `prepare` has made.
-    pub(crate) fn prepared(prepare: impl FnOnce(&Path)) -> Self {
-        Self::prepared_with(&[], prepare)
-    }
-
     fn empty() -> Self {
         Self { dir: tempfile::tempdir().unwrap(), env: Vec::new() }
     }
 
-    fn prepared_with(args: &[&str], prepare: impl FnOnce(&Path)) -> Self {
+    /// The same in a directory that `prepare` has made.
+    pub(crate) fn prepared_with(args: &[&str], prepare: impl FnOnce(&Path)) -> Self {
         let state = Self::empty();
         prepare(&state.dir());
         let mut all = vec!["init", "--url", "https://127.0.0.1:8443", "--ntp", "none"];

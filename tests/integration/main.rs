@@ -27,6 +27,7 @@ mod nginx_config;
 mod nginx_logs;
 mod object_stores;
 mod output;
+mod ownership;
 mod packaging;
 mod provisioning;
 mod publish;

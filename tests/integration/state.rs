@@ -61,6 +61,75 @@ fn init_leaves_a_folder_of_somebody_else_alone_and_an_interrupted_one_can_be_rep
     assert!(run().0);
 }
 
+/// What a killed `init` left used to be taken for somebody else's, although it says that it can be
+/// run again; and a copy of the CA's key stayed for good.
+#[test]
+fn an_init_that_was_killed_while_it_wrote_can_be_repeated() {
+    let dir = tempfile::tempdir().unwrap();
+    let left =
+        [".farmgate.toml.aB3xYz", ".format.000000", "pki/.ca.key.Qq1Ww2", "pki/.crl.pem.AAAAAA"];
+    fs::create_dir(dir.path().join("pki")).unwrap();
+    for name in left {
+        fs::write(dir.path().join(name), "half").unwrap();
+    }
+    let init = || {
+        Command::new(BIN)
+            .arg("--state")
+            .arg(dir.path())
+            .args(["init", "--url", "https://a", "--key-type", "p256"])
+            .output()
+            .unwrap()
+    };
+    // Not everything that begins with a dot is ours.
+    fs::write(dir.path().join(".farmgate.toml.swp"), "an editor's").unwrap();
+    assert!(!init().status.success());
+    fs::remove_file(dir.path().join(".farmgate.toml.swp")).unwrap();
+    let output = init();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    for name in left {
+        assert!(!dir.path().join(name).exists(), "{name}");
+    }
+}
+
+/// Whoever can write to a directory above can put another state in its place.
+#[test]
+fn directories_on_the_way_are_for_others_to_read_at_most() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = |arguments: &str| {
+        let script = format!("umask 000; \"$0\" --state \"$1/a/b/state\" {arguments}");
+        let status = Command::new("sh").args(["-c", &script, BIN]).arg(dir.path()).status();
+        assert!(status.unwrap().success(), "{arguments}");
+    };
+    run("init --url https://a --key-type p256");
+    run("man --out-dir \"$1/c/d\"");
+    for name in ["a", "a/b", "c", "c/d"] {
+        let mode = fs::metadata(dir.path().join(name)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o022, 0, "{name}");
+    }
+}
+
+/// `gateway add --csr` of a pipe used to hold the lock for all until somebody wrote to it.
+#[test]
+fn a_pipe_is_no_request_and_keeps_nobody_waiting() {
+    let state = TestState::quick();
+    let pipe = state.dir().parent().unwrap().join("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let pipe = pipe.to_str().unwrap();
+    for args in [
+        &["gateway", "add", "lab-2", "--csr", pipe][..],
+        &["gateway", "add", "lab-2", "--cert", pipe],
+        &["gateway", "renew", "lab-1", "--csr", pipe],
+        &["gateway", "add", "lab-1", "--if-missing", "--cert", pipe],
+        &["iso", "base", "--ca", pipe, "--url", "https://a", "-o", "x.iso"],
+        &["iso", "seal", pipe, "--gateway", "lab-1", "-o", "x.iso"],
+        &["iso", "verify", pipe],
+        &["--config", pipe, "gateway", "list"],
+    ] {
+        let error = state.fails(args);
+        assert!(error.contains("not a regular file") && error.contains(pipe), "{args:?}: {error}");
+    }
+}
+
 #[test]
 fn a_state_of_another_format_is_not_touched() {
     let state = TestState::with_gateway();

@@ -29,3 +29,8 @@ with subtest("it has no network of its own, is nobody, and can write its state a
     for path in ("/etc", "/usr", "/boot", "/var/log", "/root"):
         host.fail(f"nsenter --target {pid} --mount touch {path}/farmgate-was-here 2>&1")
     host.succeed(f"nsenter --target {pid} --mount touch {STATE}/probe && rm {STATE}/probe")
+    # What media trust is root's to say: neither written nor put out of the way.
+    assert host.succeed(f"stat -c %U {STATE}/pki {STATE}/cache").split() == ["root", "root"]
+    for folder in (f"{STATE}/pki", f"{STATE}/cache"):
+        host.fail(f"nsenter --target {pid} --mount touch {folder}/farmgate-was-here 2>&1")
+        host.fail(f"nsenter --target {pid} --mount mv {folder} {folder}-away 2>&1")

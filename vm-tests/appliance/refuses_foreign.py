@@ -21,5 +21,21 @@ with subtest("nor does a caller without a certificate"):
     refused(paths)
 
 with subtest("a gateway that trusts this host, with an identity of the other fleet, does not boot"):
-    farmgate(f"iso seal /tmp/base.iso {foreign} -o /tmp/foreign.iso")
+    # Sealing refuses it, so its slot is that of a medium of the other fleet.
+    said = host.fail(f"farmgate iso seal /tmp/base.iso {foreign} -o /tmp/foreign.iso 2>&1")
+    assert "did not issue the certificate" in said, said
+    host.succeed(f"farmgate --state /tmp/stranger iso base -o /tmp/their-base.iso {PARTS} 2>&1")
+    host.succeed(
+        "farmgate --state /tmp/stranger iso seal /tmp/their-base.iso --gateway lab-1 "
+        "-o /tmp/theirs.iso 2>&1",
+        "cp /tmp/base.iso /tmp/foreign.iso",
+        # Both slots have the same length; where they begin follows from what stands before.
+        "begin() { grep -abo '# farmgate slot 1 begins' $1 | cut -d: -f1; }; "
+        "end() { grep -abo '# farmgate slot 1 ends' $1 | cut -d: -f1; }; "
+        "from=$(begin /tmp/theirs.iso); length=$(($(end /tmp/theirs.iso) - from)); "
+        "tail -c +$((from + 1)) /tmp/theirs.iso | head -c $length | "
+        "dd of=/tmp/foreign.iso bs=1 seek=$(begin /tmp/foreign.iso) conv=notrunc 2>&1",
+    )
+    said = host.fail("farmgate iso verify /tmp/foreign.iso 2>&1")
+    assert "did not issue its certificate" in said, said
     does_not_boot("/tmp/foreign.iso")

@@ -32,7 +32,7 @@ use crate::store::files;
 
 /// Part of the name under which a base image is kept: another version may make
 /// another image from the same input.
-const MAKER: &str = concat!("farmgate base image 1 ", env!("CARGO_PKG_VERSION"));
+const MAKER: &str = concat!("farmgate base image 2 ", env!("CARGO_PKG_VERSION"));
 
 /// What a base image is made of and what its script does.
 #[derive(Args)]
@@ -72,11 +72,11 @@ impl Parts {
         let config = state.config();
         let urls = std::iter::once(&config.url).chain(&config.media.fallback_urls);
         let fleet = Fleet {
-            ca: state.ca_certificate()?,
+            ca: state.ca_certificate_for_media()?,
             urls: urls.cloned().collect(),
             ntp: config.media.ntp.clone(),
         };
-        self.image(cx, &fleet, Some(&state.cache_dir()))
+        state.with_cache(|cache| self.image(cx, &fleet, Some(cache)))
     }
 
     /// A base image for a fleet whose state is elsewhere: all that it depends on are
@@ -85,7 +85,7 @@ impl Parts {
         if self.urls.is_empty() {
             bail!("with --ca, no configuration says where the boot host is: give --url");
         }
-        let pem = std::fs::read(ca).with_context(|| format!("cannot read {}", ca.display()))?;
+        let pem = files::read_given(ca)?;
         let ca = Certificate::from_pem(&pem)
             .with_context(|| format!("cannot use {}", ca.display()))?
             .der;
@@ -111,6 +111,7 @@ impl Parts {
             isohdpfx: &syslinux.isohdpfx,
             ldlinux: &syslinux.ldlinux,
             root,
+            ca: Some(&fleet.ca),
             needs_ecdsa: iso::uses_ecdsa(&fleet.ca),
             urls: if self.urls.is_empty() { fleet.urls.clone() } else { self.urls.clone() },
             ntp: self.ntp(fleet)?,

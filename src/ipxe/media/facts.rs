@@ -1,5 +1,8 @@
 use std::fmt;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+
 use crate::config::BootUrl;
 use crate::identity::Fingerprint;
 
@@ -9,6 +12,7 @@ const IPXE: &str = "# ipxe: ";
 const UNKNOWN: &str = "unknown";
 const ECDSA: &str = "# ecdsa: ";
 const URL: &str = "# url: ";
+const CA: &str = "# ca: ";
 
 /// What an image says about itself, in comments at the head of its script.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +25,9 @@ pub struct Facts {
     pub ecdsa: bool,
     /// The boot hosts, in the order in which they are asked.
     pub urls: Vec<BootUrl>,
+    /// The root certificate, DER, so that identities can be held against it wherever the image
+    /// is. Images made before it was recorded have none.
+    pub ca: Option<Vec<u8>>,
 }
 
 impl fmt::Display for Facts {
@@ -29,7 +36,8 @@ impl fmt::Display for Facts {
         writeln!(f, "{ROOT}{}", self.root)?;
         writeln!(f, "{IPXE}{}", self.ipxe.as_deref().unwrap_or(UNKNOWN))?;
         writeln!(f, "{ECDSA}{}", if self.ecdsa { "yes" } else { "no" })?;
-        self.urls.iter().try_for_each(|url| writeln!(f, "{URL}{url}"))
+        self.urls.iter().try_for_each(|url| writeln!(f, "{URL}{url}"))?;
+        self.ca.iter().try_for_each(|ca| writeln!(f, "{CA}{}", BASE64_STANDARD.encode(ca)))
     }
 }
 
@@ -55,15 +63,22 @@ impl Facts {
             "no" => Some(false),
             _ => None,
         });
-        let mut urls = Vec::new();
-        while let Some(url) = line().and_then(|line| line.strip_prefix(URL)) {
+        let (mut urls, mut next) = (Vec::new(), line());
+        while let Some(url) = next.and_then(|line| line.strip_prefix(URL)) {
             urls.push(url.parse().map_err(|_| Error::Damaged)?);
+            next = line();
+        }
+        let ca = next.and_then(|line| line.strip_prefix(CA));
+        let ca = ca.map(|ca| BASE64_STANDARD.decode(ca)).transpose();
+        let ca = ca.map_err(|_| Error::Damaged)?;
+        if ca.as_ref().is_some_and(|ca| Some(Fingerprint::of_der(ca)) != root) {
+            return Err(Error::OtherCa);
         }
         let (Some(root), Some(ipxe), Some(ecdsa)) = (root, ipxe, ecdsa) else {
             return Err(Error::Damaged);
         };
         let ipxe = (ipxe != UNKNOWN).then(|| ipxe.to_owned());
-        Ok(Self { root, ipxe, ecdsa, urls })
+        Ok(Self { root, ipxe, ecdsa, urls, ca })
     }
 }
 
@@ -81,6 +96,9 @@ pub enum Error {
         "its format is not the one of this farmgate; use the one that made it, or make it anew"
     )]
     OtherFormat,
+    /// The certificate is that of another root.
+    #[error("the CA's certificate in its script is not the root that the image names")]
+    OtherCa,
     /// The lines are not as they should be.
     #[error("the head of its script is damaged")]
     Damaged,
@@ -99,9 +117,15 @@ mod tests {
             ipxe: None,
             ecdsa: false,
             urls: vec!["https://a.example".parse().unwrap(), "https://b.example".parse().unwrap()],
+            ca: None,
         };
         let script = format!("#!ipxe\n{facts}\necho boot ||\n");
-        assert_eq!(Facts::read(script.as_bytes()), Ok(facts));
+        assert_eq!(Facts::read(script.as_bytes()), Ok(facts.clone()));
+        let facts = Facts { ca: Some(b"root".to_vec()), ..facts };
+        let with_ca = format!("#!ipxe\n{facts}\necho boot ||\n");
+        assert_eq!(Facts::read(with_ca.as_bytes()), Ok(facts));
+        let other = with_ca.replace("# ca: ", "# ca: AAAA");
+        assert_eq!(Facts::read(other.as_bytes()), Err(Error::OtherCa));
         let newer = script.replace("format 1", "format 2");
         assert_eq!(Facts::read(newer.as_bytes()), Err(Error::OtherFormat));
         assert_eq!(Facts::read(b"#!ipxe\necho boot\n"), Err(Error::NotOurs));

@@ -1,6 +1,5 @@
 //! What lies in the folder of one gateway: `gateway.json`, `FINGERPRINT.crt`, `FINGERPRINT.key`.
 
-use std::fs;
 use std::io;
 use std::path::Path;
 use std::path::PathBuf;
@@ -19,7 +18,7 @@ pub(super) const RECORD: &str = "gateway.json";
 /// `None` if there is no gateway in `home`.
 pub(super) fn read_record(home: &Path) -> Result<Option<Record>> {
     let path = home.join(RECORD);
-    let text = match fs::read(&path) {
+    let text = match files::read(&path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error).context(format!("cannot read {}", path.display())),

@@ -1,6 +1,5 @@
 //! The certificates of gateways as they are kept here, and their private keys.
 
-use std::fs;
 use std::io;
 
 use anyhow::Context;
@@ -22,7 +21,7 @@ impl Gateways {
     /// A certificate of a gateway, PEM.
     pub fn certificate_pem(&self, record: &Record, fingerprint: &Fingerprint) -> Result<String> {
         let path = certificate_path(&self.home(&record.name), fingerprint);
-        fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
+        files::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
     }
 
     /// The certificate that a new image of this gateway gets, and its key.
@@ -37,9 +36,9 @@ impl Gateways {
         let home = self.home(name);
         let certificate_path = certificate_path(&home, &active.fingerprint);
         let key_path = key_path(&home, &active.fingerprint);
-        let certificate = fs::read(&certificate_path)
+        let certificate = files::read(&certificate_path)
             .with_context(|| format!("cannot read {}", certificate_path.display()))?;
-        let key = match fs::read(&key_path) {
+        let key = match files::read(&key_path) {
             Ok(key) => key,
             Err(error) if error.kind() == io::ErrorKind::NotFound => bail!(
                 "the private key of gateway {name} is not kept here; seal with --cert and --key, \
@@ -56,7 +55,8 @@ impl Gateways {
         let home = self.home(&record.name);
         let read = |owned: &OwnedCertificate| {
             let path = certificate_path(&home, &owned.fingerprint);
-            let pem = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+            let pem =
+                files::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
             Certificate::from_pem(&pem).with_context(|| format!("cannot use {}", path.display()))
         };
         record.certificates.iter().map(read).collect()

@@ -1,0 +1,75 @@
+use std::net::Ipv4Addr;
+
+use super::Cidr;
+use super::Facts;
+use super::FactsError;
+use super::Media;
+use super::StaticAddress;
+use crate::identity::pki::ServerName;
+
+impl Media {
+    /// What a script was made for, by its own lines. Only [`Media::render`] tells whether that is
+    /// all that it does.
+    pub fn reread(script: &[u8]) -> Result<Self, FactsError> {
+        let facts = Facts::read(script)?;
+        let text = String::from_utf8_lossy(script);
+        let value = |before: &str| {
+            text.lines().find_map(|line| line.strip_prefix(before)?.split_whitespace().next())
+        };
+        let ip = |before: &str| value(before).and_then(|text| text.parse::<Ipv4Addr>().ok());
+        let network = ip("set net${fg-nic}/ip ").zip(ip("set net${fg-nic}/netmask "));
+        let address = network.and_then(|(address, netmask)| {
+            let cidr: Cidr =
+                format!("{address}/{}", netmask.to_bits().count_ones()).parse().ok()?;
+            Some(StaticAddress::new(cidr, ip("set net${fg-nic}/gateway "), ip("set dns ")))
+        });
+        let ntp = value("ntp ").and_then(|host| host.parse::<ServerName>().ok());
+        Ok(Self { facts, ntp, address, debug: text.lines().any(|line| line == "shell ||") })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::identity::Fingerprint;
+
+    prop_compose! {
+        fn media()(
+            ecdsa: bool,
+            ca in prop::option::of(prop::collection::vec(any::<u8>(), 0..900)),
+            ntp in prop::option::of("[a-z]{1,9}\\.example"),
+            network in prop::option::of((any::<u32>(), 1u32..=32)),
+            router in prop::option::of(any::<u32>()),
+            dns in prop::option::of(any::<u32>()),
+            debug: bool,
+        ) -> Media {
+            let address = network.map(|(ip, len)| {
+                let cidr = format!("{}/{len}", Ipv4Addr::from_bits(ip)).parse().unwrap();
+                let ip = |bits: Option<u32>| bits.map(Ipv4Addr::from_bits);
+                StaticAddress::new(cidr, ip(router), ip(dns))
+            });
+            let root = ca.as_ref().map_or(Fingerprint::from_bytes([7; 32]), |ca| {
+                Fingerprint::of_der(ca)
+            });
+            let urls = vec!["https://boot.example.org".parse().unwrap()];
+            let facts = Facts { root, ipxe: None, ecdsa, urls, ca };
+            Media { facts, ntp: ntp.map(|host| host.parse().unwrap()), address, debug }
+        }
+    }
+
+    proptest! {
+        /// Whatever a medium was made for, its script tells all of it.
+        #[test]
+        fn what_is_read_again_renders_the_same(media in media()) {
+            let script = media.render();
+            prop_assert_eq!(Media::reread(&script).unwrap().render(), script);
+        }
+
+        #[test]
+        fn survives_any_bytes(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            let _ = Media::reread(&bytes);
+        }
+    }
+}

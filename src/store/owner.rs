@@ -1,0 +1,225 @@
+//! Whose rights a thread has when it touches files.
+//!
+//! Root looks after a state that belongs to the server's user, and whoever owns a directory can
+//! put a symbolic link in the place of anything in it at any moment. So root does not look twice:
+//! from [`State::open`](super::State::open) on, the thread and all that it starts touch files as
+//! the state's owner. Wherever a link leads, they can do no more there than that owner could have
+//! done anyway. Nobody can forget it, because nobody has a state without it.
+//!
+//! What the operator named on the command line is outside of the state, and is touched with the
+//! operator's own rights: [`as_caller`].
+
+use std::collections::VecDeque;
+use std::ffi::OsString;
+use std::fs::Metadata;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Component;
+use std::path::Path;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use anyhow::Result;
+use anyhow::bail;
+use anyhow::ensure;
+use nix::unistd::Gid;
+use nix::unistd::Uid;
+use nix::unistd::getegid;
+use nix::unistd::geteuid;
+use nix::unistd::getgroups;
+use nix::unistd::setfsgid;
+use nix::unistd::setfsuid;
+use nix::unistd::setgroups;
+
+/// A user and a group, as the kernel asks for them where files are touched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Rights {
+    pub(super) user: Uid,
+    pub(super) group: Gid,
+}
+
+impl Rights {
+    pub(super) const ROOT: Self = Self { user: Uid::from_raw(0), group: Gid::from_raw(0) };
+
+    /// Of whoever owns this.
+    pub(super) fn of(facts: &Metadata) -> Self {
+        Self { user: Uid::from_raw(facts.uid()), group: Gid::from_raw(facts.gid()) }
+    }
+
+    /// Of whoever started the program.
+    fn of_caller() -> Self {
+        Self { user: geteuid(), group: getegid() }
+    }
+
+    /// Those that this thread has now.
+    pub(super) fn now() -> Self {
+        // Only root's are ever changed, and the server's unit forbids even to ask.
+        if !geteuid().is_root() {
+            return Self::of_caller();
+        }
+        // Nobody can have these ids: asking for them changes nothing and returns what is.
+        let (no_user, no_group) = (Uid::from_raw(u32::MAX), Gid::from_raw(u32::MAX));
+        let now = Self { user: setfsuid(no_user), group: setfsgid(no_group) };
+        // Where it is forbidden, nothing was changed either.
+        if now.user == no_user || now.group == no_group { Self::of_caller() } else { now }
+    }
+
+    /// The kernel does not say whether it did so; looking does.
+    fn take(self) -> bool {
+        setfsgid(self.group);
+        setfsuid(self.user);
+        Self::now() == self
+    }
+}
+
+/// Whether this thread works as somebody else than who started the program.
+pub(super) fn is_for_another() -> bool {
+    Rights::now() != Rights::of_caller()
+}
+
+/// Has this thread, and all threads that it starts from now on, touch files as the owner of `dir`,
+/// if root runs this and somebody else owns it. Of a directory that is not there, the nearest one
+/// above counts.
+pub fn work_as_owner_of(dir: &Path) -> Result<()> {
+    if !geteuid().is_root() {
+        return Ok(());
+    }
+    let cannot = || format!("cannot read {}", dir.display());
+    let (there, facts) = as_caller(|| nearest(dir)).with_context(cannot)?;
+    let owner = Rights::of(&facts);
+    if owner.user.is_root() {
+        // What is root's is worked on as root, so nobody else may have a say in what it is.
+        ensure_roots_alone(&there)?;
+        let shared = facts.mode() & 0o002 != 0 || (facts.mode() & 0o020 != 0 && facts.gid() != 0);
+        ensure!(
+            !shared || there != std::path::absolute(dir)?,
+            "others can write to {0} (mode {1:o}), and root would follow: chmod go-w {0}, or \
+             choose a directory of its own",
+            dir.display(),
+            facts.mode() & 0o7777
+        );
+        ensure!(Rights::of_caller().take(), "cannot work as root again");
+        return Ok(());
+    }
+    // Groups would be rights beyond those of the owner.
+    if !getgroups().context("cannot ask for groups")?.is_empty() {
+        setgroups(&[]).with_context(|| cannot_be(owner, dir))?;
+    }
+    ensure!(owner.take(), cannot_be(owner, dir));
+    Ok(())
+}
+
+fn cannot_be(owner: Rights, dir: &Path) -> String {
+    format!(
+        "{} belongs to user {}, and this process may not work as that user; run it as that user",
+        dir.display(),
+        owner.user
+    )
+}
+
+fn nearest(dir: &Path) -> io::Result<(PathBuf, Metadata)> {
+    let mut there = std::path::absolute(dir)?;
+    loop {
+        match std::fs::metadata(&there) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && there.pop() => {}
+            facts => return Ok((there, facts?)),
+        }
+    }
+}
+
+/// Does `work` with the rights of whoever started the program. It must not touch what is in the
+/// state, but for what root alone can change there.
+pub fn as_caller<T>(work: impl FnOnce() -> T) -> T {
+    /// Also when `work` panics.
+    struct Back(Rights);
+
+    impl Drop for Back {
+        fn drop(&mut self) {
+            // It worked before, and what was needed for it is still there.
+            if !self.0.take() {
+                std::process::abort();
+            }
+        }
+    }
+
+    let before = Rights::now();
+    let caller = Rights::of_caller();
+    if before == caller {
+        return work();
+    }
+    let _back = Back(before);
+    // Where that is refused, `work` is refused what it needs.
+    caller.take();
+    work()
+}
+
+/// Fails where somebody other than root could put something else in the place of `path`, or into
+/// it: by a directory on the way to it, symbolic links included.
+pub(super) fn ensure_roots_alone(path: &Path) -> Result<()> {
+    const MOST_LINKS: usize = 40;
+    let cannot = || format!("cannot read {}", path.display());
+    let mut way: VecDeque<OsString> = names(&std::path::absolute(path).with_context(cannot)?);
+    let (mut at, mut links) = (PathBuf::from("/"), 0);
+    loop {
+        let facts = as_caller(|| std::fs::symlink_metadata(&at)).with_context(cannot)?;
+        if facts.is_symlink() {
+            links += 1;
+            ensure!(links <= MOST_LINKS, "{}: too many symbolic links", path.display());
+            let target = as_caller(|| std::fs::read_link(&at)).with_context(cannot)?;
+            at.pop();
+            if target.is_absolute() {
+                at = PathBuf::from("/");
+            }
+            for name in names(&target).into_iter().rev() {
+                way.push_front(name);
+            }
+        } else if !is_roots_alone(&facts) {
+            bail!(
+                "{} can be changed by user {} (mode {:o}), and root would follow: run this as \
+                 that user, or take a directory that is root's alone",
+                at.display(),
+                facts.uid(),
+                facts.mode() & 0o7777
+            );
+        }
+        let Some(name) = way.pop_front() else { return Ok(()) };
+        if name == ".." {
+            at.pop();
+        } else {
+            at.push(name);
+        }
+    }
+}
+
+/// Fails if somebody other than root may have made the directory `dir`, or its name.
+pub(super) fn ensure_made_by_root(dir: &Path) -> Result<()> {
+    let dir = std::path::absolute(dir)?;
+    let parent = dir.parent().unwrap_or(&dir);
+    ensure_roots_alone(parent)?;
+    let facts = as_caller(|| std::fs::metadata(parent))?;
+    ensure!(
+        facts.mode() & 0o002 == 0,
+        "{} belongs to another user, who may have made it to get the keys in it: choose a \
+         directory of your own",
+        dir.display()
+    );
+    Ok(())
+}
+
+fn is_roots_alone(facts: &Metadata) -> bool {
+    const STICKY: u32 = 0o1000;
+    is_as_good_as_root(facts.uid()) && (facts.mode() & 0o002 == 0 || facts.mode() & STICKY != 0)
+}
+
+/// Who becomes root by sudo can do all that root can.
+pub(super) fn is_as_good_as_root(user: u32) -> bool {
+    let sudo = std::env::var("SUDO_UID").ok().and_then(|uid| uid.parse().ok());
+    user == 0 || Some(user) == sudo
+}
+
+fn names(path: &Path) -> VecDeque<OsString> {
+    path.components()
+        .filter(|part| matches!(part, Component::Normal(_) | Component::ParentDir))
+        .map(|part| part.as_os_str().to_owned())
+        .collect()
+}

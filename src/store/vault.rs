@@ -1,0 +1,294 @@
+//! `pki/` and `cache/`: root's alone, where root made the state for the server's user.
+//!
+//! What is in them decides what media trust, and root believes it. The directory above belongs to
+//! the server's user, who could put others in their place; so each is opened once, must be root's,
+//! and is used by that handle.
+
+use std::fs::File;
+use std::fs::Permissions;
+use std::io;
+use std::io::Read;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::fchown;
+use std::path::Path;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use anyhow::Result;
+use anyhow::bail;
+use anyhow::ensure;
+use rustix::fs::Mode;
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+
+use super::files;
+use super::owner;
+use super::owner::Rights;
+use super::owner::as_caller;
+use crate::identity::pki::Authority;
+
+const PKI: &str = "pki";
+const CACHE: &str = "cache";
+
+/// Who knows a name in it, as the server does, can read what is for everybody.
+const PKI_MODE: u32 = 0o711;
+const PRIVATE_DIR: u32 = 0o700;
+const PUBLIC: u32 = 0o644;
+
+const CA: &str = "ca.crt";
+const CA_KEY: &str = "ca.key";
+/// The only one that is the server's.
+const SERVER_KEY: &str = "server.key";
+
+/// A directory of the state and, where it is root's alone, the handle by which it is used.
+#[derive(Debug)]
+pub(super) struct Vault {
+    shown: PathBuf,
+    held: Option<Held>,
+}
+
+#[derive(Debug)]
+struct Held {
+    dir: File,
+    /// Whom the state belongs to.
+    owner: Rights,
+}
+
+impl Held {
+    /// A path that leads through the handle, whatever became of the directory's name.
+    fn at(&self, name: &str) -> PathBuf {
+        format!("/proc/{}/fd/{}/{name}", std::process::id(), self.dir.as_raw_fd()).into()
+    }
+
+    fn is_roots(&self) -> io::Result<bool> {
+        let facts = self.dir.metadata()?;
+        Ok(facts.uid() == 0 && facts.mode() & 0o022 == 0)
+    }
+
+    /// Nobody else can change what is in it from here on.
+    fn become_roots(&self, mode: u32) -> io::Result<()> {
+        fchown(&self.dir, Some(0), Some(0))?;
+        self.dir.set_permissions(Permissions::from_mode(mode))
+    }
+
+    /// A regular file in it, and not what a link leads to.
+    fn open(&self, name: &str) -> io::Result<File> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = File::from(rustix::fs::openat(&self.dir, name, flags, Mode::empty())?);
+        if file.metadata()?.is_file() {
+            Ok(file)
+        } else {
+            Err(io::Error::other("what is there is not a regular file"))
+        }
+    }
+
+    fn write(
+        &self,
+        name: &str,
+        mode: u32,
+        write: impl FnOnce(&mut dyn io::Write) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let owner = if name == SERVER_KEY { self.owner } else { Rights::ROOT };
+        files::replace_io(&self.at(name), mode, Some(owner), write)
+    }
+}
+
+impl Vault {
+    /// `pki/` of the state in `dir`. What an earlier farmgate gave to the state's owner, although
+    /// root made it, becomes root's.
+    pub(super) fn pki(dir: &Path) -> Result<Self> {
+        let (shown, owner) = (dir.join(PKI), Rights::now());
+        let hold = || -> Result<Option<Held>> {
+            let Some(held) = hold(dir, owner, PKI)? else { return Ok(None) };
+            let known = held.is_roots()? || has_roots_key(&held)?;
+            if known {
+                take_over(&held)?;
+            }
+            Ok(known.then_some(held))
+        };
+        let held = if owner::is_for_another() { as_caller_in(dir, hold)? } else { None };
+        Ok(Self { shown, held })
+    }
+
+    /// `cache/` of the state in `dir`: nothing that somebody else could have put there is in it.
+    pub(super) fn cache(dir: &Path) -> Result<Self> {
+        let owner = Rights::now();
+        let hold = || -> Result<Option<Held>> {
+            let held = make(dir, owner, CACHE)?;
+            if !held.is_roots()? {
+                held.become_roots(PRIVATE_DIR)?;
+                for entry in std::fs::read_dir(held.at(""))? {
+                    let entry = entry?;
+                    if entry.file_type()?.is_dir() {
+                        std::fs::remove_dir_all(entry.path())?;
+                    } else {
+                        std::fs::remove_file(entry.path())?;
+                    }
+                }
+            }
+            Ok(Some(held))
+        };
+        let held = if owner::is_for_another() { as_caller_in(dir, hold)? } else { None };
+        Ok(Self { shown: dir.join(CACHE), held })
+    }
+
+    /// `pki/` of a state that is being made in `dir`, which is there.
+    pub(super) fn new_pki(dir: &Path) -> Result<Self> {
+        let (shown, owner) = (dir.join(PKI), Rights::now());
+        if !owner::is_for_another() {
+            files::create_own_dir(&shown, PRIVATE_DIR)?;
+            return Ok(Self { shown, held: None });
+        }
+        let hold = || -> Result<Held> {
+            let held = make(dir, owner, PKI)?;
+            held.become_roots(PKI_MODE)?;
+            Ok(held)
+        };
+        Ok(Self { held: Some(as_caller_in(dir, hold)?), shown })
+    }
+
+    /// Whether what is in it can only have come from root, or from whoever runs this.
+    pub(super) fn is_sure(&self) -> bool {
+        self.held.is_some() || !owner::is_for_another()
+    }
+
+    pub(super) fn is_roots(&self) -> bool {
+        self.held.is_some()
+    }
+
+    /// Whether this process can make files in it.
+    pub(super) fn is_writable(&self) -> bool {
+        let (mode, flags) = (rustix::fs::Access::WRITE_OK, rustix::fs::AtFlags::EACCESS);
+        self.held.is_some()
+            || rustix::fs::accessat(rustix::fs::CWD, &self.shown, mode, flags).is_ok()
+    }
+
+    fn shown(&self, name: &str) -> PathBuf {
+        self.shown.join(name)
+    }
+
+    /// Where it is for as long as this lives.
+    pub(super) fn path(&self) -> PathBuf {
+        self.held.as_ref().map_or_else(|| self.shown.clone(), |held| held.at(""))
+    }
+
+    pub(super) fn read(&self, name: &str) -> io::Result<Vec<u8>> {
+        let Some(held) = &self.held else { return files::read(&self.shown(name)) };
+        as_caller(|| {
+            // A link that root made in root's own directory may lead elsewhere.
+            let uid = std::fs::symlink_metadata(held.at(name))?.uid();
+            if uid != 0 && name != SERVER_KEY {
+                return Err(io::Error::other(format!(
+                    "it belongs to user {uid}, who could have changed it: chown root it if it is \
+                     as it should be"
+                )));
+            }
+            files::read(&held.at(name))
+        })
+    }
+
+    /// Writes a file anew, as [`files::replace`] does.
+    pub(super) fn replace(&self, name: &str, mode: u32, bytes: &[u8]) -> Result<()> {
+        match &self.held {
+            None => files::replace(&self.shown(name), mode, |file| file.write_all(bytes)),
+            Some(held) => as_caller(|| held.write(name, mode, |file| file.write_all(bytes)))
+                .with_context(|| format!("cannot write {}", self.shown(name).display())),
+        }
+    }
+
+    /// Takes away what a killed [`Vault::replace`] left behind: the CA's key may be in it.
+    pub(super) fn sweep(&self, names: &[&str]) -> Result<()> {
+        let sweep = || files::sweep(&self.path(), names);
+        if self.held.is_some() { as_caller(sweep) } else { sweep() }
+            .with_context(|| format!("cannot clear {}", self.shown.display()))
+    }
+}
+
+fn as_caller_in<T>(dir: &Path, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    as_caller(work).with_context(|| {
+        format!("cannot keep {PKI} and {CACHE} in {} for root alone", dir.display())
+    })
+}
+
+fn hold(dir: &Path, owner: Rights, name: &str) -> Result<Option<Held>> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    match rustix::fs::openat(&state(dir, owner)?, name, flags, Mode::empty()) {
+        Ok(dir) => {
+            let held = Held { dir: dir.into(), owner };
+            let uid = held.dir.metadata()?.uid();
+            ensure!(
+                uid == 0 || uid == owner.user.as_raw(),
+                "{name} belongs to user {uid}: chown -R root it"
+            );
+            Ok(Some(held))
+        }
+        Err(Errno::NOENT) => Ok(None),
+        Err(Errno::LOOP | Errno::NOTDIR) => bail!("{name} is not a directory"),
+        Err(error) => Err(io::Error::from(error).into()),
+    }
+}
+
+fn make(dir: &Path, owner: Rights, name: &str) -> Result<Held> {
+    match rustix::fs::mkdirat(&state(dir, owner)?, name, Mode::from_raw_mode(PRIVATE_DIR)) {
+        Ok(()) | Err(Errno::EXIST) => {}
+        Err(error) => return Err(io::Error::from(error).into()),
+    }
+    hold(dir, owner, name)?.with_context(|| format!("{name} is gone again"))
+}
+
+/// The state's directory, and no other one that its name leads to meanwhile.
+fn state(dir: &Path, owner: Rights) -> Result<File> {
+    let dir = File::open(dir)?;
+    ensure!(Rights::of(&dir.metadata()?).user == owner.user, "it is another directory now");
+    Ok(dir)
+}
+
+/// Whether root made this PKI: the state's owner has no way to a file of root's with a key in it.
+fn has_roots_key(held: &Held) -> Result<bool> {
+    match held.open(CA_KEY) {
+        Ok(key) => Ok(key.metadata()?.uid() == 0),
+        Err(_) => Ok(false),
+    }
+}
+
+/// Files that are not root's are written anew as root's, so that no handle of somebody else leads
+/// to them; the CA's certificate only if it is that of the key.
+fn take_over(held: &Held) -> Result<()> {
+    if !held.is_roots()? {
+        held.become_roots(PKI_MODE)?;
+    }
+    let read = |name| -> Result<Option<(u32, String)>> {
+        let mut file = match held.open(name) {
+            Ok(file) => file,
+            // A link that root made, or none: nothing to take over.
+            Err(_) => return Ok(None),
+        };
+        let mut text = String::new();
+        file.read_to_string(&mut text).context(name)?;
+        Ok(Some((file.metadata()?.uid(), text)))
+    };
+    if let Ok(key) = held.open(SERVER_KEY) {
+        let facts = key.metadata()?;
+        if facts.uid() == 0 && facts.nlink() == 1 {
+            fchown(&key, Some(held.owner.user.as_raw()), Some(held.owner.group.as_raw()))?;
+        }
+    }
+    for name in [CA, "server.crt", "crl.pem"] {
+        let Some((uid, text)) = read(name)? else { continue };
+        if uid == 0 {
+            continue;
+        }
+        if name == CA {
+            // Where the key is elsewhere, only somebody who knows the fingerprint can tell.
+            let Some((0, key)) = read(CA_KEY)? else { continue };
+            Authority::from_pem(&text, &key).context(
+                "ca.crt is not the certificate of ca.key, and the server's user could write it: \
+                 restore it from a backup",
+            )?;
+        }
+        held.write(name, PUBLIC, |file| file.write_all(text.as_bytes()))?;
+    }
+    Ok(())
+}
