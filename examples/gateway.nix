@@ -15,7 +15,7 @@
     script = "echo this gateway works";
   };
 
-  boot.kernelParams = [ "console=ttyS0" ];
+  boot.kernelParams = [ "console=tty0" "console=ttyS0" ];
   nixpkgs.hostPlatform = "x86_64-linux";
   system.stateVersion = "26.05";
 }
