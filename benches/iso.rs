@@ -86,6 +86,7 @@ fn base(root: &Fingerprint) -> Result<Vec<u8>> {
         urls: vec![url],
         ntp: None,
         address: None,
+        contact: None,
         debug: false,
     })?)
 }

@@ -36,7 +36,7 @@ pub(super) enum Command {
     Seal(Seal),
     /// Make the images of gateways: base (kept for the next time) and seal in one
     Make(Make),
-    /// Show what is on an image; never the key
+    /// Show what is on an image or a stick; never the key
     Verify(Verify),
 }
 
@@ -199,13 +199,14 @@ impl Make {
 /// `farmgate iso verify`.
 #[derive(Args)]
 pub(super) struct Verify {
-    /// Image to read
+    /// Image to read, or the device that it was written to
+    #[arg(value_name = "FILE|DEVICE")]
     file: PathBuf,
 }
 
 impl Verify {
     fn run(self, cx: &Context) -> Result<()> {
-        let image = sources::read_image(&self.file)?;
+        let image = sources::read_medium(&self.file)?;
         // An image can be read anywhere; a state only adds whose root it is.
         let ca = cx.state().and_then(|state| state.ca_certificate()).ok();
         let ca = ca.map(|der| Fingerprint::of_der(&der));
