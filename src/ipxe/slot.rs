@@ -306,7 +306,7 @@ mod tests {
     #[test]
     fn an_identity_that_just_fits_is_sealed_without_words() {
         let full = Contents { private_key: vec![7; 4900], ..example() };
-        let full = (0..400)
+        let full = (0..2000)
             .map(|more| Contents {
                 private_key: vec![7; full.private_key.len() + more],
                 ..full.clone()
