@@ -23,6 +23,7 @@ rustPlatform.buildRustPackage {
       ./src
       ./benches
       ./tests
+      ./ipxe/address.ipxe
       ./ipxe/autoexec.ipxe
       ./ipxe/config
       ./docs/checks

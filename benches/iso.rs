@@ -88,6 +88,7 @@ fn base(root: &Fingerprint, ca: &[u8]) -> Result<Vec<u8>> {
         urls: vec![url],
         ntp: None,
         address: None,
+        contact: None,
         debug: false,
     })?)
 }

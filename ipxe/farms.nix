@@ -70,6 +70,12 @@ let
           example = "pool.ntp.org";
           description = "Time server to ask before the first connection.";
         };
+        contact = mkOption {
+          type = types.nullOr types.str;
+          default = null;
+          example = "farm team, +49 30 1234";
+          description = "Whom the screen names when nothing boots; at most 55 characters.";
+        };
       };
     }
   );

@@ -14,6 +14,7 @@
   caCertificate,
   url ? "https://${domain}",
   ntp ? null,
+  contact ? null,
   gateways ? { },
 }:
 
@@ -54,5 +55,6 @@ runCommand "${name}.iso"
     )}
     farmgate iso base --ca ${ca} --url ${lib.escapeShellArg url} \
       --ntp ${lib.escapeShellArg (if ntp == null then "none" else ntp)} \
+      ${lib.optionalString (contact != null) "--contact ${lib.escapeShellArg contact}"} \
       --ipxe ${farmgate-ipxe.override { caCertificate = ca; }} --syslinux ${syslinux} -o $out
   ''

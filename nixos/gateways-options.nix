@@ -27,7 +27,7 @@ let
       cmdline = mkOption {
         type = types.separatedString " ";
         default = "";
-        example = "console=ttyS0 quiet";
+        example = "console=tty0 console=ttyS0 quiet";
         description = "What to add to the kernel command line. iPXE's settings, like `\${gateway_name}`, can stand in it.";
       };
       script = mkOption {

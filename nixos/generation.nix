@@ -41,10 +41,10 @@ let
 
   script = ''
     #!ipxe
-    kernel vmlinuz ${toString cmdline} || goto failed
-    ${lib.optionalString (initrd != null) "initrd initrd.img || goto failed"}
+    kernel --timeout 30000 vmlinuz ${toString cmdline} || goto failed
+    ${lib.optionalString (initrd != null) "initrd --timeout 30000 initrd.img || goto failed"}
     isset ''${secrets_url} || goto boot
-    initrd ''${secrets_url} /secrets.env mode=600 || goto failed
+    initrd --timeout 30000 ''${secrets_url} /secrets.env mode=600 || goto failed
     :boot
     boot || goto failed
 

@@ -154,6 +154,9 @@ in
       farmgate-admin.wantedBy = [ "sockets.target" ];
     };
 
+    # Some lines lose the longest packets unsaid (docs/operating.md); farmgate's own TLS needs none of it.
+    boot.kernel.sysctl."net.ipv4.tcp_mtu_probing" = lib.mkIf cfg.nginx.enable (lib.mkDefault 1);
+
     networking.firewall.allowedTCPPorts = lib.mkIf cfg.openFirewall [ port ];
   };
 }

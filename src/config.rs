@@ -2,6 +2,7 @@
 
 mod api_url;
 mod buckets;
+mod contact;
 mod listen;
 mod rewrite;
 mod store;
@@ -20,6 +21,8 @@ pub use api_url::ParseApiUrlError;
 pub use buckets::Buckets;
 pub use buckets::BucketsError;
 pub use buckets::Provider;
+pub use contact::Contact;
+pub use contact::ParseContactError;
 pub use listen::AccelPrefix;
 pub use listen::AdminAddress;
 pub use listen::Listen;
@@ -114,6 +117,9 @@ pub struct Media {
     /// media do without when left out: certificates are made to be valid for a
     /// clock that was reset to the distant past.
     pub ntp: Option<String>,
+    /// Whom the screen of a gateway that does not boot names: a telephone number, a chat room,
+    /// an address.
+    pub contact: Option<Contact>,
 }
 
 impl Config {
@@ -174,6 +180,7 @@ mod tests {
             [media]
             fallback-urls = ["https://[2001:db8::1]"]
             ntp = "ntp.example.org"
+            contact = "farm team, +49 30 1234, farm@example.org"
             "#,
         )
         .unwrap();
@@ -181,6 +188,8 @@ mod tests {
         assert_eq!(config.url.port(), 8443);
         assert_eq!(config.listen.drain, Duration::from_secs(120));
         assert_eq!(config.media.fallback_urls[0].host().to_string(), "2001:db8::1");
+        let contact = config.media.contact.unwrap();
+        assert_eq!(contact.to_string(), "farm team, +49 30 1234, farm@example.org");
         let config = Config::parse(r#"url = "https://10.0.2.2""#).unwrap();
         assert_eq!((config.url.port(), config.listen.tls), (443, None));
         assert_eq!(config.assessment.tries.get(), 3);

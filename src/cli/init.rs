@@ -127,6 +127,7 @@ impl Init {
              \n\
              [media]\n\
              # fallback-urls = [\"https://boot2.example.org\"]\n\
+             # contact = \"farm team, +49 30 1234\"  # on the screen of a gateway that does not boot\n\
              {ntp}\n\
              \n\
              # [buckets]                     # one for each gateway: docs/buckets.md\n\

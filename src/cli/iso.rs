@@ -41,7 +41,7 @@ pub(super) enum Command {
     Seal(Seal),
     /// Make the images of gateways: base (kept for the next time) and seal in one
     Make(Make),
-    /// Show what is on an image; never the key
+    /// Show what is on an image or a stick; never the key
     Verify(Verify),
 }
 
@@ -219,7 +219,8 @@ impl Make {
 /// `farmgate iso verify`.
 #[derive(Args)]
 pub(super) struct Verify {
-    /// Image to read, or the disk that it was written to
+    /// Image to read, or the device that it was written to
+    #[arg(value_name = "FILE|DEVICE")]
     file: PathBuf,
     /// CA of the fleet that it should be for (certificate, PEM), if not that of the state
     #[arg(long, value_name = "FILE")]
@@ -235,7 +236,7 @@ pub(super) struct Verify {
 
 impl Verify {
     fn run(self, cx: &Context) -> Result<()> {
-        let image = sources::read_image(&self.file)?;
+        let image = sources::read_medium(&self.file)?;
         let ca = ca(cx, self.ca.as_deref())?;
         let (ipxe, syslinux) =
             (Ipxe::find(self.ipxe.as_deref()), Syslinux::find(self.syslinux.as_deref()));

@@ -2,14 +2,18 @@
 //!
 //! It stands between two marker lines that iPXE takes for comments. Empty, it
 //! is filled with comments; sealed, it holds the two `set` lines that give
-//! iPXE a client certificate and its key, and comments after them. Its length
-//! never changes, so sealing is a copy with one place overwritten.
+//! iPXE a client certificate and its key, what the screen says of them, and
+//! comments after that. Its length never changes, so sealing is a copy with one
+//! place overwritten.
 
 use std::ops::Range;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use memchr::memmem;
+use x509_parser::parse_x509_certificate;
+
+use crate::identity::Fingerprint;
 
 /// Bytes between the marker lines.
 pub const LEN: usize = 8192;
@@ -19,6 +23,10 @@ const END: &[u8] = b"# farmgate slot 1 ends\n";
 
 const CERTIFICATE: &str = "set cert:base64 ";
 const PRIVATE_KEY: &str = "set privkey:base64 ";
+/// The certificate's common name, and the first digits of its fingerprint, for the screen.
+const NAME: &str = "set fg-name ";
+const FINGERPRINT: &str = "set fg-certificate ";
+const FINGERPRINT_DIGITS: usize = 12;
 /// iPXE ends a script at a line that fails, unless told otherwise.
 const GUARD: &str = " ||\n";
 
@@ -76,8 +84,9 @@ pub fn read(image: &[u8]) -> Result<Option<Contents>, Error> {
     let certificate = line(lines.next(), CERTIFICATE).ok_or(Error::Damaged)?;
     let private_key = line(lines.next(), PRIVATE_KEY).ok_or(Error::Damaged)?;
     let contents = Contents { certificate, private_key };
-    // Nothing else may be in it: whatever is would run.
-    if render(&contents)? != slot {
+    // Nothing else may be in it: whatever is would run. Older media tell the screen nothing.
+    let allowed = [render(&contents)?, fit(identity_lines(&contents))?];
+    if !allowed.iter().any(|allowed| allowed == slot) {
         return Err(Error::Damaged);
     }
     Ok(Some(contents))
@@ -93,6 +102,13 @@ pub fn seal(image: &[u8], contents: &Contents) -> Result<Vec<u8>, Error> {
 }
 
 fn render(contents: &Contents) -> Result<Vec<u8>, Error> {
+    let bare = identity_lines(contents);
+    // An identity that leaves no room for it still boots.
+    let labelled = format!("{bare}{}", labels(&contents.certificate));
+    fit(labelled).or_else(|_| fit(bare))
+}
+
+fn identity_lines(contents: &Contents) -> String {
     let mut text = String::new();
     for (command, value) in
         [(CERTIFICATE, &contents.certificate), (PRIVATE_KEY, &contents.private_key)]
@@ -101,6 +117,31 @@ fn render(contents: &Contents) -> Result<Vec<u8>, Error> {
         BASE64_STANDARD.encode_string(value, &mut text);
         text.push_str(GUARD);
     }
+    text
+}
+
+/// What the screen says of a certificate, which may be anybody's.
+fn labels(certificate: &[u8]) -> String {
+    let digits = &Fingerprint::of_der(certificate).to_string()[..FINGERPRINT_DIGITS];
+    let mut text = format!("{FINGERPRINT}{digits}{GUARD}");
+    if let Some(name) = common_name(certificate) {
+        text.insert_str(0, &format!("{NAME}{name}{GUARD}"));
+    }
+    text
+}
+
+/// The common name, with nothing in it that iPXE takes for more than text.
+fn common_name(certificate: &[u8]) -> Option<String> {
+    /// RFC 5280, ub-common-name.
+    const MOST: usize = 64;
+    let (_, certificate) = parse_x509_certificate(certificate).ok()?;
+    let name = certificate.subject().iter_common_name().next()?.as_str().ok()?;
+    let harmless = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    let name: String = name.chars().take(MOST).map(|c| if harmless(c) { c } else { '?' }).collect();
+    (!name.is_empty()).then_some(name)
+}
+
+fn fit(text: String) -> Result<Vec<u8>, Error> {
     let mut text = text.into_bytes();
     let left =
         LEN.checked_sub(text.len()).ok_or(Error::TooLarge { need: text.len(), have: LEN })?;
@@ -147,6 +188,8 @@ pub enum Error {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -204,6 +247,76 @@ mod tests {
     fn an_empty_slot_reads_as_empty() {
         assert_eq!(read(&image()), Ok(None));
         assert_eq!(empty().len(), BEGIN.len() + LEN + END.len());
+    }
+
+    fn example() -> Contents {
+        static CERTIFICATE: LazyLock<Vec<u8>> = LazyLock::new(|| certificate("lab-1"));
+        Contents { certificate: CERTIFICATE.clone(), private_key: vec![7; 1200] }
+    }
+
+    fn certificate(name: &str) -> Vec<u8> {
+        let mut params = rcgen::CertificateParams::default();
+        params.distinguished_name.push(rcgen::DnType::CommonName, name);
+        let key = rcgen::KeyPair::generate().unwrap();
+        params.self_signed(&key).unwrap().der().to_vec()
+    }
+
+    fn text(image: &[u8]) -> &str {
+        std::str::from_utf8(&image[find(image).unwrap()]).unwrap()
+    }
+
+    #[test]
+    fn the_screen_is_told_whose_medium_it_is() {
+        let sealed = seal(&image(), &example()).unwrap();
+        let fingerprint = Fingerprint::of_der(&example().certificate).to_string();
+        assert!(text(&sealed).contains("\nset fg-name lab-1 ||\n"));
+        let digits = format!("\nset fg-certificate {} ||\n", &fingerprint[..12]);
+        assert!(text(&sealed).contains(&digits));
+        assert_eq!(read(&sealed), Ok(Some(example())));
+    }
+
+    #[test]
+    fn a_name_is_no_command() {
+        for (name, shown) in
+            [("x ||\nreboot", "x????reboot"), ("${privkey}", "??privkey?"), ("ä", "?")]
+        {
+            assert_eq!(common_name(&certificate(name)).as_deref(), Some(shown));
+        }
+    }
+
+    /// Media in the field were sealed without a word for the screen.
+    #[test]
+    fn media_of_older_versions_are_read_and_sealed_anew() {
+        let mut old = image();
+        let place = find(&old).unwrap();
+        old[place].copy_from_slice(&fit(identity_lines(&example())).unwrap());
+        assert!(!text(&old).contains("fg-name"));
+        assert_eq!(read(&old), Ok(Some(example())));
+        assert_eq!(seal(&old, &example()), seal(&image(), &example()));
+    }
+
+    #[test]
+    fn another_name_than_the_certificates_is_damage() {
+        let mut sealed = seal(&image(), &example()).unwrap();
+        let at = memmem::find(&sealed, b"lab-1").unwrap();
+        sealed[at..at + 5].copy_from_slice(b"lab-2");
+        assert_eq!(read(&sealed), Err(Error::Damaged));
+    }
+
+    #[test]
+    fn an_identity_that_just_fits_is_sealed_without_words() {
+        let full = Contents { private_key: vec![7; 4900], ..example() };
+        let full = (0..2000)
+            .map(|more| Contents {
+                private_key: vec![7; full.private_key.len() + more],
+                ..full.clone()
+            })
+            .take_while(|contents| fit(identity_lines(contents)).is_ok())
+            .last()
+            .unwrap();
+        let sealed = seal(&image(), &full).unwrap();
+        assert!(!text(&sealed).contains("fg-name"));
+        assert_eq!(read(&sealed), Ok(Some(full)));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use super::volume::File;
 use super::volume::Placed;
 use super::word_at;
 use crate::config::BootUrl;
+use crate::config::Contact;
 use crate::identity::Fingerprint;
 use crate::identity::pki::ServerName;
 use crate::ipxe::Binary;
@@ -53,19 +54,28 @@ pub struct Inputs<'a> {
     pub ntp: Option<ServerName>,
     /// A fixed address.
     pub address: Option<StaticAddress>,
+    /// Whom the screen names when nothing boots.
+    pub contact: Option<Contact>,
     /// Whether a shell opens when booting fails.
     pub debug: bool,
 }
 
+impl Inputs<'_> {
+    /// The script of an image that says this about itself.
+    pub fn script(&self, facts: Facts) -> Media {
+        Media {
+            facts,
+            ntp: self.ntp.clone(),
+            address: self.address.clone(),
+            contact: self.contact.clone(),
+            debug: self.debug,
+        }
+    }
+}
+
 /// The base image: everything a gateway needs but its identity.
 pub fn base(inputs: &Inputs<'_>) -> Result<Vec<u8>, Error> {
-    let script = Media {
-        facts: facts(inputs)?,
-        ntp: inputs.ntp.clone(),
-        address: inputs.address.clone(),
-        debug: inputs.debug,
-    }
-    .render();
+    let script = inputs.script(facts(inputs)?).render();
     check_isolinux(inputs)?;
     let efi = fat::build(&script, inputs.ipxe_efi).ok_or(Error::TooLarge)?;
     let mut files = [

@@ -64,6 +64,7 @@ impl Compared {
             urls: media.facts.urls.clone(),
             ntp: media.ntp.clone(),
             address: media.address.clone(),
+            contact: media.contact.clone(),
             debug: media.debug,
         });
         let rebuilt = match rebuilt {

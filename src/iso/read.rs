@@ -25,6 +25,12 @@ pub(super) fn is_iso9660(bytes: &[u8]) -> bool {
     bytes_at(bytes, DESCRIPTOR) == Some(*b"\x01CD001")
 }
 
+/// Bytes that an image has by its own word.
+pub(super) fn volume_len(bytes: &[u8]) -> Option<usize> {
+    let blocks = is_iso9660(bytes).then(|| word_at(bytes, DESCRIPTOR + 80)).flatten()?;
+    blocks.checked_mul(BLOCK)
+}
+
 impl<'a> Image<'a> {
     pub(super) fn read(bytes: &'a [u8]) -> Result<Self, Error> {
         if bytes.is_empty() {

@@ -6,7 +6,6 @@ use x509_parser::parse_x509_certificate;
 
 use super::BLOCK;
 use super::read;
-use super::word_at;
 use crate::identity::Certificate;
 use crate::identity::ClientVerifier;
 use crate::identity::Fingerprint;
@@ -73,8 +72,7 @@ pub(super) fn issued_by_root(
 
 /// A file that lost its end would still have a slot.
 fn whole(image: &[u8]) -> Result<(), Error> {
-    let blocks = read::is_iso9660(image).then(|| word_at(image, 16 * BLOCK + 80)).flatten();
-    let size = blocks.ok_or(Error::NotIso9660)?.checked_mul(BLOCK).ok_or(Error::NotIso9660)?;
+    let size = read::volume_len(image).ok_or(Error::NotIso9660)?;
     if size > image.len() {
         return Err(Error::Truncated { need: size, have: image.len() });
     }

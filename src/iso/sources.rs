@@ -12,6 +12,7 @@ use anyhow::Context;
 use anyhow::Result;
 use anyhow::bail;
 
+use super::read::volume_len;
 use crate::identity::Fingerprint;
 use crate::ipxe::Binary;
 use crate::ipxe::Kind;
@@ -155,6 +156,21 @@ pub fn read_image(path: &Path) -> Result<Vec<u8>> {
         .map_err(anyhow::Error::from)
         .and_then(read_all)
         .with_context(|| cannot_read(path))
+}
+
+/// Reads the image in a file, or on the device that it was written to. A stick is larger than the
+/// image, and what is behind that is not ours.
+pub fn read_medium(path: &Path) -> Result<Vec<u8>> {
+    let file = File::open(path).with_context(|| cannot_read(path))?;
+    if file.metadata().with_context(|| cannot_read(path))?.is_file() {
+        return read_all(file).with_context(|| cannot_read(path));
+    }
+    let mut bytes = Vec::new();
+    file.take(MOST).read_to_end(&mut bytes).with_context(|| cannot_read(path))?;
+    if let Some(len) = volume_len(&bytes) {
+        bytes.truncate(len);
+    }
+    Ok(bytes)
 }
 
 fn read_all(file: File) -> Result<Vec<u8>> {

@@ -104,6 +104,10 @@ impl Doors {
             }
         }
         for door in &doors.doors {
+            if let (Role::Tls, Listener::Tcp(tcp)) = (door.role, &door.listener) {
+                listener::use_short_packets(tcp)
+                    .with_context(|| format!("cannot set the MSS of {}", door.listener.name()))?;
+            }
             let (address, what) = (door.listener.name(), door.role.what());
             tracing::info!("listening: {what} on {address}");
         }

@@ -1,6 +1,7 @@
 use std::fs::Permissions;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -14,6 +15,7 @@ use anyhow::bail;
 use rustix::fs::Mode;
 use socket2::Domain;
 use socket2::SockAddr;
+use socket2::SockRef;
 use socket2::Socket;
 use socket2::TcpKeepalive;
 use socket2::Type;
@@ -46,6 +48,9 @@ const BACKLOG: i32 = 1024;
 /// Time for the first byte of a connection. A client sends it at once; it may get lost, and then
 /// again.
 const FIRST_BYTE: Duration = Duration::from_secs(15);
+/// What fits into the smallest packet that IPv6 knows (RFC 8200, section 5: 1280 bytes), less the
+/// headers. Some lines lose longer ones unsaid (tunnels, PPPoE), and iPXE asks for 1460.
+const MSS: u32 = 1220;
 
 /// Time for a TLS handshake: two round trips and an RSA signature of a slow machine.
 const HANDSHAKE: Duration = Duration::from_secs(60);
@@ -73,6 +78,11 @@ pub(super) fn bind_tcp(address: SocketAddr) -> Result<TcpListener> {
         let by = holder.map_or_else(String::new, |holder| format!(", by {holder}"));
         anyhow!("cannot listen on {address}: {error}{by}")
     })
+}
+
+/// Has connections of this listening socket offer and use packets that get through any line.
+pub(super) fn use_short_packets(listener: &impl AsFd) -> io::Result<()> {
+    SockRef::from(listener).set_tcp_mss(MSS)
 }
 
 /// Listens on a Unix socket that its owner and `group` can open, and nobody else.
@@ -305,7 +315,7 @@ async fn pause(error: &io::Error) {
 
 /// A gateway that lost its power in the middle of a download never says so.
 fn watch_for_death(stream: &TcpStream) -> io::Result<()> {
-    let socket = socket2::SockRef::from(stream);
+    let socket = SockRef::from(stream);
     socket.set_tcp_nodelay(true)?;
     socket.set_tcp_user_timeout(Some(DEAD_PEER))?;
     socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(DEAD_PEER))

@@ -104,6 +104,53 @@ fn an_image_says_what_is_on_it_and_keeps_its_key_to_itself() {
     assert_eq!(bare["identity"]["subject"], "CN=lab-1");
 }
 
+/// A stick has room behind the image. A stick larger than 64 MB was "larger than any image".
+#[test]
+fn a_stick_is_read_like_the_image_that_was_written_to_it() {
+    let farm = Farm::new();
+    farm.ok(&["iso", "make", "lab-1"]);
+    let image = farm.bytes("lab-1.iso");
+    let stick = std::fs::File::create(farm.path("stick")).unwrap();
+    std::io::Write::write_all(&mut &stick, &[&image[..], b"what was there before"].concat())
+        .unwrap();
+    stick.set_len(100 << 20).unwrap();
+    // Like a device, a pipe is no file; and it needs no root.
+    let mut command = Command::new("sh");
+    command.args(["-c", "cat \"$1\" | \"$0\" --state \"$2\" --json iso verify /dev/stdin"]);
+    command.args([env!("CARGO_BIN_EXE_farmgate"), &farm.path("stick"), &farm.path("state")]);
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report, farm.verified("lab-1.iso"));
+    assert_eq!(report["size"], image.len());
+    // A file that has more in it than an image is none.
+    assert!(farm.refused(&["iso", "verify", "stick"]).contains("larger than"));
+}
+
+/// Whoever stands in front of a gateway sees whose it is, and whom to call.
+#[test]
+fn the_medium_names_its_gateway_and_a_contact() {
+    let farm = Farm::new();
+    let named =
+        |file: &str, text: &str| memchr::memmem::find(&farm.bytes(file), text.as_bytes()).is_some();
+    farm.ok(&["iso", "make", "lab-1", "-o", "nobody.iso"]);
+    assert!(named("nobody.iso", "\nset fg-name lab-1 ||\n"));
+    assert!(!named("nobody.iso", "\nset fg-contact"));
+    let config = farm.path("state/farmgate.toml");
+    let text = std::fs::read_to_string(&config).unwrap();
+    let called = text.replace("[media]\n", "[media]\ncontact = \"farm team, +49 30 1234\"\n");
+    assert_ne!(called, text);
+    std::fs::write(&config, called).unwrap();
+    farm.ok(&["iso", "make", "lab-1", "-o", "team.iso"]);
+    assert!(named("team.iso", "\nset fg-contact farm team, +49 30 1234 ||\n"));
+    farm.ok(&["iso", "make", "lab-1", "-o", "other.iso", "--contact", "room 101"]);
+    assert!(named("other.iso", "\nset fg-contact room 101 ||\n"));
+    assert_eq!(
+        farm.run(&["iso", "make", "lab-1", "--contact", "${privkey}"]).status.code(),
+        Some(2)
+    );
+}
+
 /// Another day, another folder, another umask, without the cache.
 #[test]
 fn the_same_input_gives_the_same_bytes() {
@@ -292,7 +339,7 @@ fn the_script_follows_the_flags() {
         String::from_utf8_lossy(&image[start..start + 16_000]).into_owned()
     };
     let plain = script(&[]);
-    assert!(plain.contains("\ndhcp ") && !plain.contains("\nshell"));
+    assert!(plain.contains("\nifconf -c dhcp ") && !plain.contains("\nshell"));
     let two = script(&["--url", "https://a.example", "--url", "https://b.example:8443"]);
     assert!(
         two.find("chain --timeout 30000 https://a.example/boot/ipxe").unwrap()

@@ -63,6 +63,30 @@ fn the_first_request_starts_it_and_the_socket_outlives_it() {
     assert!(socket.exists(), "the server removed systemd's socket");
 }
 
+/// Lines that lose long packets unsaid (tunnels, PPPoE) let no boot through: iPXE asks for packets
+/// of 1460 bytes, and got them. Behind nginx, a kernel parameter of the package helps.
+#[test]
+fn gateways_are_sent_packets_that_any_line_carries() {
+    let own = TestState::with_gateway();
+    let server = TestServer::start(&own);
+    assert_short_packets(server.tls_port);
+    let passed = TestState::with_gateway();
+    let port = free_port();
+    let server = activated(&passed, &[&format!("127.0.0.1:{port}")], "tls");
+    // The connection that starts the server is older than it.
+    drop(TcpStream::connect(("127.0.0.1", port)).unwrap());
+    server.wait_for_log("listening: mutual TLS");
+    assert_short_packets(port);
+}
+
+#[track_caller]
+fn assert_short_packets(port: u16) {
+    let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let mss = socket2::SockRef::from(&stream).tcp_mss().unwrap();
+    // The loopback itself would carry tens of thousands of bytes.
+    assert!((1000..=1220).contains(&mss), "{mss}");
+}
+
 #[test]
 fn a_gateway_comes_in_through_the_socket_named_tls() {
     let state = TestState::with_gateway();

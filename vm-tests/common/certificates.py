@@ -80,6 +80,17 @@ def replace_authority(host, *options):
     host.farmgate("pki", "renew")
 
 
+def authority(name, where):
+    """A CA of this name; (certificate, key)."""
+    where.mkdir(parents=True)
+    certificate, key = where / "ca.crt", where / "ca.key"
+    openssl(
+        *("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={name}", "-days", "30"),
+        *("-keyout", key, "-out", certificate),
+    )
+    return certificate, key
+
+
 def now():
     return datetime.datetime.now(datetime.timezone.utc)
 

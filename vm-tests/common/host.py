@@ -42,10 +42,11 @@ http {{
 class BootHost:
     """One state directory and the servers on it. `door` says who speaks TLS: "own" or "nginx".
 
-    With `first`, another boot host of its fleet, which shares a store.
+    With `first`, another boot host of its fleet, which shares a store. With `network`, it is in that
+    network, under its name there.
     """
 
-    def __init__(self, tools, logs, key_type=None, url=None, name="host", first=None):
+    def __init__(self, tools, logs, key_type=None, url=None, name="host", first=None, network=None):
         self.tools, self.name = tools, name
         self.logs = Path(logs)
         # Short, because the path of a Unix socket may have no more than 107 characters.
@@ -53,7 +54,8 @@ class BootHost:
         self.scratch = Path(self._scratch.name)
         self.state = self.scratch / "state"
         self.port = free_port()
-        self.url = url or f"https://{BOOT_HOST}:{self.port}"
+        self.listen = network.address if network else "127.0.0.1"
+        self.url = url or f"https://{network.name if network else BOOT_HOST}:{self.port}"
         self._served = 0
         self.server = self.log = self.access = None
         if first:
@@ -179,7 +181,7 @@ class BootHost:
             if not inside:
                 kept.append(line)
         # `accel` concerns nginx alone: through own TLS farmgate still sends every byte.
-        kept += ["[listen]", f'tls = "127.0.0.1:{port}"', f'unix = "{self.unix}"']
+        kept += ["[listen]", f'tls = "{self.listen}:{port}"', f'unix = "{self.unix}"']
         kept += ['accel = "/farmgate-blobs"', ""]
         path.write_text("\n".join(kept))
 
@@ -212,7 +214,7 @@ class BootHost:
                 user=user,
             )
         )
-        block = self.farmgate("nginx-config", "--listen", f"127.0.0.1:{self.port}")
+        block = self.farmgate("nginx-config", "--listen", f"{self.listen}:{self.port}")
         # The evidence needs every request, also where a boot host would not log it.
         hidden = "access_log off;" if log_all else "\0"
         (prefix / "farmgate.conf").write_text(block.replace(hidden, ""))

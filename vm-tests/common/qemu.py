@@ -6,8 +6,10 @@ and the boot host at 10.0.2.2, which is this machine's loopback.
 
 import contextlib
 import functools
+import json
 import os
 import shutil
+import socket
 import tempfile
 import threading
 import time
@@ -15,6 +17,7 @@ from pathlib import Path
 
 from .process import Failure
 from .process import Process
+from .process import Stopped
 from .process import pause
 
 BOOT_HOST = "10.0.2.2"
@@ -102,9 +105,10 @@ class Gateway:
         assert firmware in FIRMWARES and medium in MEDIA
         self.clock = clock
         self.image, self.firmware, self.medium = Path(image), firmware, medium
-        self.network = "user,id=lan"
+        self.network, self.card = "user,id=lan", "virtio-net-pci"
         self._scratch = tempfile.TemporaryDirectory(prefix="farmgate-vm-")
         self._log = Path(logs or self._scratch.name, f"{name}.log")
+        self._monitor = Path(self._scratch.name, "qmp")
 
     def __enter__(self):
         self._turn = turn()
@@ -135,8 +139,11 @@ class Gateway:
         arguments += ["-machine", f"pc,accel={kind},graphics=off", "-display", "none"]
         arguments += ["-cpu", "host"] if kind == "kvm" else []
         arguments += ["-serial", "stdio", "-monitor", "none", "-device", "virtio-rng-pci"]
+        arguments += ["-qmp", f"unix:{self._monitor},server=on,wait=off"]
         # The machine's own network boot must not get in the way of the medium.
-        arguments += ["-netdev", self.network, "-device", "virtio-net-pci,netdev=lan,romfile="]
+        if self.card:
+            card = f"{self.card},id=card,netdev=lan,romfile="
+            arguments += ["-netdev", self.network, "-device", card]
         arguments += ["-rtc", f"base={self.clock}"] if self.clock else []
         if self.firmware == "uefi":
             arguments += self._uefi()
@@ -163,6 +170,30 @@ class Gateway:
 
     def ended(self):
         return self._process.ended()
+
+    @contextlib.contextmanager
+    def monitor(self):
+        """A function that asks QEMU (QMP): `ask(command, argument=value)` gives what it returns."""
+        while not self._monitor.exists():
+            pause(0.05)
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(str(self._monitor))
+            lines = connection.makefile()
+            lines.readline()
+
+            def ask(command, **arguments):
+                request = {"execute": command, "arguments": arguments}
+                connection.sendall(json.dumps(request).encode())
+                for line in lines:
+                    answer = json.loads(line)
+                    if "error" in answer:
+                        raise Failure(f"{command}: {answer['error']['desc']}")
+                    if "return" in answer:
+                        return answer["return"]
+                raise Stopped
+
+            ask("qmp_capabilities")
+            yield ask
 
     def wait_for(self, pattern, timeout=120):
         """The first match on the console; a Failure when it does not come."""

@@ -73,11 +73,14 @@ class Scenario:
     def boot_host(self, **options):
         return BootHost(self.tools, self.logs, **options)
 
-    def gateway(self, image, firmware="bios", medium="cd", clock=None):
+    def gateway(self, image, firmware="bios", medium="cd", clock=None, network=None):
         """A machine that is powered on inside the `with` block."""
         self._machines += 1
         name = f"console-{self._machines}-{firmware}-{medium}"
-        return Gateway(image, firmware, medium, self.logs, name, clock)
+        machine = Gateway(image, firmware, medium, self.logs, name, clock)
+        if network:
+            machine.network = network.wire
+        return machine
 
     # --- The two questions ---
 
@@ -132,9 +135,9 @@ class Scenario:
             assert not found, f"the host sent something of a generation:\n{log.tail()}"
 
 
-def booted_as(machine, gateway, generation):
+def booted_as(machine, gateway, generation, timeout=180):
     """Waits until the machine booted as this gateway with this generation; the seconds."""
-    name, number, seconds = machine.wait_until_booted()
+    name, number, seconds = machine.wait_until_booted(timeout)
     assert (name, number) == (gateway, str(generation)), (
         f"the booted system is gateway {name}, generation {number}, "
         f"not gateway {gateway}, generation {generation}"

@@ -15,14 +15,15 @@ use super::PUBLIC;
 use crate::cli::Context;
 use crate::cli::now;
 use crate::config::BootUrl;
+use crate::config::Contact;
 use crate::identity::Certificate;
 use crate::identity::Fingerprint;
 use crate::identity::pki::ServerName;
 use crate::identity::survives_any_clock;
 use crate::identity::usable_ca;
 use crate::ipxe::media::Cidr;
+use crate::ipxe::media::Facts;
 use crate::ipxe::media::StaticAddress;
-use crate::ipxe::media::TEMPLATE;
 use crate::iso;
 use crate::iso::compile::Build;
 use crate::iso::sources::Ipxe;
@@ -61,6 +62,9 @@ pub(super) struct Parts {
     /// DNS server, for a fixed address
     #[arg(long, value_name = "IP", requires = "address")]
     dns: Option<Ipv4Addr>,
+    /// Whom the screen names when nothing boots, instead of that of the configuration
+    #[arg(long, value_name = "TEXT")]
+    contact: Option<Contact>,
     /// Open iPXE's shell when booting fails: for a machine on your desk
     #[arg(long)]
     debug: bool,
@@ -75,6 +79,7 @@ impl Parts {
             ca: state.ca_certificate_for_media()?,
             urls: urls.cloned().collect(),
             ntp: config.media.ntp.clone(),
+            contact: config.media.contact.clone(),
         };
         state.with_cache(|cache| self.image(cx, &fleet, Some(cache)))
     }
@@ -89,7 +94,7 @@ impl Parts {
         let ca = Certificate::from_pem(&pem)
             .with_context(|| format!("cannot use {}", ca.display()))?
             .der;
-        self.image(cx, &Fleet { ca, urls: Vec::new(), ntp: None }, None)
+        self.image(cx, &Fleet { ca, urls: Vec::new(), ntp: None, contact: None }, None)
     }
 
     fn image(&self, cx: &Context, fleet: &Fleet, cache: Option<&Path>) -> Result<Vec<u8>> {
@@ -116,6 +121,7 @@ impl Parts {
             urls: if self.urls.is_empty() { fleet.urls.clone() } else { self.urls.clone() },
             ntp: self.ntp(fleet)?,
             address,
+            contact: self.contact.clone().or_else(|| fleet.contact.clone()),
             debug: self.debug,
         };
         if let Err(risk) = survives_any_clock(&fleet.ca) {
@@ -153,17 +159,23 @@ struct Fleet {
     ca: Vec<u8>,
     urls: Vec<BootUrl>,
     ntp: Option<String>,
+    contact: Option<Contact>,
 }
 
 /// Names all that the image depends on.
 fn key(inputs: &iso::Inputs<'_>) -> String {
-    let script = format!(
-        "{MAKER} {TEMPLATE} {} {} {:?} {:?} {:?} {}",
-        inputs.root, inputs.needs_ecdsa, inputs.urls, inputs.ntp, inputs.address, inputs.debug
-    );
+    let facts = Facts {
+        root: inputs.root,
+        ipxe: None,
+        ecdsa: inputs.needs_ecdsa,
+        urls: inputs.urls.clone(),
+        ca: inputs.ca.map(<[u8]>::to_vec),
+    };
+    let script = inputs.script(facts).render();
     let mut digest = Sha256::new();
     for part in [
-        script.as_bytes(),
+        MAKER.as_bytes(),
+        script.as_slice(),
         inputs.ipxe_bios,
         inputs.ipxe_efi,
         inputs.isolinux,

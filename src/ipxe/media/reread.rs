@@ -5,6 +5,7 @@ use super::Facts;
 use super::FactsError;
 use super::Media;
 use super::StaticAddress;
+use crate::config::Contact;
 use crate::identity::pki::ServerName;
 
 impl Media {
@@ -24,7 +25,11 @@ impl Media {
             Some(StaticAddress::new(cidr, ip("set net${fg-nic}/gateway "), ip("set dns ")))
         });
         let ntp = value("ntp ").and_then(|host| host.parse::<ServerName>().ok());
-        Ok(Self { facts, ntp, address, debug: text.lines().any(|line| line == "shell ||") })
+        let contact = text.lines().find_map(|line| {
+            line.strip_prefix("set fg-contact ")?.strip_suffix(" ||")?.parse::<Contact>().ok()
+        });
+        let debug = text.lines().any(|line| line == "shell ||");
+        Ok(Self { facts, ntp, address, contact, debug })
     }
 }
 
@@ -43,6 +48,7 @@ mod tests {
             network in prop::option::of((any::<u32>(), 1u32..=32)),
             router in prop::option::of(any::<u32>()),
             dns in prop::option::of(any::<u32>()),
+            contact in prop::option::of("[A-Za-z0-9+,. ()-]{0,40}[a-z]"),
             debug: bool,
         ) -> Media {
             let address = network.map(|(ip, len)| {
@@ -55,7 +61,9 @@ mod tests {
             });
             let urls = vec!["https://boot.example.org".parse().unwrap()];
             let facts = Facts { root, ipxe: None, ecdsa, urls, ca };
-            Media { facts, ntp: ntp.map(|host| host.parse().unwrap()), address, debug }
+            let ntp = ntp.map(|host| host.parse().unwrap());
+            let contact = contact.map(|text| text.parse().unwrap());
+            Media { facts, ntp, address, contact, debug }
         }
     }
 

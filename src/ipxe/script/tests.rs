@@ -524,7 +524,7 @@ fn downloads_have_a_timeout() {
     let what = "`kernel` has no `--timeout`, nor have 2 more downloads";
     assert_eq!(timeouts("kernel vmlinuz\ninitrd ${url}\ninitrd --timeout 0 a\nboot\n"), [what]);
     for good in [
-        "kernel --timeout 60000 vmlinuz\nboot\n",
+        "kernel --timeout 30000 vmlinuz\nboot\n",
         "kernel --timeout ${ms} vmlinuz\nboot\n",
         "imgfetch --timeout 9 https://a/k\nkernel k\nboot\n",
         "imgfetch -t 9 -n k https://a/b\nimgargs k panic=1\nboot k\n",
