@@ -15,9 +15,8 @@ def scenario(t):
     with t.boot_host() as host, t.boot_host(name="stranger", url=host.url) as stranger:
         host.farmgate("gateway", "add", "lab-1")
         host.publish("lab-1")
-        identity = host.identity("lab-1")
-        ours = host.seal(host.base_image(), *identity, "ours")
-        theirs = stranger.seal(stranger.base_image(), *identity, "theirs")
+        ours = host.seal(host.base_image(), *host.identity("lab-1"), "ours")
+        theirs = stranger.spliced(stranger.base_image(), ours, "theirs")
 
         with host.serving():
             before = host.log.end()

@@ -4,13 +4,12 @@
 def scenario(t):
     with t.boot_host() as host, t.boot_host(name="stranger", url=host.url) as stranger:
         host.farmgate("gateway", "add", "lab-1")
-        stranger.farmgate("gateway", "add", "lab-1")
         host.publish("lab-1")
         # Both are made from the one base image, so that they trust this host and differ in nothing
         # but the identity.
         base = host.base_image()
         ours = host.seal(base, *host.identity("lab-1"), "ours")
-        foreign = host.seal(base, *stranger.identity("lab-1"), "foreign")
+        foreign = host.spliced(base, stranger.image("lab-1"), "foreign")
 
         for door in ("own", "nginx"):
             with host.serving(door):

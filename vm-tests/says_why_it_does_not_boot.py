@@ -40,10 +40,9 @@ def refusals(t, host, stranger):
     images = {name: host.image(name) for name in ("revoked", "bare", "comes-back")}
     host.farmgate("gateway", "revoke", "revoked")
     host.publish("comes-back", host.folder("back", "boot.ipxe", files={"boot.ipxe": COMES_BACK}))
-    stranger.farmgate("gateway", "add", "other")
     base = host.base_image()
-    foreign = host.seal(base, *stranger.identity("other"), "foreign")
-    theirs = stranger.seal(stranger.base_image(), *host.identity("bare"), "theirs")
+    foreign = host.spliced(base, stranger.image("other"), "foreign")
+    theirs = stranger.spliced(stranger.base_image(), images["bare"], "theirs")
     shut = host.scratch / "shut.iso"
     url = f"https://10.0.2.2:{free_port()}"
     host.farmgate("iso", "make", "bare", "--url", url, "-o", shut, *host.parts())
@@ -82,7 +81,8 @@ def refusals(t, host, stranger):
     other = certificates.authority("Another CA", host.scratch / "other-ca")
     ends = certificates.now() + datetime.timedelta(days=1)
     stray = certificates.issue(other, "stray", ends, host.scratch / "stray")
-    stray = host.seal(base, *stray, "stray")
+    stray = host.seal(other_base(host, other[0]), *stray, "stray-in-its-own")
+    stray = host.spliced(base, stray, "stray")
     with host.serving("nginx"):
         t.together(
             {
@@ -94,6 +94,13 @@ def refusals(t, host, stranger):
                 ),
             }
         )
+
+
+def other_base(host, ca):
+    """A base image for the fleet of another CA that has no state."""
+    path = host.scratch / "other-base.iso"
+    host.farmgate("iso", "base", "--ca", ca, "--url", host.url, "-o", path, *host.parts())
+    return path
 
 
 def comes_back(t, image):
