@@ -4,6 +4,7 @@ One subtest for each row of the table in docs/images.md.
 """
 
 import datetime
+import hashlib
 
 from common import certificates
 from common.host import free_port
@@ -12,6 +13,7 @@ from common.network import HOST
 from common.network import Network
 
 COMES_BACK = "#!ipxe\necho nothing to do here\n# farmgate: allow FG023 this is what is tested\nexit 0\n"
+DAMAGED = "#!ipxe\necho this is cut short on the boot host\nreboot\n"
 
 
 def scenario(t):
@@ -37,9 +39,11 @@ def shows(t, image, *patterns, network=None, cable=None, card="virtio-net-pci"):
 
 def refusals(t, host, stranger):
     name_a_contact(host)
-    images = {name: host.image(name) for name in ("revoked", "bare", "comes-back")}
+    images = {name: host.image(name) for name in ("revoked", "bare", "comes-back", "damaged")}
     host.farmgate("gateway", "revoke", "revoked")
     host.publish("comes-back", host.folder("back", "boot.ipxe", files={"boot.ipxe": COMES_BACK}))
+    host.publish("damaged", host.folder("damaged", "boot.ipxe", files={"boot.ipxe": DAMAGED}))
+    cut_short(host, DAMAGED)
     base = host.base_image()
     foreign = host.spliced(base, stranger.image("other"), "foreign")
     theirs = stranger.spliced(stranger.base_image(), images["bare"], "theirs")
@@ -66,6 +70,9 @@ def refusals(t, host, stranger):
                 ),
                 "a boot script that comes back is said to, and is not fetched again in this round": (
                     lambda: comes_back(t, images["comes-back"])
+                ),
+                "a boot host with a fault of its own is said to have one": one(
+                    images["damaged"], "has a fault of its own"
                 ),
                 "a medium of another CA is said not to be accepted": one(
                     foreign, "does not accept the certificate of this medium"
@@ -94,6 +101,14 @@ def refusals(t, host, stranger):
                 ),
             }
         )
+
+
+def cut_short(host, text):
+    """Nothing is left of the published file with this text."""
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    blob = host.state / "store" / "blobs" / digest[:2] / digest
+    assert blob.read_text() == text
+    blob.write_text("")
 
 
 def other_base(host, ca):
