@@ -104,6 +104,20 @@ mod tests {
         assert!(numbers.iter().all(|number| *number < 1 << 24));
     }
 
+    /// The table missed four of them.
+    #[test]
+    fn every_reason_is_in_the_table_for_operators() {
+        let docs = include_str!("../../../docs/images.md");
+        let rows: Vec<_> = docs.lines().filter(|line| line.starts_with("| `")).collect();
+        for Reason { number, words, .. } in REASONS {
+            let number = format!("`{number:06x}..`");
+            let row = rows.iter().find(|row| row.contains(&number));
+            let row = row.unwrap_or_else(|| panic!("no row of docs/images.md has {number}"));
+            let shown = row.split('`').nth(1).unwrap_or_default();
+            assert!(words.contains(shown), "{number} is shown as {words:?}, not {shown:?}");
+        }
+    }
+
     #[test]
     fn both_firmwares_are_asked_for() {
         let text = lines();
