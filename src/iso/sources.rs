@@ -2,6 +2,7 @@
 //! distributions install them.
 
 use std::fs::File;
+use std::io;
 use std::io::ErrorKind;
 use std::io::Read;
 use std::os::unix::fs::FileTypeExt;
@@ -158,31 +159,25 @@ pub fn read_image(path: &Path) -> Result<Vec<u8>> {
         .with_context(|| cannot_read(path))
 }
 
-/// Reads the image in a file, or on the device that it was written to. A stick is larger than the
-/// image, and what is behind that is not ours.
-pub fn read_medium(path: &Path) -> Result<Vec<u8>> {
-    let file = File::open(path).with_context(|| cannot_read(path))?;
-    if file.metadata().with_context(|| cannot_read(path))?.is_file() {
-        return read_all(file).with_context(|| cannot_read(path));
+fn read_all(file: File) -> Result<Vec<u8>> {
+    if file.metadata()?.file_type().is_block_device() {
+        return Ok(read_medium(file)?);
     }
     let mut bytes = Vec::new();
-    file.take(MOST).read_to_end(&mut bytes).with_context(|| cannot_read(path))?;
-    if let Some(len) = volume_len(&bytes) {
-        bytes.truncate(len);
+    file.take(MOST + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MOST {
+        bail!("it is larger than {MOST} bytes, which no boot image is");
     }
     Ok(bytes)
 }
 
-fn read_all(file: File) -> Result<Vec<u8>> {
+/// Reads the image at the beginning of a medium. A stick is larger than the image, and what is
+/// behind that is not ours.
+pub fn read_medium(medium: impl Read) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    if file.metadata()?.file_type().is_block_device() {
-        // An image stands at its beginning, and says how long it is.
-        file.take(MOST).read_to_end(&mut bytes)?;
-        return Ok(bytes);
-    }
-    file.take(MOST + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > MOST {
-        bail!("it is larger than {MOST} bytes, which no boot image is");
+    medium.take(MOST).read_to_end(&mut bytes)?;
+    if let Some(len) = volume_len(&bytes) {
+        bytes.truncate(len);
     }
     Ok(bytes)
 }

@@ -103,7 +103,7 @@ fn a_command_that_was_stopped_is_named_and_keeps_no_server_from_starting() {
     // It holds the lock of the state, and waits for that of the gateway.
     let gateway = hold(&events(&state, "lab-1").join("lock"));
     let mut publish = Command::new(BIN);
-    publish.arg("--state").arg(state.dir()).arg("publish").arg("lab-1");
+    publish.arg("--state").arg(state.dir()).args(["publish", "--force", "lab-1"]);
     publish.arg(state.folder("published", &[]));
     let mut publish = publish.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let pid = rustix::process::Pid::from_child(&publish);

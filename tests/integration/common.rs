@@ -158,7 +158,10 @@ impl TestState {
         let output = self.run(args);
         let stderr = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(1), "farmgate {args:?}: {stderr}");
-        assert!(stderr.starts_with("farmgate: cannot use ") && stderr.contains(" | "), "{stderr}");
+        assert!(
+            stderr.starts_with("farmgate: cannot use ") && stderr.contains("TOML parse error"),
+            "{stderr}"
+        );
         stderr
     }
 

@@ -210,7 +210,7 @@ fn long_requests_leave_short_lines() {
     let long = "a".repeat(50_000);
     for path in [format!("/{long}"), format!("/g/{long}/x"), format!("/g/1/{long}")] {
         assert_eq!(server.get(&state, &path).status, 404);
-        let line = server.wait_for_log(" and so on, ");
+        let line = server.wait_for_log("aaaaaaaa...");
         assert!(line.len() < 1000, "{} bytes", line.len());
     }
     let range = format!("Range: bytes={long}\r\n");

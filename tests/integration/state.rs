@@ -161,7 +161,7 @@ fn a_missing_state_names_the_way_to_make_one() {
 fn a_wrong_configuration_is_named_with_key_and_line() {
     let state = TestState::new();
     state.set_listen("tsl = \"127.0.0.1:1\"");
-    let error = state.fails(&["gateway", "list"]);
+    let error = state.fails_at_length(&["gateway", "list"]);
     assert!(error.contains("farmgate.toml") && error.contains("tsl"), "{error}");
     assert!(error.contains("line"), "{error}");
 }
