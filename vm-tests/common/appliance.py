@@ -55,11 +55,14 @@ def make_image(name: str) -> str:
 
 
 def publish(name: str, change: str = "true") -> None:
-    """Publishes the test system for a gateway, after the command `change` was run in its folder."""
+    """Publishes the test system for a gateway, after the command `change` was run in its folder.
+
+    It is a generation more, also of the same files.
+    """
     host.succeed(
         f"rm -rf /tmp/generation && cp -rL {TEST}/generation /tmp/generation && "
         f"chmod -R u+w /tmp/generation && cp {CA} /tmp/generation/ca.crt && "
-        f"cd /tmp/generation && {change} && farmgate publish {name} /tmp/generation 2>&1"
+        f"cd /tmp/generation && {change} && farmgate publish --force {name} /tmp/generation 2>&1"
     )
 
 
@@ -68,7 +71,7 @@ def publish_script(name: str) -> None:
     host.succeed(
         "rm -rf /tmp/generation && mkdir /tmp/generation && cd /tmp/generation && "
         f"printf '#!ipxe\\necho this is the script of {name}\\nreboot\\n' >boot.ipxe && "
-        f"farmgate publish {name} /tmp/generation 2>&1"
+        f"farmgate publish --force {name} /tmp/generation 2>&1"
     )
 
 

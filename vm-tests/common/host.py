@@ -129,8 +129,8 @@ class BootHost:
         return path
 
     def publish(self, name, folder=None):
-        """Publishes a folder, or the test system, for the gateway `name`."""
-        return self.farmgate("publish", name, folder or self.tools.generation)
+        """Publishes a folder, or the test system, for `name`: a generation more, also of the same files."""
+        return self.farmgate("publish", "--force", name, folder or self.tools.generation)
 
     def folder(self, name, script, network=False, files=None):
         """A folder to publish: the test system with another boot script of common/, and `files`.
