@@ -236,7 +236,7 @@ pub(super) struct Verify {
 
 impl Verify {
     fn run(self, cx: &Context) -> Result<()> {
-        let image = sources::read_medium(&self.file)?;
+        let image = sources::read_image(&self.file)?;
         let ca = ca(cx, self.ca.as_deref())?;
         let (ipxe, syslinux) =
             (Ipxe::find(self.ipxe.as_deref()), Syslinux::find(self.syslinux.as_deref()));
