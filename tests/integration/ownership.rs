@@ -298,7 +298,8 @@ fn root_reads_and_writes_what_it_names_as_root() {
     fs::set_permissions(path("boot.ipxe"), fs::Permissions::from_mode(0o600)).unwrap();
     state.ok(&["publish", "lab-1", private.path().to_str().unwrap()]);
     let (cert, key) = state.credentials("lab-1");
-    let command = "openssl req -new -newkey rsa:2048 -nodes -subj /CN=x -keyout \"$0\" -out \"$1\"";
+    let command = "openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes \
+                   -subj /CN=x -keyout \"$0\" -out \"$1\"";
     let made = Command::new("sh").args(["-c", command, &path("key"), &path("csr")]).output();
     assert!(made.unwrap().status.success());
     state.ok(&["gateway", "add", "lab-5", "--csr", &path("csr")]);
