@@ -449,6 +449,9 @@ fn another_ca_is_not_taken_from_the_servers_user() {
     }
     state.ok(&["gateway", "list"]);
     assert_eq!(uid(&pki.join("server.key")), NOBODY, "the server cannot read its key");
+    // It used to stay 0700: the server could not read the CA's certificate, and nobody booted.
+    let mode = fs::metadata(&pki).unwrap().permissions().mode() & 0o7777;
+    assert_eq!(mode, 0o711, "the server cannot get in");
     let report = state.run(&["doctor"]);
     let report = String::from_utf8_lossy(&report.stdout).into_owned();
     assert!(!report.contains("can replace the CA"), "{report}");
