@@ -12,27 +12,40 @@ let
   state = "/var/lib/farmgate";
   copies = "/run/farmgate-nginx";
 
+  fromCredential =
+    name:
+    if cfg.credentials ? ${name} then
+      "cat ${lib.escapeShellArg cfg.credentials.${name}}"
+    else
+      "from_state pki/${name}";
+
   # Runs as root, before nginx reads its configuration.
   copyFiles = pkgs.writeShellApplication {
     name = "farmgate-nginx-keys";
     runtimeInputs = [
       cfg.package
       pkgs.coreutils
+      pkgs.util-linux
     ];
     text = ''
       install -d -m 0750 -g ${nginx.group} ${copies}
-      # A name is there with all of its bytes, or with the old ones.
+      # give NAME COMMAND...: a name is there with all of its bytes, or with the old ones.
       give() {
-        install -m 0640 -g ${nginx.group} "$1" "${copies}/.$2"
-        mv "${copies}/.$2" "${copies}/$2"
+        install -m 0640 -g ${nginx.group} /dev/null "${copies}/.$1"
+        "''${@:2}" >"${copies}/.$1"
+        mv "${copies}/.$1" "${copies}/$1"
       }
-      give ${lib.escapeShellArg (cfg.credentials."server.key" or "${state}/pki/server.key")} server.key
-      give ${lib.escapeShellArg (cfg.credentials."server.crt" or "${state}/pki/server.crt")} server.crt
-      give ${state}/pki/ca.crt ca.crt
-      give ${state}/pki/crl.pem crl.pem
+      # As the owner of the state, who could have put a link there.
+      from_state() {
+        setpriv --reuid farmgate --regid farmgate --clear-groups cat "${state}/$1"
+      }
+      give server.key ${fromCredential "server.key"}
+      give server.crt ${fromCredential "server.crt"}
+      give ca.crt from_state pki/ca.crt
+      give crl.pem from_state pki/crl.pem
       # A state of an older farmgate has no mark yet: printing the configuration makes it.
       farmgate --config ${cfg.configFile} --state ${state} nginx-config >/dev/null
-      give ${state}/proxy-mark.conf proxy-mark.conf
+      give proxy-mark.conf from_state proxy-mark.conf
     '';
   };
 in

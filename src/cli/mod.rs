@@ -45,7 +45,16 @@ use crate::store::State;
 
 /// Boots a fleet of CI-farm gateways from one place.
 #[derive(Parser)]
-#[command(version, max_term_width = 100)]
+#[command(
+    version,
+    max_term_width = 100,
+    after_help = "Exit status:
+  0    done
+  1    failed; the last line on stderr says at what, and what to do
+  2    wrong usage
+  3    `doctor` alone: no fault was seen, but not everything could be looked at
+  141  whoever read the output is gone (`farmgate status | head -1`)"
+)]
 struct Cli {
     /// Directory that holds everything
     #[arg(

@@ -151,7 +151,8 @@ fn find(dirs: &[PathBuf], names: &[&str], way_out: impl Fn() -> String) -> Resul
     bail!("no {} in {}: {}", names.join(" or "), places.join(", "), way_out())
 }
 
-/// Reads a file that may be anything.
+/// Reads a file that may be anything, or the image on the device that it was written to. A stick
+/// is larger than the image, and what is behind that is not ours.
 pub fn read_image(path: &Path) -> Result<Vec<u8>> {
     files::open_image(path)
         .map_err(anyhow::Error::from)
@@ -161,7 +162,7 @@ pub fn read_image(path: &Path) -> Result<Vec<u8>> {
 
 fn read_all(file: File) -> Result<Vec<u8>> {
     if file.metadata()?.file_type().is_block_device() {
-        return Ok(read_medium(file)?);
+        return Ok(image_on(file)?);
     }
     let mut bytes = Vec::new();
     file.take(MOST + 1).read_to_end(&mut bytes)?;
@@ -171,11 +172,10 @@ fn read_all(file: File) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Reads the image at the beginning of a medium. A stick is larger than the image, and what is
-/// behind that is not ours.
-pub fn read_medium(medium: impl Read) -> io::Result<Vec<u8>> {
+/// The image at the beginning of a device, which says how long it is.
+fn image_on(device: impl Read) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    medium.take(MOST).read_to_end(&mut bytes)?;
+    device.take(MOST).read_to_end(&mut bytes)?;
     if let Some(len) = volume_len(&bytes) {
         bytes.truncate(len);
     }
@@ -184,4 +184,24 @@ pub fn read_medium(medium: impl Read) -> io::Result<Vec<u8>> {
 
 fn cannot_read(path: &Path) -> String {
     format!("cannot read {}", path.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A stick has room behind the image. One of more than 64 MB was "larger than any image".
+    #[test]
+    fn a_device_is_read_as_far_as_its_image_goes() {
+        const BLOCKS: u8 = 40;
+        let mut image = vec![7; usize::from(BLOCKS) * 2048];
+        // ECMA-119, 8.4: the primary volume descriptor, with the number of blocks.
+        image[16 * 2048..][..6].copy_from_slice(b"\x01CD001");
+        image[16 * 2048 + 80..][..4].copy_from_slice(&[BLOCKS, 0, 0, 0]);
+        assert!(image_on(image.chain(io::repeat(1))).unwrap() == image);
+        assert!(image_on(&image[..]).unwrap() == image);
+        let cut = &image[..image.len() - 1];
+        assert!(image_on(cut).unwrap() == cut);
+        assert_eq!(image_on(io::repeat(1)).unwrap().len() as u64, MOST);
+    }
 }

@@ -256,7 +256,8 @@ fn has_roots_key(held: &Held) -> Result<bool> {
 /// Files that are not root's are written anew as root's, so that no handle of somebody else leads
 /// to them; the CA's certificate only if it is that of the key.
 fn take_over(held: &Held) -> Result<()> {
-    if !held.is_roots()? {
+    // Root's, but shut: `chown -R root` of a directory that was 0700.
+    if !held.is_roots()? || held.dir.metadata()?.mode() & 0o001 == 0 {
         held.become_roots(PKI_MODE)?;
     }
     let read = |name| -> Result<Option<(u32, String)>> {

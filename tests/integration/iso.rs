@@ -104,20 +104,14 @@ fn an_image_says_what_is_on_it_and_keeps_its_key_to_itself() {
     assert_eq!(bare["identity"]["subject"], "CN=lab-1");
 }
 
-/// A stick has room behind the image. A stick larger than 64 MB was "larger than any image".
+/// What a device has behind its image is another matter (src/iso/sources.rs).
 #[test]
-fn a_stick_is_read_like_the_image_that_was_written_to_it() {
+fn a_file_that_is_larger_than_any_image_is_none() {
     let farm = Farm::new();
     farm.ok(&["iso", "make", "lab-1"]);
-    let image = farm.bytes("lab-1.iso");
-    let stick = std::fs::File::create(farm.path("stick")).unwrap();
-    std::io::Write::write_all(&mut &stick, &[&image[..], b"what was there before"].concat())
-        .unwrap();
-    stick.set_len(100 << 20).unwrap();
-    let stick = std::fs::File::open(farm.path("stick")).unwrap();
-    assert!(farmgate::iso::sources::read_medium(stick).unwrap() == image);
-    // A file that has more in it than an image is none.
-    assert!(farm.refused(&["iso", "verify", "stick"]).contains("larger than"));
+    let file = std::fs::OpenOptions::new().write(true).open(farm.path("lab-1.iso")).unwrap();
+    file.set_len(100 << 20).unwrap();
+    assert!(farm.refused(&["iso", "verify", "lab-1.iso"]).contains("larger than"));
 }
 
 /// Whoever stands in front of a gateway sees whose it is, and whom to call.

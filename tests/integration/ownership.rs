@@ -298,8 +298,8 @@ fn root_reads_and_writes_what_it_names_as_root() {
     fs::set_permissions(path("boot.ipxe"), fs::Permissions::from_mode(0o600)).unwrap();
     state.ok(&["publish", "lab-1", private.path().to_str().unwrap()]);
     let (cert, key) = state.credentials("lab-1");
-    let command = "openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=x \
-                   -keyout \"$0\" -out \"$1\"";
+    let command = "openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes \
+                   -subj /CN=x -keyout \"$0\" -out \"$1\"";
     let made = Command::new("sh").args(["-c", command, &path("key"), &path("csr")]).output();
     assert!(made.unwrap().status.success());
     state.ok(&["gateway", "add", "lab-5", "--csr", &path("csr")]);
@@ -449,6 +449,9 @@ fn another_ca_is_not_taken_from_the_servers_user() {
     }
     state.ok(&["gateway", "list"]);
     assert_eq!(uid(&pki.join("server.key")), NOBODY, "the server cannot read its key");
+    // It used to stay 0700: the server could not read the CA's certificate, and nobody booted.
+    let mode = fs::metadata(&pki).unwrap().permissions().mode() & 0o7777;
+    assert_eq!(mode, 0o711, "the server cannot get in");
     let report = state.run(&["doctor"]);
     let report = String::from_utf8_lossy(&report.stdout).into_owned();
     assert!(!report.contains("can replace the CA"), "{report}");

@@ -35,6 +35,8 @@ let
       };
       script = ''
         echo boot >>${config'.cache.mountPoint}/boots
+        # The test takes the power away.
+        sync
         echo "FARM-WORKS boots=$(wc -l <${config'.cache.mountPoint}/boots) proof=$PROOF"
       '';
     };
