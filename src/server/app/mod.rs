@@ -143,7 +143,7 @@ impl App {
         let now = OffsetDateTime::now_utc();
         blocking(move || {
             let state = &app.settings().state;
-            let mut problems = problems::problems(state, now)?;
+            let mut problems = problems::all_problems(state, now)?;
             problems.extend(state.missing_folders());
             Ok(problems)
         })
