@@ -258,7 +258,7 @@ fn a_clock_that_is_behind_is_named_as_the_cause() {
 /// to be among what keeps all gateways from booting.
 #[test]
 fn a_certificate_that_begins_later_is_the_affair_of_its_gateway_alone() {
-    let state = TestState::with_gateway();
+    let mut state = TestState::with_gateway();
     let admin = state.dir().join("admin.sock");
     state.set_listen(&format!("admin = \"{}\"", admin.display()));
     let pki = state.dir().join("pki");
@@ -269,7 +269,11 @@ fn a_certificate_that_begins_later_is_the_affair_of_its_gateway_alone() {
     let late = authority.issue_client(&"lab-2".parse().unwrap(), KeyType::Rsa2048, validity);
     let openssl = Openssl::new(&state);
     fs::write(openssl.path("late.crt"), late.unwrap().certificate_pem).unwrap();
+    // The clock was ahead when it was added.
+    let Some(ahead) = shifted("+2d") else { return };
+    state.env = ahead;
     state.ok(&["gateway", "add", "lab-2", "--cert", &openssl.text("late.crt")]);
+    state.env.clear();
 
     state.ok(&["serve", "--check"]);
     let server = TestServer::start(&state);
