@@ -203,11 +203,12 @@ fn files(
             Err(Fault::Size { found, size, .. }) => format!("has {found} of {size} bytes"),
             Err(Fault::Missing(_)) => "is missing".to_owned(),
             Err(Fault::Digest(_)) => "has other bytes than those that were published".to_owned(),
-            Err(Fault::Unreadable(_, error)) => {
+            Err(Fault::Unreadable(_, error)) if error.kind() == io::ErrorKind::PermissionDenied => {
                 let what = format!("{name}: {path} of generation {number}: {error}");
                 findings.unseen(CHECK, what);
                 continue;
             }
+            Err(Fault::Unreadable(_, error)) => format!("cannot be read: {error}"),
         };
         let what = format!("{name}: {path} of generation {number} {found}");
         let again = "publish the folder that it came from again, which mends it";

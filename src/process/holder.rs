@@ -17,6 +17,8 @@ const MAX_COMMAND: usize = 80;
 pub struct Holder {
     /// Its number.
     pub pid: u32,
+    /// The name of its program, 15 bytes of it (proc_pid_comm(5)). Anybody can choose it.
+    pub name: String,
     command: String,
     /// It was stopped, by Ctrl-Z for instance.
     stopped: bool,
@@ -24,7 +26,7 @@ pub struct Holder {
 
 impl fmt::Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { pid, command, stopped } = self;
+        let Self { pid, command, stopped, .. } = self;
         write!(f, "process {pid} ({command})")?;
         if *stopped {
             write!(f, ", which is stopped (`kill -CONT {pid}` lets it go on)")?;
@@ -37,8 +39,8 @@ impl Holder {
     /// The process with this number, if it can be seen.
     pub fn read(pid: u32) -> Option<Self> {
         let home = PathBuf::from(format!("/proc/{pid}"));
-        let name = fs::read_to_string(home.join("comm")).ok()?;
-        let mut command = name.trim_end().to_owned();
+        let name = fs::read_to_string(home.join("comm")).ok()?.trim_end().to_owned();
+        let mut command = name.clone();
         // Arguments of other programs could be secrets; ours never are.
         if command == "farmgate"
             && let Ok(line) = fs::read(home.join("cmdline"))
@@ -52,7 +54,7 @@ impl Holder {
         let stat = fs::read_to_string(home.join("stat")).unwrap_or_default();
         // The name in parentheses can hold anything, also parentheses (proc_pid_stat(5)).
         let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
-        Some(Self { pid, command, stopped: matches!(state, Some('T' | 't')) })
+        Some(Self { pid, name, command, stopped: matches!(state, Some('T' | 't')) })
     }
 }
 
@@ -82,7 +84,9 @@ pub fn of_port(address: SocketAddr) -> Option<Holder> {
     let has_it = |pid: &u32| {
         descriptors(*pid).any(|path| fs::read_link(path).is_ok_and(|target| target == socket))
     };
-    pids().find(has_it).and_then(Holder::read)
+    // systemd hands its sockets on: who has it from there is the one that uses it.
+    let (systemd, others): (Vec<_>, Vec<_>) = pids().partition(|pid| *pid == 1);
+    others.into_iter().chain(systemd).find(has_it).and_then(Holder::read)
 }
 
 /// A held lock in `/proc/locks` (proc_locks(5)).

@@ -149,27 +149,27 @@ impl Replica {
     }
 
     /// Whether a blob is here with all its bytes. One that is not whole is taken away.
-    async fn is_here(self: &Arc<Self>, asset: &Asset, access: Access) -> anyhow::Result<bool> {
-        let (blobs, asset) = (self.generations.blobs_of(access).clone(), asset.clone());
-        let id = asset.sha256;
-        let found = blocking(move || match blobs.find(&asset) {
+    pub fn look(&self, asset: &Asset, access: Access) -> anyhow::Result<bool> {
+        let (blobs, id) = (self.generations.blobs_of(access), asset.sha256);
+        match blobs.find(asset) {
             Ok(facts) => {
                 // Only decides what is forgotten first.
                 let _ = blobs.touch(&id, &facts);
-                Ok(Some(true))
+                Ok(true)
             }
-            Err(Fault::Missing(_)) => Ok(None),
+            Err(Fault::Missing(_)) => Ok(false),
             Err(Fault::Unreadable(_, error)) => Err(error.into()),
             Err(Fault::Size { .. } | Fault::Digest(_)) => {
                 blobs.set_aside(&id)?;
-                Ok(Some(false))
+                tracing::error!("blob {id} is damaged: it is set aside and fetched again");
+                Ok(false)
             }
-        });
-        let found = found.await?;
-        if found == Some(false) {
-            tracing::error!("blob {id} is damaged: it is set aside and fetched again");
         }
-        Ok(found == Some(true))
+    }
+
+    async fn is_here(self: &Arc<Self>, asset: &Asset, access: Access) -> anyhow::Result<bool> {
+        let (replica, asset) = (self.clone(), asset.clone());
+        blocking(move || replica.look(&asset, access)).await
     }
 }
 

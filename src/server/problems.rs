@@ -14,8 +14,17 @@ use crate::store::gateways::CertificateState;
 /// So many gateways are named.
 const SHOWN: usize = 3;
 
-/// Everything, the clock first: when that is wrong, so is what is said of certificates.
+/// What concerns more than single gateways. The clock first: when that is wrong, so is what is
+/// said of certificates.
 pub(super) fn problems(state: &State, now: OffsetDateTime) -> Result<Vec<String>> {
+    let late = late_gateways(state, now).filter(|late| late.all);
+    let mut problems = late_problems(state, now, late)?;
+    problems.extend(certificate_problems(state, now)?);
+    Ok(problems)
+}
+
+/// Also what concerns a single gateway, which should keep nobody from a reload.
+pub(super) fn all_problems(state: &State, now: OffsetDateTime) -> Result<Vec<String>> {
     let mut problems = clock_problems(state, now)?;
     problems.extend(certificate_problems(state, now)?);
     Ok(problems)
@@ -23,6 +32,14 @@ pub(super) fn problems(state: &State, now: OffsetDateTime) -> Result<Vec<String>
 
 /// What begins only after `now`. It is the clock that is behind, or it was ahead.
 pub fn clock_problems(state: &State, now: OffsetDateTime) -> Result<Vec<String>> {
+    late_problems(state, now, late_gateways(state, now))
+}
+
+fn late_problems(
+    state: &State,
+    now: OffsetDateTime,
+    gateways: Option<Late>,
+) -> Result<Vec<String>> {
     let mut late = Vec::new();
     let mut see = |what: String, begin: OffsetDateTime| {
         if begin > now {
@@ -40,7 +57,7 @@ pub fn clock_problems(state: &State, now: OffsetDateTime) -> Result<Vec<String>>
         format!("{}, and nginx refuses every gateway,", state.pki_file("crl.pem").display()),
         begin,
     );
-    if let Some((gateways, begin)) = late_gateways(state, now) {
+    if let Some(Late { gateways, begin, .. }) = gateways {
         see(format!("the certificate of {gateways}, refused until then,"), begin);
     }
     // No time of day: who watches would take the next minute's for news.
@@ -89,30 +106,42 @@ pub fn certificate_problems(state: &State, now: OffsetDateTime) -> Result<Vec<St
     Ok(problems)
 }
 
-/// Gateways that would be let in, were it not for the clock: some names, and the last beginning.
+/// Gateways that would be let in, were it not for the clock.
+struct Late {
+    /// Some names.
+    gateways: String,
+    /// The last beginning.
+    begin: OffsetDateTime,
+    /// Whether no gateway is let in.
+    all: bool,
+}
+
 /// Certificates that were made by earlier versions begin a day before they were made.
-fn late_gateways(state: &State, now: OffsetDateTime) -> Option<(String, OffsetDateTime)> {
+fn late_gateways(state: &State, now: OffsetDateTime) -> Option<Late> {
     let gateways = state.gateways();
-    let (mut names, mut last) = (Vec::new(), now);
+    let (mut names, mut last, mut all) = (Vec::new(), now, true);
     // What cannot be read is told of elsewhere.
     for name in gateways.names().unwrap_or_default() {
         let Ok(record) = gateways.load(&name) else { continue };
-        let active = record.certificates.iter().filter(|o| o.state == CertificateState::Active);
-        for owned in active {
+        let good = record.certificates.iter().filter(|o| o.state != CertificateState::Revoked);
+        for owned in good {
             let Ok(pem) = gateways.certificate_pem(&record, &owned.fingerprint) else { continue };
             let Ok(certificate) = Certificate::from_pem(pem.as_bytes()) else { continue };
-            if certificate.not_before > now {
+            if certificate.not_before <= now {
+                all = false;
+            } else if owned.state == CertificateState::Active {
                 names.push(name.to_string());
                 last = last.max(certificate.not_before);
             }
         }
     }
     let shown = names.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
-    match names.len() {
-        0 => None,
-        count if count <= SHOWN => Some((shown, last)),
-        count => Some((format!("{shown} and {} more", count - SHOWN), last)),
-    }
+    let gateways = match names.len() {
+        0 => return None,
+        count if count <= SHOWN => shown,
+        count => format!("{shown} and {} more", count - SHOWN),
+    };
+    Some(Late { gateways, begin: last, all })
 }
 
 fn minute(time: OffsetDateTime) -> String {

@@ -16,6 +16,7 @@ use std::time::Duration;
 use anyhow::Context;
 use anyhow::Result;
 use anyhow::bail;
+use anyhow::ensure;
 use time::OffsetDateTime;
 
 use super::State;
@@ -323,8 +324,14 @@ impl LiveGenerations {
         Ok(history)
     }
 
-    /// See [`Generations::append`].
+    /// See [`Generations::append`]. Fails where the folder of the events is gone: a new one,
+    /// with nothing but this event in it, would put an end to what was last seen.
     pub fn append(&self, gateway: &str, kind: Kind, now: OffsetDateTime) -> Result<EventId> {
+        let seen = self.lock().get(gateway).is_some_and(|last| !last.objects.is_empty());
+        ensure!(
+            !seen || self.generations.has_folder(gateway),
+            "the folder of the events of {gateway} is gone; restore it from a backup"
+        );
         self.generations.append(gateway, kind, now)
     }
 

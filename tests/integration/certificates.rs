@@ -254,6 +254,38 @@ fn a_clock_that_is_behind_is_named_as_the_cause() {
     state.ok(&["serve", "--check"]);
 }
 
+/// One gateway's certificate that begins tomorrow used to keep the whole host from a reload, and
+/// to be among what keeps all gateways from booting.
+#[test]
+fn a_certificate_that_begins_later_is_the_affair_of_its_gateway_alone() {
+    let mut state = TestState::with_gateway();
+    let admin = state.dir().join("admin.sock");
+    state.set_listen(&format!("admin = \"{}\"", admin.display()));
+    let pki = state.dir().join("pki");
+    let read = |name| fs::read_to_string(pki.join(name)).unwrap();
+    let authority = Authority::from_pem(&read("ca.crt"), &read("ca.key")).unwrap();
+    let begin = OffsetDateTime::now_utc() + Duration::DAY;
+    let validity = Validity { not_before: begin, not_after: NO_END };
+    let late = authority.issue_client(&"lab-2".parse().unwrap(), KeyType::Rsa2048, validity);
+    let openssl = Openssl::new(&state);
+    fs::write(openssl.path("late.crt"), late.unwrap().certificate_pem).unwrap();
+    // The clock was ahead when it was added.
+    let Some(ahead) = shifted("+2d") else { return };
+    state.env = ahead;
+    state.ok(&["gateway", "add", "lab-2", "--cert", &openssl.text("late.crt")]);
+    state.env.clear();
+
+    state.ok(&["serve", "--check"]);
+    let server = TestServer::start(&state);
+    assert!(state.admin("/metrics").text().contains("\nfarmgate_problems 0\n"));
+    let ready = state.admin("/readyz");
+    assert!(ready.status == 503 && ready.text().contains("certificate of lab-2"));
+    drop(server);
+    // With nobody else left, nobody boots.
+    state.ok(&["gateway", "remove", "lab-1"]);
+    assert!(state.fails(&["serve", "--check"]).contains("certificate of lab-2"));
+}
+
 /// valve-infra's are so. They were refused by `gateway add`, and by own TLS.
 #[test]
 fn certificates_of_version_1_are_let_in_through_both_doors() {

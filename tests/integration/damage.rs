@@ -13,6 +13,7 @@ use time::OffsetDateTime;
 
 use crate::common::TestServer;
 use crate::common::TestState;
+use crate::common::nginx_headers;
 
 /// A fleet of three with something to boot.
 fn fleet() -> TestState {
@@ -33,6 +34,35 @@ fn events(state: &TestState, gateway: &str) -> PathBuf {
 }
 
 const EVENT: &str = "0192a8c0-0000-7000-8000-000000000001.json";
+
+/// The folder of a gateway's events vanishes under a running server. The first boot used to make
+/// a new one with itself in it, and from then on nothing was published for that gateway.
+#[test]
+fn a_gateway_boots_on_what_was_last_seen_when_its_events_are_gone() {
+    let state = fleet();
+    let server = TestServer::start(&state);
+    let lab_1 = nginx_headers(&state.credentials("lab-1").0);
+    let boots = || {
+        assert_eq!(server.get_unix("/boot/ipxe", &lab_1).status, 302);
+        assert_eq!(server.get_unix("/g/1/boot.ipxe", &lab_1).status, 200);
+        assert_eq!(server.get_unix("/g/1/vmlinuz", &lab_1).status, 200);
+    };
+    boots();
+    let home = events(&state, "lab-1");
+    let events = || Generations::new(&State::open(&state.dir(), None).unwrap());
+    let id = home.file_name().unwrap().to_str().unwrap();
+    let before = events().objects(id).unwrap();
+    let away = state.dir().join("away");
+    fs::rename(&home, &away).unwrap();
+    boots();
+    boots();
+    assert!(!home.exists());
+    fs::rename(&away, &home).unwrap();
+    assert_eq!(events().objects(id).unwrap(), before);
+    // They are recorded again.
+    boots();
+    assert_eq!(events().objects(id).unwrap().len(), before.len() + 1);
+}
 
 /// Runs a command that shows the rest, and fails with one line in the end.
 fn shows_the_rest(state: &TestState, args: &[&str], damaged: &str) -> Value {

@@ -143,7 +143,7 @@ impl App {
         let now = OffsetDateTime::now_utc();
         blocking(move || {
             let state = &app.settings().state;
-            let mut problems = problems::problems(state, now)?;
+            let mut problems = problems::all_problems(state, now)?;
             problems.extend(state.missing_folders());
             Ok(problems)
         })
@@ -170,9 +170,21 @@ impl App {
         status.or_else(|| self.store_trouble.clone())
     }
 
-    /// Sees that a file of a generation is here, if another host can have it.
-    pub(super) async fn at_hand(&self, asset: &Asset, access: Access) -> Result<(), HttpError> {
+    /// Sees that a file of a generation is here, if another host can have it. Whoever waits for
+    /// the store has no turn meanwhile.
+    pub(super) async fn at_hand(
+        &self,
+        gateway: &Record,
+        asset: &Asset,
+        access: Access,
+    ) -> Result<(), HttpError> {
         let Some(replica) = &self.replica else { return Ok(()) };
+        let (looking, wanted) = (replica.clone(), asset.clone());
+        // Why it could not be looked at, the fetch finds again.
+        let look = move || Ok(looking.look(&wanted, access).unwrap_or(false));
+        if self.read(&gateway.id, look).await? {
+            return Ok(());
+        }
         match replica.fetch(asset, access, FETCH_LIMIT).await {
             Fetch::Here => Ok(()),
             Fetch::OnItsWay => {

@@ -22,6 +22,7 @@ use crate::server::problems;
 use crate::server::tls;
 use crate::store::State;
 use crate::store::gateways::Record;
+use crate::store::gateways::name_of;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OfGateway {
@@ -72,17 +73,20 @@ struct Row {
 }
 
 impl Fleet {
-    /// Reads two small files and one directory for each gateway.
+    /// For each gateway: reads some small files and one directory, and looks at the files of its
+    /// next boot.
     pub(super) fn read(app: &App) -> Result<Self> {
         let settings = app.settings();
         let state = &settings.state;
         let gateways = state.gateways();
         let (mut rows, mut unreadable) = (Vec::new(), 0);
-        let mut known = BTreeSet::new();
+        let (mut known, mut unknown) = (BTreeSet::new(), BTreeSet::new());
         for name in gateways.names()? {
-            let record = gateways.load(&name).inspect(|record| {
-                known.insert(record.id.clone());
-            });
+            let record = gateways.load(&name);
+            match &record {
+                Ok(record) => drop(known.insert(record.id.clone())),
+                Err(_) => drop(unknown.insert(name.clone())),
+            }
             match record.and_then(|record| Row::read(app, state, &record)) {
                 Ok(row) => rows.push(row),
                 Err(error) => {
@@ -108,7 +112,7 @@ impl Fleet {
             problems: problems::problems(state, OffsetDateTime::now_utc())
                 .map_or(1, |all| all.len() + state.missing_folders().len()),
             buckets: state.config().buckets.provider.is_some(),
-            left: left(state, &known)?,
+            left: left(state, &known, &unknown)?,
             store,
         })
     }
@@ -261,9 +265,16 @@ fn register_store(counts: &replica::Counts, undelivered: Option<usize>, registry
 
 /// Gateways that were removed, but whose keys or buckets are still known here. A record that
 /// cannot be read makes none of them.
-fn left(state: &State, known: &BTreeSet<String>) -> Result<Vec<Standing>> {
+fn left(
+    state: &State,
+    known: &BTreeSet<String>,
+    unknown: &BTreeSet<GatewayName>,
+) -> Result<Vec<Standing>> {
     let disk = Disk::new(state);
-    let gone = disk.ids()?.into_iter().filter(|id| !known.contains(id));
+    let gone = disk.ids()?.into_iter().filter(|id| {
+        let unreadable = unknown.iter().any(|name| name.as_str() == name_of(id));
+        !known.contains(id) && !unreadable
+    });
     let stored = gone.filter_map(|id| disk.load(&id).ok().flatten());
     Ok(stored.map(|stored| stored.standing(false)).collect())
 }

@@ -27,6 +27,7 @@ use crate::store::blobs::Blobs;
 use crate::store::blobs::Fault;
 use crate::store::events::Asset;
 use crate::store::events::BOOT_SCRIPT;
+use crate::store::events::MAX_SCRIPT_LEN;
 use crate::store::events::SECRETS;
 use crate::store::history::Generation;
 use crate::store::history::History;
@@ -96,10 +97,10 @@ async fn send(
         range = range.map(|range| Excerpt(range).to_string()),
         "asset"
     );
-    app.at_hand(asset, Access::Public).await?;
+    app.at_hand(&client.gateway, asset, Access::Public).await?;
     if path == BOOT_SCRIPT {
         if let Some(secrets) = generation.files().get(SECRETS) {
-            app.at_hand(secrets, Access::Private).await?;
+            app.at_hand(&client.gateway, secrets, Access::Private).await?;
         }
         return send_script(app, client, subject, generation, asset, headers).await;
     }
@@ -134,6 +135,14 @@ async fn send_script(
     asset: &Asset,
     headers: &HeaderMap,
 ) -> Result<Response, HttpError> {
+    if asset.size > MAX_SCRIPT_LEN {
+        // Nobody publishes one here; but another host's program may be another one.
+        return Err(HttpError::Internal(anyhow::anyhow!(
+            "gateway {}: {BOOT_SCRIPT} of generation {} is larger than {MAX_SCRIPT_LEN} bytes",
+            client.gateway.name,
+            generation.number
+        )));
+    }
     let operators = blob(app, client, asset, Blobs::read).await?;
     let operators = operators
         .map_err(|fault| unservable(app, client, &subject, generation, BOOT_SCRIPT, fault))?;

@@ -49,9 +49,10 @@ impl Gateways {
     }
 
     /// Makes entries that are missing or lead elsewhere from the records, which are the truth:
-    /// a tool that restores files may know nothing of symbolic links. Says how many it were.
+    /// a tool that restores files may know nothing of symbolic links. Says how many it were. One
+    /// that cannot be made keeps none of the others; the first failure is told.
     pub fn mend_index(&self) -> Result<usize> {
-        let mut mended = 0;
+        let mut mended = Ok(0);
         for name in self.names()? {
             // Who cannot be read is told of by whoever needs it.
             let Ok(Some(record)) = self.find(&name) else { continue };
@@ -62,12 +63,12 @@ impl Gateways {
                 // Two records with one certificate: not for us to judge.
                 let owner = self.owner(&owned.fingerprint).ok().flatten();
                 if owner.is_none_or(|owner| owner.name == name) {
-                    self.index(&owned.fingerprint, &name)?;
-                    mended += 1;
+                    let made = self.index(&owned.fingerprint, &name);
+                    mended = mended.and_then(|count| made.map(|()| count + 1));
                 }
             }
         }
-        Ok(mended)
+        mended
     }
 
     /// Whether the index leads from a certificate to this gateway.
