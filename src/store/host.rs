@@ -58,7 +58,7 @@ impl State {
         }
         // Each host has its own nginx, and a secret with it.
         let mark = new_proxy_mark()?;
-        files::replace(&dir.join(PROXY_MARK_FILE), proxy_mark::MODE, |file| {
+        files::export(&dir.join(PROXY_MARK_FILE), proxy_mark::MODE, |file| {
             file.write_all(mark.as_bytes())
         })?;
         // `format` comes last: what was interrupted is no state.
