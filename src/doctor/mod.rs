@@ -9,7 +9,6 @@ mod clock;
 mod files;
 mod finding;
 mod gateways;
-mod holder;
 mod pki;
 mod reach;
 mod service;

@@ -12,11 +12,11 @@ use tokio::net::TcpStream;
 use tokio::net::UnixStream;
 
 use super::finding::Findings;
-use super::holder;
 use crate::config::AdminAddress;
 use crate::config::Config;
 use crate::foreign::Foreign;
 use crate::http_client;
+use crate::process;
 use crate::store::owner::as_caller;
 
 const CHECK: &str = "server";
@@ -129,14 +129,15 @@ fn doors(config: &Config, findings: &mut Findings) {
 }
 
 fn in_use(address: SocketAddr, findings: &mut Findings) {
-    match holder::of(address.port()) {
+    // Root sees who it is, and the state's owner does not.
+    match as_caller(|| process::of_port(address)) {
         // systemd holds the door of a unit that is not started yet, or was stopped.
-        Some(holder) if holder.name == "systemd" => findings.warning(
+        Some(holder) if holder.is("systemd") => findings.warning(
             CHECK,
             format!("systemd holds {address} ([listen] tls) for farmgate, which does not answer"),
             "`systemctl status farmgate-tls.socket farmgate.service` says why",
         ),
-        Some(holder) if holder.name == "farmgate" => findings.warning(
+        Some(holder) if holder.is("farmgate") => findings.warning(
             CHECK,
             format!("{holder} listens on {address} ([listen] tls), and says nothing of itself"),
             "`systemctl start farmgate-admin.socket`, or set [listen] admin, so that it can be asked",

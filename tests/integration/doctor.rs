@@ -204,7 +204,7 @@ fn another_server_in_its_place() {
     let report = host.doctor();
     report.has("error", "url", "cannot be reached");
     // It used to say "farmgate, or another program".
-    report.has("error", "server", &format!("(process {}) listens on", std::process::id()));
+    report.has("error", "server", &format!("process {} (", std::process::id()));
 }
 
 /// Gateways that cannot reach one host go on to the next.
