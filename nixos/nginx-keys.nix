@@ -18,6 +18,7 @@ let
     runtimeInputs = [
       cfg.package
       pkgs.coreutils
+      pkgs.util-linux
     ];
     text = ''
       install -d -m 0750 -g ${nginx.group} ${copies}
@@ -32,7 +33,9 @@ let
       give ${state}/pki/crl.pem crl.pem
       # A state of an older farmgate has no mark yet: printing the configuration makes it.
       farmgate --config ${cfg.configFile} --state ${state} nginx-config >/dev/null
-      give ${state}/proxy-mark.conf proxy-mark.conf
+      # Unlike pki, what is beside it is the server's: a link there must lead to nothing that root alone can read.
+      mark=$(setpriv --reuid=farmgate --regid=farmgate --clear-groups cat ${state}/proxy-mark.conf)
+      give /dev/stdin proxy-mark.conf <<<"$mark"
     '';
   };
 in
