@@ -96,7 +96,12 @@ fn look(state: &State, findings: &mut Findings) -> Result<()> {
             OWNER,
             format!("the server may be unable to read or replace {}", some(&foreign)),
             to_paste(&foreign, &format!("chown -h {}", name(owner)), |dirs| {
-                format!("find {dirs} ! -user {} ! -path '*/pki/ca.key'", name(owner))
+                // Of `pki/`, the server's key alone is the server's.
+                let pki = quoted(&dir.join("pki*").display().to_string());
+                format!(
+                    "find {dirs} ! -user {} '(' ! -path {pki} -o -name server.key ')'",
+                    name(owner)
+                )
             }),
         );
     }
@@ -137,7 +142,8 @@ fn look(state: &State, findings: &mut Findings) -> Result<()> {
         findings.ok(SECRET, "nobody else can read keys");
     } else {
         let way_out = to_paste(&open, "chmod 600", |dirs| {
-            format!("find {dirs} -type f -perm /077 '(' -name '*.key' -o -path '*/buckets/*' ')'")
+            let names = "-name '*.key' -o -name proxy-mark.conf -o -path '*/buckets/*'";
+            format!("find {dirs} -type f -perm /077 '(' {names} -o -path '*/private/*' ')'")
         });
         let what = format!("others may read {}, and may have done so", some(&open));
         findings.warning(SECRET, what, way_out);

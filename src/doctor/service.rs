@@ -129,21 +129,20 @@ fn doors(config: &Config, findings: &mut Findings) {
 }
 
 fn in_use(address: SocketAddr, findings: &mut Findings) {
-    let found = process::of_port(address);
-    let holder = found.as_ref().map(|holder| (&*holder.name, Foreign::new(&holder.to_string())));
-    match holder {
+    // Root sees who it is, and the state's owner does not.
+    match as_caller(|| process::of_port(address)) {
         // systemd holds the door of a unit that is not started yet, or was stopped.
-        Some(("systemd", _)) => findings.warning(
+        Some(holder) if holder.is("systemd") => findings.warning(
             CHECK,
             format!("systemd holds {address} ([listen] tls) for farmgate, which does not answer"),
             "`systemctl status farmgate-tls.socket farmgate.service` says why",
         ),
-        Some(("farmgate", holder)) => findings.warning(
+        Some(holder) if holder.is("farmgate") => findings.warning(
             CHECK,
             format!("{holder} listens on {address} ([listen] tls), and says nothing of itself"),
             "`systemctl start farmgate-admin.socket`, or set [listen] admin, so that it can be asked",
         ),
-        Some((_, holder)) => findings.error(
+        Some(holder) => findings.error(
             CHECK,
             format!("{holder} listens on {address}, where farmgate is to ([listen] tls)"),
             "stop it, or give one of them another address; behind nginx, [listen] tls is left out",

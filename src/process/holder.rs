@@ -17,8 +17,7 @@ const MAX_COMMAND: usize = 80;
 pub struct Holder {
     /// Its number.
     pub pid: u32,
-    /// The name of its program, 15 bytes of it (proc_pid_comm(5)). Anybody can choose it.
-    pub name: String,
+    name: String,
     command: String,
     /// It was stopped, by Ctrl-Z for instance.
     stopped: bool,
@@ -42,7 +41,7 @@ impl Holder {
         let name = fs::read_to_string(home.join("comm")).ok()?.trim_end().to_owned();
         let mut command = name.clone();
         // Arguments of other programs could be secrets; ours never are.
-        if command == "farmgate"
+        if name == "farmgate"
             && let Ok(line) = fs::read(home.join("cmdline"))
         {
             for word in line.split(|byte| *byte == 0).skip(1).filter(|word| !word.is_empty()) {
@@ -55,6 +54,11 @@ impl Holder {
         // The name in parentheses can hold anything, also parentheses (proc_pid_stat(5)).
         let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
         Some(Self { pid, name, command, stopped: matches!(state, Some('T' | 't')) })
+    }
+
+    /// Whether it is this program.
+    pub fn is(&self, program: &str) -> bool {
+        self.name == program
     }
 }
 
@@ -74,19 +78,25 @@ pub fn of_lock(file: &File) -> Option<Holder> {
 /// Who listens on a TCP port that cannot be bound.
 pub fn of_port(address: SocketAddr) -> Option<Holder> {
     let tables = ["/proc/net/tcp", "/proc/net/tcp6"].map(fs::read_to_string);
-    let inode = tables.iter().flatten().flat_map(|table| listeners(table)).find_map(|found| {
-        let alike = found.address.ip() == address.ip()
-            || found.address.ip().is_unspecified()
-            || address.ip().is_unspecified();
-        (found.address.port() == address.port() && alike).then_some(found.inode)
-    })?;
-    let socket = PathBuf::from(format!("socket:[{inode}]"));
-    let has_it = |pid: &u32| {
-        descriptors(*pid).any(|path| fs::read_link(path).is_ok_and(|target| target == socket))
+    let alike = |found: &Listening| {
+        let (one, other) = (found.address.ip(), address.ip());
+        found.address.port() == address.port()
+            && (one == other || one.is_unspecified() || other.is_unspecified())
     };
+    let found = tables.iter().flatten().flat_map(|table| listeners(table)).filter(alike);
+    let sockets: Vec<PathBuf> =
+        found.map(|found| format!("socket:[{}]", found.inode).into()).collect();
+    if sockets.is_empty() {
+        return None;
+    }
+    let has_one = |pid: &u32| {
+        descriptors(*pid)
+            .any(|path| fs::read_link(path).is_ok_and(|target| sockets.contains(&target)))
+    };
+    let mut pids: Vec<u32> = pids().collect();
     // systemd hands its sockets on: who has it from there is the one that uses it.
-    let (systemd, others): (Vec<_>, Vec<_>) = pids().partition(|pid| *pid == 1);
-    others.into_iter().chain(systemd).find(has_it).and_then(Holder::read)
+    pids.sort_unstable_by_key(|pid| (*pid == 1, *pid));
+    pids.into_iter().find(has_one).and_then(Holder::read)
 }
 
 /// A held lock in `/proc/locks` (proc_locks(5)).
@@ -190,6 +200,15 @@ mod tests {
                      2: POSIX  ADVISORY  WRITE 73 fe:00:42 0 EOF\n";
         let held: Vec<_> = locks(table).map(|lock| (lock.pid, lock.device, lock.inode)).collect();
         assert_eq!(held, [(71, (0xfe, 0), 42)]);
+    }
+
+    #[test]
+    fn connections_are_no_listeners() {
+        let table = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n\
+             0: 0100007F:01BB 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 711 1 0 100\n\
+             1: 0100007F:01BB 0100007F:9C40 01 00000000:00000000 00:00000000 00000000     0        0 712 1 0 100\n";
+        let found: Vec<_> = listeners(table).map(|found| (found.address, found.inode)).collect();
+        assert_eq!(found, [("127.0.0.1:443".parse().unwrap(), 711)]);
     }
 
     proptest! {

@@ -32,6 +32,8 @@ use super::strays::Strays;
 use super::throttle::Throttle;
 use crate::config;
 use crate::config::StoreUrl;
+use crate::store::blobs::Access;
+use crate::store::files;
 
 /// The largest object besides blobs: a pack of a gateway with thousands of generations.
 const MAX_OBJECT: u64 = 32 * 1024 * 1024;
@@ -161,6 +163,7 @@ impl Remote {
 
     /// Writes a blob from a file. It has its name once all its bytes are there.
     pub(super) async fn put_file(&self, path: &str, mut file: File, size: u64) -> Result<()> {
+        self.guard(path).await?;
         let path = Path::from(path);
         let send = async {
             if size <= PART as u64 {
@@ -179,6 +182,19 @@ impl Remote {
         };
         let limit = transfer_limit(self.limit, size);
         tokio::time::timeout(limit, send).await.map_err(|_| Error::Slow)?
+    }
+
+    /// A directory keeps secrets for its owner, whatever umask who writes the first one has.
+    async fn guard(&self, path: &str) -> Result<()> {
+        let private = Access::Private.folder();
+        let Some(root) = self.directory.as_ref().filter(|_| path.starts_with(private)) else {
+            return Ok(());
+        };
+        let folder = root.join(private);
+        let make = move || files::create_dir(&folder, Access::Private.folder_mode());
+        let made = self.within_raw(tokio::task::spawn_blocking(make)).await?;
+        made.unwrap_or_else(|error| Err(error.into()))
+            .map_err(|error| Error::Other(format!("{error:#}").into()))
     }
 
     /// The size of an object; `None` if there is none of that name.

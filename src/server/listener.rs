@@ -41,6 +41,7 @@ use super::room::Seat;
 use super::seldom::Seldom;
 use crate::process;
 use crate::process::Holder;
+use crate::store::owner::as_caller;
 
 /// Connections that may wait to be accepted: a whole fleet after a power cut.
 const BACKLOG: i32 = 1024;
@@ -72,7 +73,7 @@ pub(super) fn bind_tcp(address: SocketAddr) -> Result<TcpListener> {
     };
     bind().map_err(|error| {
         let holder = match error.kind() {
-            io::ErrorKind::AddrInUse => process::of_port(address),
+            io::ErrorKind::AddrInUse => as_caller(|| process::of_port(address)),
             _ => None,
         };
         let by = holder.map_or_else(String::new, |holder| format!(", by {holder}"));

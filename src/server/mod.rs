@@ -9,7 +9,6 @@ mod client;
 mod connection;
 mod doors;
 mod error;
-mod excerpt;
 mod gates;
 mod gateway_tls;
 mod listener;

@@ -4,7 +4,6 @@
 //! has seen it once, `STATE/proxy-mark.new` lies beside it, and what nginx sent before still
 //! counts: a farm must not stand still because somebody has looked at a configuration.
 
-use std::fs;
 use std::io;
 
 use anyhow::Context;
@@ -64,7 +63,7 @@ impl State {
 
     fn proxy_mark(&self) -> Result<Option<ProxyMark>> {
         let path = self.dir().join(PROXY_MARK_FILE);
-        let text = match fs::read_to_string(&path) {
+        let text = match files::read_to_string(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             text => text.with_context(|| format!("cannot read {}", path.display()))?,
         };

@@ -147,7 +147,7 @@ impl State {
                 dir.display(),
             );
         }
-        files::sweep(dir, &[CONFIG, FORMAT_FILE, "lock"])
+        files::sweep(dir, &[CONFIG, FORMAT_FILE, PROXY_MARK_FILE, "lock"])
             .with_context(|| format!("cannot clear {}", dir.display()))?;
         let pki = Vault::new_pki(dir)?;
         if !owner::is_for_another() {

@@ -73,6 +73,18 @@ impl Held {
         self.dir.set_permissions(Permissions::from_mode(mode))
     }
 
+    /// Whether the state's owner, as the server, gets through it to a name that he knows.
+    fn is_passable(&self) -> io::Result<bool> {
+        let facts = self.dir.metadata()?;
+        let bit = if facts.gid() == self.owner.group.as_raw() { 0o010 } else { 0o001 };
+        Ok(facts.mode() & bit != 0)
+    }
+
+    fn give_back(&self) -> io::Result<()> {
+        self.dir.set_permissions(Permissions::from_mode(PRIVATE_DIR))?;
+        fchown(&self.dir, Some(self.owner.user.as_raw()), Some(self.owner.group.as_raw()))
+    }
+
     /// A regular file in it, and not what a link leads to.
     fn open(&self, name: &str) -> io::Result<File> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
@@ -259,6 +271,20 @@ fn take_over(held: &Held) -> Result<()> {
     // Root's, but shut: `chown -R root` of a directory that was 0700.
     if !held.is_roots()? || held.dir.metadata()?.mode() & 0o001 == 0 {
         held.become_roots(PKI_MODE)?;
+        let key = held.open(SERVER_KEY).and_then(|key| key.metadata());
+        if key.is_ok_and(|facts| facts.uid() == 0) {
+            // As it was: else the next command would take it for one that root put there.
+            held.give_back()?;
+            bail!(
+                "{PKI}/{SERVER_KEY} belongs to root, in a directory of user {0}, who may have given \
+                 the CA's key this name to get at it: if it is the server's key, chown {0} it",
+                held.owner.user
+            );
+        }
+    }
+    // `chown` alone shuts the server out.
+    if !held.is_passable()? {
+        held.dir.set_permissions(Permissions::from_mode(PKI_MODE))?;
     }
     let read = |name| -> Result<Option<(u32, String)>> {
         let mut file = match held.open(name) {

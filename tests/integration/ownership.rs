@@ -310,9 +310,28 @@ fn root_reads_and_writes_what_it_names_as_root() {
     fs::write(path("config"), shared).unwrap();
     fs::set_permissions(path("config"), fs::Permissions::from_mode(0o600)).unwrap();
     state.ok(&["--config", &path("config"), "store", "new-host", &path("host-2")]);
-    for file in ["", "pki/server.key", "token.key"] {
+    for file in ["", "pki/server.key", "token.key", "proxy-mark.conf"] {
         assert_eq!(fs::metadata(private.path().join("host-2").join(file)).unwrap().uid(), 0);
     }
+}
+
+/// As the state's owner, root used to see nothing of other users' programs.
+#[test]
+fn root_is_told_who_has_the_port() {
+    if !is_root() {
+        return;
+    }
+    let state = lived_in();
+    let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let config = state.dir().join("farmgate.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    let tls = format!("tls = \"{}\"", other.local_addr().unwrap());
+    let own = |line: &str| if line.starts_with("tls = ") { tls.clone() } else { line.to_owned() };
+    let text: Vec<String> = text.lines().map(own).collect();
+    fs::write(&config, text.join("\n")).unwrap();
+    let report = state.run(&["doctor"]);
+    let report = String::from_utf8_lossy(&report.stdout).into_owned();
+    assert!(report.contains(&format!("process {} (", std::process::id())), "{report}");
 }
 
 /// Swaps what root has just made for links, as fast as it can, with no rights but nobody's.
@@ -414,6 +433,33 @@ fn a_state_made_before_is_put_right_by_the_next_command() {
     assert_eq!(uid(&pki.join("server.key")), NOBODY);
 }
 
+/// Root used to give `pki/server.key` to the server's user, also where that user had moved `ca.key`
+/// there, and another file of root's to where that was.
+#[test]
+fn the_cas_key_is_not_given_away_under_another_name() {
+    if !is_root() {
+        return;
+    }
+    let state = lived_in();
+    as_before(&state);
+    let pki = state.dir().join("pki");
+    let config = state.dir().join("farmgate.toml");
+    let (key, text) = (fs::read(pki.join("ca.key")).unwrap(), fs::read(&config).unwrap());
+    // Edited by root, for instance.
+    chown(&config, Some(0), Some(0)).unwrap();
+    fs::rename(pki.join("ca.key"), pki.join("server.key")).unwrap();
+    fs::rename(&config, pki.join("ca.key")).unwrap();
+    fs::write(&config, text).unwrap();
+    // Nor by a second try.
+    for _ in 0..2 {
+        let said = state.fails(&["status"]);
+        assert!(said.contains("server.key belongs to root"), "{said}");
+        assert_eq!(uid(&pki.join("server.key")), 0);
+        assert_eq!(uid(&pki), NOBODY);
+    }
+    assert_eq!(fs::read(pki.join("server.key")).unwrap(), key);
+}
+
 /// The server's user used to own `pki/ca.crt`: media then trusted another CA, and nothing said so.
 #[test]
 fn another_ca_is_not_taken_from_the_servers_user() {
@@ -448,6 +494,10 @@ fn another_ca_is_not_taken_from_the_servers_user() {
         assert!(Command::new("chown").args(["-R", "0:0"]).arg(dir).status().unwrap().success());
     }
     state.ok(&["gateway", "list"]);
+    // `pki/` was 0700: it used to stay so, and the server's next start failed.
+    let mut server = Command::new("setpriv");
+    server.args(["--reuid=65534", "--regid=65534", "--clear-groups", "cat"]);
+    assert!(server.arg(pki.join("server.key")).status().unwrap().success());
     assert_eq!(uid(&pki.join("server.key")), NOBODY, "the server cannot read its key");
     // It used to stay 0700: the server could not read the CA's certificate, and nobody booted.
     let mode = fs::metadata(&pki).unwrap().permissions().mode() & 0o7777;

@@ -66,8 +66,13 @@ fn init_leaves_a_folder_of_somebody_else_alone_and_an_interrupted_one_can_be_rep
 #[test]
 fn an_init_that_was_killed_while_it_wrote_can_be_repeated() {
     let dir = tempfile::tempdir().unwrap();
-    let left =
-        [".farmgate.toml.aB3xYz", ".format.000000", "pki/.ca.key.Qq1Ww2", "pki/.crl.pem.AAAAAA"];
+    let left = [
+        ".farmgate.toml.aB3xYz",
+        ".format.000000",
+        ".proxy-mark.conf.Zz9Yy8",
+        "pki/.ca.key.Qq1Ww2",
+        "pki/.crl.pem.AAAAAA",
+    ];
     fs::create_dir(dir.path().join("pki")).unwrap();
     for name in left {
         fs::write(dir.path().join(name), "half").unwrap();

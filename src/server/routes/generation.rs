@@ -11,13 +11,13 @@ use sha2::Digest;
 use sha2::Sha256;
 use tokio::fs::File;
 
+use crate::foreign::Foreign;
 use crate::server::app::App;
 use crate::server::asset;
 use crate::server::asset::Content;
 use crate::server::client::Client;
 use crate::server::error::HttpError;
 use crate::server::error::NO_STORE;
-use crate::server::excerpt::Excerpt;
 use crate::server::recorder::Recording;
 use crate::server::recorder::Subject;
 use crate::server::script::Prelude;
@@ -32,6 +32,9 @@ use crate::store::events::SECRETS;
 use crate::store::history::Generation;
 use crate::store::history::History;
 use crate::store::journal::Stage;
+
+/// Of a client's `Range`, in the log: what iPXE and curl ask for has some 20 characters.
+const LONGEST_RANGE: usize = 200;
 
 /// `GET /g/<generation>/<path>`: a file of one generation of the gateway that asks.
 ///
@@ -94,7 +97,7 @@ async fn send(
         generation = generation.number,
         %method,
         path,
-        range = range.map(|range| Excerpt(range).to_string()),
+        range = range.map(|range| Foreign::shorter(range, LONGEST_RANGE).to_string()),
         "asset"
     );
     app.at_hand(&client.gateway, asset, Access::Public).await?;

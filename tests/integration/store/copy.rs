@@ -54,6 +54,20 @@ fn a_store_is_copied_between_directories() {
     there_and_back(&host, middle.path().join("copy").to_str().unwrap());
 }
 
+/// Who ran `store sync` by hand, with the usual umask, used to leave them there for every local user.
+#[test]
+fn a_common_directory_keeps_secrets_for_its_owner() {
+    let remote = tempfile::tempdir().unwrap();
+    let host = Host::first(&directory(remote.path()));
+    let files = [("boot.ipxe", &b"#!ipxe\nboot\n"[..]), ("secrets", b"KEY=1\n")];
+    let folder = host.test.folder("with-secrets", &files);
+    host.test.ok(&["publish", "lab-1", folder.to_str().unwrap()]);
+    host.test.ok(&["store", "sync"]);
+    let private = remote.path().join("private");
+    assert_eq!(fs::read_dir(&private).unwrap().count(), 1);
+    assert_eq!(mode(&private), 0o700);
+}
+
 #[test]
 fn a_store_is_copied_to_a_bucket_and_back() {
     let Some(garage) = Garage::with_store(1) else { return };
