@@ -26,6 +26,7 @@ test: ## every test there is; installs what is missing
 	$(MAKE) lint
 	$(MAKE) test-nix
 	$(MAKE) test-unit
+	$(MAKE) demo </dev/null
 	$(MAKE) test-vm
 	$(MAKE) test-appliance
 

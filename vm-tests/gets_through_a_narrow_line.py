@@ -7,7 +7,6 @@ which never arrive. The gateway's first request still comes through, and the ans
 from pathlib import Path
 
 from common.network import Network
-from common.network import run
 from common.scenario import booted_as
 
 LONGEST = 1414

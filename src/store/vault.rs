@@ -268,8 +268,7 @@ fn has_roots_key(held: &Held) -> Result<bool> {
 /// Files that are not root's are written anew as root's, so that no handle of somebody else leads
 /// to them; the CA's certificate only if it is that of the key.
 fn take_over(held: &Held) -> Result<()> {
-    // Root's, but shut: `chown -R root` of a directory that was 0700.
-    if !held.is_roots()? || held.dir.metadata()?.mode() & 0o001 == 0 {
+    if !held.is_roots()? {
         held.become_roots(PKI_MODE)?;
         let key = held.open(SERVER_KEY).and_then(|key| key.metadata());
         if key.is_ok_and(|facts| facts.uid() == 0) {
@@ -282,7 +281,7 @@ fn take_over(held: &Held) -> Result<()> {
             );
         }
     }
-    // `chown` alone shuts the server out.
+    // Root's, but shut: `chown -R root` of a directory that was 0700.
     if !held.is_passable()? {
         held.dir.set_permissions(Permissions::from_mode(PKI_MODE))?;
     }
