@@ -33,8 +33,8 @@ with subtest("a gateway that trusts this host, with an identity of the other fle
         "begin() { grep -abo '# farmgate slot 1 begins' $1 | cut -d: -f1; }; "
         "end() { grep -abo '# farmgate slot 1 ends' $1 | cut -d: -f1; }; "
         "from=$(begin /tmp/theirs.iso); length=$(($(end /tmp/theirs.iso) - from)); "
-        "tail -c +$((from + 1)) /tmp/theirs.iso | head -c $length | "
-        "dd of=/tmp/foreign.iso bs=1 seek=$(begin /tmp/foreign.iso) conv=notrunc 2>&1",
+        "dd if=/tmp/theirs.iso of=/tmp/foreign.iso bs=1 skip=$from count=$length "
+        "seek=$(begin /tmp/foreign.iso) conv=notrunc 2>&1",
     )
     said = host.fail("farmgate iso verify /tmp/foreign.iso 2>&1")
     assert "did not issue its certificate" in said, said
