@@ -1,4 +1,4 @@
-//! What is said on stderr: to people, or to systemd's journal.
+//! Messages on stderr: for people, or for systemd's journal.
 
 use std::fmt;
 use std::io;
@@ -43,7 +43,7 @@ pub(super) fn failure(why: &dyn fmt::Display) {
     };
 }
 
-/// Whether stderr leads to the journal. The variable alone does not tell: it is inherited also by
+/// Tells whether stderr leads to the journal. The variable alone does not tell: it is inherited also by
 /// whoever has its stderr elsewhere (systemd.exec(5), `$JOURNAL_STREAM`).
 fn is_journal() -> bool {
     let Some(stream) = std::env::var("JOURNAL_STREAM").ok() else { return false };

@@ -1,3 +1,5 @@
+//! `[media] contact`: whom a gateway's screen names when nothing boots.
+
 use std::fmt;
 use std::str::FromStr;
 

@@ -1,3 +1,5 @@
+//! The mark by which the server knows its nginx. Pure: bytes in, verdict out.
+
 use std::fmt;
 
 use sha1::Sha1;

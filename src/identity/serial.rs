@@ -1,3 +1,5 @@
+//! Serial numbers of certificates: one value for one integer (RFC 5280, section 4.1.2.2).
+
 use std::fmt;
 use std::str::FromStr;
 

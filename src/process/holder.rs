@@ -1,3 +1,5 @@
+//! Finds the process that has a lock, a port or a socket. Reads `/proc`.
+
 use std::fmt;
 use std::fs;
 use std::fs::File;

@@ -1,3 +1,5 @@
+//! Limits of this process: descriptors, core dumps.
+
 use std::io;
 
 use rustix::process::DumpableBehavior;

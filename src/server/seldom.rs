@@ -1,3 +1,5 @@
+//! Log lines that come in floods, told in a few.
+
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::time::Duration;

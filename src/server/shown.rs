@@ -1,3 +1,5 @@
+//! Paths of clients for the log, without the tokens that may be in them.
+
 /// Shorter than any token: those of secrets have 43 characters.
 const SHORT: usize = 40;
 

@@ -1,3 +1,5 @@
+//! Algorithms of keys and signatures, as far as iPXE knows them.
+
 use std::fmt;
 
 use x509_parser::public_key::PublicKey;

@@ -1,3 +1,5 @@
+//! Reads a medium's settings back from its script, so that `iso verify` can render it again.
+
 use std::net::Ipv4Addr;
 
 use super::Cidr;

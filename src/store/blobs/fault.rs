@@ -1,3 +1,5 @@
+//! Faults of a blob on disk.
+
 use std::io;
 
 use super::BlobId;

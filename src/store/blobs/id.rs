@@ -1,3 +1,5 @@
+//! Names of blobs: the SHA-256 of their bytes.
+
 use std::fmt;
 use std::str::FromStr;
 
