@@ -88,7 +88,7 @@ impl Default for Secrets {
 }
 
 /// Most boots that a new generation can get: more are not remembered
-/// ([`crate::store::history::REMEMBERED`]).
+/// ([`crate::fleet::REMEMBERED`]).
 pub const MOST_TRIES: u32 = 64;
 
 /// How new generations are tried.
@@ -209,6 +209,6 @@ mod tests {
         };
         assert_eq!(parse(MOST_TRIES).unwrap().assessment.tries.get(), MOST_TRIES);
         assert!(parse(MOST_TRIES + 1).unwrap_err().to_string().contains("more than 64"));
-        assert_eq!(MOST_TRIES as usize, crate::store::history::REMEMBERED);
+        assert_eq!(MOST_TRIES as usize, crate::fleet::REMEMBERED);
     }
 }

@@ -3,17 +3,17 @@
 //! Dependencies point one way only:
 //!
 //! ```text
-//! main → cli → doctor → { server, iso, publish } → { bucket, replica } → { store, boot, http_client } → process → { identity, ipxe, config, foreign }
+//! main → cli → doctor → { server, iso, publish } → { bucket, replica } → { store, http_client } → process → { fleet, identity, ipxe, config, foreign }
 //! ```
 //!
 //! The last group is pure: bytes in, values out, no tokio, axum, clock, files
 //! or environment. Only [`server`] knows axum.
 
-pub mod boot;
 pub mod bucket;
 pub mod cli;
 pub mod config;
 pub mod doctor;
+pub mod fleet;
 pub mod foreign;
 pub mod http_client;
 pub mod identity;

@@ -6,8 +6,8 @@ use time::OffsetDateTime;
 use super::disk::Disk;
 use super::stored::Standing;
 use super::stored::Stored;
+use crate::fleet::Record;
 use crate::store::State;
-use crate::store::gateways::Record;
 
 /// How the bucket of a gateway is doing, for people and their monitoring.
 #[derive(Clone, Debug, Serialize)]

@@ -12,12 +12,13 @@ use super::hand_out::hand_out;
 use super::hand_out::hand_out_unrecorded;
 use super::stored::FORMAT;
 use super::stored::Stored;
+use crate::fleet::EventId;
+use crate::fleet::GatewayId;
+use crate::fleet::format;
 use crate::identity::GatewayName;
 use crate::store::State;
-use crate::store::events::EventId;
 use crate::store::files;
 use crate::store::files::Lock;
-use crate::store::format;
 use crate::store::lock;
 
 const HOST: &str = "host";
@@ -47,13 +48,13 @@ impl Disk {
     }
 
     /// The file about one gateway.
-    pub fn file(&self, gateway_id: &str) -> PathBuf {
+    pub fn file(&self, gateway_id: &GatewayId) -> PathBuf {
         self.dir.join(format!("{gateway_id}.json"))
     }
 
     /// Ids of all gateways that there is a file of.
-    pub fn ids(&self) -> Result<Vec<String>> {
-        let read = || -> io::Result<Vec<String>> {
+    pub fn ids(&self) -> Result<Vec<GatewayId>> {
+        let read = || -> io::Result<Vec<GatewayId>> {
             let mut ids = Vec::new();
             let entries = match fs::read_dir(&self.dir) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(ids),
@@ -61,8 +62,8 @@ impl Disk {
             };
             for entry in entries {
                 let name = entry?.file_name();
-                let name = name.to_str().filter(|name| !name.starts_with('.'));
-                ids.extend(name.and_then(|name| name.strip_suffix(".json")).map(str::to_owned));
+                let id = name.to_str().and_then(|name| name.strip_suffix(".json"));
+                ids.extend(id.and_then(|id| id.parse::<GatewayId>().ok()));
             }
             ids.sort();
             Ok(ids)
@@ -71,7 +72,7 @@ impl Disk {
     }
 
     /// What is known of a gateway's bucket.
-    pub fn load(&self, gateway_id: &str) -> Result<Option<Stored>> {
+    pub fn load(&self, gateway_id: &GatewayId) -> Result<Option<Stored>> {
         let path = self.file(gateway_id);
         let text = match files::read(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -91,7 +92,7 @@ impl Disk {
     /// held up by the network.
     pub fn update(
         &self,
-        gateway_id: &str,
+        gateway_id: &GatewayId,
         gateway: &GatewayName,
         change: impl FnOnce(&mut Stored),
     ) -> Result<Stored> {
@@ -101,7 +102,7 @@ impl Disk {
     fn update_within(
         &self,
         patience: Duration,
-        gateway_id: &str,
+        gateway_id: &GatewayId,
         gateway: &GatewayName,
         change: impl FnOnce(&mut Stored),
     ) -> Result<Stored> {
@@ -119,7 +120,7 @@ impl Disk {
     }
 
     /// Forgets a gateway that nothing was made for.
-    pub(super) fn forget(&self, gateway_id: &str) -> Result<()> {
+    pub(super) fn forget(&self, gateway_id: &GatewayId) -> Result<()> {
         let path = self.file(gateway_id);
         files::remove_if_there(&path).with_context(|| format!("cannot remove {}", path.display()))
     }
@@ -127,7 +128,7 @@ impl Disk {
     /// What `boot` of a gateway is given. Asks nobody but the disk.
     pub fn hand_out(
         &self,
-        gateway_id: &str,
+        gateway_id: &GatewayId,
         gateway: &GatewayName,
         boot: Option<EventId>,
     ) -> HandOut {

@@ -7,7 +7,7 @@ use super::backoff;
 use super::stored::KeyState;
 use super::stored::Since;
 use super::stored::Stored;
-use crate::store::events::EventId;
+use crate::fleet::EventId;
 
 /// How often the provider is asked whether all is still there.
 const CHECK: Duration = Duration::hours(6);

@@ -18,9 +18,9 @@ use crate::bucket::Scope;
 use crate::bucket::Standing;
 use crate::bucket::Stored;
 use crate::bucket::reconcile;
+use crate::fleet::GatewayId;
 use crate::identity::GatewayName;
 use crate::store::State;
-use crate::store::gateways::name_of;
 
 #[derive(Subcommand)]
 pub(super) enum Command {
@@ -103,7 +103,7 @@ fn ensure_nobodys(state: &State, name: &GatewayName, bucket: &str) -> Result<()>
         let ids = match gateways.load(other) {
             Ok(record) => vec![record.id],
             // Any that it may have.
-            Err(_) => disk.ids()?.into_iter().filter(|id| name_of(id) == other.as_str()).collect(),
+            Err(_) => disk.ids()?.into_iter().filter(|id| id.name() == other.as_str()).collect(),
         };
         for id in ids {
             let stored = disk.load(&id)?;
@@ -165,7 +165,7 @@ impl std::fmt::Display for Wished {
 #[derive(Serialize)]
 struct Row {
     gateway: GatewayName,
-    id: String,
+    id: GatewayId,
     bucket: Option<String>,
     key: Option<String>,
     #[serde(with = "time::serde::rfc3339::option")]
@@ -192,7 +192,7 @@ fn rows(state: &State, damage: &mut Damage) -> Result<Vec<Row>> {
             Err(error) => {
                 damage.note(&name, &error);
                 // Nobody knows which of them it is: none was removed.
-                for (_, known) in all.iter_mut().filter(|(id, _)| name_of(id) == name.as_str()) {
+                for (_, known) in all.iter_mut().filter(|(id, _)| id.name() == name.as_str()) {
                     *known = Some(name.clone());
                 }
             }
@@ -201,7 +201,7 @@ fn rows(state: &State, damage: &mut Damage) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     for (id, name) in all {
         let wanted = name.is_some();
-        let Some(name) = name.or_else(|| name_of(&id).parse().ok()) else { continue };
+        let Some(name) = name.or_else(|| id.name().parse().ok()) else { continue };
         rows.push(match disk.load(&id) {
             Ok(stored) => Row::of(id, &stored.unwrap_or_else(|| Stored::new(name)), wanted),
             Err(error) => Row {
@@ -215,7 +215,7 @@ fn rows(state: &State, damage: &mut Damage) -> Result<Vec<Row>> {
 }
 
 impl Row {
-    fn of(id: String, stored: &Stored, wanted: bool) -> Self {
+    fn of(id: GatewayId, stored: &Stored, wanted: bool) -> Self {
         let active = stored.active();
         Self {
             gateway: stored.gateway.clone(),

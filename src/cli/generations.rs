@@ -7,13 +7,14 @@ use super::Context;
 use super::damage::Damage;
 use super::now;
 use super::store::bring;
-use crate::boot::Reason;
-use crate::boot::decide;
+use crate::fleet::Generation;
+use crate::fleet::Reason;
+use crate::fleet::Record;
+use crate::fleet::decide;
 use crate::identity::GatewayName;
 use crate::publish;
 use crate::store;
 use crate::store::State;
-use crate::store::gateways::Record;
 
 #[derive(clap::Args)]
 pub(super) struct Generations {
@@ -86,7 +87,7 @@ impl Generations {
         for error in &damaged {
             damage.note(&record.name, error);
         }
-        let row = |generation: &store::history::Generation| Row {
+        let row = |generation: &Generation| Row {
             generation: generation.number,
             published: generation.published,
             files: generation.files().len(),

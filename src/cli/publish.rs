@@ -11,13 +11,13 @@ use super::generations::held_back;
 use super::generations::pinned;
 use super::now;
 use super::wrong_usage;
+use crate::fleet::EventId;
+use crate::fleet::Record;
 use crate::identity::GatewayName;
 use crate::publish;
 use crate::publish::Outcome;
 use crate::publish::When;
 use crate::store::State;
-use crate::store::events::EventId;
-use crate::store::gateways::Record;
 use crate::store::generations::Generations;
 
 #[derive(clap::Args)]

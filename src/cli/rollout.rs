@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::Context;
 use super::damage::Damage;
-use crate::store::events::EventId;
+use crate::fleet::EventId;
 use crate::store::rollouts;
 use crate::store::rollouts::Rollouts;
 use crate::store::rollouts::Stored;

@@ -5,13 +5,13 @@ use time::format_description::well_known::Rfc3339;
 
 use super::Context;
 use super::damage::Damage;
-use crate::boot::Reason;
-use crate::boot::decide;
 use crate::bucket::Condition;
+use crate::fleet::EventId;
+use crate::fleet::Reason;
+use crate::fleet::Record;
+use crate::fleet::decide;
 use crate::identity::GatewayName;
 use crate::store::State;
-use crate::store::events::EventId;
-use crate::store::gateways::Record;
 use crate::store::generations::Generations;
 use crate::store::generations::Readable;
 use crate::store::journal::Entry;

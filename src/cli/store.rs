@@ -10,6 +10,7 @@ use clap::Subcommand;
 use super::Context;
 use super::now;
 use crate::config::BootUrl;
+use crate::fleet::Record;
 use crate::replica::Copied;
 use crate::replica::Place;
 use crate::replica::Replica;
@@ -17,7 +18,6 @@ use crate::replica::Report;
 use crate::replica::copy;
 use crate::store::State;
 use crate::store::blobs::Access;
-use crate::store::gateways::Record;
 use crate::store::generations::Generations;
 use crate::store::owner;
 

@@ -9,10 +9,10 @@ use time::OffsetDateTime;
 use super::finding::Findings;
 use super::finding::Verdict;
 use super::reach;
+use crate::fleet::ObjectName;
 use crate::server;
 use crate::store::State;
 use crate::store::generations::Generations;
-use crate::store::objects::ObjectName;
 
 const CHECK: &str = "clock";
 

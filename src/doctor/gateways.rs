@@ -11,20 +11,20 @@ use time::OffsetDateTime;
 
 use super::finding::Findings;
 use super::finding::Verdict;
-use crate::boot::Decision;
-use crate::boot::Reason;
-use crate::boot::decide;
+use crate::fleet::CertificateState;
+use crate::fleet::Decision;
+use crate::fleet::Generation;
+use crate::fleet::OwnedCertificate;
+use crate::fleet::Reason;
+use crate::fleet::Record;
+use crate::fleet::decide;
 use crate::identity::ClientVerifier;
 use crate::identity::usable_client;
 use crate::store::State;
 use crate::store::blobs::Access;
 use crate::store::blobs::Fault;
-use crate::store::gateways::CertificateState;
-use crate::store::gateways::OwnedCertificate;
-use crate::store::gateways::Record;
 use crate::store::generations::Generations;
 use crate::store::generations::Readable;
-use crate::store::history::Generation;
 
 const CHECK: &str = "gateways";
 

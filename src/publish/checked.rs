@@ -8,16 +8,16 @@ use anyhow::bail;
 use anyhow::ensure;
 
 use super::folder::Folder;
-use crate::boot::TEMPLATE_NAMES;
-use crate::boot::unknown_names;
 use crate::bucket::Values;
+use crate::fleet::BOOT_SCRIPT;
+use crate::fleet::MAX_SCRIPT_LEN;
+use crate::fleet::SECRETS;
+use crate::fleet::TEMPLATE_NAMES;
+use crate::fleet::unknown_names;
 use crate::ipxe::contents::HEAD_LEN;
 use crate::ipxe::script;
 use crate::ipxe::script::Finding;
 use crate::ipxe::script::Options;
-use crate::store::events::BOOT_SCRIPT;
-use crate::store::events::MAX_SCRIPT_LEN;
-use crate::store::events::SECRETS;
 
 /// Longest template of secrets that is looked at, in bytes; the server takes no longer one.
 const MAX_TEMPLATE: usize = 64 * 1024;

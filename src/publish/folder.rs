@@ -13,8 +13,8 @@ use cap_std::fs::Dir;
 use cap_std::fs::Metadata;
 use cap_std::fs::MetadataExt;
 
+use crate::fleet::Asset;
 use crate::store::blobs::Blobs;
-use crate::store::events::Asset;
 use crate::store::owner::as_caller;
 
 /// Most files that one generation may have: a slip such as publishing `/` ends

@@ -11,9 +11,9 @@ use super::blocking;
 use super::error::Error;
 use super::layout;
 use super::remote::transfer_limit;
+use crate::fleet::Asset;
+use crate::fleet::BlobId;
 use crate::store::blobs::Access;
-use crate::store::blobs::BlobId;
-use crate::store::events::Asset;
 
 /// Why a blob is not here.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -13,11 +13,10 @@ use super::Replica;
 use super::blocking;
 use super::layout;
 use super::pull::matter;
+use crate::fleet::Asset;
+use crate::fleet::BlobId;
 use crate::store::blobs::Access;
-use crate::store::blobs::BlobId;
 use crate::store::blobs::Fault;
-use crate::store::events::Asset;
-use crate::store::gateways::name_of;
 
 /// A blob that is here.
 type Found = (Access, BlobId, Metadata);
@@ -91,7 +90,7 @@ impl Replica {
                         Err(Fault::Missing(_)) => {}
                         Err(_) => blobs.set_aside(&asset.sha256)?,
                     }
-                    let file = format!("{path} of {}", name_of(&gateway));
+                    let file = format!("{path} of {}", gateway.name());
                     bad.insert((blobs.access(), asset.sha256), (file, asset.clone()));
                 }
             }

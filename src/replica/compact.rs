@@ -11,11 +11,12 @@ use super::Replica;
 use super::backoff;
 use super::blocking;
 use super::layout;
-use crate::store::format::Newer;
-use crate::store::generations::pack;
-use crate::store::history::Events;
-use crate::store::objects;
-use crate::store::objects::ObjectName;
+use crate::fleet::Events;
+use crate::fleet::GatewayId;
+use crate::fleet::ObjectName;
+use crate::fleet::format::Newer;
+use crate::fleet::pack;
+use crate::fleet::parse_object;
 
 /// So many objects of a gateway are left in the common store before they are packed: every host
 /// lists all of them in every pass.
@@ -33,7 +34,7 @@ impl Replica {
     /// object of a newer version nothing is done: that one may know better what still matters.
     pub(super) async fn compact(
         self: &Arc<Self>,
-        gateway: &str,
+        gateway: &GatewayId,
         remote: &BTreeSet<ObjectName>,
     ) -> Result<()> {
         // Hosts that all find as many do not all do the work.
@@ -74,7 +75,7 @@ impl Replica {
         let deletions: Vec<_> = deletions.collect();
         let deletions = futures_util::stream::iter(deletions).buffer_unordered(AT_ONCE);
         deletions.try_collect::<Vec<()>>().await?;
-        tracing::debug!(gateway, objects = remote.len(), "packed in the common store");
+        tracing::debug!(gateway_id = %gateway, objects = remote.len(), "packed in the common store");
         Ok(())
     }
 
@@ -82,16 +83,16 @@ impl Replica {
     /// `None` if it is not there any more.
     async fn for_pack(
         self: &Arc<Self>,
-        gateway: &str,
+        gateway: &GatewayId,
         name: ObjectName,
     ) -> Result<Option<Result<Events>>> {
         let path = layout::object(gateway, name);
         let (generations, id) = (self.generations.clone(), gateway.to_owned());
         let here = blocking(move || generations.object(&id, name)).await?;
-        if let Some(Ok(events)) = here.map(|bytes| objects::parse(&path, name, &bytes)) {
+        if let Some(Ok(events)) = here.map(|bytes| parse_object(&path, name, &bytes)) {
             return Ok(Some(Ok(events)));
         }
         let bytes = self.remote.get(&path).await?;
-        Ok(bytes.map(|bytes| objects::parse(&path, name, &bytes)))
+        Ok(bytes.map(|bytes| parse_object(&path, name, &bytes)))
     }
 }

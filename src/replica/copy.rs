@@ -20,17 +20,17 @@ use super::remote::Remote;
 use crate::config;
 use crate::config::ParseStoreUrlError;
 use crate::config::StoreUrl;
+use crate::fleet::Asset;
+use crate::fleet::BlobId;
+use crate::fleet::Events;
+use crate::fleet::GatewayId;
+use crate::fleet::Kind;
+use crate::fleet::ObjectName;
+use crate::fleet::format::Newer;
+use crate::fleet::parse_object;
 use crate::store::blobs::Access;
-use crate::store::blobs::BlobId;
 use crate::store::blobs::Blobs;
-use crate::store::events::Asset;
-use crate::store::events::Kind;
 use crate::store::files;
-use crate::store::format::Newer;
-use crate::store::history::Events;
-use crate::store::is_gateway_id;
-use crate::store::objects;
-use crate::store::objects::ObjectName;
 
 /// Where a store is, or is to be.
 #[derive(Clone, Debug)]
@@ -95,7 +95,7 @@ pub async fn copy(
             let bytes = source.get(&path).await.with_context(|| ask(&source))?;
             let Some(bytes) = bytes else { continue };
             if let Some(name) = name {
-                match objects::parse(&path, name, &bytes) {
+                match parse_object(&path, name, &bytes) {
                     Ok(events) => note_uses(&events, &mut uses),
                     Err(error) if error.is::<Newer>() => return Err(error),
                     Err(_) => {
@@ -158,11 +158,10 @@ pub async fn copy(
 
 /// Whether farmgate has written what is at `path`; the name, for events and packs.
 fn known(path: &str) -> Option<Option<ObjectName>> {
+    let is_id = |text: &str| text.parse::<GatewayId>().is_ok();
     match path.split('/').collect::<Vec<_>>()[..] {
-        [layout::GATEWAYS, id, name] if is_gateway_id(id) => ObjectName::parse(name).map(Some),
-        [layout::RECORDS, id, name] if is_gateway_id(id) => {
-            layout::parse_revision(name).map(|_| None)
-        }
+        [layout::GATEWAYS, id, name] if is_id(id) => ObjectName::parse(name).map(Some),
+        [layout::RECORDS, id, name] if is_id(id) => layout::parse_revision(name).map(|_| None),
         _ => None,
     }
 }

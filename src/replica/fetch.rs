@@ -15,10 +15,10 @@ use super::backoff;
 use super::blobs::BlobError;
 use super::blocking;
 use super::remote::transfer_limit;
+use crate::fleet::Asset;
+use crate::fleet::BlobId;
 use crate::store::blobs::Access;
-use crate::store::blobs::BlobId;
 use crate::store::blobs::Fault;
-use crate::store::events::Asset;
 
 /// The first wait after a blob did not come.
 const FIRST_WAIT: Duration = Duration::from_secs(2);

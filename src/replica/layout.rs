@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 
+use crate::fleet::BlobId;
+use crate::fleet::EventId;
+use crate::fleet::GatewayId;
+use crate::fleet::ObjectName;
 use crate::store::blobs::Access;
-use crate::store::blobs::BlobId;
-use crate::store::events::EventId;
-use crate::store::is_gateway_id;
-use crate::store::objects::ObjectName;
 
 /// Where the events of all gateways are.
 pub(super) const GATEWAYS: &str = "gateways";
@@ -30,12 +30,12 @@ pub(super) fn blob_places(access: Access, id: &BlobId) -> Vec<String> {
 }
 
 /// The path of an object of a gateway.
-pub(super) fn object(gateway: &str, name: ObjectName) -> String {
+pub(super) fn object(gateway: &GatewayId, name: ObjectName) -> String {
     format!("{GATEWAYS}/{gateway}/{name}")
 }
 
 /// The path of a revision of a gateway's record.
-pub(super) fn revision(gateway: &str, id: EventId) -> String {
+pub(super) fn revision(gateway: &GatewayId, id: EventId) -> String {
     format!("{RECORDS}/{gateway}/{id}.json")
 }
 
@@ -70,7 +70,7 @@ pub(super) fn parse_revision(name: &str) -> Option<EventId> {
 /// What is below [`GATEWAYS`] or [`RECORDS`], by gateway, and what does not belong there.
 #[derive(Debug)]
 pub(super) struct Listing<T> {
-    pub(super) gateways: BTreeMap<String, BTreeSet<T>>,
+    pub(super) gateways: BTreeMap<GatewayId, BTreeSet<T>>,
     pub(super) foreign: Vec<String>,
 }
 
@@ -84,9 +84,7 @@ impl<T: Ord> Listing<T> {
         for path in paths {
             let mut parts = path.split('/').skip(1);
             let found = match (parts.next(), parts.next(), parts.next()) {
-                (Some(gateway), Some(name), None) if is_gateway_id(gateway) => {
-                    parse(name).map(|name| (gateway.to_owned(), name))
-                }
+                (Some(gateway), Some(name), None) => gateway.parse().ok().zip(parse(name)),
                 _ => None,
             };
             match found {

@@ -55,11 +55,12 @@ pub use task::run;
 use fetch::Flights;
 use status::Status;
 
+use crate::fleet::BlobId;
+use crate::fleet::GatewayId;
+use crate::fleet::ObjectName;
 use crate::store::State;
 use crate::store::blobs::Access;
-use crate::store::blobs::BlobId;
 use crate::store::generations::Generations;
-use crate::store::objects::ObjectName;
 
 /// One boot host's part in a common store.
 pub struct Replica {
@@ -76,17 +77,17 @@ pub struct Replica {
 #[derive(Default)]
 struct Memory {
     /// Objects of a gateway that are, or were, here: they are neither fetched nor sent again.
-    seen: BTreeMap<String, BTreeSet<ObjectName>>,
+    seen: BTreeMap<GatewayId, BTreeSet<ObjectName>>,
     /// Blobs that the common store has.
     stored: HashSet<(Access, BlobId)>,
     /// Gateways whose next boot may need blobs that are not here yet.
-    wanting: BTreeSet<String>,
+    wanting: BTreeSet<GatewayId>,
     /// Blobs of which the common store has this host's word that they are wanted.
     wanted: HashSet<(Access, BlobId)>,
     /// The blob that was looked at last.
     scrubbed: Option<(Access, BlobId)>,
     /// Gateways that were removed, by id.
-    removed: BTreeSet<String>,
+    removed: BTreeSet<GatewayId>,
     /// Paths in the common store of what means nothing to this program.
     refused: BTreeSet<String>,
     /// What was found wrong and reported: once.
@@ -139,7 +140,8 @@ impl Replica {
         }
         let memory = self.memory();
         let new =
-            |(gateway, objects): &(String, BTreeSet<ObjectName>)| match memory.seen.get(gateway) {
+            |(gateway, objects): &(GatewayId, BTreeSet<ObjectName>)| match memory.seen.get(gateway)
+            {
                 Some(seen) => objects.difference(seen).count(),
                 None => objects.len(),
             };

@@ -12,7 +12,8 @@ use super::blocking;
 use super::error::Error;
 use super::layout;
 use super::layout::Listing;
-use crate::store::objects::ObjectName;
+use crate::fleet::GatewayId;
+use crate::fleet::ObjectName;
 
 /// So many gateways are brought in step at a time.
 const AT_ONCE: usize = 8;
@@ -84,7 +85,7 @@ impl Replica {
     /// brought in step.
     async fn exchange(
         self: &Arc<Self>,
-        gateway: &str,
+        gateway: &GatewayId,
         remote: &BTreeSet<ObjectName>,
     ) -> Result<Report> {
         match self.try_exchange(gateway, remote).await {
@@ -98,7 +99,7 @@ impl Replica {
 
     async fn try_exchange(
         self: &Arc<Self>,
-        gateway: &str,
+        gateway: &GatewayId,
         remote: &BTreeSet<ObjectName>,
     ) -> Result<Report> {
         if self.memory().removed.contains(gateway) {
@@ -132,7 +133,7 @@ impl Replica {
     }
 
     /// The events of a removed gateway go from the common store too.
-    async fn forget(&self, gateway: &str, remote: &BTreeSet<ObjectName>) -> Result<Report> {
+    async fn forget(&self, gateway: &GatewayId, remote: &BTreeSet<ObjectName>) -> Result<Report> {
         for name in remote {
             self.remote.delete(&layout::object(gateway, *name)).await?;
         }

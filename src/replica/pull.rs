@@ -9,19 +9,20 @@ use super::error::Error;
 use super::layout;
 use super::pass::Report;
 use super::push::published;
+use crate::fleet::Asset;
+use crate::fleet::Events;
+use crate::fleet::GatewayId;
+use crate::fleet::Generation;
+use crate::fleet::History;
+use crate::fleet::ObjectName;
+use crate::fleet::parse_object;
 use crate::store::blobs::Access;
-use crate::store::events::Asset;
-use crate::store::history::Events;
-use crate::store::history::Generation;
-use crate::store::history::History;
-use crate::store::objects;
-use crate::store::objects::ObjectName;
 
 impl Replica {
     /// Takes in what other hosts wrote about a gateway.
     pub(super) async fn pull(
         self: &Arc<Self>,
-        gateway: &str,
+        gateway: &GatewayId,
         remote: &BTreeSet<ObjectName>,
         seen: &mut BTreeSet<ObjectName>,
     ) -> Result<Report> {
@@ -85,7 +86,7 @@ impl Replica {
             Ok(None)
         };
         match self.remote.get(path).await {
-            Ok(Some(bytes)) => match objects::parse(&place, name, &bytes) {
+            Ok(Some(bytes)) => match parse_object(&place, name, &bytes) {
                 Ok(events) => Ok(Some((bytes, events))),
                 Err(error) => refuse(&format!("{error:#}")),
             },
@@ -97,7 +98,7 @@ impl Replica {
 
     async fn fetch_files(
         self: &Arc<Self>,
-        gateway: &str,
+        gateway: &GatewayId,
         files: impl Iterator<Item = (&String, &Asset)>,
     ) -> bool {
         for (path, asset) in files {
@@ -113,7 +114,7 @@ impl Replica {
 
     /// Fetches what the next boot needs if a pack comes to count, and says whether it may. Of
     /// the many generations in a pack most will never be booted again.
-    async fn fetch_for_pack(self: &Arc<Self>, gateway: &str, pack: &Events) -> Result<bool> {
+    async fn fetch_for_pack(self: &Arc<Self>, gateway: &GatewayId, pack: &Events) -> Result<bool> {
         let (generations, id) = (self.generations.clone(), gateway.to_owned());
         let mut events = blocking(move || generations.readable_events(&id)).await?;
         let now = History::fold(&events);
@@ -134,7 +135,7 @@ impl Replica {
     }
 
     /// Fetches the files that the next boots of a gateway may need.
-    async fn fetch_wanted(self: &Arc<Self>, gateway: &str) -> Result<()> {
+    async fn fetch_wanted(self: &Arc<Self>, gateway: &GatewayId) -> Result<()> {
         if !self.memory().wanting.contains(gateway) {
             return Ok(());
         }

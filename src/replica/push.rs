@@ -6,12 +6,13 @@ use time::OffsetDateTime;
 use super::Replica;
 use super::blocking;
 use super::layout;
+use crate::fleet::Asset;
+use crate::fleet::Event;
+use crate::fleet::GatewayId;
+use crate::fleet::Kind;
+use crate::fleet::ObjectName;
+use crate::fleet::parse_object;
 use crate::store::blobs::Access;
-use crate::store::events::Asset;
-use crate::store::events::Event;
-use crate::store::events::Kind;
-use crate::store::objects;
-use crate::store::objects::ObjectName;
 
 /// More new objects of one gateway than this, after a long time without the common store
 /// or a restart, go as one pack.
@@ -31,7 +32,7 @@ impl Replica {
     /// objects that were. The files of a generation go before it.
     pub(super) async fn push(
         &self,
-        gateway: &str,
+        gateway: &GatewayId,
         remote: &BTreeSet<ObjectName>,
         seen: &mut BTreeSet<ObjectName>,
     ) -> Result<usize> {
@@ -54,7 +55,7 @@ impl Replica {
             // A pack has taken its place, and goes the next time.
             let Some(bytes) = bytes else { continue };
             let path = layout::object(gateway, name);
-            let events = match objects::parse(&path, name, &bytes) {
+            let events = match parse_object(&path, name, &bytes) {
                 Ok(events) => events,
                 Err(error) => {
                     self.report_once(format!("not given to other hosts: {error:#}"));

@@ -12,7 +12,8 @@ use super::blocking;
 use super::error::Error;
 use super::layout;
 use super::layout::Listing;
-use crate::store::events::EventId;
+use crate::fleet::EventId;
+use crate::fleet::GatewayId;
 use crate::store::records;
 use crate::store::records::Records;
 use crate::store::records::Revisions;
@@ -46,7 +47,7 @@ impl Replica {
 
     /// The same for one record. What is wrong with it here keeps no other from being
     /// brought in step.
-    async fn exchange_record(&self, id: &str, remote: &BTreeSet<EventId>) -> Result<bool> {
+    async fn exchange_record(&self, id: &GatewayId, remote: &BTreeSet<EventId>) -> Result<bool> {
         match self.try_exchange_record(id, remote).await {
             Err(error) if error.downcast_ref::<Error>().is_none() => {
                 self.report_once(format!("the record of {id} is not in step: {error:#}"));
@@ -56,7 +57,11 @@ impl Replica {
         }
     }
 
-    async fn try_exchange_record(&self, id: &str, remote: &BTreeSet<EventId>) -> Result<bool> {
+    async fn try_exchange_record(
+        &self,
+        id: &GatewayId,
+        remote: &BTreeSet<EventId>,
+    ) -> Result<bool> {
         let records = Records::new(&self.state);
         let (ours, owner) = (records.clone(), id.to_owned());
         let mut known = blocking(move || ours.read(&owner)).await?;
@@ -84,7 +89,7 @@ impl Replica {
             blocking(move || records.settle(&owner, &others, OffsetDateTime::now_utc())).await?;
         let Some(settled) = settled else { return Ok(false) };
         if settled.changed {
-            tracing::info!(gateway = id, removed = settled.revision.removed, "record changed");
+            tracing::info!(gateway_id = %id, removed = settled.revision.removed, "record changed");
         }
         if settled.revision.removed {
             self.memory().removed.insert(id.to_owned());

@@ -6,8 +6,8 @@ use anyhow::Result;
 use super::Replica;
 use super::blobs::BlobError;
 use super::layout;
+use crate::fleet::BlobId;
 use crate::store::blobs::Access;
-use crate::store::blobs::BlobId;
 
 impl Replica {
     /// Leaves word that a blob is wanted, or takes it back. What fails is left: the next fetch

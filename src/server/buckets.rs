@@ -22,9 +22,9 @@ use crate::bucket::Disk;
 use crate::bucket::Report;
 use crate::bucket::Scope;
 use crate::bucket::Values;
+use crate::fleet::EventId;
+use crate::fleet::Record;
 use crate::store::State;
-use crate::store::events::EventId;
-use crate::store::gateways::Record;
 
 /// How often it is looked whether a command has changed anything.
 const LOOK: Duration = Duration::from_secs(2);
@@ -70,7 +70,7 @@ impl App {
         boot: Option<EventId>,
     ) -> Result<Option<Values>, HttpError> {
         let (app, id, gateway) = (self.clone(), gateway.id.clone(), gateway.clone());
-        self.write(&id, move || Ok(app.told(&gateway, boot).values)).await
+        self.write(id.as_str(), move || Ok(app.told(&gateway, boot).values)).await
     }
 
     /// Gateways whose buckets are not as they should be.

@@ -10,10 +10,10 @@ use super::error::Refusal;
 use super::peer;
 use super::peer::Peer;
 use super::recorder::Subject;
+use crate::fleet::EventId;
+use crate::fleet::Record;
 use crate::identity::Fingerprint;
 use crate::identity::certificate_from_headers;
-use crate::store::events::EventId;
-use crate::store::gateways::Record;
 
 /// See [`crate::config::Listen::proxy_mark`].
 const PROXY_MARK: &str = "x_farmgate_proxy";

@@ -4,12 +4,12 @@ use anyhow::Result;
 use time::OffsetDateTime;
 
 use super::tls;
+use crate::fleet::CertificateState;
 use crate::identity::Certificate;
 use crate::identity::HostError;
 use crate::identity::check_host;
 use crate::identity::usable_ca;
 use crate::store::State;
-use crate::store::gateways::CertificateState;
 
 /// So many gateways are named.
 const SHOWN: usize = 3;

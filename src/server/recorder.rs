@@ -9,7 +9,8 @@ use time::OffsetDateTime;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
-use crate::store::events::EventId;
+use crate::fleet::EventId;
+use crate::fleet::GatewayId;
 use crate::store::journal::Entry;
 use crate::store::journal::Journals;
 use crate::store::journal::Stage;
@@ -20,13 +21,13 @@ const WAITING: usize = 4096;
 /// Hands lines of the flight recorder to whoever writes them.
 #[derive(Clone)]
 pub(super) struct Recorder {
-    sender: mpsc::Sender<(String, Entry)>,
+    sender: mpsc::Sender<(GatewayId, Entry)>,
 }
 
 /// For whom something is recorded.
 #[derive(Clone)]
 pub(super) struct Subject {
-    pub(super) gateway_id: String,
+    pub(super) gateway_id: GatewayId,
     pub(super) boot: Option<EventId>,
     pub(super) address: String,
 }
@@ -34,11 +35,11 @@ pub(super) struct Subject {
 impl Recorder {
     /// Starts the writer; it ends once all recorders are gone.
     pub(super) fn start(journals: Journals) -> Self {
-        let (sender, mut receiver) = mpsc::channel::<(String, Entry)>(WAITING);
+        let (sender, mut receiver) = mpsc::channel::<(GatewayId, Entry)>(WAITING);
         tokio::task::spawn_blocking(move || {
             while let Some((gateway, entry)) = receiver.blocking_recv() {
                 if let Err(error) = journals.append(&gateway, &entry) {
-                    tracing::warn!(gateway, "the journal misses a line: {error:#}");
+                    tracing::warn!(gateway_id = %gateway, "the journal misses a line: {error:#}");
                 }
             }
         });
@@ -49,7 +50,7 @@ impl Recorder {
         let Subject { gateway_id, boot, address } = subject.clone();
         let entry = Entry { at: OffsetDateTime::now_utc(), boot, address: address.into(), stage };
         if let Err(TrySendError::Full((gateway, _))) = self.sender.try_send((gateway_id, entry)) {
-            tracing::warn!(gateway, "the journal misses a line: the disk is too slow");
+            tracing::warn!(gateway_id = %gateway, "the journal misses a line: the disk is too slow");
         }
     }
 }

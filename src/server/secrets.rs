@@ -11,14 +11,14 @@ use anyhow::Result;
 use anyhow::ensure;
 
 use super::buckets::Told;
-use crate::boot::render;
 use crate::config;
+use crate::fleet::Asset;
+use crate::fleet::Generation;
+use crate::fleet::Record;
+use crate::fleet::SECRETS;
+use crate::fleet::render;
 use crate::store::blobs::Access;
-use crate::store::events::Asset;
-use crate::store::events::SECRETS;
-use crate::store::gateways::Record;
 use crate::store::generations::LiveGenerations;
-use crate::store::history::Generation;
 use crate::store::leases::Lease;
 use crate::store::leases::Terms;
 

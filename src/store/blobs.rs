@@ -4,7 +4,6 @@
 //! does. A secret that has the bytes of some other gateway's file is kept twice.
 
 mod fault;
-mod id;
 
 use std::collections::HashSet;
 use std::fs;
@@ -27,11 +26,11 @@ use rustix::io::Errno;
 use sha2::Digest as _;
 use sha2::Sha256;
 
-use super::events::Asset;
-use super::events::SECRETS;
 use super::files;
+use crate::fleet::Asset;
+use crate::fleet::BlobId;
+use crate::fleet::SECRETS;
 pub use fault::Fault;
-pub use id::BlobId;
 
 /// How precisely it is known when a blob was used.
 const TOUCHED_EVERY: Duration = Duration::from_secs(60 * 60);

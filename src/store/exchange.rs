@@ -15,20 +15,12 @@ use super::generations::Generations;
 use super::generations::MOST_OBJECTS;
 use super::generations::Objects;
 use super::generations::union;
-use super::history::Events;
-use super::history::REMEMBERED;
-use super::history::relevant;
-use super::objects::ObjectName;
 use super::objects::object_names;
-
-/// Longest id of a gateway that is taken from elsewhere.
-const MAX_ID: usize = 80;
-
-/// Whether `text` can be the id of a gateway, and so the name of a directory.
-pub fn is_gateway_id(text: &str) -> bool {
-    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    !text.is_empty() && text.len() <= MAX_ID && text.chars().all(plain)
-}
+use crate::fleet::Events;
+use crate::fleet::GatewayId;
+use crate::fleet::ObjectName;
+use crate::fleet::REMEMBERED;
+use crate::fleet::relevant;
 
 /// Objects of a gateway, by whether others know what they say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -41,24 +33,24 @@ pub struct News {
 
 impl Generations {
     /// The ids of all gateways that events are kept of.
-    pub fn gateways(&self) -> Result<BTreeSet<String>> {
-        let read = || -> io::Result<BTreeSet<String>> {
+    pub fn gateways(&self) -> Result<BTreeSet<GatewayId>> {
+        let read = || -> io::Result<BTreeSet<GatewayId>> {
             let names = fs::read_dir(&self.dir)?.map(|entry| Ok(entry?.file_name().into_string()));
             let names: Vec<_> = names.collect::<io::Result<_>>()?;
-            Ok(names.into_iter().flatten().filter(|name| is_gateway_id(name)).collect())
+            Ok(names.into_iter().flatten().filter_map(|name| name.parse().ok()).collect())
         };
         read().with_context(|| format!("cannot read {}", self.dir.display()))
     }
 
     /// Names of all objects of a gateway.
-    pub fn objects(&self, gateway: &str) -> Result<BTreeSet<ObjectName>> {
+    pub fn objects(&self, gateway: &GatewayId) -> Result<BTreeSet<ObjectName>> {
         object_names(&self.dir.join(gateway))
     }
 
     /// Which objects are here: those that `known`, or the ones of these that are here, already
     /// tell of, and those that say something new. An event that is in a known pack, or that
     /// decides nothing any more, needs no telling.
-    pub fn news(&self, gateway: &str, known: &BTreeSet<ObjectName>) -> Result<News> {
+    pub fn news(&self, gateway: &GatewayId, known: &BTreeSet<ObjectName>) -> Result<News> {
         let names = self.objects(gateway)?;
         if names.is_subset(known) {
             return Ok(News { told: names, new: BTreeSet::new() });
@@ -78,14 +70,14 @@ impl Generations {
     }
 
     /// Objects that are damaged. One of a newer version is not.
-    pub fn damaged(&self, gateway: &str) -> Result<BTreeSet<ObjectName>> {
+    pub fn damaged(&self, gateway: &GatewayId) -> Result<BTreeSet<ObjectName>> {
         let (_, unreadable) = self.read(gateway, &Objects::new(), &BTreeSet::new())?;
         let damaged = unreadable.into_iter().filter(|(_, why)| why.lasting && !why.is_newer());
         Ok(damaged.map(|(name, _)| name).collect())
     }
 
     /// The bytes of an object; `None` if a pack has taken its place.
-    pub fn object(&self, gateway: &str, name: ObjectName) -> Result<Option<Vec<u8>>> {
+    pub fn object(&self, gateway: &GatewayId, name: ObjectName) -> Result<Option<Vec<u8>>> {
         let path = self.dir.join(gateway).join(name.to_string());
         match files::read(&path) {
             Ok(bytes) => Ok(Some(bytes)),
@@ -96,14 +88,14 @@ impl Generations {
 
     /// Keeps an object that another host wrote, and that was found to be whole. Whether it
     /// comes before or after others makes no difference.
-    pub fn take_in(&self, gateway: &str, name: ObjectName, bytes: &[u8]) -> Result<()> {
+    pub fn take_in(&self, gateway: &GatewayId, name: ObjectName, bytes: &[u8]) -> Result<()> {
         let dir = self.dir.join(gateway);
         files::create_dir(&dir, 0o700)?;
         files::replace(&dir.join(name.to_string()), 0o600, |file| file.write_all(bytes))
     }
 
     /// Packs the objects of a gateway into one, and returns its name.
-    pub fn condense(&self, gateway: &str, now: OffsetDateTime) -> Result<Option<ObjectName>> {
+    pub fn condense(&self, gateway: &GatewayId, now: OffsetDateTime) -> Result<Option<ObjectName>> {
         let dir = self.dir.join(gateway);
         let _lock = files::lock(&dir.join("lock"))?;
         let names = object_names(&dir)?;
@@ -114,7 +106,7 @@ impl Generations {
     }
 
     /// The same for a gateway that has more objects than a request should have to list.
-    pub fn condense_many(&self, gateway: &str, now: OffsetDateTime) -> Result<()> {
+    pub fn condense_many(&self, gateway: &GatewayId, now: OffsetDateTime) -> Result<()> {
         if self.objects(gateway)?.len() > MOST_OBJECTS {
             self.condense(gateway, now)?;
         }

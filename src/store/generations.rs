@@ -22,22 +22,22 @@ use time::OffsetDateTime;
 use super::State;
 use super::blobs::Access;
 use super::blobs::Blobs;
-use super::events::Event;
-use super::events::EventId;
-use super::events::FORMAT;
-use super::events::Kind;
-use super::events::Pack;
 use super::files;
-use super::history::Events;
-use super::history::History;
-use super::history::REMEMBERED;
-use super::history::relevant;
 use super::lock;
-use super::objects::ObjectName;
 use super::objects::Unreadable;
 use super::objects::object_names;
 use super::objects::read_object;
 use super::objects::write;
+use crate::fleet::Event;
+use crate::fleet::EventId;
+use crate::fleet::Events;
+use crate::fleet::GatewayId;
+use crate::fleet::History;
+use crate::fleet::Kind;
+use crate::fleet::ObjectName;
+use crate::fleet::event::FORMAT;
+use crate::fleet::pack;
+use crate::fleet::unix_millis;
 
 /// So many objects of a gateway are kept before they are packed into one: what a
 /// request lists stays small, also for a machine that boots in a circle.
@@ -100,12 +100,12 @@ impl Generations {
 
     /// Everything known of a gateway's generations. An event that cannot be
     /// read is an error: whoever is about to change something must know all.
-    pub fn history(&self, gateway: &str) -> Result<History> {
+    pub fn history(&self, gateway: &GatewayId) -> Result<History> {
         Ok(History::fold(&self.events(gateway)?))
     }
 
     /// The same for who only looks: what cannot be read is left out, as the server does.
-    pub fn readable(&self, gateway: &str) -> Result<Readable> {
+    pub fn readable(&self, gateway: &GatewayId) -> Result<Readable> {
         let (objects, unreadable) = self.read(gateway, &Objects::new(), &BTreeSet::new())?;
         Ok(Readable {
             history: History::fold(&union(&objects)),
@@ -114,25 +114,25 @@ impl Generations {
     }
 
     /// All events of a gateway, each once.
-    pub fn events(&self, gateway: &str) -> Result<Events> {
+    pub fn events(&self, gateway: &GatewayId) -> Result<Events> {
         Ok(union(&self.read_all(gateway)?))
     }
 
     /// The same without those that cannot be read.
-    pub fn readable_events(&self, gateway: &str) -> Result<Events> {
+    pub fn readable_events(&self, gateway: &GatewayId) -> Result<Events> {
         let (objects, _) = self.read(gateway, &Objects::new(), &BTreeSet::new())?;
         Ok(union(&objects))
     }
 
     /// Whether anything was ever recorded of a gateway, and is still there.
-    pub fn has_folder(&self, gateway: &str) -> bool {
+    pub fn has_folder(&self, gateway: &GatewayId) -> bool {
         self.dir.join(gateway).is_dir()
     }
 
     /// Writes one event, later than all others of this gateway that this host knows, so
     /// that names follow cause and effect also where clocks differ. Once this returns,
     /// the event outlasts a power failure.
-    pub fn append(&self, gateway: &str, kind: Kind, now: OffsetDateTime) -> Result<EventId> {
+    pub fn append(&self, gateway: &GatewayId, kind: Kind, now: OffsetDateTime) -> Result<EventId> {
         let dir = self.dir.join(gateway);
         files::create_dir(&dir, 0o700)?;
         // Held by one writer at a time, so that names follow each other. Readers need no
@@ -143,12 +143,12 @@ impl Generations {
         let latest = names.iter().map(|name| match name {
             ObjectName::Event(id) | ObjectName::Pack(id) => *id,
         });
-        let id = EventId::after(latest.max(), millis(now));
+        let id = EventId::after(latest.max(), unix_millis(now));
         write(&dir, ObjectName::Event(id), &Event { format: FORMAT, at: now, kind })?;
         if names.len() >= MOST_OBJECTS
             && let Err(error) = self.compact(gateway, &dir, now)
         {
-            tracing::warn!(gateway, "events are kept longer than needed: {error:#}");
+            tracing::warn!(gateway_id = %gateway, "events are kept longer than needed: {error:#}");
         }
         Ok(id)
     }
@@ -163,7 +163,7 @@ impl Generations {
     /// Whoever calls it holds the lock.
     pub(super) fn compact(
         &self,
-        gateway: &str,
+        gateway: &GatewayId,
         dir: &Path,
         now: OffsetDateTime,
     ) -> Result<Option<ObjectName>> {
@@ -183,7 +183,7 @@ impl Generations {
         Ok(Some(name))
     }
 
-    fn read_all(&self, gateway: &str) -> Result<Objects> {
+    fn read_all(&self, gateway: &GatewayId) -> Result<Objects> {
         let (objects, unreadable) = self.read(gateway, &Objects::new(), &BTreeSet::new())?;
         match unreadable.into_values().next() {
             Some(unreadable) => Err(unreadable.error),
@@ -192,7 +192,7 @@ impl Generations {
     }
 
     /// Forgets all events of a gateway.
-    pub fn remove(&self, gateway: &str) -> Result<()> {
+    pub fn remove(&self, gateway: &GatewayId) -> Result<()> {
         let dir = self.dir.join(gateway);
         match fs::remove_dir_all(&dir) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -207,7 +207,7 @@ impl Generations {
     /// what was read once stays true.
     pub(super) fn read(
         &self,
-        gateway: &str,
+        gateway: &GatewayId,
         known: &Objects,
         skip: &BTreeSet<ObjectName>,
     ) -> Result<(Objects, BTreeMap<ObjectName, Unreadable>)> {
@@ -233,24 +233,9 @@ impl Generations {
     }
 }
 
-/// All of `events` that still matter, and a name for them that is later than theirs; `None`
-/// if there are none.
-pub fn pack(events: &Events, now: OffsetDateTime) -> Option<(ObjectName, Pack)> {
-    let latest = *events.keys().next_back()?;
-    let kept = relevant(events, REMEMBERED);
-    let kept = events.iter().filter(|(id, _)| kept.contains(id));
-    let events = kept.map(|(id, event)| (*id, (**event).clone())).collect();
-    let name = ObjectName::Pack(EventId::after(Some(latest), millis(now)));
-    Some((name, Pack { format: FORMAT, events }))
-}
-
 /// All events, each once.
 pub(super) fn union(objects: &Objects) -> Events {
     objects.values().flat_map(|events| events.iter()).map(|(id, e)| (*id, e.clone())).collect()
-}
-
-fn millis(now: OffsetDateTime) -> u64 {
-    (now.unix_timestamp_nanos() / 1_000_000).try_into().unwrap_or(0)
 }
 
 /// Generations as the server sees them: a request lists one small directory, and
@@ -258,7 +243,7 @@ fn millis(now: OffsetDateTime) -> u64 {
 #[derive(Debug)]
 pub struct LiveGenerations {
     generations: Generations,
-    snapshots: Mutex<HashMap<String, Arc<Snapshot>>>,
+    snapshots: Mutex<HashMap<GatewayId, Arc<Snapshot>>>,
 }
 
 #[derive(Debug, Default)]
@@ -280,32 +265,35 @@ impl LiveGenerations {
     }
 
     /// Whether anything was ever recorded of a gateway, and is still there.
-    pub fn has_folder(&self, gateway: &str) -> bool {
+    pub fn has_folder(&self, gateway: &GatewayId) -> bool {
         self.generations.has_folder(gateway)
     }
 
     /// What is known of a gateway's generations now. An event that cannot be read
     /// is reported once and left out; when the directory cannot be read, what was
     /// last seen still holds: a boot must not fail for it.
-    pub fn history(&self, gateway: &str) -> Result<Arc<History>> {
+    pub fn history(&self, gateway: &GatewayId) -> Result<Arc<History>> {
         let last = self.lock().get(gateway).cloned();
         if let Some(last) = last.as_ref().filter(|last| !last.objects.is_empty())
             && !self.generations.has_folder(gateway)
         {
-            tracing::warn!(gateway, "the folder of its events is gone; serving what was last seen");
+            tracing::warn!(gateway_id = %gateway, "the folder of its events is gone; serving what was last seen");
             return Ok(last.history.clone());
         }
         let none = Snapshot::default();
         let known = last.as_deref().unwrap_or(&none);
-        let (objects, failed) =
-            match self.generations.read(gateway, &known.objects, &known.unreadable) {
-                Ok(read) => read,
-                Err(error) => {
-                    let last = last.ok_or(error)?;
-                    tracing::warn!(gateway, "events cannot be read; serving what was last seen");
-                    return Ok(last.history.clone());
-                }
-            };
+        let (objects, failed) = match self.generations.read(
+            gateway,
+            &known.objects,
+            &known.unreadable,
+        ) {
+            Ok(read) => read,
+            Err(error) => {
+                let last = last.ok_or(error)?;
+                tracing::warn!(gateway_id = %gateway, "events cannot be read; serving what was last seen");
+                return Ok(last.history.clone());
+            }
+        };
         if let Some(last) = &last
             && last.objects.keys().eq(objects.keys())
             && failed.is_empty()
@@ -313,20 +301,20 @@ impl LiveGenerations {
             return Ok(last.history.clone());
         }
         for unreadable in failed.values() {
-            tracing::error!(gateway, "left out an event: {:#}", unreadable.error);
+            tracing::error!(gateway_id = %gateway, "left out an event: {:#}", unreadable.error);
         }
         let lasting = failed.into_iter().filter(|(_, unreadable)| unreadable.lasting);
         let unreadable =
             known.unreadable.iter().copied().chain(lasting.map(|(id, _)| id)).collect();
         let history = Arc::new(History::fold(&union(&objects)));
         let snapshot = Snapshot { objects, unreadable, history: history.clone() };
-        self.lock().insert(gateway.to_owned(), Arc::new(snapshot));
+        self.lock().insert(gateway.clone(), Arc::new(snapshot));
         Ok(history)
     }
 
     /// See [`Generations::append`]. Fails where the folder of the events is gone: a new one,
     /// with nothing but this event in it, would put an end to what was last seen.
-    pub fn append(&self, gateway: &str, kind: Kind, now: OffsetDateTime) -> Result<EventId> {
+    pub fn append(&self, gateway: &GatewayId, kind: Kind, now: OffsetDateTime) -> Result<EventId> {
         let seen = self.lock().get(gateway).is_some_and(|last| !last.objects.is_empty());
         ensure!(
             !seen || self.generations.has_folder(gateway),
@@ -335,7 +323,7 @@ impl LiveGenerations {
         self.generations.append(gateway, kind, now)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<Snapshot>>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<GatewayId, Arc<Snapshot>>> {
         // Nothing that could panic runs while the map is locked.
         self.snapshots.lock().unwrap_or_else(PoisonError::into_inner)
     }

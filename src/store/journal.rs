@@ -15,8 +15,9 @@ use serde::Serialize;
 use time::OffsetDateTime;
 
 use super::State;
-use super::events::EventId;
 use super::files;
+use crate::fleet::EventId;
+use crate::fleet::GatewayId;
 use crate::foreign::Foreign;
 
 /// A journal that has so many bytes becomes the old one; the old one goes.
@@ -101,7 +102,7 @@ impl Journals {
     }
 
     /// Adds a line.
-    pub fn append(&self, gateway: &str, entry: &Entry) -> Result<()> {
+    pub fn append(&self, gateway: &GatewayId, entry: &Entry) -> Result<()> {
         let path = self.dir.join(gateway).join(CURRENT);
         let mut line = serde_json::to_vec(entry)?;
         line.push(b'\n');
@@ -118,7 +119,7 @@ impl Journals {
     }
 
     /// All lines that are kept, oldest first. What cannot be read is left out.
-    pub fn read(&self, gateway: &str) -> Result<Vec<Entry>> {
+    pub fn read(&self, gateway: &GatewayId) -> Result<Vec<Entry>> {
         let home = self.dir.join(gateway);
         let mut entries = Vec::new();
         for path in [home.join(OLD), home.join(CURRENT)] {

@@ -32,8 +32,9 @@ use time::OffsetDateTime;
 use self::held::Held;
 use self::slip::Slip;
 use self::slip::digest;
-use super::events::EventId;
 use super::files;
+use crate::fleet::EventId;
+use crate::fleet::GatewayId;
 use crate::identity::Fingerprint;
 use crate::identity::GatewayName;
 
@@ -54,7 +55,7 @@ pub struct Lease {
     /// Whose secrets.
     pub gateway: GatewayName,
     /// Its id: the name alone could have gone to another one meanwhile.
-    pub gateway_id: String,
+    pub gateway_id: GatewayId,
     /// The certificate that the boot came with.
     pub fingerprint: Fingerprint,
     /// The generation whose template it is.
@@ -103,7 +104,7 @@ impl Leases {
     /// Makes a lease, and returns its token: 43 letters, digits, `-` and `_`.
     pub fn grant(
         &self,
-        gateway: (&GatewayName, &str),
+        gateway: (&GatewayName, &GatewayId),
         fingerprint: Fingerprint,
         generation: EventId,
         boot: Option<EventId>,
@@ -111,13 +112,13 @@ impl Leases {
         now: OffsetDateTime,
     ) -> Result<String> {
         let mut token = [0; TOKEN_LEN];
-        token[..FOLDER_LEN].copy_from_slice(&Sha256::digest(gateway.1)[..FOLDER_LEN]);
+        token[..FOLDER_LEN].copy_from_slice(&Sha256::digest(gateway.1.as_str())[..FOLDER_LEN]);
         getrandom::fill(&mut token[FOLDER_LEN..]).context("no randomness for a token")?;
         let folder = self.folder(&token);
         let token = BASE64_URL_SAFE_NO_PAD.encode(token);
         let lease = Lease {
             gateway: gateway.0.clone(),
-            gateway_id: gateway.1.to_owned(),
+            gateway_id: gateway.1.clone(),
             fingerprint,
             generation,
             boot,

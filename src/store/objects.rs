@@ -1,73 +1,19 @@
-//! The objects of a gateway, in whatever store: one event each, or a pack of them. They have
-//! the same names and the same bytes in a directory and in a bucket.
+//! Objects of a gateway in a directory: one event each, or a pack of them.
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::fs;
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
 
 use anyhow::Context;
 use anyhow::Result;
 use serde::Serialize;
 
-use super::events::Event;
-use super::events::EventId;
-use super::events::FORMAT;
-use super::events::Pack;
 use super::files;
-use super::format;
-use super::history::Events;
-
-/// An object among those of a gateway.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum ObjectName {
-    /// One event.
-    Event(EventId),
-    /// Many of them.
-    Pack(EventId),
-}
-
-impl ObjectName {
-    /// Reads the name of an object; `None` if `file_name` is none.
-    pub fn parse(file_name: &str) -> Option<Self> {
-        let name = file_name.strip_suffix(".json")?;
-        match name.strip_prefix("pack-") {
-            Some(name) => EventId::parse(name).map(Self::Pack),
-            None => EventId::parse(name).map(Self::Event),
-        }
-    }
-}
-
-impl fmt::Display for ObjectName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Event(id) => write!(f, "{id}.json"),
-            Self::Pack(id) => write!(f, "pack-{id}.json"),
-        }
-    }
-}
-
-/// The events in an object; `place` is where it was found, for the error.
-pub fn parse(place: &dyn fmt::Display, name: ObjectName, text: &[u8]) -> Result<Events> {
-    let damaged = || {
-        format!(
-            "{place} is damaged; restore it from a backup, or move it away to go on without what \
-             it said"
-        )
-    };
-    Ok(match name {
-        ObjectName::Event(id) => {
-            let event: Event = format::read(place, text, FORMAT, &damaged)?;
-            Events::from([(id, Arc::new(event))])
-        }
-        ObjectName::Pack(_) => {
-            let pack: Pack = format::read(place, text, FORMAT, &damaged)?;
-            pack.events.into_iter().map(|(id, event)| (id, Arc::new(event))).collect()
-        }
-    })
-}
+use crate::fleet::Events;
+use crate::fleet::ObjectName;
+use crate::fleet::format;
+use crate::fleet::parse_object;
 
 pub(super) fn write(dir: &Path, name: ObjectName, object: &impl Serialize) -> Result<()> {
     files::replace(&dir.join(name.to_string()), 0o600, |file| {
@@ -117,6 +63,6 @@ pub(super) fn read_object(dir: &Path, name: ObjectName) -> Result<Option<Events>
             return Err(Unreadable { error, lasting: false });
         }
     };
-    let parsed = parse(&path.display(), name, &text);
+    let parsed = parse_object(&path.display(), name, &text);
     parsed.map(Some).map_err(|error| Unreadable { error, lasting: true })
 }

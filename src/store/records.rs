@@ -13,15 +13,16 @@ use anyhow::ensure;
 use time::OffsetDateTime;
 
 use super::State;
-use super::events::EventId;
-use super::exchange::is_gateway_id;
+
 use super::files;
-use super::format;
-use super::gateways::Record;
-use super::gateways::name_of;
 use super::generations::Generations;
-use super::revisions::FORMAT;
-use super::revisions::Revision;
+use crate::fleet::EventId;
+use crate::fleet::GatewayId;
+use crate::fleet::Record;
+use crate::fleet::Revision;
+use crate::fleet::format;
+use crate::fleet::revision::FORMAT;
+use crate::fleet::unix_millis;
 use crate::identity::Fingerprint;
 
 /// Revisions of one record by name.
@@ -64,7 +65,7 @@ impl Records {
 
     /// The ids of all gateways, also of removed ones; and what is wrong with records that
     /// cannot be read.
-    pub fn ids(&self) -> Result<(BTreeSet<String>, Vec<anyhow::Error>)> {
+    pub fn ids(&self) -> Result<(BTreeSet<GatewayId>, Vec<anyhow::Error>)> {
         let (mut ids, mut damaged) = (BTreeSet::new(), Vec::new());
         let gateways = self.state.gateways();
         for name in gateways.names()? {
@@ -78,14 +79,14 @@ impl Records {
             entries => entries.with_context(|| format!("cannot read {}", self.dir.display()))?,
         };
         for entry in entries {
-            ids.extend(entry?.file_name().into_string().ok().filter(|id| is_gateway_id(id)));
+            ids.extend(entry?.file_name().into_string().ok().and_then(|id| id.parse().ok()));
         }
         Ok((ids, damaged))
     }
 
     /// The revisions of one record. An unreadable one is an error: it may say that a
     /// certificate was revoked.
-    pub fn read(&self, id: &str) -> Result<Revisions> {
+    pub fn read(&self, id: &GatewayId) -> Result<Revisions> {
         let dir = self.dir.join(id);
         let entries = match fs::read_dir(&dir) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Revisions::new()),
@@ -107,7 +108,7 @@ impl Records {
     /// here, and says what became of it; `None` if nobody knows anything.
     pub fn settle(
         &self,
-        id: &str,
+        id: &GatewayId,
         others: &Revisions,
         now: OffsetDateTime,
     ) -> Result<Option<Settled>> {
@@ -117,7 +118,7 @@ impl Records {
         let mut all = ours.clone();
         all.extend(others.iter().map(|(name, revision)| (*name, revision.clone())));
         let latest = all.keys().next_back().copied();
-        let next = EventId::after(latest, millis(now));
+        let next = EventId::after(latest, unix_millis(now));
 
         let base = Revision::fold(ours.values());
         let change =
@@ -145,7 +146,7 @@ impl Records {
         if ours.is_empty() && self.state.config().store.url.is_none() {
             return Ok(());
         }
-        let name = EventId::after(ours.keys().next_back().copied(), millis(now));
+        let name = EventId::after(ours.keys().next_back().copied(), unix_millis(now));
         let base = Revision::fold(ours.values());
         let mut grave = self.change(record, base.as_ref(), name)?;
         grave.removed = true;
@@ -154,9 +155,9 @@ impl Records {
     }
 
     /// The record of this host, if it has one with this id.
-    fn here(&self, id: &str) -> Result<Option<Record>> {
-        let Ok(name) = name_of(id).parse() else { return Ok(None) };
-        Ok(self.state.gateways().find(&name)?.filter(|record| record.id == id))
+    fn here(&self, id: &GatewayId) -> Result<Option<Record>> {
+        let Ok(name) = id.name().parse() else { return Ok(None) };
+        Ok(self.state.gateways().find(&name)?.filter(|record| record.id == *id))
     }
 
     /// What the record here says. Its settings count as changed now if they are not those
@@ -170,7 +171,7 @@ impl Records {
         let mut said = Revision::of(here, &pems, next)?;
         let Some(base) = base else {
             // Never told of before: any change that somebody made is later.
-            said.settings_of = EventId::after(None, millis(here.added));
+            said.settings_of = EventId::after(None, unix_millis(here.added));
             return Ok(said);
         };
         let known = Revision::of(&base.record()?, &pems, next)?.settings;
@@ -186,14 +187,14 @@ impl Records {
     /// Has `sum` count on this host. Whether that changed anything.
     fn apply(
         &self,
-        id: &str,
+        id: &GatewayId,
         sum: &Revision,
         here: Option<&Record>,
         now: OffsetDateTime,
     ) -> Result<bool> {
         let gateways = self.state.gateways();
         let record = sum.record()?;
-        ensure!(record.id == id, "the record of {id} says that it is that of {}", record.id);
+        ensure!(record.id == *id, "the record of {id} says that it is that of {}", record.id);
         if sum.removed {
             self.state.mend_crl(&record, now)?;
             if let Some(here) = here {
@@ -212,7 +213,7 @@ impl Records {
         Ok(true)
     }
 
-    fn write(&self, id: &str, name: EventId, revision: &Revision) -> Result<()> {
+    fn write(&self, id: &GatewayId, name: EventId, revision: &Revision) -> Result<()> {
         files::create_dir(&self.dir, 0o700)?;
         let dir = self.dir.join(id);
         files::create_dir(&dir, 0o700)?;
@@ -221,8 +222,4 @@ impl Records {
             file.write_all(b"\n")
         })
     }
-}
-
-fn millis(now: OffsetDateTime) -> u64 {
-    (now.unix_timestamp_nanos() / 1_000_000).try_into().unwrap_or(0)
 }

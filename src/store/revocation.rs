@@ -4,11 +4,11 @@ use anyhow::ensure;
 use time::OffsetDateTime;
 
 use super::State;
-use super::gateways::CertificateState;
-use super::gateways::OwnedCertificate;
-use super::gateways::Record;
 use super::generations::Generations;
 use super::records::Records;
+use crate::fleet::CertificateState;
+use crate::fleet::OwnedCertificate;
+use crate::fleet::Record;
 use crate::identity::Certificate;
 use crate::identity::Fingerprint;
 use crate::identity::GatewayName;

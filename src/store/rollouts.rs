@@ -16,14 +16,15 @@ use serde::Serialize;
 use time::OffsetDateTime;
 
 use super::State;
-use super::events::EventId;
-use super::events::Kind;
 use super::files;
-use super::format;
 use super::generations::Generations;
-use crate::boot::rollout::Rollout;
-use crate::boot::rollout::Step;
-use crate::boot::rollout::next;
+use crate::fleet::EventId;
+use crate::fleet::Kind;
+use crate::fleet::format;
+use crate::fleet::rollout::Rollout;
+use crate::fleet::rollout::Step;
+use crate::fleet::rollout::next;
+use crate::fleet::unix_millis;
 
 const FORMAT: u32 = 1;
 
@@ -67,8 +68,7 @@ impl Rollouts {
     /// Opens a rollout.
     pub fn begin(&self, rollout: Rollout, now: OffsetDateTime) -> Result<EventId> {
         files::create_dir(&self.dir, 0o700)?;
-        let millis = (now.unix_timestamp_nanos() / 1_000_000).try_into().unwrap_or(0);
-        let id = EventId::after(self.open()?.found.keys().next_back().copied(), millis);
+        let id = EventId::after(self.open()?.found.keys().next_back().copied(), unix_millis(now));
         let stored = Stored { format: FORMAT, began: now, rollout, outcome: None };
         write(&self.dir.join(format!("{id}.json")), &stored)?;
         Ok(id)

@@ -3,9 +3,9 @@
 use std::fs;
 use std::path::PathBuf;
 
+use farmgate::fleet::EventId;
+use farmgate::fleet::Kind;
 use farmgate::store::State;
-use farmgate::store::events::EventId;
-use farmgate::store::events::Kind;
 use farmgate::store::generations::Generations;
 use farmgate::store::generations::MOST_OBJECTS;
 use serde_json::Value;
@@ -50,7 +50,7 @@ fn a_gateway_boots_on_what_was_last_seen_when_its_events_are_gone() {
     boots();
     let home = events(&state, "lab-1");
     let events = || Generations::new(&State::open(&state.dir(), None).unwrap());
-    let id = home.file_name().unwrap().to_str().unwrap();
+    let id = &home.file_name().unwrap().to_str().unwrap().parse().unwrap();
     let before = events().objects(id).unwrap();
     let away = state.dir().join("away");
     fs::rename(&home, &away).unwrap();
@@ -135,7 +135,7 @@ fn packing_goes_on_beside_what_is_damaged_and_stops_for_what_is_newer() {
     let state = TestState::quick();
     state.publish("lab-1", 100);
     let home = events(&state, "lab-1");
-    let id = home.file_name().unwrap().to_str().unwrap().to_owned();
+    let id = home.file_name().unwrap().to_str().unwrap().parse().unwrap();
     let generations = Generations::new(&State::open(&state.dir(), None).unwrap());
     let generation = generations.history(&id).unwrap().current().unwrap().id;
     fs::write(home.join(EVENT), "{").unwrap();
@@ -169,7 +169,7 @@ fn packing_goes_on_beside_what_is_damaged_and_stops_for_what_is_newer() {
 fn words_about_boots_that_never_arrive_do_not_pile_up() {
     let state = TestState::quick();
     state.publish("lab-1", 100);
-    let id = events(&state, "lab-1").file_name().unwrap().to_str().unwrap().to_owned();
+    let id = events(&state, "lab-1").file_name().unwrap().to_str().unwrap().parse().unwrap();
     let generations = Generations::new(&State::open(&state.dir(), None).unwrap());
     for n in 0..2 * MOST_OBJECTS as u64 {
         let boot = EventId::after(None, n);

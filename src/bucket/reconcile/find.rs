@@ -23,7 +23,7 @@ impl<P: Provider> Remote<'_, P> {
     async fn bucket(&self, work: &Work, stored: &Stored) -> Result<Bucket, Failure> {
         let provider = self.provider;
         let owner = work.owner();
-        let own = bucket_name(&work.id);
+        let own = bucket_name(work.id.as_str());
         let (name, id) = if let Some(name) = &stored.adopt {
             let found = provider.find(name, owner).await?;
             let gone = || Error::Gone { bucket: name.clone(), gateway: work.name.to_string() };

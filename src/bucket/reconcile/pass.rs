@@ -15,8 +15,8 @@ use crate::bucket::stored::Stored;
 use crate::bucket::stored::Trouble;
 use crate::config;
 use crate::config::Buckets;
+use crate::fleet::EventId;
 use crate::store::State;
-use crate::store::events::EventId;
 use crate::store::generations::Generations;
 
 /// What one run of the reconciler has at hand.

@@ -94,7 +94,7 @@ impl<'a, P: Provider> Remote<'a, P> {
 
     async fn make_key(&mut self, work: &Work, stored: &Stored) -> Result<(), Failure> {
         let Some(bucket) = &stored.bucket else { return Ok(()) };
-        let name = KeyName::new_for(&work.id, &self.pass.host, &unique());
+        let name = KeyName::new_for(work.id.as_str(), &self.pass.host, &unique());
         // Before it is made: whatever becomes of it, it can be found.
         self.pass.update(work, |stored| stored.making = Some(name.clone()))?;
         let key = self.provider.make_key(&name, &bucket.id).await?;
@@ -126,7 +126,8 @@ impl<'a, P: Provider> Remote<'a, P> {
             Some(keys) => keys,
             none => none.insert(self.provider.keys().await?),
         };
-        let own = |key: &&ListedKey| KeyName::host(&key.name, &work.id) == Some(&*self.pass.host);
+        let own =
+            |key: &&ListedKey| KeyName::host(&key.name, work.id.as_str()) == Some(&*self.pass.host);
         let present: Vec<_> =
             keys.iter().filter(own).map(|key| (key.id.clone(), key.name.clone())).collect();
         let lost = stored.keys.iter().filter(|key| present.iter().all(|(id, _)| *id != key.id));

@@ -165,7 +165,7 @@ async fn cut_off_at_any_call_it_ends_with_one_bucket_and_one_key() {
             let kept_keys = |kept: &Mutex<Kept>| -> Vec<String> {
                 kept.lock().unwrap().keys.keys().cloned().collect()
             };
-            assert_eq!(kept.lock().unwrap().buckets, [bucket_name(&record.id)]);
+            assert_eq!(kept.lock().unwrap().buckets, [bucket_name(record.id.as_str())]);
             assert_eq!(kept_keys(&kept), [stored.active().unwrap().id.clone()]);
 
             // Rotated, and cut off again.

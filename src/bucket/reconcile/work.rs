@@ -5,14 +5,14 @@ use anyhow::Result;
 use super::Scope;
 use crate::bucket::disk::Disk;
 use crate::bucket::provider::Owner;
+use crate::fleet::GatewayId;
+use crate::fleet::Record;
 use crate::identity::GatewayName;
 use crate::store::State;
-use crate::store::gateways::Record;
-use crate::store::gateways::name_of;
 
 /// One gateway, there or removed.
 pub(super) struct Work {
-    pub(super) id: String,
+    pub(super) id: GatewayId,
     pub(super) name: GatewayName,
     /// `None` if it was removed.
     pub(super) record: Option<Record>,
@@ -20,14 +20,14 @@ pub(super) struct Work {
 
 impl Work {
     pub(super) fn owner(&self) -> Owner<'_> {
-        Owner { id: &self.id, name: self.name.as_str() }
+        Owner { id: self.id.as_str(), name: self.name.as_str() }
     }
 }
 
 /// Those in `scope`.
 pub(super) fn works(state: &State, disk: &Disk, scope: &Scope) -> Result<Vec<Work>> {
     // First, so that a gateway which is added meanwhile is not taken for a removed one.
-    let ids: BTreeSet<String> = disk.ids()?.into_iter().collect();
+    let ids: BTreeSet<GatewayId> = disk.ids()?.into_iter().collect();
     let gateways = state.gateways();
     let (mut works, mut known, mut all) = (Vec::new(), BTreeSet::new(), true);
     for name in gateways.names()? {
@@ -44,7 +44,7 @@ pub(super) fn works(state: &State, disk: &Disk, scope: &Scope) -> Result<Vec<Wor
     }
     // With a record that cannot be read, nobody knows whose bucket is nobody's.
     for id in ids.into_iter().filter(|id| all && !known.contains(id)) {
-        if let Ok(name) = name_of(&id).parse() {
+        if let Ok(name) = id.name().parse() {
             works.push(Work { id, name, record: None });
         }
     }

@@ -3,7 +3,7 @@ use serde::Serialize;
 use time::OffsetDateTime;
 
 use super::Secret;
-use crate::store::events::EventId;
+use crate::fleet::EventId;
 
 /// A key that opens one bucket.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

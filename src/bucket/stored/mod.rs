@@ -12,8 +12,8 @@ pub(super) use key::Since;
 pub use secret::Secret;
 pub use standing::Standing;
 
+use crate::fleet::EventId;
 use crate::identity::GatewayName;
-use crate::store::events::EventId;
 
 /// Version of the files that this program writes.
 pub(super) const FORMAT: u32 = 1;

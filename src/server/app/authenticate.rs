@@ -4,12 +4,12 @@ use anyhow::Result;
 use rustls::pki_types::UnixTime;
 
 use super::App;
+use crate::fleet::CertificateState;
+use crate::fleet::Record;
 use crate::identity::Fingerprint;
 use crate::server::error::HttpError;
 use crate::server::error::Refusal;
 use crate::server::recorder::Subject;
-use crate::store::gateways::CertificateState;
-use crate::store::gateways::Record;
 use crate::store::journal::Stage;
 
 impl App {

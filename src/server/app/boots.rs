@@ -11,20 +11,21 @@ use anyhow::Result;
 use time::OffsetDateTime;
 
 use super::App;
-use crate::boot::Claim;
-use crate::boot::Decision;
-use crate::boot::Reason;
-use crate::boot::decide;
+use crate::fleet::Barred;
+use crate::fleet::Claim;
+use crate::fleet::Decision;
+use crate::fleet::EventId;
+use crate::fleet::GatewayId;
+use crate::fleet::Generation;
+use crate::fleet::History;
+use crate::fleet::Kind;
+use crate::fleet::Reason;
+use crate::fleet::Record;
+use crate::fleet::decide;
 use crate::identity::Fingerprint;
 use crate::server::error::HttpError;
 use crate::server::error::Refusal;
 use crate::server::recorder::Subject;
-use crate::store::events::EventId;
-use crate::store::events::Kind;
-use crate::store::gateways::Barred;
-use crate::store::gateways::Record;
-use crate::store::history::Generation;
-use crate::store::history::History;
 use crate::store::journal::Stage;
 
 /// A boot that was not acknowledged for so long does not run any more.
@@ -116,11 +117,11 @@ impl App {
         self: &Arc<Self>,
         token: &str,
         address: String,
-    ) -> Result<Option<(String, Option<u64>)>, HttpError> {
+    ) -> Result<Option<(GatewayId, Option<u64>)>, HttpError> {
         let Some(claim) = self.tokens.check(token) else { return Ok(None) };
         let Claim { gateway_id: id, boot, .. } = claim;
-        let (app, gateway) = (self.clone(), id.to_owned());
-        let read = self.read(id, move || {
+        let (app, gateway) = (self.clone(), id.clone());
+        let read = self.read(id.as_str(), move || {
             Ok((app.gateways.find_by_id(&gateway)?, app.generations.history(&gateway)?))
         });
         let (Some(record), history) = read.await? else { return Ok(None) };
@@ -130,34 +131,34 @@ impl App {
             None => {}
             Some(Barred::Unknown) => return Ok(None),
             Some(Barred::Revoked(fingerprint)) => {
-                let subject = Subject { gateway_id: id.to_owned(), boot: Some(boot), address };
+                let subject = Subject { gateway_id: id.clone(), boot: Some(boot), address };
                 let error =
                     format!("acknowledgement refused: certificate {fingerprint} is revoked");
                 self.recorder.record(&subject, Stage::Error { error: error.into() });
                 return Err(Refusal::Revoked { gateway: record.name, fingerprint }.into());
             }
         }
-        self.end_boot(id, boot);
-        let Some(known) = known else { return self.acknowledge_elsewhere(id, boot).await };
+        self.end_boot(&id, boot);
+        let Some(known) = known else { return self.acknowledge_elsewhere(&id, boot).await };
         // Asked again, because the answer was lost: it is the same answer.
         if !known.acknowledged {
-            self.append(id, Kind::Acknowledged { boot }).await?;
-            let subject = Subject { gateway_id: id.to_owned(), boot: Some(boot), address };
+            self.append(&id, Kind::Acknowledged { boot }).await?;
+            let subject = Subject { gateway_id: id.clone(), boot: Some(boot), address };
             self.recorder.record(&subject, Stage::Acknowledged);
             self.metrics.acknowledged();
             self.acknowledged.notify_one();
             self.rollouts_due.notify_one();
         }
-        Ok(Some((id.to_owned(), Some(known.generation))))
+        Ok(Some((id, Some(known.generation))))
     }
 
     /// The same for a boot that another boot host began, and of which this one has not
     /// heard yet: it counts once it has. The token proves that there was one.
     async fn acknowledge_elsewhere(
         self: &Arc<Self>,
-        id: &str,
+        id: &GatewayId,
         boot: EventId,
-    ) -> Result<Option<(String, Option<u64>)>, HttpError> {
+    ) -> Result<Option<(GatewayId, Option<u64>)>, HttpError> {
         if self.replica.is_none() || !is_recent(boot) {
             return Ok(None);
         }
@@ -174,7 +175,7 @@ impl App {
                 known.pop_first();
             }
         }
-        Ok(Some((id.to_owned(), None)))
+        Ok(Some((id.clone(), None)))
     }
 
     /// The path where a system acknowledges this boot, for whoever has this certificate.
@@ -195,7 +196,7 @@ impl App {
     }
 
     /// Takes note that this boot is over; another one of the gateway may run.
-    fn end_boot(&self, gateway_id: &str, boot: EventId) {
+    fn end_boot(&self, gateway_id: &GatewayId, boot: EventId) {
         let mut booting = self.booting();
         let running = booting.get(gateway_id).and_then(|running| running.boot);
         if running.is_none_or(|running| running == boot) {
@@ -208,7 +209,7 @@ impl App {
         self.booting().get(&gateway.id).copied().filter(Running::is_alive)
     }
 
-    fn booting(&self) -> MutexGuard<'_, HashMap<String, Running>> {
+    fn booting(&self) -> MutexGuard<'_, HashMap<GatewayId, Running>> {
         self.booting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -6,12 +6,12 @@ use anyhow::Result;
 
 use super::App;
 use super::blocking;
-use crate::boot::Decision;
-use crate::boot::decide;
+use crate::fleet::Decision;
+use crate::fleet::Generation;
+use crate::fleet::Record;
+use crate::fleet::decide;
 use crate::server::error::HttpError;
 use crate::store::blobs::Access;
-use crate::store::gateways::Record;
-use crate::store::history::Generation;
 
 /// What was found about gateways' files.
 #[derive(Debug, Default)]

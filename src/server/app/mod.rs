@@ -18,7 +18,13 @@ use time::OffsetDateTime;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::boot::AckTokens;
+use crate::fleet::AckTokens;
+use crate::fleet::Asset;
+use crate::fleet::EventId;
+use crate::fleet::GatewayId;
+use crate::fleet::History;
+use crate::fleet::Kind;
+use crate::fleet::Record;
 use crate::replica::Fetch;
 use crate::replica::Replica;
 use crate::server::error::HttpError;
@@ -29,14 +35,9 @@ use crate::server::recorder::Recorder;
 use crate::server::settings::Settings;
 use crate::server::systemd;
 use crate::store::blobs::Access;
-use crate::store::events::Asset;
-use crate::store::events::EventId;
-use crate::store::events::Kind;
 use crate::store::gateways::Gateways;
-use crate::store::gateways::Record;
 use crate::store::generations::Generations;
 use crate::store::generations::LiveGenerations;
-use crate::store::history::History;
 use crate::store::journal::Journals;
 use crate::store::leases::Leases;
 use crate::store::rollouts;
@@ -71,7 +72,7 @@ pub(super) struct App {
     pub(super) recorder: Recorder,
     pub(super) metrics: Metrics,
     /// Gateways whose boot began, and was not acknowledged yet.
-    booting: Mutex<HashMap<String, boots::Running>>,
+    booting: Mutex<HashMap<GatewayId, boots::Running>>,
     /// A boot was acknowledged: a key may have become superfluous.
     pub(super) acknowledged: Notify,
     /// The same: a rollout may go on.
@@ -182,7 +183,7 @@ impl App {
         let (looking, wanted) = (replica.clone(), asset.clone());
         // Why it could not be looked at, the fetch finds again.
         let look = move || Ok(looking.look(&wanted, access).unwrap_or(false));
-        if self.read(&gateway.id, look).await? {
+        if self.read(gateway.id.as_str(), look).await? {
             return Ok(());
         }
         match replica.fetch(asset, access, FETCH_LIMIT).await {
@@ -202,9 +203,12 @@ impl App {
         self.history_of(&gateway.id).await
     }
 
-    async fn history_of(self: &Arc<Self>, gateway_id: &str) -> Result<Arc<History>, HttpError> {
-        let (app, id) = (self.clone(), gateway_id.to_owned());
-        self.read(gateway_id, move || Ok(app.generations.history(&id)?)).await
+    async fn history_of(
+        self: &Arc<Self>,
+        gateway_id: &GatewayId,
+    ) -> Result<Arc<History>, HttpError> {
+        let (app, id) = (self.clone(), gateway_id.clone());
+        self.read(gateway_id.as_str(), move || Ok(app.generations.history(&id)?)).await
     }
 
     /// Waits until a rollout may go on.
@@ -226,11 +230,15 @@ impl App {
         *known = trouble;
     }
 
-    async fn append(self: &Arc<Self>, gateway: &str, kind: Kind) -> Result<EventId, HttpError> {
-        let (app, id) = (self.clone(), gateway.to_owned());
+    async fn append(
+        self: &Arc<Self>,
+        gateway: &GatewayId,
+        kind: Kind,
+    ) -> Result<EventId, HttpError> {
+        let (app, id) = (self.clone(), gateway.clone());
         let append =
             move || Ok(app.generations.append(&id, kind.clone(), OffsetDateTime::now_utc())?);
-        self.write(gateway, append).await
+        self.write(gateway.as_str(), append).await
     }
 
     /// Runs `work`, which reads the disk for `client`, when it is its turn. Whoever asks

@@ -7,13 +7,13 @@ use time::OffsetDateTime;
 
 use super::App;
 use super::blocking;
+use crate::fleet::CertificateState;
+use crate::fleet::EventId;
+use crate::fleet::Generation;
+use crate::fleet::Record;
 use crate::identity::Fingerprint;
 use crate::server::error::HttpError;
 use crate::server::recorder::Subject;
-use crate::store::events::EventId;
-use crate::store::gateways::CertificateState;
-use crate::store::gateways::Record;
-use crate::store::history::Generation;
 use crate::store::journal::Stage;
 
 impl App {
@@ -28,12 +28,12 @@ impl App {
     ) -> Result<Option<String>, HttpError> {
         let (app, gateway, generation) = (self.clone(), gateway.clone(), generation.clone());
         let id = gateway.id.clone();
-        self.write(&id, move || {
+        self.write(id.as_str(), move || {
             let settings = app.settings();
             if !settings.templates.any(&gateway, &generation, &app.generations)? {
                 return Ok(None);
             }
-            let owner = (&gateway.name, gateway.id.as_str());
+            let owner = (&gateway.name, &gateway.id);
             let now = OffsetDateTime::now_utc();
             let terms = settings.terms;
             let generation = generation.id;

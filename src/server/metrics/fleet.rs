@@ -8,12 +8,14 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use time::OffsetDateTime;
 
-use crate::boot::Policy;
-use crate::boot::Reason;
-use crate::boot::decide;
 use crate::bucket::Condition;
 use crate::bucket::Disk;
 use crate::bucket::Standing;
+use crate::fleet::GatewayId;
+use crate::fleet::Policy;
+use crate::fleet::Reason;
+use crate::fleet::Record;
+use crate::fleet::decide;
 use crate::identity::Certificate;
 use crate::identity::GatewayName;
 use crate::replica;
@@ -21,8 +23,6 @@ use crate::server::app::App;
 use crate::server::problems;
 use crate::server::tls;
 use crate::store::State;
-use crate::store::gateways::Record;
-use crate::store::gateways::name_of;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OfGateway {
@@ -267,12 +267,12 @@ fn register_store(counts: &replica::Counts, undelivered: Option<usize>, registry
 /// cannot be read makes none of them.
 fn left(
     state: &State,
-    known: &BTreeSet<String>,
+    known: &BTreeSet<GatewayId>,
     unknown: &BTreeSet<GatewayName>,
 ) -> Result<Vec<Standing>> {
     let disk = Disk::new(state);
     let gone = disk.ids()?.into_iter().filter(|id| {
-        let unreadable = unknown.iter().any(|name| name.as_str() == name_of(id));
+        let unreadable = unknown.iter().any(|name| name.as_str() == id.name());
         !known.contains(id) && !unreadable
     });
     let stored = gone.filter_map(|id| disk.load(&id).ok().flatten());

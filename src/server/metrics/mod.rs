@@ -29,7 +29,7 @@ use super::error::Refusal;
 use super::listener::Failed;
 use super::listener::TOO_MANY;
 use super::peer::Peer;
-use crate::boot::Reason;
+use crate::fleet::Reason;
 use fleet::Fleet;
 
 /// What every name begins with.

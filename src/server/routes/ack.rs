@@ -14,7 +14,6 @@ use crate::server::error::HttpError;
 use crate::server::error::NO_STORE;
 use crate::server::peer;
 use crate::server::peer::Peer;
-use crate::store::gateways;
 
 /// `POST` or `GET /boot/ack/<token>`: the booted system says that it works. It has
 /// no client certificate; the token is what it proves itself with. To ask twice
@@ -30,7 +29,7 @@ pub(super) async fn acknowledge(
         .acknowledge(&token, address)
         .await?
         .ok_or_else(|| HttpError::NotFound("not the token of a recent boot".to_owned()))?;
-    tracing::info!(gateway = gateways::name_of(&gateway), generation, "acknowledged");
+    tracing::info!(gateway = gateway.name(), generation, "acknowledged");
     Ok(([(header::CACHE_CONTROL, NO_STORE)], "acknowledged\n").into_response())
 }
 

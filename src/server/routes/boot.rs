@@ -10,12 +10,12 @@ use axum::http::header;
 use axum::response::IntoResponse;
 use axum::response::Response;
 
+use crate::fleet::BOOT_SCRIPT;
 use crate::foreign::Foreign;
 use crate::server::app::App;
 use crate::server::client::Client;
 use crate::server::error::HttpError;
 use crate::server::error::NO_STORE;
-use crate::store::events::BOOT_SCRIPT;
 use crate::store::journal::Stage;
 
 /// Longest value of a label that is logged.

@@ -11,6 +11,12 @@ use sha2::Digest;
 use sha2::Sha256;
 use tokio::fs::File;
 
+use crate::fleet::Asset;
+use crate::fleet::BOOT_SCRIPT;
+use crate::fleet::Generation;
+use crate::fleet::History;
+use crate::fleet::MAX_SCRIPT_LEN;
+use crate::fleet::SECRETS;
 use crate::foreign::Foreign;
 use crate::server::app::App;
 use crate::server::asset;
@@ -25,12 +31,6 @@ use crate::server::shown::shown;
 use crate::store::blobs::Access;
 use crate::store::blobs::Blobs;
 use crate::store::blobs::Fault;
-use crate::store::events::Asset;
-use crate::store::events::BOOT_SCRIPT;
-use crate::store::events::MAX_SCRIPT_LEN;
-use crate::store::events::SECRETS;
-use crate::store::history::Generation;
-use crate::store::history::History;
 use crate::store::journal::Stage;
 
 /// Of a client's `Range`, in the log: what iPXE and curl ask for has some 20 characters.
@@ -180,7 +180,7 @@ async fn blob<T: Send + 'static>(
     look: impl FnOnce(&Blobs, &Asset) -> Result<T, Fault> + Send + 'static,
 ) -> Result<Result<T, Fault>, HttpError> {
     let (blobs, asset) = (app.generations.blobs_of(Access::Public).clone(), asset.clone());
-    app.read(&client.gateway.id, move || Ok(look(&blobs, &asset))).await
+    app.read(client.gateway.id.as_str(), move || Ok(look(&blobs, &asset))).await
 }
 
 /// A file that is not what it was: no answer is better than a wrong one, which would be cached

@@ -13,13 +13,11 @@ use anyhow::bail;
 use anyhow::ensure;
 use time::OffsetDateTime;
 
-use super::Assessment;
-use super::CertificateState;
 use super::Gateways;
-use super::OwnedCertificate;
-use super::Record;
 use super::folder;
-use super::record::FORMAT;
+use crate::fleet::CertificateState;
+use crate::fleet::OwnedCertificate;
+use crate::fleet::Record;
 use crate::identity::Certificate;
 use crate::identity::Fingerprint;
 use crate::identity::GatewayName;
@@ -51,15 +49,7 @@ impl Gateways {
     ) -> Result<Record> {
         self.ensure_free(name)?;
         let owned = self.own(certificate_pem)?;
-        let suffix = &uuid::Uuid::new_v4().simple().to_string()[..8];
-        let record = Record {
-            format: FORMAT,
-            name: name.clone(),
-            id: format!("{name}-{suffix}"),
-            added: now,
-            assessment: Assessment::default(),
-            certificates: vec![owned.clone()],
-        };
+        let record = Record::new(name.clone(), owned.clone(), now);
         let cradle = self.cradle(name)?;
         folder::write_certificate(&cradle, &owned.fingerprint, certificate_pem, private_key_pem)?;
         folder::write_record(&cradle, &record)?;

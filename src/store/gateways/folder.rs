@@ -7,11 +7,11 @@ use std::path::PathBuf;
 use anyhow::Context;
 use anyhow::Result;
 
-use super::Record;
-use super::record::FORMAT;
+use crate::fleet::Record;
+use crate::fleet::format;
+use crate::fleet::record::FORMAT;
 use crate::identity::Fingerprint;
 use crate::store::files;
-use crate::store::format;
 
 pub(super) const RECORD: &str = "gateway.json";
 

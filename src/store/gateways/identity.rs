@@ -7,10 +7,10 @@ use anyhow::Result;
 use anyhow::bail;
 
 use super::Gateways;
-use super::OwnedCertificate;
-use super::Record;
 use super::folder::certificate_path;
 use super::folder::key_path;
+use crate::fleet::OwnedCertificate;
+use crate::fleet::Record;
 use crate::identity::Certificate;
 use crate::identity::Fingerprint;
 use crate::identity::GatewayName;

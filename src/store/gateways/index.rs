@@ -9,7 +9,7 @@ use anyhow::Context;
 use anyhow::Result;
 
 use super::Gateways;
-use super::Record;
+use crate::fleet::Record;
 use crate::identity::Fingerprint;
 use crate::identity::GatewayName;
 use crate::store::files;

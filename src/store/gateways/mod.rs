@@ -10,7 +10,6 @@ mod change;
 mod folder;
 mod identity;
 mod index;
-mod record;
 
 use std::fs;
 use std::io;
@@ -19,14 +18,9 @@ use std::path::PathBuf;
 use anyhow::Context;
 use anyhow::Result;
 
-pub use record::Assessment;
-pub use record::Barred;
-pub use record::CertificateState;
-pub use record::OwnedCertificate;
-pub use record::ParseAssessmentError;
-pub use record::Record;
-pub use record::name_of;
-
+use crate::fleet::GatewayId;
+use crate::fleet::OwnedCertificate;
+use crate::fleet::Record;
 use crate::identity::GatewayName;
 use crate::identity::Serial;
 
@@ -97,9 +91,9 @@ impl Gateways {
     }
 
     /// The record of the gateway with this id, if it is still there.
-    pub fn find_by_id(&self, id: &str) -> Result<Option<Record>> {
-        let Ok(name) = name_of(id).parse() else { return Ok(None) };
-        Ok(self.find(&name)?.filter(|record| record.id == id))
+    pub fn find_by_id(&self, id: &GatewayId) -> Result<Option<Record>> {
+        let Ok(name) = id.name().parse() else { return Ok(None) };
+        Ok(self.find(&name)?.filter(|record| record.id == *id))
     }
 
     fn home(&self, name: &GatewayName) -> PathBuf {

@@ -5,12 +5,13 @@ use time::OffsetDateTime;
 use super::Lease;
 use super::MOST;
 use super::slip::Slip;
+use crate::fleet::GatewayId;
 
 /// Leases that the disk does not have: it was full, or an older version wrote them there in
 /// another way. They end with this process, so none can be read again after a restart.
 #[derive(Debug, Default)]
 pub(super) struct Held {
-    by_gateway: BTreeMap<String, Vec<(Slip, Lease)>>,
+    by_gateway: BTreeMap<GatewayId, Vec<(Slip, Lease)>>,
 }
 
 impl Held {

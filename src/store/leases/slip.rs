@@ -5,6 +5,7 @@ use sha2::Sha256;
 use time::OffsetDateTime;
 
 use super::Lease;
+use crate::fleet::unix_millis;
 
 /// The name of a lease's file: `MADE-ENDS-LEFT-DIGEST`. What ends a lease, and what uses up a
 /// reading, changes or removes a name and writes nothing: so both work on a full disk.
@@ -23,14 +24,14 @@ pub(super) struct Slip {
 impl Slip {
     /// The slip of a lease of which `left` readings are left.
     pub(super) fn new(lease: &Lease, left: u32, digest: String) -> Self {
-        let made = millis(lease.made);
+        let made = unix_millis(lease.made);
         Self { made, ends: made.saturating_add(u64::from(lease.seconds) * 1000), left, digest }
     }
 
     /// A clock that stands before the lease was made says nothing about its age, so that too
     /// ends it.
     pub(super) fn lasts(&self, now: OffsetDateTime) -> bool {
-        (self.made..self.ends).contains(&millis(now))
+        (self.made..self.ends).contains(&unix_millis(now))
     }
 
     /// Reads the name of a file; `None` if it is not one that [`fmt::Display`] writes.
@@ -66,10 +67,6 @@ pub(super) fn digest(token: &str) -> String {
 /// Whether `text` is a SHA-256 as [`digest`] writes it.
 pub(super) fn is_digest(text: &str) -> bool {
     text.len() == 64 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
-}
-
-fn millis(time: OffsetDateTime) -> u64 {
-    (time.unix_timestamp_nanos() / 1_000_000).try_into().unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -27,8 +27,8 @@ fn generation() -> EventId {
 }
 
 fn grant_to(leases: &Leases, gateway: &str, terms: Terms, now: OffsetDateTime) -> String {
-    let id = format!("{gateway}-0a");
-    let owner = (&gateway.parse().unwrap(), &*id);
+    let id = format!("{gateway}-0a").parse().unwrap();
+    let owner = (&gateway.parse().unwrap(), &id);
     let fingerprint = Fingerprint::from_bytes([1; 32]);
     leases.grant(owner, fingerprint, generation(), None, terms, now).unwrap()
 }

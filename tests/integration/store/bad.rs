@@ -1,7 +1,7 @@
 use std::fs;
 use std::time::Duration;
 
-use farmgate::store::events::Kind;
+use farmgate::fleet::Kind;
 
 use super::Host;
 use super::directory;

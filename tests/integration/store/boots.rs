@@ -1,7 +1,7 @@
 //! Boots that run on one host while word comes of what others did.
 
-use farmgate::store::events::EventId;
-use farmgate::store::events::Kind;
+use farmgate::fleet::EventId;
+use farmgate::fleet::Kind;
 use time::Duration;
 use time::OffsetDateTime;
 

@@ -23,7 +23,7 @@ use crate::common::send;
 /// A host that knows of a generation whose kernel only the (fake) store has.
 fn host_without_kernel(
     answer: impl Fn(&str, &[u8]) -> Answer + Send + Sync + 'static,
-) -> (Host, Fake, farmgate::store::events::Asset, Vec<u8>) {
+) -> (Host, Fake, farmgate::fleet::Asset, Vec<u8>) {
     let kernel: Vec<u8> = (0..300_000).map(|i| (i / 7 % 251) as u8).collect();
     let bytes = kernel.clone();
     let fake = Fake::start(move |request| answer(request, &bytes));

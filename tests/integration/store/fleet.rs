@@ -2,14 +2,14 @@
 
 use std::path::Path;
 
+use farmgate::fleet::History;
+use farmgate::fleet::Record;
 use farmgate::identity::GatewayName;
 use farmgate::identity::pki::KeyType;
 use farmgate::identity::pki::Validity;
 use farmgate::publish;
 use farmgate::store::State;
-use farmgate::store::gateways::Record;
 use farmgate::store::generations::Generations;
-use farmgate::store::history::History;
 use time::OffsetDateTime;
 
 use super::Host;

@@ -16,14 +16,15 @@ pub(crate) mod records;
 use std::path::Path;
 use std::sync::Arc;
 
+use farmgate::fleet::EventId;
+use farmgate::fleet::GatewayId;
+use farmgate::fleet::History;
+use farmgate::fleet::Kind;
+use farmgate::fleet::Record;
 use farmgate::replica::Replica;
 use farmgate::replica::Report;
 use farmgate::store::State;
-use farmgate::store::events::EventId;
-use farmgate::store::events::Kind;
-use farmgate::store::gateways::Record;
 use farmgate::store::generations::Generations;
-use farmgate::store::history::History;
 use time::OffsetDateTime;
 
 use crate::common::TestState;
@@ -34,7 +35,7 @@ struct Host {
     test: TestState,
     replica: Arc<Replica>,
     generations: Generations,
-    id: String,
+    id: GatewayId,
 }
 
 impl Host {
@@ -51,7 +52,7 @@ impl Host {
         Self::open(self.test.new_host(), Some(self.id.clone()))
     }
 
-    fn open(test: TestState, id: Option<String>) -> Self {
+    fn open(test: TestState, id: Option<GatewayId>) -> Self {
         let state = State::open(&test.dir(), None).unwrap();
         let replica = Replica::open(&state, None).unwrap().unwrap();
         let generations = Generations::new(&state);

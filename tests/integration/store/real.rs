@@ -1,7 +1,7 @@
 //! The same with a real store.
 
-use farmgate::store::events::Kind;
-use farmgate::store::history::History;
+use farmgate::fleet::History;
+use farmgate::fleet::Kind;
 
 use super::Host;
 use super::fleet::Gateway;

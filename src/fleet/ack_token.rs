@@ -3,8 +3,9 @@ use hmac::KeyInit;
 use hmac::Mac;
 use sha2::Sha256;
 
+use super::GatewayId;
+use crate::fleet::EventId;
 use crate::identity::Fingerprint;
-use crate::store::events::EventId;
 
 /// Bytes of the key: the block size of SHA-256, which HMAC uses as it is.
 pub const KEY_LEN: usize = 64;
@@ -31,10 +32,10 @@ pub struct AckTokens {
 }
 
 /// What a token speaks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claim<'a> {
     /// The gateway's id.
-    pub gateway_id: &'a str,
+    pub gateway_id: GatewayId,
     /// The event that began the boot.
     pub boot: EventId,
     /// The first digits of the certificate's fingerprint that the token was given to; `None` for
@@ -49,7 +50,12 @@ impl AckTokens {
     }
 
     /// The token of one boot of one gateway, for whoever has this certificate.
-    pub fn issue(&self, gateway_id: &str, boot: EventId, certificate: &Fingerprint) -> String {
+    pub fn issue(
+        &self,
+        gateway_id: &GatewayId,
+        boot: EventId,
+        certificate: &Fingerprint,
+    ) -> String {
         let certificate = &certificate.to_string()[..MARK_LEN];
         let code = self.code(gateway_id, boot, Some(certificate)).finalize().into_bytes();
         format!("{gateway_id}.{boot}.{certificate}.{}", hex::encode(&code[..CODE_LEN]))
@@ -64,18 +70,23 @@ impl AckTokens {
             [gateway_id, boot, code] => (gateway_id, boot, None, code),
             _ => return None,
         };
-        let boot = EventId::parse(boot)?;
+        let (gateway_id, boot) = (gateway_id.parse().ok()?, EventId::parse(boot)?);
         let mut presented = [0; CODE_LEN];
         hex::decode_to_slice(code, &mut presented).ok()?;
-        let expected = self.code(gateway_id, boot, certificate);
+        let expected = self.code(&gateway_id, boot, certificate);
         expected.verify_truncated_left(&presented).ok()?;
         Some(Claim { gateway_id, boot, certificate })
     }
 
-    fn code(&self, gateway_id: &str, boot: EventId, certificate: Option<&str>) -> Hmac<Sha256> {
+    fn code(
+        &self,
+        gateway_id: &GatewayId,
+        boot: EventId,
+        certificate: Option<&str>,
+    ) -> Hmac<Sha256> {
         let mut code = Hmac::<Sha256>::new(&self.key.into());
         code.update(if certificate.is_some() { PURPOSE } else { PURPOSE_BEFORE });
-        code.update(gateway_id.as_bytes());
+        code.update(gateway_id.as_str().as_bytes());
         code.update(b"\0");
         code.update(boot.to_string().as_bytes());
         if let Some(certificate) = certificate {
@@ -110,9 +121,14 @@ mod tests {
     fn a_token_speaks_for_one_boot_of_one_gateway_with_one_certificate() {
         let tokens = AckTokens::new([7; KEY_LEN]);
         let [boot, other] = boots();
-        let token = tokens.issue("lab-1-0a", boot, &CERTIFICATE);
+        let lab_1: GatewayId = "lab-1-0a".parse().unwrap();
+        let lab_2 = "lab-2-0b".parse().unwrap();
+        let token = tokens.issue(&lab_1, boot, &CERTIFICATE);
         let certificate = Some("abababababababab");
-        assert_eq!(tokens.check(&token), Some(Claim { gateway_id: "lab-1-0a", boot, certificate }));
+        assert_eq!(
+            tokens.check(&token),
+            Some(Claim { gateway_id: lab_1.clone(), boot, certificate })
+        );
         assert!(token.bytes().all(|b| b.is_ascii_alphanumeric() || b"-.".contains(&b)), "{token}");
 
         let boot_text = boot.to_string();
@@ -130,8 +146,8 @@ mod tests {
             token[..token.len() - 2].to_owned(),
             format!("{token}00"),
             format!("{token}.x"),
-            others("lab-2-0b", boot, &CERTIFICATE).replace("lab-2-0b", "lab-1-0a"),
-            AckTokens::new([8; KEY_LEN]).issue("lab-1-0a", boot, &CERTIFICATE),
+            others(&lab_2, boot, &CERTIFICATE).replace("lab-2-0b", "lab-1-0a"),
+            AckTokens::new([8; KEY_LEN]).issue(&lab_1, boot, &CERTIFICATE),
         ] {
             assert_eq!(tokens.check(&wrong), None, "{wrong}");
         }
@@ -143,8 +159,8 @@ mod tests {
         let tokens = AckTokens::new([7; KEY_LEN]);
         let [boot, _] = boots();
         let token = format!("lab-1-0a.{boot}.5c5fab38e1acb09cc60d2a2d2a3ebefd");
-        let claim = Claim { gateway_id: "lab-1-0a", boot, certificate: None };
-        assert_eq!(tokens.check(&token), Some(claim));
+        let claim = Claim { gateway_id: "lab-1-0a".parse().unwrap(), boot, certificate: None };
+        assert_eq!(tokens.check(&token), Some(claim.clone()));
         let named = token.replace(&boot.to_string(), &format!("{boot}.abababababababab"));
         assert_eq!(tokens.check(&named), None);
     }

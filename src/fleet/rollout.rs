@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde::Serialize;
 
-use super::assessment::Policy;
+use super::GatewayId;
+use crate::fleet::EventId;
+use crate::fleet::History;
+use crate::fleet::Policy;
 use crate::identity::GatewayName;
-use crate::store::events::EventId;
-use crate::store::history::History;
 
 /// One gateway of a wave, and the generation that was published for it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,7 +18,7 @@ pub struct Member {
     /// Its name.
     pub gateway: GatewayName,
     /// Its id.
-    pub id: String,
+    pub id: GatewayId,
     /// The event that published the generation.
     pub generation: EventId,
 }
@@ -79,7 +80,10 @@ fn standing(member: &Member, gateway: Option<&(History, Policy)>) -> Standing {
 }
 
 /// What a rollout needs now, given what is known of its gateways by id.
-pub fn next<'a>(rollout: &'a Rollout, gateways: &BTreeMap<String, (History, Policy)>) -> Step<'a> {
+pub fn next<'a>(
+    rollout: &'a Rollout,
+    gateways: &BTreeMap<GatewayId, (History, Policy)>,
+) -> Step<'a> {
     let last = rollout.waves.len().saturating_sub(1);
     for (number, wave) in rollout.waves.iter().enumerate() {
         let standings =
@@ -116,21 +120,21 @@ mod tests {
     use time::OffsetDateTime;
 
     use super::*;
-    use crate::store::events::Event;
-    use crate::store::events::FORMAT;
-    use crate::store::events::Kind;
+    use crate::fleet::Event;
+    use crate::fleet::Kind;
+    use crate::fleet::event::FORMAT;
 
     const POLICY: Policy = Policy::Tries(NonZeroU32::new(2).unwrap());
 
     /// A fleet in which every gateway has an old generation that works.
     #[derive(Default)]
     struct Fleet {
-        events: BTreeMap<String, BTreeMap<EventId, Arc<Event>>>,
+        events: BTreeMap<GatewayId, BTreeMap<EventId, Arc<Event>>>,
     }
 
     impl Fleet {
         fn record(&mut self, id: &str, kind: Kind) -> EventId {
-            let events = self.events.entry(id.to_owned()).or_default();
+            let events = self.events.entry(id.parse().unwrap()).or_default();
             let event = EventId::after(events.keys().next_back().copied(), 0);
             let stored = Event { format: FORMAT, at: OffsetDateTime::UNIX_EPOCH, kind };
             events.insert(event, Arc::new(stored));
@@ -147,11 +151,12 @@ mod tests {
             let old = self.publish(id);
             self.record(id, Kind::Activated { generation: old });
             let generation = self.publish(id);
-            Member { gateway: id.parse().unwrap(), id: id.to_owned(), generation }
+            Member { gateway: id.parse().unwrap(), id: id.parse().unwrap(), generation }
         }
 
-        fn known(&self) -> BTreeMap<String, (History, Policy)> {
-            let known = |(id, events): (&String, _)| (id.clone(), (History::fold(events), POLICY));
+        fn known(&self) -> BTreeMap<GatewayId, (History, Policy)> {
+            let known =
+                |(id, events): (&GatewayId, _)| (id.clone(), (History::fold(events), POLICY));
             self.events.iter().map(known).collect()
         }
 
@@ -171,18 +176,21 @@ mod tests {
         fn activate(&mut self, rollout: &Rollout) {
             if let Step::Activate(members) = next(rollout, &self.known()) {
                 for member in members {
-                    self.record(&member.id, Kind::Activated { generation: member.generation });
+                    self.record(
+                        member.id.as_str(),
+                        Kind::Activated { generation: member.generation },
+                    );
                 }
             }
         }
 
         fn boot(&mut self, member: &Member, acknowledge: bool) {
             let boot = self.record(
-                &member.id,
+                member.id.as_str(),
                 Kind::Booted { generation: member.generation, certificate: None },
             );
             if acknowledge {
-                self.record(&member.id, Kind::Acknowledged { boot });
+                self.record(member.id.as_str(), Kind::Acknowledged { boot });
             }
         }
     }

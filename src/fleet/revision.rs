@@ -10,10 +10,10 @@ use serde_json::Map;
 use serde_json::Value;
 use time::OffsetDateTime;
 
-use super::events::EventId;
-use super::gateways::CertificateState;
-use super::gateways::OwnedCertificate;
-use super::gateways::Record;
+use crate::fleet::CertificateState;
+use crate::fleet::EventId;
+use crate::fleet::OwnedCertificate;
+use crate::fleet::Record;
 use crate::identity::Certificate;
 use crate::identity::Fingerprint;
 use crate::identity::Serial;

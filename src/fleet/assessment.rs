@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::store::history::Generation;
-use crate::store::history::History;
+use crate::fleet::Generation;
+use crate::fleet::History;
 
 /// How a gateway's generations are assessed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,10 +131,10 @@ mod tests {
     use time::OffsetDateTime;
 
     use super::*;
-    use crate::store::events::Event;
-    use crate::store::events::EventId;
-    use crate::store::events::FORMAT;
-    use crate::store::events::Kind;
+    use crate::fleet::Event;
+    use crate::fleet::EventId;
+    use crate::fleet::Kind;
+    use crate::fleet::event::FORMAT;
 
     const TRIES: u32 = 3;
     const POLICY: Policy = Policy::Tries(NonZeroU32::new(TRIES).unwrap());

@@ -8,11 +8,11 @@ use std::sync::Arc;
 use time::Duration;
 use time::OffsetDateTime;
 
-use super::events::Asset;
-use super::events::Event;
-use super::events::EventId;
-use super::events::Kind;
-use super::events::SECRETS;
+use crate::fleet::Asset;
+use crate::fleet::Event;
+use crate::fleet::EventId;
+use crate::fleet::Kind;
+use crate::fleet::SECRETS;
 use crate::identity::Fingerprint;
 
 /// How many boots and activations are remembered, and so the most tries that a

@@ -1,8 +1,8 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::store::events::FORMAT;
-use crate::store::events::Pack;
+use crate::fleet::Pack;
+use crate::fleet::event::FORMAT;
 
 fn event(kind: Kind) -> Arc<Event> {
     Arc::new(Event { format: FORMAT, at: OffsetDateTime::UNIX_EPOCH, kind })

@@ -1,4 +1,4 @@
-//! What is recorded of a gateway. Pure.
+//! What is recorded of a gateway.
 
 use std::fmt;
 use std::num::NonZeroU32;
@@ -8,13 +8,14 @@ use serde::Deserialize;
 use serde::Serialize;
 use time::OffsetDateTime;
 
-use crate::boot::Policy;
+use super::GatewayId;
+use super::Policy;
 use crate::identity::Fingerprint;
 use crate::identity::GatewayName;
 use crate::identity::Serial;
 
 /// Version of the records that this program writes.
-pub(super) const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 1;
 
 /// Where a certificate stands in its life. It only goes on, never back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -85,12 +86,12 @@ pub struct OwnedCertificate {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Record {
-    pub(super) format: u32,
+    format: u32,
     /// Its name.
     pub name: GatewayName,
     /// Names what the store keeps for it. Never used again, unlike the name of a
     /// gateway that was removed.
-    pub id: String,
+    pub id: GatewayId,
     /// When it was added.
     #[serde(with = "time::serde::rfc3339")]
     pub added: OffsetDateTime,
@@ -102,6 +103,18 @@ pub struct Record {
 }
 
 impl Record {
+    /// The record of a new gateway with its first certificate.
+    pub fn new(name: GatewayName, first: OwnedCertificate, now: OffsetDateTime) -> Self {
+        Self {
+            format: FORMAT,
+            id: GatewayId::new(&name),
+            name,
+            added: now,
+            assessment: Assessment::default(),
+            certificates: vec![first],
+        }
+    }
+
     /// How its generations are assessed, where `tries` is the fleet's number of tries.
     pub fn policy(&self, tries: NonZeroU32) -> Policy {
         match self.assessment {
@@ -156,11 +169,6 @@ pub enum Barred {
     Unknown,
 }
 
-/// The name of the gateway that has, or had, this id.
-pub fn name_of(id: &str) -> &str {
-    id.rsplit_once('-').map_or(id, |(name, _)| name)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -179,7 +187,7 @@ mod tests {
         Record {
             format: FORMAT,
             name: "lab-1".parse().unwrap(),
-            id: "lab-1-0a".to_owned(),
+            id: "lab-1-0a".parse().unwrap(),
             added: OffsetDateTime::UNIX_EPOCH,
             assessment: Assessment::Default,
             certificates: certificates.iter().map(owned).collect(),

@@ -1,0 +1,53 @@
+//! What a fleet is, as values: ids, events and what they fold to, records and how they merge,
+//! which generation a gateway gets, rollouts, tokens. Pure: no files, no clock, no network.
+
+mod ack_token;
+mod assessment;
+pub mod event;
+pub mod format;
+mod history;
+mod id;
+mod pack;
+pub mod record;
+pub mod revision;
+pub mod rollout;
+mod secrets_template;
+
+pub use ack_token::AckTokens;
+pub use ack_token::Claim;
+pub use ack_token::KEY_LEN;
+pub use assessment::Decision;
+pub use assessment::Policy;
+pub use assessment::Reason;
+pub use assessment::decide;
+pub use event::Asset;
+pub use event::BOOT_SCRIPT;
+pub use event::Event;
+pub use event::Kind;
+pub use event::MAX_SCRIPT_LEN;
+pub use event::SECRETS;
+pub use history::Boot;
+pub use history::Events;
+pub use history::Generation;
+pub use history::History;
+pub use history::REMEMBERED;
+pub use history::Trial;
+pub use history::relevant;
+pub use id::BlobId;
+pub use id::EventId;
+pub use id::GatewayId;
+pub use pack::ObjectName;
+pub use pack::Pack;
+pub use pack::pack;
+pub use pack::parse_object;
+pub use pack::unix_millis;
+pub use record::Assessment;
+pub use record::Barred;
+pub use record::CertificateState;
+pub use record::OwnedCertificate;
+pub use record::ParseAssessmentError;
+pub use record::Record;
+pub use revision::Revision;
+pub use secrets_template::NAMES as TEMPLATE_NAMES;
+pub use secrets_template::render;
+pub use secrets_template::unknown_names;

@@ -1,0 +1,95 @@
+//! Objects that hold a gateway's events, in whatever store: one event each, or a pack of them.
+//! They have the same names and the same bytes in a directory and in a bucket.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use anyhow::Result;
+use serde::Deserialize;
+use serde::Serialize;
+use time::OffsetDateTime;
+
+use super::Event;
+use super::EventId;
+use super::Events;
+use super::REMEMBERED;
+use super::event::FORMAT;
+use super::format;
+use super::relevant;
+
+/// An object among those of a gateway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ObjectName {
+    /// One event.
+    Event(EventId),
+    /// Many of them.
+    Pack(EventId),
+}
+
+impl ObjectName {
+    /// Reads the name of an object; `None` if `file_name` is none.
+    pub fn parse(file_name: &str) -> Option<Self> {
+        let name = file_name.strip_suffix(".json")?;
+        match name.strip_prefix("pack-") {
+            Some(name) => EventId::parse(name).map(Self::Pack),
+            None => EventId::parse(name).map(Self::Event),
+        }
+    }
+}
+
+impl fmt::Display for ObjectName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Event(id) => write!(f, "{id}.json"),
+            Self::Pack(id) => write!(f, "pack-{id}.json"),
+        }
+    }
+}
+
+/// The events in an object; `place` is where it was found, for the error.
+pub fn parse_object(place: &dyn fmt::Display, name: ObjectName, text: &[u8]) -> Result<Events> {
+    let damaged = || {
+        format!(
+            "{place} is damaged; restore it from a backup, or move it away to go on without what \
+             it said"
+        )
+    };
+    Ok(match name {
+        ObjectName::Event(id) => {
+            let event: Event = format::read(place, text, FORMAT, &damaged)?;
+            Events::from([(id, Arc::new(event))])
+        }
+        ObjectName::Pack(_) => {
+            let pack: Pack = format::read(place, text, FORMAT, &damaged)?;
+            pack.events.into_iter().map(|(id, event)| (id, Arc::new(event))).collect()
+        }
+    })
+}
+
+/// Many events in one object, so that there are fewer. It adds nothing to them and
+/// takes nothing from them, so it may stand beside those that are in it, or in another one too.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Pack {
+    /// [`FORMAT`] of the program that wrote it.
+    pub format: u32,
+    /// The events by name.
+    pub events: BTreeMap<EventId, Event>,
+}
+
+/// All of `events` that still matter, and a name for them that is later than theirs; `None`
+/// if there are none.
+pub fn pack(events: &Events, now: OffsetDateTime) -> Option<(ObjectName, Pack)> {
+    let latest = *events.keys().next_back()?;
+    let kept = relevant(events, REMEMBERED);
+    let kept = events.iter().filter(|(id, _)| kept.contains(id));
+    let events = kept.map(|(id, event)| (*id, (**event).clone())).collect();
+    let name = ObjectName::Pack(EventId::after(Some(latest), unix_millis(now)));
+    Some((name, Pack { format: FORMAT, events }))
+}
+
+/// Milliseconds since the Unix epoch; 0 before it.
+pub fn unix_millis(time: OffsetDateTime) -> u64 {
+    (time.unix_timestamp_nanos() / 1_000_000).try_into().unwrap_or(0)
+}
