@@ -18,9 +18,9 @@ use crate::fleet::Record;
 use crate::fleet::SECRETS;
 use crate::fleet::render;
 use crate::store::blobs::Access;
-use crate::store::generations::LiveGenerations;
 use crate::store::leases::Lease;
 use crate::store::leases::Terms;
+use crate::store::live::LiveGenerations;
 
 /// Longest template, in bytes.
 const MAX_LEN: u64 = 64 * 1024;

@@ -10,6 +10,7 @@ mod health;
 mod host;
 pub mod journal;
 pub mod leases;
+pub mod live;
 pub mod lock;
 pub mod objects;
 pub mod owner;

@@ -37,9 +37,9 @@ use crate::server::systemd;
 use crate::store::blobs::Access;
 use crate::store::gateways::Gateways;
 use crate::store::generations::Generations;
-use crate::store::generations::LiveGenerations;
 use crate::store::journal::Journals;
 use crate::store::leases::Leases;
+use crate::store::live::LiveGenerations;
 use crate::store::rollouts;
 
 /// How long a request waits for a file that only the common store has. iPXE asks again
