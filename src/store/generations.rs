@@ -120,6 +120,10 @@ impl Generations {
         Ok(union(&objects))
     }
 
+    pub(super) fn folder(&self, gateway: &GatewayId) -> PathBuf {
+        self.dir.join(gateway)
+    }
+
     /// Whether anything was ever recorded of a gateway, and is still there.
     pub fn has_folder(&self, gateway: &GatewayId) -> bool {
         self.dir.join(gateway).is_dir()

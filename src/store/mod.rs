@@ -18,9 +18,11 @@ mod proxy_mark;
 pub mod records;
 mod revocation;
 pub mod rollouts;
+pub mod stamp;
 mod state;
 mod vault;
 
+pub use proxy_mark::NginxProof;
 pub use proxy_mark::PROXY_MARK_FILE;
 pub use state::NewState;
 pub use state::State;

@@ -11,10 +11,10 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use super::error::HttpError;
+use crate::server::app::Error;
 
 /// A gate for each client that is at it, and none for the others.
-pub(super) struct Gates {
+pub(super) struct Turns {
     gates: Shared,
     at_once: usize,
     /// Those at it, and those who wait.
@@ -41,8 +41,8 @@ struct Visit {
     client: String,
 }
 
-impl Gates {
-    /// Gates that let `at_once` requests of one client through at a time, and `waiting` more
+impl Turns {
+    /// Turns that let `at_once` requests of one client through at a time, and `waiting` more
     /// of it wait.
     pub(super) fn new((at_once, waiting): (usize, usize)) -> Self {
         Self { gates: Shared::default(), at_once, most: at_once + waiting }
@@ -50,22 +50,21 @@ impl Gates {
 
     /// Waits for a turn of `client`; turns come in the order of asking. To stop waiting is
     /// to leave the line.
-    pub(super) async fn enter(&self, client: &str, until: Instant) -> Result<Turn, HttpError> {
+    pub(super) async fn enter(&self, client: &str, until: Instant) -> Result<Turn, Error> {
         let (visit, turns) = self.visit(client)?;
         let permit = tokio::time::timeout_at(until, turns.acquire_owned());
-        let busy = |_| HttpError::Busy(format!("{client} waited for its turn in vain"));
+        let busy = |_| Error::Busy(format!("{client} waited for its turn in vain"));
         // No semaphore of a gate is ever closed.
-        let permit =
-            permit.await.map_err(busy)?.map_err(|error| HttpError::Internal(error.into()))?;
+        let permit = permit.await.map_err(busy)?.map_err(|error| Error::Internal(error.into()))?;
         Ok(Turn { _permit: permit, _visit: visit })
     }
 
-    fn visit(&self, client: &str) -> Result<(Visit, Arc<Semaphore>), HttpError> {
+    fn visit(&self, client: &str) -> Result<(Visit, Arc<Semaphore>), Error> {
         let mut gates = lock(&self.gates);
         let new = || Gate { turns: Arc::new(Semaphore::new(self.at_once)), visitors: 0 };
         let gate = gates.entry(client.to_owned()).or_insert_with(new);
         if gate.visitors >= self.most {
-            return Err(HttpError::Busy(format!("too many requests of {client} at once")));
+            return Err(Error::Busy(format!("too many requests of {client} at once")));
         }
         gate.visitors += 1;
         let turns = gate.turns.clone();
@@ -105,16 +104,16 @@ mod tests {
         Instant::now() + Duration::from_secs(3600)
     }
 
-    fn visitors(gates: &Gates) -> usize {
+    fn visitors(gates: &Turns) -> usize {
         lock(&gates.gates).values().map(|gate| gate.visitors).sum()
     }
 
     #[tokio::test]
     async fn whoever_is_locked_out_keeps_nobody_else_out_and_gets_in_afterwards() {
-        let gates = Gates::new((1, 2));
+        let gates = Turns::new((1, 2));
         let first = gates.enter("a", later()).await.unwrap();
         let late = gates.enter("a", Instant::now()).await.err().unwrap();
-        assert!(matches!(late, HttpError::Busy(_)), "{late}");
+        assert!(matches!(late, Error::Busy(_)), "{late}");
         let other = gates.enter("b", later()).now_or_never();
         assert!(other.is_some_and(|turn| turn.is_ok()));
         drop(first);
@@ -125,13 +124,13 @@ mod tests {
     /// 600 requests behind one lock, all closed again, used to keep 512 threads for ever.
     #[tokio::test]
     async fn those_who_leave_the_line_leave_nothing_behind() {
-        let gates = Gates::new((1, 600));
+        let gates = Turns::new((1, 600));
         let first = gates.enter("a", later()).await.unwrap();
         let mut waiting: Vec<_> = (0..600).map(|_| Box::pin(gates.enter("a", later()))).collect();
         assert!(waiting.iter_mut().all(|enter| enter.now_or_never().is_none()));
         assert_eq!(visitors(&gates), 601);
         let refused = gates.enter("a", later()).now_or_never().unwrap().err().unwrap();
-        assert!(matches!(refused, HttpError::Busy(_)), "{refused}");
+        assert!(matches!(refused, Error::Busy(_)), "{refused}");
         drop(waiting);
         assert_eq!(visitors(&gates), 1);
         drop(first);
@@ -155,7 +154,7 @@ mod tests {
 
     enum Visitor<'a> {
         In(u8, #[allow(dead_code)] Turn),
-        Waiting(u8, BoxFuture<'a, Result<Turn, HttpError>>),
+        Waiting(u8, BoxFuture<'a, Result<Turn, Error>>),
     }
 
     proptest! {
@@ -170,7 +169,7 @@ mod tests {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
             let runtime = runtime.unwrap();
             let _runtime = runtime.enter();
-            let gates = Gates::new((at_once, line));
+            let gates = Turns::new((at_once, line));
             let mut visitors: Vec<Visitor<'_>> = Vec::new();
             for act in acts {
                 match act {

@@ -17,20 +17,21 @@ use axum::response::IntoResponse;
 use axum::response::Response;
 use axum::routing::get;
 
-use super::app::App;
-use super::error::HttpError;
+use super::front::Front;
 use super::metrics;
-use super::peer::Peer;
+use crate::server::app::App;
+use crate::server::app::Error;
+use crate::server::edge::peer::Peer;
 
 /// Every route of the admin listener.
-pub(super) fn router(app: Arc<App>) -> Router {
+pub(in crate::server) fn router(front: Arc<Front>) -> Router {
     Router::new()
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics::show))
         .fallback(|| async { (StatusCode::NOT_FOUND, "404 Not Found\n") })
         .layer(middleware::from_fn(only_from_here))
-        .with_state(app)
+        .with_state(front)
 }
 
 /// Keeps web pages out. One that is open in a browser on this machine can have the name of its
@@ -63,28 +64,31 @@ fn is_here(host: &[u8]) -> bool {
 }
 
 /// `GET /healthz`: the server answers, and so does its disk.
-pub(super) async fn healthz(State(app): State<Arc<App>>) -> Result<&'static str, HttpError> {
-    app.touch().await?;
+pub(super) async fn healthz(State(front): State<Arc<Front>>) -> Result<&'static str, Error> {
+    front.for_operators(App::touch).await?;
     Ok("ok\n")
 }
 
 /// `GET /readyz`: gateways can boot, or why they cannot.
-async fn readyz(State(app): State<Arc<App>>) -> Result<(StatusCode, String), HttpError> {
-    app.touch().await?;
-    let mut problems = app.problems().await?;
-    let files = app.files().await?;
+async fn readyz(State(front): State<Arc<Front>>) -> Result<(StatusCode, String), Error> {
+    front.for_operators(ready).await
+}
+
+fn ready(app: &App) -> Result<(StatusCode, String), Error> {
+    app.touch()?;
+    let mut problems = app.problems()?;
+    let files = app.look_for_files()?;
     problems.extend(files.problems);
-    Ok(if problems.is_empty() {
-        // A boot waits for no bucket and not for the common store: so they keep nobody from
-        // booting, and are only told of.
-        let store = app.store_status().map_or_else(String::new, |store| store + "\n");
-        let warnings = app.bucket_warnings().await?;
-        let lines =
-            files.warnings.iter().chain(&warnings).map(|warning| format!("warning: {warning}\n"));
-        (StatusCode::OK, format!("ready\n{store}{}", lines.collect::<String>()))
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, problems.join("\n") + "\n")
-    })
+    if !problems.is_empty() {
+        return Ok((StatusCode::SERVICE_UNAVAILABLE, problems.join("\n") + "\n"));
+    }
+    // A boot waits for no bucket and not for the common store: so they keep nobody from booting,
+    // and are only told of.
+    let store = app.store_status().map_or_else(String::new, |store| store + "\n");
+    let warnings = app.bucket_warnings()?;
+    let lines =
+        files.warnings.iter().chain(&warnings).map(|warning| format!("warning: {warning}\n"));
+    Ok((StatusCode::OK, format!("ready\n{store}{}", lines.collect::<String>())))
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Secrets of a boot: where the template comes from, and what is filled in.
+//! Templates of secrets: where they come from, and what is filled in. Reads files.
 
 use std::fs::File;
 use std::io;
@@ -10,7 +10,6 @@ use anyhow::Context;
 use anyhow::Result;
 use anyhow::ensure;
 
-use super::buckets::Told;
 use crate::config;
 use crate::fleet::Asset;
 use crate::fleet::Generation;
@@ -72,6 +71,11 @@ impl Templates {
         Ok(Some(Template::Published(asset.clone())))
     }
 
+    /// Whether there can be anything to hand out; the disk knows.
+    pub(super) fn may_have(&self, generation: &Generation) -> bool {
+        self.dir.is_some() || self.credentials.is_some() || generation.files().contains_key(SECRETS)
+    }
+
     /// Whether there is anything to hand out.
     pub(super) fn any(
         &self,
@@ -83,12 +87,12 @@ impl Templates {
     }
 
     /// The secrets that a lease is for.
-    pub(super) fn render(
+    pub(super) fn render<'a>(
         &self,
         gateway: &Record,
         generation: &Generation,
         lease: &Lease,
-        bucket: &Told,
+        bucket: impl Fn(&str) -> Option<&'a str>,
         store: &LiveGenerations,
     ) -> Result<Option<Vec<u8>>> {
         let ensure_len = |len| {
@@ -120,7 +124,7 @@ impl Templates {
             "gateway" | "gateway_name" => Some(gateway.name.as_str()),
             "fingerprint" | "client_cert_fingerprint" => Some(&fingerprint),
             "generation" => Some(&number),
-            _ => bucket.value(name),
+            _ => bucket(name),
         })))
     }
 }

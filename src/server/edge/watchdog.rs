@@ -18,11 +18,11 @@ const REQUEST: &[u8] = b"GET /healthz HTTP/1.1\r\nHost: watchdog\r\nConnection: 
 
 /// The way through one door, past the socket itself: the accept loop takes a probe
 /// like a connection.
-pub(super) type Probes = mpsc::Sender<DuplexStream>;
+pub(in crate::server) type Probes = mpsc::Sender<DuplexStream>;
 
 /// Tells systemd again and again that all of `doors` answer, if it wants to know.
 /// When one does not, systemd is told nothing, and restarts the service.
-pub(super) async fn run(doors: Vec<(&'static str, Probes)>) {
+pub(in crate::server) async fn run(doors: Vec<(&'static str, Probes)>) {
     let Some(limit) = systemd::watchdog() else { return std::future::pending().await };
     let pause = limit / 3;
     loop {

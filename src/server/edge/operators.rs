@@ -10,13 +10,13 @@ use tokio::runtime::Runtime;
 /// Threads that wait for the disk.
 const BLOCKING: usize = 4;
 
-pub(super) struct Operators {
+pub(in crate::server) struct Operators {
     handle: Handle,
     runtime: Option<Runtime>,
 }
 
 impl Operators {
-    pub(super) fn new() -> io::Result<Self> {
+    pub(in crate::server) fn new() -> io::Result<Self> {
         let mut builder = Builder::new_multi_thread();
         builder.thread_name("farmgate-admin").worker_threads(1).max_blocking_threads(BLOCKING);
         let runtime = builder.enable_all().build()?;
@@ -24,7 +24,7 @@ impl Operators {
     }
 
     /// Where their tasks run.
-    pub(super) fn handle(&self) -> &Handle {
+    pub(in crate::server) fn handle(&self) -> &Handle {
         &self.handle
     }
 }

@@ -1,15 +1,19 @@
+//! Through which door a request came.
+
 use std::net::IpAddr;
 use std::net::SocketAddr;
 
 use axum::http::HeaderMap;
 
+use crate::server::app::Presented;
+
 /// Through which door a request came: decides how the client can prove who it is.
 #[derive(Clone, Debug)]
-pub(super) enum Peer {
+pub(in crate::server) enum Peer {
     /// Own TLS: the handshake proved that the client has the certificate's key.
     Tls {
-        /// The client's certificate (DER), if it has one.
-        certificate: Option<Vec<u8>>,
+        /// The client's certificate, if it has one.
+        certificate: Option<Presented>,
         /// Where it comes from; a label.
         address: SocketAddr,
     },
@@ -26,7 +30,7 @@ pub(super) enum Peer {
 
 /// Where a request comes from, for logs and journals. Behind nginx it is what nginx
 /// says.
-pub(super) fn address(peer: Option<&Peer>, headers: &HeaderMap) -> String {
+pub(in crate::server) fn address(peer: Option<&Peer>, headers: &HeaderMap) -> String {
     match peer {
         Some(Peer::Tls { address, .. }) => address.ip().to_string(),
         Some(Peer::Admin { .. } | Peer::Watchdog) | None => "unknown".to_owned(),

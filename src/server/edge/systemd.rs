@@ -2,7 +2,6 @@
 
 use std::os::fd::FromRawFd;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -12,12 +11,12 @@ use anyhow::Result;
 use sd_notify::NotifyState;
 
 /// All doors are open, and the settings are in force.
-pub(super) fn ready(status: &str) {
+pub(in crate::server) fn ready(status: &str) {
     notify(&[NotifyState::Ready, NotifyState::Status(status)]);
 }
 
 /// The settings are read anew; [`ready`] follows, also when the old ones stay.
-pub(super) fn reloading() {
+pub(in crate::server) fn reloading() {
     match NotifyState::monotonic_usec_now() {
         Ok(now) => notify(&[NotifyState::Reloading, now]),
         Err(error) => tracing::warn!("cannot tell the time to systemd: {error}"),
@@ -25,39 +24,34 @@ pub(super) fn reloading() {
 }
 
 /// No new connections; running downloads finish.
-pub(super) fn stopping() {
+pub(in crate::server) fn stopping() {
     notify(&[NotifyState::Stopping]);
 }
 
 /// Still at it: asks for `more` time before systemd kills the service.
-pub(super) fn still_stopping(more: Duration, status: &str) {
+pub(in crate::server) fn still_stopping(more: Duration, status: &str) {
     let micros = more.as_micros().try_into().unwrap_or(u32::MAX);
     notify(&[NotifyState::ExtendTimeoutUsec(micros), NotifyState::Status(status)]);
 }
 
 /// A line for `systemctl status`.
-pub(super) fn status(status: &str) {
+pub(in crate::server) fn status(status: &str) {
     notify(&[NotifyState::Status(status)]);
 }
 
 /// The server answers.
-pub(super) fn alive() {
+pub(in crate::server) fn alive() {
     notify(&[NotifyState::Watchdog]);
 }
 
 /// How long systemd waits for [`alive`] before it ends the service (`WatchdogSec=`).
-pub(super) fn watchdog() -> Option<Duration> {
+pub(in crate::server) fn watchdog() -> Option<Duration> {
     sd_notify::watchdog_enabled()
-}
-
-/// Where systemd puts credentials of this service (`LoadCredential=`).
-pub(super) fn credentials() -> Option<PathBuf> {
-    std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from)
 }
 
 /// Sockets that systemd listens on for this service, with their names
 /// (`FileDescriptorName=`). They are handed over once: a second call has none.
-pub(super) fn sockets() -> Result<Vec<(String, OwnedFd)>> {
+pub(in crate::server) fn sockets() -> Result<Vec<(String, OwnedFd)>> {
     static TAKEN: AtomicBool = AtomicBool::new(false);
     if TAKEN.swap(true, Ordering::Relaxed) {
         return Ok(Vec::new());

@@ -26,7 +26,7 @@ const OPERATORS: usize = 32;
 
 /// Room for connections, by their doors.
 #[derive(Clone)]
-pub(super) struct Room {
+pub(in crate::server) struct Room {
     /// None for operators: who came first gives way.
     all: Option<Arc<Semaphore>>,
     origins: Shared<HashMap<Origin, usize>>,
@@ -47,18 +47,18 @@ struct Lobby {
 }
 
 /// Room for one connection, until it is dropped.
-pub(super) struct Place {
+pub(in crate::server) struct Place {
     _permit: Option<OwnedSemaphorePermit>,
 }
 
 /// One of an address, until it is dropped.
-pub(super) struct Neighbour {
+pub(in crate::server) struct Neighbour {
     origins: Shared<HashMap<Origin, usize>>,
     origin: Origin,
 }
 
 /// A seat in the lobby, until it is dropped.
-pub(super) struct Seat {
+pub(in crate::server) struct Seat {
     lobby: Shared<Lobby>,
     number: u64,
     taken: CancellationToken,
@@ -67,7 +67,7 @@ pub(super) struct Seat {
 impl Room {
     /// For gateways, where this process may open so many descriptors. Each connection can
     /// need a second one, for a file.
-    pub(super) fn for_gateways(descriptors: u64) -> Self {
+    pub(in crate::server) fn for_gateways(descriptors: u64) -> Self {
         let descriptors = usize::try_from(descriptors).unwrap_or(usize::MAX);
         Self::with(descriptors.saturating_sub(KEPT_BACK).div_ceil(2).clamp(16, MOST))
     }
@@ -77,7 +77,7 @@ impl Room {
     }
 
     /// For operators.
-    pub(super) fn for_operators() -> Self {
+    pub(in crate::server) fn for_operators() -> Self {
         Self::with_lobby(OPERATORS)
     }
 
@@ -87,7 +87,7 @@ impl Room {
     }
 
     /// Waits until there is room for one more. Whoever knocks meanwhile waits in the kernel.
-    pub(super) async fn place(&self) -> Place {
+    pub(in crate::server) async fn place(&self) -> Place {
         let permit = match self.all.clone() {
             // It is never closed.
             Some(all) => all.acquire_owned().await.ok(),
@@ -97,7 +97,11 @@ impl Room {
     }
 
     /// Counts a connection of `address`, or none if there are `most` already.
-    pub(super) fn neighbour(&self, address: IpAddr, most: NonZeroUsize) -> Option<Neighbour> {
+    pub(in crate::server) fn neighbour(
+        &self,
+        address: IpAddr,
+        most: NonZeroUsize,
+    ) -> Option<Neighbour> {
         let origin = Origin::of(address);
         let mut origins = lock(&self.origins);
         let count = origins.entry(origin).or_default();
@@ -110,7 +114,7 @@ impl Room {
 
     /// A seat for somebody new. Where all are taken, the one who has been there for longest
     /// without a word gives way.
-    pub(super) fn seat(&self) -> Seat {
+    pub(in crate::server) fn seat(&self) -> Seat {
         let mut lobby = lock(&self.lobby);
         if lobby.there.len() >= lobby.most
             && let Some((_, longest)) = lobby.there.pop_front()
@@ -126,7 +130,7 @@ impl Room {
 
 impl Seat {
     /// Waits until somebody else needs it.
-    pub(super) async fn lost(&self) {
+    pub(in crate::server) async fn lost(&self) {
         self.taken.cancelled().await;
     }
 }

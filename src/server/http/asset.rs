@@ -1,8 +1,8 @@
 //! Answers that carry a file: ranges and conditions of RFC 9110.
 
-use std::io::SeekFrom;
+use std::fs::File;
 
-use axum::body::Body;
+use axum::body::Bytes;
 use axum::http::HeaderMap;
 use axum::http::HeaderValue;
 use axum::http::StatusCode;
@@ -13,17 +13,11 @@ use headers::ETag;
 use headers::HeaderMapExt;
 use headers::IfNoneMatch;
 use headers::IfRange;
-use tokio::fs::File;
-use tokio::io::AsyncReadExt;
-use tokio::io::AsyncSeekExt;
-use tokio_util::io::ReaderStream;
 
-use super::error::HttpError;
-use super::recorder::Recorded;
-use super::recorder::Recording;
-
-/// Bytes that are read from disk at a time; all that is ever held of an asset.
-const CHUNK: usize = 128 * 1024;
+use super::error::internal;
+use super::file_body::FileBody;
+pub(super) use super::file_body::Recording;
+use crate::server::app::Error;
 
 /// The part of a file that a request wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,13 +71,12 @@ fn single_range(text: &str, size: u64) -> Option<Part> {
     Some(if start < end { Part::Bytes(start, end) } else { Part::Unsatisfiable })
 }
 
-/// Content of an answer.
-pub(super) enum Content {
+/// Body of an answer.
+pub(super) enum Body {
     /// In memory.
     Bytes(Vec<u8>),
     /// On disk.
     File {
-        /// From its beginning.
         file: File,
         /// In bytes.
         size: u64,
@@ -92,7 +85,7 @@ pub(super) enum Content {
     },
 }
 
-impl Content {
+impl Body {
     fn size(&self) -> u64 {
         match self {
             Self::Bytes(bytes) => bytes.len() as u64,
@@ -100,40 +93,35 @@ impl Content {
         }
     }
 
-    async fn part(self, start: u64, end: u64) -> std::io::Result<Body> {
-        Ok(match self {
+    fn part(self, start: u64, end: u64) -> axum::body::Body {
+        match self {
             Self::Bytes(bytes) => {
                 let range = start as usize..end as usize;
-                Body::from(bytes.get(range).unwrap_or_default().to_vec())
+                Bytes::from(bytes).slice(range).into()
             }
-            Self::File { mut file, recording, .. } => {
-                if start > 0 {
-                    file.seek(SeekFrom::Start(start)).await?;
-                }
-                let part = file.take(end - start);
-                let stream = ReaderStream::with_capacity(part, CHUNK);
-                Body::from_stream(Recorded::new(stream, recording, end - start))
+            Self::File { file, recording, .. } => {
+                axum::body::Body::new(FileBody::new(file, start..end, recording))
             }
-        })
+        }
     }
 }
 
-/// Answers a request with `content`, whose strong entity tag is the hex text `tag`.
-pub(super) async fn respond(
+/// Answers a request with `body`, whose strong entity tag is the hex text `tag`.
+pub(super) fn respond(
     request: &HeaderMap,
     tag: &str,
     content_type: &'static str,
-    content: Content,
-) -> Result<Response, HttpError> {
-    let size = content.size();
+    body: Body,
+) -> Result<Response, Error> {
+    let size = body.size();
     let (etag, value) = etag(tag)?;
     let part = wanted(request, &etag, size);
     let body = match part {
-        Part::Whole => content.part(0, size).await,
-        Part::Bytes(start, end) => content.part(start, end).await,
-        Part::NotModified | Part::Unsatisfiable => Ok(Body::empty()),
+        Part::Whole => body.part(0, size),
+        Part::Bytes(start, end) => body.part(start, end),
+        Part::NotModified | Part::Unsatisfiable => axum::body::Body::empty(),
     };
-    let mut response = body.map_err(|error| HttpError::Internal(error.into()))?.into_response();
+    let mut response = body.into_response();
     let headers = response.headers_mut();
     headers.insert(header::ETAG, value);
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
@@ -166,7 +154,7 @@ pub(super) fn redirect_to_nginx(
     tag: &str,
     content_type: &'static str,
     location: String,
-) -> Result<Response, HttpError> {
+) -> Result<Response, Error> {
     let (etag, value) = etag(tag)?;
     let known = request
         .typed_get::<IfNoneMatch>()
@@ -182,15 +170,14 @@ pub(super) fn redirect_to_nginx(
     Ok(response)
 }
 
-fn etag(tag: &str) -> Result<(ETag, HeaderValue), HttpError> {
+fn etag(tag: &str) -> Result<(ETag, HeaderValue), Error> {
     let quoted = format!("\"{tag}\"");
-    let etag =
-        quoted.parse().map_err(|_| HttpError::Internal(anyhow::anyhow!("bad entity tag")))?;
+    let etag = quoted.parse().map_err(|_| Error::Internal(anyhow::anyhow!("bad entity tag")))?;
     Ok((etag, header_value(quoted)?))
 }
 
-fn header_value(text: String) -> Result<HeaderValue, HttpError> {
-    HeaderValue::try_from(text).map_err(|error| HttpError::Internal(error.into()))
+fn header_value(text: String) -> Result<HeaderValue, Error> {
+    HeaderValue::try_from(text).map_err(internal)
 }
 
 #[cfg(test)]

@@ -1,3 +1,5 @@
+//! Serves HTTP on open connections, of all doors.
+
 use std::time::Duration;
 
 use axum::Router;
@@ -37,7 +39,7 @@ const MAX_HEAD: usize = 64 * 1024;
 
 /// All open connections, of all doors.
 #[derive(Clone)]
-pub(super) struct Connections {
+pub(in crate::server) struct Connections {
     router: Router,
     idle: Duration,
     running: TaskTracker,
@@ -45,22 +47,22 @@ pub(super) struct Connections {
 }
 
 impl Connections {
-    pub(super) fn new(router: Router) -> Self {
+    pub(in crate::server) fn new(router: Router) -> Self {
         Self { router, idle: IDLE, running: TaskTracker::new(), stop: CancellationToken::new() }
     }
 
     /// The same connections, for the door of operators, which leads to other routes.
-    pub(super) fn for_operators(&self, router: Router) -> Self {
+    pub(in crate::server) fn for_operators(&self, router: Router) -> Self {
         Self { router, idle: OPERATORS_IDLE, ..self.clone() }
     }
 
     /// How many connections are open.
-    pub(super) fn count(&self) -> usize {
+    pub(in crate::server) fn count(&self) -> usize {
         self.running.len()
     }
 
     /// [`Self::serve`] in a task of its own, which keeps `place` meanwhile.
-    pub(super) fn open(
+    pub(in crate::server) fn open(
         &self,
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
         peer: Peer,
@@ -74,20 +76,20 @@ impl Connections {
     }
 
     /// Runs what serves one connection, as a task that counts as open from now on.
-    pub(super) fn spawn(&self, connection: impl Future<Output = ()> + Send + 'static) {
+    pub(in crate::server) fn spawn(&self, connection: impl Future<Output = ()> + Send + 'static) {
         self.running.spawn(connection);
     }
 
     /// Ends some time after [`Self::drain`] was called: who was let in before, and
     /// is not ready then, is given up.
-    pub(super) async fn too_late(&self) {
+    pub(in crate::server) async fn too_late(&self) {
         self.stop.cancelled().await;
         tokio::time::sleep(LATE).await;
     }
 
     /// Answers requests until the client goes or [`Self::drain`] is called, and the
     /// first one also after that: nobody is let in and then left without an answer.
-    pub(super) async fn serve(
+    pub(in crate::server) async fn serve(
         &self,
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
         peer: Peer,
@@ -127,7 +129,7 @@ impl Connections {
     }
 
     /// Ends idle connections now, and each other one after its running or first answer.
-    pub(super) async fn drain(&self) {
+    pub(in crate::server) async fn drain(&self) {
         self.stop.cancel();
         self.running.close();
         self.running.wait().await;

@@ -14,14 +14,14 @@ use socket2::Type;
 use tokio::net::TcpListener;
 use tokio::net::UnixListener;
 
-use super::listener;
-use super::listener::Listener;
+use super::socket;
+use super::socket::Listener;
 use crate::config::AdminAddress;
 use crate::config::Listen;
 
 /// What a door is for. The names are those of systemd's sockets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Role {
+pub(in crate::server) enum Role {
     /// Gateways, by own mutual TLS: `tls`.
     Tls,
     /// nginx: `http`.
@@ -31,14 +31,14 @@ pub(super) enum Role {
 }
 
 /// An open door.
-pub(super) struct Door {
-    pub(super) role: Role,
+pub(in crate::server) struct Door {
+    pub(in crate::server) role: Role,
     pub(super) listener: Listener,
 }
 
 impl Door {
     /// The same, watched by the runtime that this is called in.
-    pub(super) fn registered_here(self) -> Result<Self> {
+    pub(in crate::server) fn registered_here(self) -> Result<Self> {
         let listener = match self.listener {
             Listener::Tcp(listener) => Listener::Tcp(TcpListener::from_std(listener.into_std()?)?),
             Listener::Unix(listener) => {
@@ -50,8 +50,8 @@ impl Door {
 }
 
 /// All open doors. Socket files that were made here are removed with it.
-pub(super) struct Doors {
-    pub(super) doors: Vec<Door>,
+pub(in crate::server) struct Doors {
+    pub(in crate::server) doors: Vec<Door>,
     ours: Vec<PathBuf>,
 }
 
@@ -68,7 +68,7 @@ impl Doors {
     /// Opens every door. `passed` are systemd's sockets: one of them for gateways
     /// takes the place of `tls` and `unix` of the configuration, and one for
     /// operators that of `admin`.
-    pub(super) fn open(listen: &Listen, passed: Vec<(String, OwnedFd)>) -> Result<Self> {
+    pub(in crate::server) fn open(listen: &Listen, passed: Vec<(String, OwnedFd)>) -> Result<Self> {
         let mut doors = Self { doors: Vec::new(), ours: Vec::new() };
         for (name, descriptor) in passed {
             let door = take(&name, descriptor)
@@ -77,10 +77,10 @@ impl Doors {
         }
         if !doors.any(|role| role != Role::Admin) {
             if let Some(address) = listen.tls {
-                doors.push(Role::Tls, Listener::Tcp(listener::bind_tcp(address)?));
+                doors.push(Role::Tls, Listener::Tcp(socket::bind_tcp(address)?));
             }
             if let Some(path) = &listen.unix {
-                let listener = listener::bind_unix(path, listen.unix_group.as_deref())?;
+                let listener = socket::bind_unix(path, listen.unix_group.as_deref())?;
                 doors.ours.push(path.clone());
                 doors.push(Role::Http, Listener::Unix(listener));
             }
@@ -94,10 +94,10 @@ impl Doors {
             match &listen.admin {
                 None => {}
                 Some(AdminAddress::Tcp(address)) => {
-                    doors.push(Role::Admin, Listener::Tcp(listener::bind_tcp(*address)?));
+                    doors.push(Role::Admin, Listener::Tcp(socket::bind_tcp(*address)?));
                 }
                 Some(AdminAddress::Unix(path)) => {
-                    let listener = listener::bind_unix(path, None)?;
+                    let listener = socket::bind_unix(path, None)?;
                     doors.ours.push(path.clone());
                     doors.push(Role::Admin, Listener::Unix(listener));
                 }
@@ -105,7 +105,7 @@ impl Doors {
         }
         for door in &doors.doors {
             if let (Role::Tls, Listener::Tcp(tcp)) = (door.role, &door.listener) {
-                listener::use_short_packets(tcp)
+                socket::use_short_packets(tcp)
                     .with_context(|| format!("cannot set the MSS of {}", door.listener.name()))?;
             }
             let (address, what) = (door.listener.name(), door.role.what());
@@ -126,7 +126,7 @@ impl Doors {
 
 impl Role {
     /// systemd's name for it.
-    pub(super) fn name(self) -> &'static str {
+    pub(in crate::server) fn name(self) -> &'static str {
         match self {
             Self::Tls => "tls",
             Self::Http => "http",
