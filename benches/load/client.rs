@@ -85,7 +85,13 @@ impl Connection {
 
     /// Asks, and reads the whole answer.
     pub(crate) fn get(&mut self, path: &str) -> Result<Answer> {
-        let mut answer = self.begin(path)?;
+        self.ask(path)?;
+        self.answer(path)
+    }
+
+    /// Reads the whole answer to the question before.
+    pub(crate) fn answer(&mut self, path: &str) -> Result<Answer> {
+        let mut answer = self.head(path)?;
         while (answer.body.len() as u64) < answer.length {
             let read = self.read(path)?;
             answer.body.extend_from_slice(&self.piece[..read]);
@@ -113,9 +119,18 @@ impl Connection {
 
     /// Asks, and reads the head of the answer.
     pub(crate) fn begin(&mut self, path: &str) -> Result<Answer> {
+        self.ask(path)?;
+        self.head(path)
+    }
+
+    /// Asks, and does not wait for the answer.
+    pub(crate) fn ask(&mut self, path: &str) -> Result<()> {
         let request =
             format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: iPXE/1.21.1\r\n\r\n");
-        self.stream.write_all(request.as_bytes())?;
+        Ok(self.stream.write_all(request.as_bytes())?)
+    }
+
+    fn head(&mut self, path: &str) -> Result<Answer> {
         let mut head = Vec::new();
         loop {
             let read = self.read(path)?;

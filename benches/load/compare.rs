@@ -17,6 +17,7 @@ use crate::options::Options;
 use crate::results::Results;
 use crate::say;
 use crate::servers::Server;
+use crate::window::Window;
 
 /// As many connections as `ab -c 8`; downloads are fewer.
 const WORKERS: usize = 8;
@@ -97,10 +98,9 @@ impl Load {
                     Ok(1.0)
                 })
             }),
-            Self::Kept => drive(server, time, WORKERS, |worker| {
-                let mut connection = Connection::open(fleet.full(worker), port)?;
-                connection.fetch(&server.script)?;
-                Ok(move || connection.fetch(&server.script).map(|_| 1.0))
+            Self::Kept => drive(server, time, 1, |_| {
+                let mut window = Window::open(server, (0..WORKERS).map(|turn| fleet.full(turn)))?;
+                Ok(move || window.next().map(|()| 1.0))
             }),
             Self::Asset => {
                 let asset = server.asset.as_deref().context("no files")?;

@@ -27,6 +27,7 @@ mod state;
 mod syscalls;
 mod table;
 mod targets;
+mod window;
 mod wire;
 
 use std::fs;

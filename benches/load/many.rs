@@ -15,7 +15,6 @@ use serde_json::Value;
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::client::Connection;
 use crate::client::Gateway;
 use crate::drive::drive;
 use crate::farmgate::Farmgate;
@@ -24,8 +23,9 @@ use crate::options::Options;
 use crate::results::Results;
 use crate::say;
 use crate::state::State;
-use crate::state::name;
+use crate::state::name as gateway_name;
 use crate::state::write;
+use crate::window::Window;
 
 /// Raise it when what is made changes.
 const FLEET: u32 = 1;
@@ -45,7 +45,7 @@ pub(crate) fn run(options: &Options, dir: &Path, results: &mut Results) -> Resul
         let run = dir.join(format!("flat-{gateways}-{generations}"));
         let state = state.copy_to(&run)?;
         let farmgate = Farmgate::start(&state, &options.farmgate, name)?;
-        let clients = asking(gateways).map(|number| state.client(&crate::state::name(number)));
+        let clients = asking(gateways).map(|number| state.client(&gateway_name(number)));
         let clients = clients.collect::<Result<Vec<Gateway>>>()?;
         farmgate.own_tls.wait(&clients[0], &farmgate.log)?;
         servers.push((farmgate, clients));
@@ -55,10 +55,9 @@ pub(crate) fn run(options: &Options, dir: &Path, results: &mut Results) -> Resul
         for index in 0..servers.len() {
             let (farmgate, clients) = &servers[(index + round) % servers.len()];
             let server = &farmgate.own_tls;
-            let sample = drive(server, options.sample * 2, WORKERS, |worker| {
-                let mut connection = Connection::open(&clients[worker], server.port)?;
-                connection.fetch(&server.script)?;
-                Ok(move || connection.fetch(&server.script).map(|_| 1.0))
+            let sample = drive(server, options.sample * 2, 1, |_| {
+                let mut window = Window::open(server, clients.iter())?;
+                Ok(move || window.next().map(|()| 1.0))
             })?;
             // The first round warms up.
             if round > 0 {
@@ -90,18 +89,18 @@ pub(crate) fn fleet(options: &Options, gateways: usize, generations: usize) -> R
     making.init(KeyType::P256)?;
     let folder = tempfile::tempdir_in(&options.dir)?;
     generation::plain(folder.path())?;
-    making.run(&["gateway", "add", &name(0)])?;
-    making.publish(&name(0), folder.path())?;
-    let events = making.events_of(&name(0))?;
+    making.run(&["gateway", "add", &gateway_name(0)])?;
+    making.publish(&gateway_name(0), folder.path())?;
+    let events = making.events_of(&gateway_name(0))?;
     let published = events_in(&events)?;
     pack(&events, &published, FEW.min(generations))?;
     let authority = making.authority()?;
     for number in 1..gateways {
-        making.copy_gateway(&authority, KeyType::P256, &name(0), &name(number))?;
+        making.copy_gateway(&authority, KeyType::P256, &gateway_name(0), &gateway_name(number))?;
     }
     if generations > FEW {
         for number in asking(gateways) {
-            let events = making.events_of(&name(number))?;
+            let events = making.events_of(&gateway_name(number))?;
             fs::remove_dir_all(&events)?;
             fs::create_dir(&events)?;
             pack(&events, &published, generations)?;

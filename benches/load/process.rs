@@ -15,9 +15,13 @@ use anyhow::ensure;
 use rustix::process::Pid;
 use rustix::process::Signal;
 use rustix::process::kill_process;
+use rustix::process::setpriority_process;
 
 const SERVER_CPU: &str = "0";
 const CLIENT_CPU: &str = "1";
+
+/// The nice value of client and servers.
+const PRIORITY: i32 = -10;
 
 /// `sysconf(_SC_CLK_TCK)`: 100 on every Linux that Rust runs on.
 const TICKS_PER_SECOND: f64 = 100.0;
@@ -91,6 +95,8 @@ pub(crate) fn pin_client() -> Result<()> {
     let output = taskset.context("cannot start taskset (package util-linux)")?;
     let error = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "the bench needs two CPUs: {error}");
+    // Before other work, where that is allowed (root); servers that are started from here too.
+    let _ = setpriority_process(None, PRIORITY);
     Ok(())
 }
 
