@@ -60,8 +60,9 @@ pub(crate) fn run(
         for (measure, unit, load) in LOADS.into_iter().filter(|load| options.wants(load.0)) {
             let able: Vec<&Server> = servers.iter().filter(|s| load.suits(s)).collect();
             // Who comes first takes turns too.
-            for index in 0..able.len() {
-                let server = able[(index + round) % able.len()];
+            let first = (round + able.len() - 1) % able.len();
+            for index in first..first + able.len() {
+                let server = able[index % able.len()];
                 let sample = load.sample(options, server, fleet, &turn);
                 let sample = sample.with_context(|| measure.to_owned())?;
                 if round > 0 {
@@ -110,7 +111,8 @@ impl Load {
                     Ok(move || connection.download(asset).map(|bytes| bytes as f64 / 1e6))
                 })
             }
-            Self::Boots(size) => drive(server, time, WORKERS, |_| {
+            // A boot with all its bytes takes long.
+            Self::Boots(size) => drive(server, time * 3, WORKERS, |_| {
                 Ok(|| {
                     let gateway = match size {
                         Size::Full => fleet.full(next()),

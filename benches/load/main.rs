@@ -56,7 +56,7 @@ fn main() -> Result<()> {
     if options.compares() || options.wants("syscalls") {
         fleet::kept(&options)?;
     }
-    process::pin_client()?;
+    process::pin_client(options.realtime)?;
     if options.compares() || options.wants("syscalls") {
         with_peers(&options, run.path(), &mut results)?;
     }

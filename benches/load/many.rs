@@ -52,8 +52,9 @@ pub(crate) fn run(options: &Options, dir: &Path, results: &mut Results) -> Resul
     }
     say("a script request in small and large fleets");
     for round in 0..=options.rounds {
-        for index in 0..servers.len() {
-            let (farmgate, clients) = &servers[(index + round) % servers.len()];
+        let first = (round + servers.len() - 1) % servers.len();
+        for index in first..first + servers.len() {
+            let (farmgate, clients) = &servers[index % servers.len()];
             let server = &farmgate.own_tls;
             let sample = drive(server, options.sample * 2, 1, |_| {
                 let mut window = Window::open(server, clients.iter())?;

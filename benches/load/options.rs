@@ -16,6 +16,8 @@ pub(crate) struct Options {
     pub(crate) rounds: usize,
     /// Length of one sample.
     pub(crate) sample: Duration,
+    /// Whether client and servers come before all other work of the machine.
+    pub(crate) realtime: bool,
     /// Gateways of the fleet that boots.
     pub(crate) fleet: usize,
     /// The program that is measured.
@@ -31,6 +33,7 @@ impl Options {
             measures: measures(&text("BENCH"))?,
             rounds: number("ROUNDS", 5)?.max(1),
             sample: Duration::from_millis(number("SAMPLE_MS", 600)?.max(50) as u64),
+            realtime: number("REALTIME", 0)? != 0,
             fleet: number("GATEWAYS", 200)?.max(16),
             farmgate: farmgate.unwrap_or_else(|| env!("CARGO_BIN_EXE_farmgate").into()),
             dir: PathBuf::from(env!("CARGO_TARGET_TMPDIR")).with_file_name("bench"),

@@ -15,13 +15,9 @@ use anyhow::ensure;
 use rustix::process::Pid;
 use rustix::process::Signal;
 use rustix::process::kill_process;
-use rustix::process::setpriority_process;
 
 const SERVER_CPU: &str = "0";
 const CLIENT_CPU: &str = "1";
-
-/// The nice value of client and servers.
-const PRIORITY: i32 = -10;
 
 /// `sysconf(_SC_CLK_TCK)`: 100 on every Linux that Rust runs on.
 const TICKS_PER_SECOND: f64 = 100.0;
@@ -32,9 +28,10 @@ impl Process {
     /// Starts a server. What it prints goes to `log`.
     pub(crate) fn start(command: &Command, log: &Path) -> Result<Self> {
         let out = File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
-        // taskset becomes the program that it starts.
-        let mut pinned = Command::new("taskset");
-        pinned.args(["-c", SERVER_CPU]).arg(command.get_program()).args(command.get_args());
+        // Both become the program that they start. It ends also when the bench is killed.
+        let mut pinned = Command::new("setpriv");
+        pinned.args(["--pdeathsig", "TERM", "taskset", "-c", SERVER_CPU]);
+        pinned.arg(command.get_program()).args(command.get_args());
         for (name, value) in command.get_envs() {
             if let Some(value) = value {
                 pinned.env(name, value);
@@ -44,7 +41,7 @@ impl Process {
             pinned.current_dir(dir);
         }
         pinned.stdin(Stdio::null()).stdout(out.try_clone()?).stderr(out);
-        let child = pinned.spawn().context("cannot start taskset (package util-linux)")?;
+        let child = pinned.spawn().context("cannot start setpriv (package util-linux)")?;
         Ok(Self(child))
     }
 
@@ -88,15 +85,22 @@ pub(crate) fn own_cpu_time() -> Duration {
     cpu_time(std::process::id())
 }
 
-/// Moves this thread, and those that it starts, to the CPU of the client.
-pub(crate) fn pin_client() -> Result<()> {
+/// Moves this thread, and those that it starts, to the CPU of the client. With `realtime`, they
+/// and the servers come before all other work of the machine.
+pub(crate) fn pin_client(realtime: bool) -> Result<()> {
     let own = std::process::id().to_string();
-    let taskset = Command::new("taskset").args(["-p", "-c", CLIENT_CPU, &own]).output();
-    let output = taskset.context("cannot start taskset (package util-linux)")?;
+    util_linux("taskset", &["-p", "-c", CLIENT_CPU, &own]).context("the bench needs two CPUs")?;
+    if realtime {
+        util_linux("chrt", &["--rr", "-p", "1", &own]).context("REALTIME=1 needs root")?;
+    }
+    Ok(())
+}
+
+fn util_linux(program: &str, args: &[&str]) -> Result<()> {
+    let output = Command::new(program).args(args).output();
+    let output = output.with_context(|| format!("cannot start {program} (util-linux)"))?;
     let error = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "the bench needs two CPUs: {error}");
-    // Before other work, where that is allowed (root); servers that are started from here too.
-    let _ = setpriority_process(None, PRIORITY);
+    ensure!(output.status.success(), "{program}: {}", error.trim());
     Ok(())
 }
 
