@@ -7,6 +7,10 @@ use anyhow::ensure;
 use crate::client::Connection;
 use crate::client::Gateway;
 
+/// The first request, with what iPXE says of itself.
+pub(crate) const BEGIN: &str =
+    "/boot/ipxe?mac=52:54:00:12:34:56&platform=efi&buildarch=x86_64&version=1.21.1";
+
 /// Which files the gateway's generation has.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Size {
@@ -17,17 +21,14 @@ pub(crate) enum Size {
 }
 
 impl Size {
-    /// The first request: what iPXE says of itself, and which generation the other servers, which
-    /// know no gateways, are to send.
-    fn first(self) -> String {
+    /// The first request, with the generation that other servers, which know no gateways, are to
+    /// send.
+    fn begin(self) -> String {
         let product = match self {
             Self::Full => "full",
             Self::Small => "small",
         };
-        format!(
-            "/boot/ipxe?mac=52:54:00:12:34:56&platform=efi&buildarch=x86_64&version=1.21.1\
-             &product={product}"
-        )
+        format!("{BEGIN}&product={product}")
     }
 }
 
@@ -41,7 +42,7 @@ pub(crate) struct Booted {
 
 pub(crate) fn boot(gateway: &Gateway, port: u16, size: Size) -> Result<Booted> {
     let mut connection = Connection::open(gateway, port)?;
-    let first = connection.get(&size.first())?;
+    let first = connection.get(&size.begin())?;
     ensure!(first.status == 302, "/boot/ipxe: status {}", first.status);
     let location = first.location.context("/boot/ipxe: no Location")?;
     let script = connection.fetch(&location)?;

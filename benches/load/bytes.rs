@@ -18,7 +18,7 @@ use crate::servers::Server;
 /// Fills `files`, and returns the boot script that all servers are to send.
 pub(crate) fn fetch(farmgate: &Farmgate, fleet: &Fleet, files: &Path) -> Result<Vec<u8>> {
     let port = farmgate.own_tls.port;
-    let script = farmgate.own_tls.wait(fleet.full(0), &farmgate.log)?;
+    let script = farmgate.own_tls.wait(fleet.full(0))?;
     write(files, &farmgate.own_tls.script, &script)?;
     for (gateway, size) in [(fleet.full(0), Size::Full), (fleet.small(0), Size::Small)] {
         let booted = boot(gateway, port, size)?;
@@ -39,8 +39,8 @@ pub(crate) fn fetch(farmgate: &Farmgate, fleet: &Fleet, files: &Path) -> Result<
 }
 
 /// Waits until a server answers, and sees that it sends that script.
-pub(crate) fn compare(server: &Server, fleet: &Fleet, script: &[u8], log: &Path) -> Result<()> {
-    let sent = server.wait(fleet.full(0), log)?;
+pub(crate) fn compare(server: &Server, fleet: &Fleet, script: &[u8]) -> Result<()> {
+    let sent = server.wait(fleet.full(0))?;
     ensure!(sent == script, "{} sends another script:\n{}", server.name, sent.escape_ascii());
     Ok(())
 }

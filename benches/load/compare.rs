@@ -6,7 +6,9 @@ use std::sync::atomic::Ordering;
 
 use anyhow::Context;
 use anyhow::Result;
+use anyhow::ensure;
 
+use crate::boot::BEGIN;
 use crate::boot::Size;
 use crate::boot::boot;
 use crate::client::Connection;
@@ -32,13 +34,16 @@ enum Load {
     Kept,
     /// The kernel, on connections that are kept. Counts MB (10^6 bytes).
     Asset,
+    /// The first request of a boot, a durable event each, all of one gateway.
+    Begin,
     /// A whole boot, each by another gateway.
     Boots(Size),
 }
 
-const LOADS: [(&str, &str, Load); 5] = [
+const LOADS: [(&str, &str, Load); 6] = [
     ("handshake", "/s", Load::Handshake),
     ("kept", "/s", Load::Kept),
+    ("begin", "/s", Load::Begin),
     ("asset", "MB/s", Load::Asset),
     ("boots", "/s", Load::Boots(Size::Full)),
     ("boots-small", "/s", Load::Boots(Size::Small)),
@@ -79,7 +84,7 @@ impl Load {
         match self {
             Self::Handshake | Self::Kept => true,
             Self::Asset => server.asset.is_some(),
-            Self::Boots(_) => server.boots,
+            Self::Begin | Self::Boots(_) => server.boots,
         }
     }
 
@@ -102,6 +107,15 @@ impl Load {
             Self::Kept => drive(server, time, 1, |_| {
                 let mut window = Window::open(server, (0..WORKERS).map(|turn| fleet.full(turn)))?;
                 Ok(move || window.next().map(|()| 1.0))
+            }),
+            Self::Begin => drive(server, time, WORKERS, |_| {
+                let mut connection = Connection::open(fleet.beginner(), port)?;
+                connection.get(BEGIN)?;
+                Ok(move || {
+                    let answer = connection.get(BEGIN)?;
+                    ensure!(answer.status == 302, "{BEGIN}: status {}", answer.status);
+                    Ok(1.0)
+                })
             }),
             Self::Asset => {
                 let asset = server.asset.as_deref().context("no files")?;

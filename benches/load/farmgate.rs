@@ -13,11 +13,11 @@ use crate::process::Process;
 use crate::servers::Server;
 use crate::servers::free_port;
 use crate::state::State;
+use crate::targets::BEHIND;
 
 /// One server, with both doors open.
 pub(crate) struct Farmgate {
     pub(crate) own_tls: Server,
-    pub(crate) log: PathBuf,
     socket: PathBuf,
 }
 
@@ -30,12 +30,8 @@ impl Farmgate {
         command.arg("--state").arg(&state.dir).arg("serve");
         command.arg("--tls").arg(format!("127.0.0.1:{port}")).arg("--unix").arg(&socket);
         let process = Arc::new(Process::start(&command, &log)?);
-        let own_tls = server(name, port, vec![process]);
-        Ok(Self { own_tls, log, socket })
-    }
-
-    pub(crate) fn process(&self) -> &Arc<Process> {
-        &self.own_tls.processes[0]
+        let own_tls = server(name, port, vec![process], log);
+        Ok(Self { own_tls, socket })
     }
 
     /// The server block for an nginx that listens on `port`.
@@ -55,12 +51,13 @@ impl Farmgate {
 
     /// The same server through that nginx.
     pub(crate) fn behind(&self, port: u16, nginx: Arc<Process>) -> Server {
-        server("farmgate behind nginx", port, vec![self.process().clone(), nginx])
+        let processes = vec![self.own_tls.processes[0].clone(), nginx];
+        server(BEHIND, port, processes, self.own_tls.log.clone())
     }
 }
 
-fn server(name: &'static str, port: u16, processes: Vec<Arc<Process>>) -> Server {
+fn server(name: &'static str, port: u16, processes: Vec<Arc<Process>>, log: PathBuf) -> Server {
     let script = format!("{PLAIN}/boot.ipxe");
     let asset = Some(format!("{PLAIN}/vmlinuz"));
-    Server { name, port, script, asset, boots: true, processes }
+    Server { name, port, script, asset, boots: true, processes, log }
 }

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
 
+use anyhow::Context;
 use anyhow::Result;
 use farmgate::identity::pki::KeyType;
 
@@ -27,6 +28,7 @@ pub(crate) struct Fleet {
     full: Vec<Gateway>,
     /// Those that boot small ones.
     small: Vec<Gateway>,
+    beginner: Gateway,
 }
 
 impl Fleet {
@@ -36,12 +38,19 @@ impl Fleet {
         let clients = |parity: usize| -> Result<Vec<Gateway>> {
             (parity..options.fleet).step_by(2).map(|number| state.client(&name(number))).collect()
         };
-        Ok(Self { full: clients(0)?, small: clients(1)?, state })
+        let (mut full, small) = (clients(0)?, clients(1)?);
+        let beginner = full.pop().context("a fleet without gateways")?;
+        Ok(Self { full, small, beginner, state })
     }
 
     /// A gateway that boots full-size files; another one for another `turn`.
     pub(crate) fn full(&self, turn: usize) -> &Gateway {
         &self.full[turn % self.full.len()]
+    }
+
+    /// One that begins boots and ends none, and does nothing else.
+    pub(crate) fn beginner(&self) -> &Gateway {
+        &self.beginner
     }
 
     /// The same for small files.

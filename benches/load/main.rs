@@ -13,10 +13,11 @@ mod client;
 mod compare;
 mod drive;
 mod farmgate;
+mod flat;
 mod fleet;
 mod generation;
+mod large;
 mod machine;
-mod many;
 mod memory;
 mod options;
 mod peers;
@@ -31,10 +32,12 @@ mod window;
 mod wire;
 
 use std::fs;
+use std::fs::File;
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use anyhow::Context;
 use anyhow::Result;
 use serde_json::json;
 
@@ -46,11 +49,15 @@ use crate::results::Results;
 use crate::servers::free_port;
 use crate::targets::OWN_TLS;
 
+/// What the names of directories for one run begin with.
+const RUN: &str = "run-";
+
 fn main() -> Result<()> {
     let options = Options::from_environment()?;
     fs::create_dir_all(&options.dir)?;
+    let _alone = alone(&options.dir)?;
     let machine = machine::json(&options);
-    let run = tempfile::Builder::new().prefix("run-").tempdir_in(&options.dir)?;
+    let run = tempfile::Builder::new().prefix(RUN).tempdir_in(&options.dir)?;
     let mut results = Results::default();
     // What is kept for later runs is made before, on both CPUs.
     if options.compares() || options.wants("syscalls") {
@@ -61,7 +68,7 @@ fn main() -> Result<()> {
         with_peers(&options, run.path(), &mut results)?;
     }
     if options.wants("flat") {
-        many::run(&options, run.path(), &mut results)?;
+        flat::run(&options, run.path(), &mut results)?;
     }
     if options.wants("memory") {
         memory::run(&options, run.path(), &mut results)?;
@@ -79,6 +86,19 @@ fn main() -> Result<()> {
     print!("{}", table::table(&results, &targets));
     say(&format!("all samples, the machine and the versions: {}", path.display()));
     Ok(())
+}
+
+/// Two benches at once would measure each other. Whoever is alone removes what killed ones left.
+fn alone(dir: &Path) -> Result<File> {
+    let lock = File::create(dir.join("lock"))?;
+    lock.try_lock().context("another bench is running")?;
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with(RUN) {
+            fs::remove_dir_all(entry.path())?;
+        }
+    }
+    Ok(lock)
 }
 
 /// Everything that is measured on the fleet with real keys.
@@ -103,7 +123,7 @@ fn with_peers(options: &Options, run: &Path, results: &mut Results) -> Result<()
         servers.insert(0, farmgate.behind(port, site.nginx("nginx-farmgate", &blocks, &[])?));
     }
     for server in &servers {
-        bytes::compare(server, &fleet, &script, run)?;
+        bytes::compare(server, &fleet, &script)?;
     }
     servers.insert(0, farmgate.own_tls);
     compare::run(options, &servers, &fleet, results)

@@ -15,7 +15,7 @@ use socket2::Type;
 use crate::client::Connection;
 use crate::client::Gateway;
 use crate::farmgate::Farmgate;
-use crate::many;
+use crate::large;
 use crate::options::Options;
 use crate::results::Results;
 use crate::say;
@@ -27,11 +27,11 @@ const RECEIVE_BUFFER: usize = 64 * 1024;
 const WATCH: Duration = Duration::from_secs(4);
 
 pub(crate) fn run(options: &Options, dir: &Path, results: &mut Results) -> Result<()> {
-    let kept = many::fleet(options, DOWNLOADS, 1)?;
+    let kept = large::fleet(options, DOWNLOADS, 1)?;
     let state = kept.copy_to(&dir.join("memory"))?;
     let farmgate = Farmgate::start(&state, &options.farmgate, "farmgate")?;
     let server = &farmgate.own_tls;
-    server.wait(&state.client(&name(0))?, &farmgate.log)?;
+    server.wait(&state.client(&name(0))?)?;
     let asset = server.asset.as_deref().context("no files")?;
     let memory = || server.processes[0].memory("VmRSS").context("no VmRSS");
     results.single.push(("memory, idle".to_owned(), memory()?, "MB"));

@@ -8,8 +8,11 @@ use anyhow::Result;
 use anyhow::bail;
 
 /// Every measure, in the order in which they run.
-const MEASURES: [&str; 8] =
-    ["handshake", "kept", "asset", "boots", "boots-small", "syscalls", "flat", "memory"];
+const MEASURES: [&str; 9] =
+    ["handshake", "kept", "begin", "asset", "boots", "boots-small", "syscalls", "flat", "memory"];
+
+/// Those that compare with other servers.
+const COMPARING: [&str; 6] = ["handshake", "kept", "begin", "asset", "boots", "boots-small"];
 
 pub(crate) struct Options {
     measures: Vec<&'static str>,
@@ -46,7 +49,7 @@ impl Options {
 
     /// Whether any of the measures that compare with other servers is wanted.
     pub(crate) fn compares(&self) -> bool {
-        ["handshake", "kept", "asset", "boots", "boots-small"].iter().any(|name| self.wants(name))
+        COMPARING.iter().any(|name| self.wants(name))
     }
 }
 

@@ -76,7 +76,8 @@ impl Site<'_> {
         let port = free_port()?;
         let blocks = include_str!("../peers/nginx-alone.conf");
         let process = self.nginx("nginx-alone", blocks, &[("PORT", &port.to_string())])?;
-        Ok(Server { boots: true, ..files_server(NGINX_ALONE, port, vec![process]) })
+        let files = self.files_server(NGINX_ALONE, port, vec![process], "nginx-alone");
+        Ok(Server { boots: true, ..files })
     }
 
     pub(crate) fn caddy(&self) -> Result<Server> {
@@ -86,7 +87,8 @@ impl Site<'_> {
         let mut command = Command::new(program("FARMGATE_CADDY", "caddy").context("no caddy")?);
         command.env("HOME", self.dir).args(["run", "--adapter", "caddyfile", "--config"]);
         command.arg(config);
-        Ok(files_server("Caddy", port, vec![self.start("caddy", command)?]))
+        let process = self.start("caddy", command)?;
+        Ok(self.files_server("Caddy", port, vec![process], "caddy"))
     }
 
     pub(crate) fn apache(&self) -> Result<Server> {
@@ -97,7 +99,8 @@ impl Site<'_> {
         let mut command =
             Command::new(program("FARMGATE_APACHE", "apache2").context("no apache2")?);
         command.arg("-X").arg("-f").arg(config);
-        Ok(files_server("Apache", port, vec![self.start("apache", command)?]))
+        let process = self.start("apache", command)?;
+        Ok(self.files_server("Apache", port, vec![process], "apache"))
     }
 
     /// The application renders `script`, and counts nothing.
@@ -116,8 +119,20 @@ impl Site<'_> {
         Ok(Server {
             script: "/boot/ipxe".to_owned(),
             asset: None,
-            ..files_server("Flask behind nginx", port, vec![application, nginx])
+            ..self.files_server("Flask behind nginx", port, vec![application, nginx], "gunicorn")
         })
+    }
+
+    fn files_server(
+        &self,
+        name: &'static str,
+        port: u16,
+        processes: Vec<Arc<Process>>,
+        log: &str,
+    ) -> Server {
+        let script = format!("{PLAIN}/boot.ipxe");
+        let asset = Some(format!("{PLAIN}/vmlinuz"));
+        Server { name, port, script, asset, boots: false, processes, log: self.log(log) }
     }
 
     /// All that are installed.
@@ -158,12 +173,6 @@ fn installed(name: &str, program: Option<PathBuf>, packages: &str) -> bool {
         ));
     }
     program.is_some()
-}
-
-fn files_server(name: &'static str, port: u16, processes: Vec<Arc<Process>>) -> Server {
-    let script = format!("{PLAIN}/boot.ipxe");
-    let asset = Some(format!("{PLAIN}/vmlinuz"));
-    Server { name, port, script, asset, boots: false, processes }
 }
 
 fn is_root() -> bool {

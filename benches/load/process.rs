@@ -61,8 +61,9 @@ impl Process {
         Some(line.split_whitespace().nth(1)?.parse::<f64>().ok()? * 1024.0 / 1e6)
     }
 
-    pub(crate) fn is_running(&mut self) -> bool {
-        matches!(self.0.try_wait(), Ok(None))
+    /// A process that has ended has no program any more.
+    pub(crate) fn is_running(&self) -> bool {
+        fs::read_link(format!("/proc/{}/exe", self.id())).is_ok()
     }
 }
 
@@ -70,7 +71,7 @@ impl Drop for Process {
     fn drop(&mut self) {
         let _ = kill_process(Pid::from_child(&self.0), Signal::TERM);
         for _ in 0..40 {
-            if !self.is_running() {
+            if matches!(self.0.try_wait(), Ok(Some(_))) {
                 return;
             }
             std::thread::sleep(Duration::from_millis(25));

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::net::TcpListener;
-use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +27,8 @@ pub(crate) struct Server {
     /// Whether a gateway can boot from it, and not only ask for files.
     pub(crate) boots: bool,
     pub(crate) processes: Vec<Arc<Process>>,
+    /// What it had to say.
+    pub(crate) log: PathBuf,
 }
 
 impl Server {
@@ -35,16 +36,20 @@ impl Server {
         self.processes.iter().map(|process| process.cpu_time()).sum()
     }
 
+    fn is_running(&self) -> bool {
+        self.processes.iter().all(|process| process.is_running())
+    }
+
     /// The boot script, as soon as the server answers.
-    pub(crate) fn wait(&self, gateway: &Gateway, log: &Path) -> Result<Vec<u8>> {
+    pub(crate) fn wait(&self, gateway: &Gateway) -> Result<Vec<u8>> {
         let began = Instant::now();
         loop {
             let answer =
                 Connection::open(gateway, self.port).and_then(|mut c| c.fetch(&self.script));
             match answer {
                 Ok(script) => return Ok(script),
-                Err(error) if began.elapsed() > START => {
-                    let log = fs::read_to_string(log).unwrap_or_default();
+                Err(error) if began.elapsed() > START || !self.is_running() => {
+                    let log = fs::read_to_string(&self.log).unwrap_or_default();
                     bail!("{} does not answer: {error:#}\n{log}", self.name);
                 }
                 Err(_) => std::thread::sleep(Duration::from_millis(50)),
@@ -59,7 +64,9 @@ pub(crate) fn program(variable: &str, name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let system = ["/usr/sbin", "/usr/bin"].map(PathBuf::from);
     let dirs: Vec<PathBuf> = std::env::split_paths(&path).chain(system).collect();
-    given.or_else(|| dirs.into_iter().map(|dir| dir.join(name)).find(|path| path.is_file()))
+    given
+        .filter(|path| path.is_file())
+        .or_else(|| dirs.into_iter().map(|dir| dir.join(name)).find(|path| path.is_file()))
 }
 
 /// A port that was free a moment ago.

@@ -3,7 +3,7 @@
 use serde_json::Value;
 use serde_json::json;
 
-use crate::many;
+use crate::flat;
 use crate::peers::NGINX_ALONE;
 use crate::results::Results;
 
@@ -65,9 +65,9 @@ pub(crate) fn targets(results: &Results) -> Vec<Target> {
         value: results.ratio(measure, server, other).map(|spread| spread.median),
         bound: Bound::AtLeast(least),
     });
-    let flat = [many::GATEWAYS, many::GENERATIONS].map(|fleet| Target {
+    let flat = [flat::GATEWAYS, flat::GENERATIONS].map(|fleet| Target {
         what: format!("flat: cost with {fleet} / with 10"),
-        value: results.cost_ratio("flat", fleet, many::BASE).map(|spread| spread.median),
+        value: results.cost_ratio("flat", fleet, flat::BASE).map(|spread| spread.median),
         bound: Bound::AtMost(1.1),
     });
     let single = [

@@ -1,8 +1,7 @@
-//! Whether a script request costs the same with ten gateways and with ten thousand, with ten
-//! generations and with ten thousand.
+//! Large fleets, made once and kept for later runs: gateways are copies of one in the store's own
+//! format, and so are generations.
 //!
-//! These fleets have P-256 keys, which are made in no time; on a kept connection they make no
-//! difference.
+//! They have P-256 keys, which are made in no time. Each gateway has a certificate of its own.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,68 +9,28 @@ use std::path::Path;
 
 use anyhow::Context;
 use anyhow::Result;
+use anyhow::bail;
 use farmgate::identity::pki::KeyType;
 use serde_json::Value;
 use serde_json::json;
-use uuid::Uuid;
 
-use crate::client::Gateway;
-use crate::drive::drive;
-use crate::farmgate::Farmgate;
 use crate::generation;
 use crate::options::Options;
-use crate::results::Results;
 use crate::say;
 use crate::state::State;
-use crate::state::name as gateway_name;
+use crate::state::name;
 use crate::state::write;
-use crate::window::Window;
 
-/// Raise it when what is made changes.
+/// Raise it when what is made changes: then fleets of earlier runs are not used again.
 const FLEET: u32 = 1;
-const FEW: usize = 10;
-const MANY: usize = 10_000;
-const WORKERS: usize = 4;
+/// So many gateways ask, and so many generations the others have at most.
+const ASKING: usize = 4;
+const MOST_OF_OTHERS: usize = 10;
 
-pub(crate) const BASE: &str = "10 gateways, 10 generations";
-pub(crate) const GATEWAYS: &str = "10,000 gateways";
-pub(crate) const GENERATIONS: &str = "10,000 generations";
-
-pub(crate) fn run(options: &Options, dir: &Path, results: &mut Results) -> Result<()> {
-    let kinds = [(BASE, FEW, FEW), (GATEWAYS, MANY, FEW), (GENERATIONS, FEW, MANY)];
-    let mut servers = Vec::new();
-    for (name, gateways, generations) in kinds {
-        let state = fleet(options, gateways, generations)?;
-        let run = dir.join(format!("flat-{gateways}-{generations}"));
-        let state = state.copy_to(&run)?;
-        let farmgate = Farmgate::start(&state, &options.farmgate, name)?;
-        let clients = asking(gateways).map(|number| state.client(&gateway_name(number)));
-        let clients = clients.collect::<Result<Vec<Gateway>>>()?;
-        farmgate.own_tls.wait(&clients[0], &farmgate.log)?;
-        servers.push((farmgate, clients));
-    }
-    say("a script request in small and large fleets");
-    for round in 0..=options.rounds {
-        let first = (round + servers.len() - 1) % servers.len();
-        for index in first..first + servers.len() {
-            let (farmgate, clients) = &servers[index % servers.len()];
-            let server = &farmgate.own_tls;
-            let sample = drive(server, options.sample * 2, 1, |_| {
-                let mut window = Window::open(server, clients.iter())?;
-                Ok(move || window.next().map(|()| 1.0))
-            })?;
-            // The first round warms up.
-            if round > 0 {
-                results.add("flat", server.name, "/s", sample);
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Numbers of the gateways that ask, spread over the fleet.
-fn asking(gateways: usize) -> impl Iterator<Item = usize> {
-    (0..WORKERS).map(move |worker| worker * gateways / WORKERS)
+/// Numbers of the gateways that ask, spread over the fleet. They have all generations; the others
+/// have ten at most.
+pub(crate) fn asking(gateways: usize) -> impl Iterator<Item = usize> {
+    (0..ASKING).map(move |worker| worker * gateways / ASKING)
 }
 
 /// A fleet of that size, made once.
@@ -90,18 +49,18 @@ pub(crate) fn fleet(options: &Options, gateways: usize, generations: usize) -> R
     making.init(KeyType::P256)?;
     let folder = tempfile::tempdir_in(&options.dir)?;
     generation::plain(folder.path())?;
-    making.run(&["gateway", "add", &gateway_name(0)])?;
-    making.publish(&gateway_name(0), folder.path())?;
-    let events = making.events_of(&gateway_name(0))?;
+    making.run(&["gateway", "add", &name(0)])?;
+    making.publish(&name(0), folder.path())?;
+    let events = making.events_of(&name(0))?;
     let published = events_in(&events)?;
-    pack(&events, &published, FEW.min(generations))?;
+    pack(&events, &published, MOST_OF_OTHERS.min(generations))?;
     let authority = making.authority()?;
     for number in 1..gateways {
-        making.copy_gateway(&authority, KeyType::P256, &gateway_name(0), &gateway_name(number))?;
+        making.copy_gateway(&authority, KeyType::P256, &name(0), &name(number))?;
     }
-    if generations > FEW {
+    if generations > MOST_OF_OTHERS {
         for number in asking(gateways) {
-            let events = making.events_of(&gateway_name(number))?;
+            let events = making.events_of(&name(number))?;
             fs::remove_dir_all(&events)?;
             fs::create_dir(&events)?;
             pack(&events, &published, generations)?;
@@ -124,7 +83,7 @@ fn events_in(dir: &Path) -> Result<Vec<Value>> {
 /// Replaces the events in `dir` by a pack of so many generations, the last of them active.
 fn pack(dir: &Path, published: &[Value], generations: usize) -> Result<()> {
     let [published, activated] = published else {
-        anyhow::bail!("publishing one generation made {} events, not 2", published.len());
+        bail!("publishing one generation made {} events, not 2", published.len());
     };
     let mut events = BTreeMap::new();
     let mut last = None;
@@ -148,5 +107,5 @@ fn pack(dir: &Path, published: &[Value], generations: usize) -> Result<()> {
 fn event_name(millis: u64) -> String {
     const YEAR_2026: u64 = 1_767_225_600_000;
     let builder = uuid::Builder::from_unix_timestamp_millis(YEAR_2026 + millis, &[0x42; 10]);
-    Uuid::to_string(builder.as_uuid())
+    builder.into_uuid().to_string()
 }
