@@ -15,7 +15,7 @@ use std::time::SystemTime;
 
 /// Two changes within one tick of the kernel's clock leave the same times. A tick lasts 10 ms
 /// at most (`CONFIG_HZ=100`).
-const TICKS: Duration = Duration::from_millis(100);
+const TICKS: Duration = Duration::from_millis(20);
 
 /// Differs once a file was written to or replaced, or the names in a directory changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

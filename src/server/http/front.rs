@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::client::Headers;
+use super::nginx_headers::NginxHeaders;
 use super::turns::Turns;
 use crate::fleet::Asset;
 use crate::replica::Fetch;
@@ -40,7 +40,7 @@ const LOCK_PAUSE: Duration = Duration::from_millis(20);
 /// What all handlers share.
 pub(in crate::server) struct Front {
     pub(super) app: Arc<App>,
-    pub(super) headers: Headers,
+    pub(super) nginx_headers: NginxHeaders,
     reads: Turns,
     writes: Turns,
 }
@@ -57,7 +57,7 @@ pub(super) enum Line {
 impl Front {
     pub(in crate::server) fn new(app: Arc<App>) -> Self {
         let (reads, writes) = (Turns::new(READS), Turns::new(WRITES));
-        Self { app, headers: Headers::default(), reads, writes }
+        Self { app, nginx_headers: NginxHeaders::default(), reads, writes }
     }
 
     /// Answers from memory where that is possible, and else from the disk. So `work` runs

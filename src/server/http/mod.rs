@@ -10,6 +10,7 @@ mod file_body;
 mod front;
 mod generation;
 mod metrics;
+mod nginx_headers;
 mod observe;
 pub(super) mod router;
 mod routes;
