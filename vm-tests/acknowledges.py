@@ -35,7 +35,14 @@ def scenario(t):
 
                 with t.subtest(f"it trusts nobody but the fleet's own CA ({client})"):
                     ca = other.authority[0]
-                    run(host, client, f"farmgate.ack={url}", ca=ca, says="NOT ACKNOWLEDGED", status=1)
+                    run(
+                        host,
+                        client,
+                        f"farmgate.ack={url}",
+                        ca=ca,
+                        says="NOT ACKNOWLEDGED",
+                        status=1,
+                    )
 
                 with t.subtest(f"a token of no boot is refused until it gives up ({client})"):
                     wrong = url[:-1] + ("0" if url[-1] != "0" else "1")
@@ -62,7 +69,9 @@ def scenario(t):
 
         with t.subtest("without a kernel command line it says so"):
             line = f"farmgate.ack=https://127.0.0.1:{free_port()}/boot/ack/x"
-            finish(start(host, "curl", line, cmdline="/nowhere"), line, "/nowhere cannot be read", 1)
+            finish(
+                start(host, "curl", line, cmdline="/nowhere"), line, "/nowhere cannot be read", 1
+            )
 
         with t.subtest("without curl and GNU wget it says so"):
             line = f"farmgate.ack=https://127.0.0.1:{free_port()}/boot/ack/x"

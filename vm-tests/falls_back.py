@@ -35,7 +35,9 @@ def scenario(t):
 
             with t.subtest("then generation 1 boots again, and acknowledges"):
                 t.boots_and_acknowledges(image, generation=1)
-                assert host.log.search("generation 2 is bad"), f"no word in the log:\n{host.log.tail()}"
+                assert host.log.search("generation 2 is bad"), (
+                    f"no word in the log:\n{host.log.tail()}"
+                )
 
             host.publish("lab-1", good)
             with t.subtest("generation 3, which acknowledges, is booted once"):

@@ -12,7 +12,9 @@ from common.network import DEAD
 from common.network import HOST
 from common.network import Network
 
-COMES_BACK = "#!ipxe\necho nothing to do here\n# farmgate: allow FG023 this is what is tested\nexit 0\n"
+COMES_BACK = (
+    "#!ipxe\necho nothing to do here\n# farmgate: allow FG023 this is what is tested\nexit 0\n"
+)
 DAMAGED = "#!ipxe\necho this is cut short on the boot host\nreboot\n"
 
 

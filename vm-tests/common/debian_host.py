@@ -156,7 +156,18 @@ class Snapshot:
 
     @staticmethod
     def _overlay(base, kind, disk):
-        command = ["qemu-img", "create", "-q", "-f", "qcow2", "-b", str(base), "-F", kind, str(disk)]
+        command = [
+            "qemu-img",
+            "create",
+            "-q",
+            "-f",
+            "qcow2",
+            "-b",
+            str(base),
+            "-F",
+            kind,
+            str(disk),
+        ]
         subprocess.run(command, check=True)
 
     def _machine(self, where, disk, log):
@@ -262,7 +273,9 @@ class Host:
     def journal(self):
         """Writes the host's journal to the logs, if there is still somebody to ask."""
         try:
-            text = self.machine.succeed("journalctl --no-pager --output=short-monotonic", timeout=30)
+            text = self.machine.succeed(
+                "journalctl --no-pager --output=short-monotonic", timeout=30
+            )
         except Failure as failure:
             text = str(failure)
         path = self._logs / "host-journal.log"

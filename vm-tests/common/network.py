@@ -81,7 +81,13 @@ class Network:
     def _dnsmasq(self):
         command = [find_program("dnsmasq"), "--keep-in-foreground", "--conf-file=/dev/null"]
         command += ["--user=root", "--pid-file=", "--log-facility=-", "--log-dhcp", "--log-queries"]
-        command += ["--interface=lan", "--bind-interfaces", "--no-resolv", "--no-hosts", "--no-ping"]
+        command += [
+            "--interface=lan",
+            "--bind-interfaces",
+            "--no-resolv",
+            "--no-hosts",
+            "--no-ping",
+        ]
         command += ["--leasefile-ro", "--dhcp-range=10.0.2.100,10.0.2.200,255.255.255.0,1h"]
         # An option without a value is one that is not sent.
         command += [f"--dhcp-option=option:router{f',{HOST}' if self.router else ''}"]

@@ -62,7 +62,9 @@ class Log:
             if ended:
                 raise Failure(f"{process.name} ended before {pattern!r} was seen:\n{self.tail()}")
             if time.monotonic() > deadline:
-                raise Failure(f"no {pattern!r} within {timeout:.0f} s in {self.path}:\n{self.tail()}")
+                raise Failure(
+                    f"no {pattern!r} within {timeout:.0f} s in {self.path}:\n{self.tail()}"
+                )
             pause(0.1)
 
 

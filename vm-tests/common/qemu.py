@@ -99,9 +99,7 @@ class Gateway:
     `clock` is what its clock chip says, as `1980-01-01T00:00:00`; else it is right.
     """
 
-    def __init__(
-        self, image, firmware="bios", medium="cd", logs=None, name="console", clock=None
-    ):
+    def __init__(self, image, firmware="bios", medium="cd", logs=None, name="console", clock=None):
         assert firmware in FIRMWARES and medium in MEDIA
         self.clock = clock
         self.image, self.firmware, self.medium = Path(image), firmware, medium

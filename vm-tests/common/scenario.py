@@ -84,9 +84,7 @@ class Scenario:
 
     # --- The two questions ---
 
-    def boots(
-        self, image, firmware="bios", medium="cd", gateway="lab-1", generation=1, clock=None
-    ):
+    def boots(self, image, firmware="bios", medium="cd", gateway="lab-1", generation=1, clock=None):
         """The image boots to userspace, which has this name and this generation."""
         with self.gateway(image, firmware, medium, clock) as machine:
             return booted_as(machine, gateway, generation)
