@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """A loopback stand-in for Backblaze B2's native API (v1 to v4): an HTTP front for the
 in-memory RawSimulator of Backblaze's own b2sdk, with the simulator's holes closed: it looks
 at tokens, expiry, deleted keys and the bucket that a key is for. It proves shapes and the
@@ -15,10 +14,15 @@ import re
 import sys
 import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import parse_qs, unquote, urlsplit
+from http.server import BaseHTTPRequestHandler
+from http.server import ThreadingHTTPServer
+from urllib.parse import parse_qs
+from urllib.parse import unquote
+from urllib.parse import urlsplit
+
 from b2sdk._internal import exception as ex
-from b2sdk._internal.raw_simulator import BucketSimulator, RawSimulator
+from b2sdk._internal.raw_simulator import BucketSimulator
+from b2sdk._internal.raw_simulator import RawSimulator
 
 MAP = [
     (ex.DuplicateBucketName, 400, "duplicate_bucket_name"),
@@ -116,12 +120,12 @@ def shape(v, name, r):
             applicationKeyExpirationTimestamp=key.as_key()["expirationTimestamp"],
             apiInfo={"storageApi": st},
         )
-        old = dict(
-            capabilities=caps,
-            namePrefix=prefix,
-            bucketId=buckets[0].get("id"),
-            bucketName=buckets[0].get("name"),
-        )
+        old = {
+            "capabilities": caps,
+            "namePrefix": prefix,
+            "bucketId": buckets[0].get("id"),
+            "bucketName": buckets[0].get("name"),
+        }
         if v < 4 and len(buckets) > 1:
             raise Err(401, "unauthorized", "a multi-bucket key needs v4")
         if v < 4:
@@ -192,7 +196,10 @@ def call(v, name, token, b):
 
 
 class H(BaseHTTPRequestHandler):
-    protocol_version, log_message = "HTTP/1.1", lambda *a: None
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_):
+        pass
 
     def do_POST(self):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
@@ -204,9 +211,9 @@ class H(BaseHTTPRequestHandler):
                     ),
                     200,
                 )
-        except Exception as e:
+        except Exception as e:  # noqa: BLE001 (whatever it is, there is an answer)
             status, code, message = describe(e)
-            out, head = dict(status=status, code=code, message=message), {}
+            out, head = {"status": status, "code": code, "message": message}, {}
         if not isinstance(out, bytes):
             out, head = (
                 json.dumps(out, default=list, indent=1).encode() + b"\n",
@@ -279,7 +286,9 @@ class H(BaseHTTPRequestHandler):
 srv = ThreadingHTTPServer(("127.0.0.1", next((int(a) for a in sys.argv[1:] if a.isdigit()), 0)), H)
 BASE = f"http://127.0.0.1:{srv.server_port}"
 print(
-    json.dumps(dict(url=BASE, applicationKeyId=ACCOUNT, applicationKey=MASTER, accountId=ACCOUNT)),
+    json.dumps(
+        {"url": BASE, "applicationKeyId": ACCOUNT, "applicationKey": MASTER, "accountId": ACCOUNT}
+    ),
     flush=True,
 )
 srv.serve_forever()

@@ -3,8 +3,8 @@
 iPXE prefers the AAAA where the network names a DNS server by IPv6, and never goes on to the A.
 """
 
-from common.network import Network
 from common.network import NOWHERE6
+from common.network import Network
 from common.process import Failure
 from common.scenario import booted_as
 

@@ -92,7 +92,7 @@ def authority(name, where):
 
 
 def now():
-    return datetime.datetime.now(datetime.timezone.utc)
+    return datetime.datetime.now(datetime.UTC)
 
 
 def openssl_time(moment):

@@ -8,7 +8,6 @@ a time. The host itself is its DHCP and DNS server.
 """
 
 import itertools
-import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -103,8 +102,10 @@ _INITIALISE = (
     "systemctl enable --now farmgate.socket farmgate-admin.socket 2>&1",
     "systemctl restart nginx",
     # Kept for the images that the scenarios make. It takes ten seconds where there is no KVM.
-    "farmgate iso base -o /tmp/base.iso --ipxe /etc/farmgate-test/ipxe "
-    "--syslinux /etc/farmgate-test/syslinux --ntp none 2>&1",
+    (
+        "farmgate iso base -o /tmp/base.iso --ipxe /etc/farmgate-test/ipxe "
+        "--syslinux /etc/farmgate-test/syslinux --ntp none 2>&1"
+    ),
 )
 
 
@@ -179,10 +180,10 @@ class Snapshot:
         arguments += ["-kernel", self._tools.kernel, "-initrd", self._initrd, "-append"]
         units = [f"systemd.wants=farmgate-test-{name}.service" for name in _UNITS]
         units += [f"systemd.mask={name}" for name in _MASKED]
-        arguments += [
+        arguments.append(
             "root=/dev/vda rw console=ttyS0 quiet panic=-1 net.ifnames=0 systemd.show_status=no "
             f"systemd.getty_auto=no {' '.join(units)}"
-        ]
+        )
         # The machine's power may fail, this one's does not.
         arguments += ["-drive", f"if=none,id=disk,file={disk},format=qcow2,cache=unsafe"]
         arguments += ["-device", "virtio-blk-pci,drive=disk"]

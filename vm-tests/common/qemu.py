@@ -48,7 +48,7 @@ _turn = threading.local()
 queued = threading.local()
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def accelerator():
     """("kvm" or "tcg", why): KVM only when the kernel FARMGATE_KERNEL starts with it.
 

@@ -15,8 +15,8 @@ from .process import Failure
 from .process import Stopped
 from .qemu import ACKNOWLEDGED
 from .qemu import BOOTED
-from .qemu import Gateway
 from .qemu import REFUSED
+from .qemu import Gateway
 from .qemu import queued
 
 
