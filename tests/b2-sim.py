@@ -16,6 +16,8 @@ import threading
 import time
 from http.server import BaseHTTPRequestHandler
 from http.server import ThreadingHTTPServer
+from typing import Any
+from urllib.parse import SplitResult
 from urllib.parse import parse_qs
 from urllib.parse import unquote
 from urllib.parse import urlsplit
@@ -48,11 +50,11 @@ MAP = [
 
 
 class Err(Exception):
-    def __init__(self, status, code, message=""):
+    def __init__(self, status: int, code: str, message: str = "") -> None:
         self.status, self.code, self.message = status, code, message
 
 
-def describe(e):
+def describe(e: Exception) -> tuple[int, str, str]:
     if isinstance(e, Err):
         return e.status, e.code, e.message
     if isinstance(e, ex.Unauthorized):  # a wrong key: B2 was recorded saying bad_auth_token, ""
@@ -67,8 +69,8 @@ def describe(e):
     )
 
 
-class Bucket(BucketSimulator):
-    def __init__(self, *a, **k):
+class Bucket(BucketSimulator):  # type: ignore[misc] # b2sdk has no types here.
+    def __init__(self, *a: Any, **k: Any) -> None:
         super().__init__(*a, **k)
         self.options_set, self.upload_url_counter = (
             {"s3"},
@@ -83,13 +85,19 @@ class Bucket(BucketSimulator):
         )  # timestamps 5000..9998
 
 
-class Sim(RawSimulator):
+class Sim(RawSimulator):  # type: ignore[misc]
     BUCKET_SIMULATOR_CLASS = Bucket
     ctx = threading.local()  # bucket that the request is about
 
     def _assert_account_auth(
-        self, api_url, token, account_id, capability, bucket_id=None, file_name=None
-    ):
+        self,
+        api_url: str,
+        token: str,
+        account_id: str,
+        capability: str,
+        bucket_id: str | None = None,
+        file_name: str | None = None,
+    ) -> None:
         # RawSimulator: AssertionError on an unknown token, no expiry of keys, tokens of deleted
         # keys live on, and the bucket is left out on most calls.
         key = self.auth_token_to_key.get(token)
@@ -106,7 +114,7 @@ SIM.bucket_id_counter = iter(range(1000))
 ACCOUNT, MASTER = SIM.create_account()
 
 
-def shape(v, name, r):
+def shape(v: int, name: str, r: Any) -> Any:
     """RawSimulator answers in (nearly) v4 shape only: make v4 exact, and give v1-v3 theirs."""
     if name == "b2_authorize_account":
         st, key = r["apiInfo"]["storageApi"], SIM.auth_token_to_key[r["authorizationToken"]]
@@ -144,7 +152,7 @@ def shape(v, name, r):
     return r
 
 
-def call(v, name, token, b):
+def call(v: int, name: str, token: str, b: dict[str, Any]) -> Any:
     a, acct, g, ctx = (SIM.API_URL, token), b.get("accountId"), b.get, SIM.ctx
     ctx.bucket_id = g("bucketId")
     if name == "b2_create_bucket":
@@ -198,10 +206,10 @@ def call(v, name, token, b):
 class H(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
-    def log_message(self, *_):
+    def log_message(self, *_: object) -> None:
         pass
 
-    def do_POST(self):
+    def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         try:
             with LOCK:
@@ -227,7 +235,7 @@ class H(BaseHTTPRequestHandler):
 
     do_GET = do_POST
 
-    def dispatch(self, body, u, auth):
+    def dispatch(self, body: bytes, u: SplitResult, auth: str) -> tuple[Any, dict[str, str]]:
         h = self.headers
         if u.path.startswith("/upload/"):  # b2_upload_file
             SIM.ctx.bucket_id, name = u.path.split("/")[2], unquote(h["X-Bz-File-Name"])
@@ -260,7 +268,7 @@ class H(BaseHTTPRequestHandler):
                 return r.data_bytes, {
                     k: x for k, x in r.headers.items() if k.lower() != "content-length"
                 }
-        m = re.fullmatch(r"/b2api/v(\d)/(b2_\w+)", u.path) or [0, 0, ""]
+        m: Any = re.fullmatch(r"/b2api/v(\d)/(b2_\w+)", u.path) or [0, 0, ""]
         if m[2] == "b2_authorize_account":
             kid, secret = base64.b64decode(auth[6:]).decode().split(":", 1)
             if (
