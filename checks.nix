@@ -83,6 +83,17 @@ let
     touch $out
   '';
 
+  shell = lib.fileset.toSource {
+    root = ./.;
+    fileset = lib.fileset.unions [
+      ./.ci
+      ./.githooks
+      ./debian
+      ./scripts
+      ./systemd
+    ];
+  };
+
   nixFiles = lib.fileset.toSource {
     root = ./.;
     fileset = lib.fileset.fileFilter (file: file.hasExt "nix") ./.;
@@ -93,9 +104,7 @@ let
   '';
 
   scripts = pkgs.runCommand "shell-scripts" { nativeBuildInputs = [ pkgs.shellcheck ]; } ''
-    shellcheck --shell sh ${./systemd/farmgate-ack}
-    shellcheck --severity warning ${./scripts/install-packages} ${./scripts/check-nix} \
-      ${./scripts/try-template}
+    bash ${shell}/scripts/lint shell
     touch $out
   '';
 in
