@@ -2,7 +2,7 @@
 # the rest themselves (scripts/install-packages says what, and where it leaves downloads).
 
 CARGO ?= cargo
-# Which part of the chain tests: make test-vm ONLY=refuses
+# Which part of the tests: make test-vm ONLY=refuses
 ONLY ?=
 
 # rustup's place, for shells that did not read its environment file.
@@ -61,9 +61,9 @@ deny: ## licences, sources and banned packages of the dependencies (where cargo-
 	fi
 
 .PHONY: test-unit
-test-unit: ## the tests in Rust
+test-unit: ## the tests in Rust (ONLY=part-of-a-path)
 	@tools="$$(scripts/install-packages test)" && eval "$$tools" && \
-		PATH="$$PATH:$$(dirname "$$FARMGATE_NGINX"):/usr/sbin" $(CARGO) test --locked
+		PATH="$$PATH:$$(dirname "$$FARMGATE_NGINX"):/usr/sbin" $(CARGO) test --locked -- $(ONLY)
 
 .PHONY: test-vm
 test-vm: ## the chain in QEMU, firmware to userspace (ONLY=part-of-a-name)
