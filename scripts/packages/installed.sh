@@ -33,6 +33,8 @@ wanted=(
   "dnsmasq dnsmasq-base"
 )
 [[ $purpose == lint ]] && wanted+=(
+  "git git"
+  "openssl openssl"
   "shellcheck shellcheck"
 )
 [[ $purpose == appliance ]] && wanted+=(
