@@ -147,7 +147,8 @@ class Network:
 
     def _watch(self, machine: Gateway, seconds: float, done: threading.Event) -> None:
         opened, forwarding = None, False
-        with contextlib.suppress(Stopped), machine.monitor() as ask:
+        # The machine may be off before it answers.
+        with contextlib.suppress(Stopped, ConnectionError), machine.monitor() as ask:
             while not done.is_set() and not machine.ended():
                 if not card_is_open(ask):
                     opened = None
