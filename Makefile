@@ -1,8 +1,8 @@
-# What a contributor types. `make demo` and `make test` need a Debian 12 or 13 with Rust and install
+# What a contributor types. `make demo`, `make lint` and `make test` need a Debian 12 or 13 with Rust and install
 # the rest themselves (scripts/install-packages says what, and where it leaves downloads).
 
 CARGO ?= cargo
-# Which part of the chain tests: make test-vm ONLY=refuses
+# Which part of the tests: make test-vm ONLY=refuses
 ONLY ?=
 
 # rustup's place, for shells that did not read its environment file.
@@ -35,11 +35,13 @@ deb: ## the Debian package, for this release of Debian
 	scripts/make-deb
 
 .PHONY: lint
-lint: deny ## formatting, clippy, documentation, dependencies, the script for gateways
-	$(CARGO) fmt --check
-	shellcheck --shell sh systemd/farmgate-ack
-	shellcheck scripts/check-nix scripts/try-template
+lint: deny ## how everything is written: Rust, its documentation and dependencies, shell, Python, Nix
+	@scripts/install-packages lint
+	scripts/lint
+	scripts/try-hook
 	python3 -m doctest vm-tests/common/console.py
+	$(CARGO) fmt --check
+	$(CARGO) fmt --check --manifest-path fuzz/Cargo.toml
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items --quiet
 
@@ -59,9 +61,9 @@ deny: ## licences, sources and banned packages of the dependencies (where cargo-
 	fi
 
 .PHONY: test-unit
-test-unit: ## the tests in Rust
+test-unit: ## the tests in Rust (ONLY=part-of-a-path)
 	@tools="$$(scripts/install-packages test)" && eval "$$tools" && \
-		PATH="$$PATH:$$(dirname "$$FARMGATE_NGINX"):/usr/sbin" $(CARGO) test --locked
+		PATH="$$PATH:$$(dirname "$$FARMGATE_NGINX"):/usr/sbin" $(CARGO) test --locked -- $(ONLY)
 
 .PHONY: test-vm
 test-vm: ## the chain in QEMU, firmware to userspace (ONLY=part-of-a-name)
@@ -113,8 +115,15 @@ fuzz: ## every fuzz target for FUZZ_SECONDS each (needs cargo-fuzz and a C++ com
 test-long: test fuzz ## every test, and the fuzz targets
 
 .PHONY: fmt
-fmt: ## formats the sources
+fmt: ## formats the sources: Rust, Python, Nix
 	$(CARGO) fmt
+	$(CARGO) fmt --manifest-path fuzz/Cargo.toml
+	@scripts/install-packages lint
+	scripts/lint fmt
+
+.PHONY: hooks
+hooks: ## has git look at each commit before it is made (.githooks/pre-commit)
+	git config core.hooksPath .githooks
 
 .PHONY: clean
 clean: ## removes what was built and the demo's state

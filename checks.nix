@@ -16,15 +16,13 @@ let
   ) example.nixosConfigurations;
 
   # At most 1.5 of systemd's ten, by systemd's own count.
-  hardening =
-    pkgs.runCommand "farmgate-hardening" { nativeBuildInputs = [ pkgs.systemd ]; }
-      ''
-        # A user's manager, whose folder can be here: the system's is in /run, which no build has.
-        export XDG_RUNTIME_DIR=$PWD/runtime
-        mkdir -p "$XDG_RUNTIME_DIR/systemd"
-        systemd-analyze security --user --offline=true --threshold=15 \
-          ${parts.farmgate}/lib/systemd/system/farmgate.service | tee $out
-      '';
+  hardening = pkgs.runCommand "farmgate-hardening" { nativeBuildInputs = [ pkgs.systemd ]; } ''
+    # A user's manager, whose folder can be here: the system's is in /run, which no build has.
+    export XDG_RUNTIME_DIR=$PWD/runtime
+    mkdir -p "$XDG_RUNTIME_DIR/systemd"
+    systemd-analyze security --user --offline=true --threshold=15 \
+      ${parts.farmgate}/lib/systemd/system/farmgate.service | tee $out
+  '';
 
   options =
     (pkgs.nixosOptionsDoc {
@@ -85,6 +83,17 @@ let
     touch $out
   '';
 
+  shell = lib.fileset.toSource {
+    root = ./.;
+    fileset = lib.fileset.unions [
+      ./.ci
+      ./.githooks
+      ./debian
+      ./scripts
+      ./systemd
+    ];
+  };
+
   nixFiles = lib.fileset.toSource {
     root = ./.;
     fileset = lib.fileset.fileFilter (file: file.hasExt "nix") ./.;
@@ -94,14 +103,10 @@ let
     touch $out
   '';
 
-  scripts =
-    pkgs.runCommand "shell-scripts" { nativeBuildInputs = [ pkgs.shellcheck ]; }
-      ''
-        shellcheck --shell sh ${./systemd/farmgate-ack}
-        shellcheck --severity warning ${./scripts/install-packages} ${./scripts/check-nix} \
-          ${./scripts/try-template}
-        touch $out
-      '';
+  scripts = pkgs.runCommand "shell-scripts" { nativeBuildInputs = [ pkgs.shellcheck ]; } ''
+    bash ${shell}/scripts/lint shell
+    touch $out
+  '';
 in
 called "package" (removeAttrs self.packages.${system} [ "default" ])
 // called "devShell" self.devShells.${system}

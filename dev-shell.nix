@@ -7,6 +7,8 @@
   cargo-deny,
   shellcheck,
   nixfmt,
+  ruff,
+  mypy,
   python3,
   curl,
   openssl,
@@ -25,6 +27,8 @@ mkShell {
     cargo-deny
     shellcheck
     nixfmt
+    ruff
+    mypy
     python3
     curl
     openssl

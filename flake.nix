@@ -61,8 +61,7 @@
           inherit (parts pkgs) farmgate;
         }
         // lib.optionalAttrs (isX86 pkgs) (
-          { ipxe = (parts pkgs).farmgate-ipxe; }
-          // (parts pkgs).mkFarms example.farms
+          { ipxe = (parts pkgs).farmgate-ipxe; } // (parts pkgs).mkFarms example.farms
         )
       );
 

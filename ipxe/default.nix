@@ -24,13 +24,15 @@ ipxe.overrideAttrs (old: {
 
   makeFlags =
     (old.makeFlags or [ ])
-    ++ lib.optional (caCertificate != null) "TRUST=${
-      # A name without characters that make reads as syntax.
-      builtins.path {
-        path = caCertificate;
-        name = "ca.crt";
-      }
-    }";
+    ++
+      lib.optional (caCertificate != null)
+        "TRUST=${
+          # A name without characters that make reads as syntax.
+          builtins.path {
+            path = caCertificate;
+            name = "ca.crt";
+          }
+        }";
 
   buildFlags = binaries;
   installPhase = ''

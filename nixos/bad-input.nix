@@ -14,9 +14,10 @@ let
     "services.farmgate.credentials.\"server.key\" is no absolute path" = {
       credentials."server.key" = "server.key";
     };
-    "services.farmgate.settings.url is https://boot2.example.org, which is not at services.farmgate.domain" = {
-      settings.url = "https://boot2.example.org";
-    };
+    "services.farmgate.settings.url is https://boot2.example.org, which is not at services.farmgate.domain" =
+      {
+        settings.url = "https://boot2.example.org";
+      };
     "services.farmgate.nginx.publicDomain is services.farmgate.domain" = {
       nginx.publicDomain = lib.mkForce "boot.example.org";
     };
@@ -56,8 +57,9 @@ let
     ).success;
 in
 assert lib.assertMsg (said { } == [ ]) "the example itself is refused: ${toString (said { })}";
-assert lib.assertMsg (wrong == { })
-  "no such word: ${lib.concatStringsSep "; " (lib.attrNames wrong)}";
+assert lib.assertMsg (
+  wrong == { }
+) "no such word: ${lib.concatStringsSep "; " (lib.attrNames wrong)}";
 assert refused { farmgate.domain = lib.mkForce "boot example org"; };
 assert refused { farmgate.gateways.lab-1.certificate = lib.mkForce ./no-such-file.crt; };
 assert refused { farmgate.gateways.Lab_3 = { }; };

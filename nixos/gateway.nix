@@ -11,7 +11,12 @@
 }:
 
 let
-  inherit (lib) mkEnableOption mkIf mkOption types;
+  inherit (lib)
+    mkEnableOption
+    mkIf
+    mkOption
+    types
+    ;
   cfg = config.services.farmgate-gateway;
   file = import ./file-type.nix { inherit lib; };
   secrets = "/run/farmgate/secrets.env";

@@ -56,9 +56,7 @@ let
             _: gateway:
             "provide ${gateway.name} ${
               if gateway.boot == null then "''" else "${generation gateway.name gateway.boot}"
-            } ${
-              lib.optionalString (gateway.certificate != null) "--cert ${gateway.certificate}"
-            }\n"
+            } ${lib.optionalString (gateway.certificate != null) "--cert ${gateway.certificate}"}\n"
           ) cfg.gateways
         )}
         exit "$status"

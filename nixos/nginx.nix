@@ -63,8 +63,7 @@ in
         '';
       }
       {
-        assertion =
-          cfg.nginx.publicKey == null || !lib.hasPrefix builtins.storeDir cfg.nginx.publicKey;
+        assertion = cfg.nginx.publicKey == null || !lib.hasPrefix builtins.storeDir cfg.nginx.publicKey;
         message = ''
           services.farmgate.nginx.publicKey is in the Nix store, which every user can read: ${toString cfg.nginx.publicKey}
           Name a file on the boot host, as a string, and make a new key: this one is no secret any more.

@@ -30,8 +30,7 @@ in
 
     ipxe = mkOption {
       type = types.nullOr types.package;
-      default =
-        if pkgs.stdenv.hostPlatform.isx86_64 then pkgs.callPackage ../ipxe { } else null;
+      default = if pkgs.stdenv.hostPlatform.isx86_64 then pkgs.callPackage ../ipxe { } else null;
       defaultText = literalMD "nixpkgs' iPXE with farmgate's settings, on x86-64; else `null`";
       description = ''
         The iPXE that `farmgate iso make` on this host takes, with nixpkgs' isolinux. It is compiled when the

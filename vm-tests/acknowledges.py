@@ -11,9 +11,13 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
+from common.host import BootHost
 from common.host import free_port
+from common.process import Word
 from common.process import pause
+from common.scenario import Scenario
 from common.scenario import Skip
 
 SYSTEMD = Path(__file__).resolve().parent.parent / "systemd"
@@ -21,7 +25,7 @@ SCRIPT, UNIT = SYSTEMD / "farmgate-ack", SYSTEMD / "farmgate-ack.service"
 INSTALLED = "/usr/lib/farmgate/farmgate-ack"
 
 
-def scenario(t):
+def scenario(t: Scenario) -> None:
     with t.boot_host() as host, t.boot_host(name="other") as other:
         host.farmgate("gateway", "add", "lab-1")
         for client in ("curl", "wget"):
@@ -35,7 +39,14 @@ def scenario(t):
 
                 with t.subtest(f"it trusts nobody but the fleet's own CA ({client})"):
                     ca = other.authority[0]
-                    run(host, client, f"farmgate.ack={url}", ca=ca, says="NOT ACKNOWLEDGED", status=1)
+                    run(
+                        host,
+                        client,
+                        f"farmgate.ack={url}",
+                        ca=ca,
+                        says="NOT ACKNOWLEDGED",
+                        status=1,
+                    )
 
                 with t.subtest(f"a token of no boot is refused until it gives up ({client})"):
                     wrong = url[:-1] + ("0" if url[-1] != "0" else "1")
@@ -62,7 +73,9 @@ def scenario(t):
 
         with t.subtest("without a kernel command line it says so"):
             line = f"farmgate.ack=https://127.0.0.1:{free_port()}/boot/ack/x"
-            finish(start(host, "curl", line, cmdline="/nowhere"), line, "/nowhere cannot be read", 1)
+            finish(
+                start(host, "curl", line, cmdline="/nowhere"), line, "/nowhere cannot be read", 1
+            )
 
         with t.subtest("without curl and GNU wget it says so"):
             line = f"farmgate.ack=https://127.0.0.1:{free_port()}/boot/ack/x"
@@ -72,32 +85,42 @@ def scenario(t):
         verify(t)
 
 
-def boot(host):
+def boot(host: BootHost) -> str:
     """Begins a boot as the gateway would; its ack_url on the loopback."""
     identity = host.identity("lab-1")
     status, answer = host.curl("/boot/ipxe", identity=identity)
     assert status == 302, answer
-    where = re.search(r"(?im)^location: (\S+)", answer)[1]
-    status, answer = host.curl(where, identity=identity)
+    where = re.search(r"(?im)^location: (\S+)", answer)
+    assert where, answer
+    status, answer = host.curl(where[1], identity=identity)
     assert status == 200, answer
-    token = re.search(r"(?m)^set ack_url https://[^/]+(\S+)", answer)[1]
-    return f"https://127.0.0.1:{host.port}{token}"
+    told = re.search(r"(?m)^set ack_url https://[^/]+(\S+)", answer)
+    assert told, answer
+    return f"https://127.0.0.1:{host.port}{told[1]}"
 
 
-def last(host):
+def last(host: BootHost) -> Any:
     return json.loads(host.farmgate("--json", "generations", "lab-1"))["generations"][-1]
 
 
-def start(host, client, line, ca=None, limit=2, cmdline=None):
+def start(
+    host: BootHost,
+    client: str | None,
+    line: str,
+    ca: Word | None = None,
+    limit: int = 2,
+    cmdline: Word | None = None,
+) -> subprocess.Popen[str]:
     """The script with this kernel command line and no other client than this one."""
     if client and not shutil.which(client):
         raise Skip(f"{client} is not installed")
     tools = host.scratch / f"tools-{client}"
     tools.mkdir(exist_ok=True)
     for name in ("sh", "sleep", client):
-        if name:
+        found = name and shutil.which(name)
+        if name and found:
             with contextlib.suppress(FileExistsError):
-                (tools / name).symlink_to(shutil.which(name))
+                (tools / name).symlink_to(found)
     written = host.scratch / "cmdline"
     written.write_text(f"{line} farmgate.ca={ca or host.authority[0]}\n")
     environment = {
@@ -111,7 +134,7 @@ def start(host, client, line, ca=None, limit=2, cmdline=None):
     )
 
 
-def finish(process, line, says, status):
+def finish(process: subprocess.Popen[str], line: str, says: str, status: int) -> None:
     said, _ = process.communicate(timeout=90)
     assert process.returncode == status, f"status {process.returncode}, not {status}: {said}"
     assert says in said, said
@@ -119,11 +142,13 @@ def finish(process, line, says, status):
     assert not token or token[1] not in said, f"the token is in what it says: {said}"
 
 
-def run(host, client, line, says, status=0, **options):
+def run(
+    host: BootHost, client: str | None, line: str, says: str, status: int = 0, **options: Any
+) -> None:
     finish(start(host, client, line, **options), line, says, status)
 
 
-def verify(t):
+def verify(t: Scenario) -> None:
     if not shutil.which("systemd-analyze"):
         raise Skip("systemd-analyze is not here")
     copy = t.logs / UNIT.name

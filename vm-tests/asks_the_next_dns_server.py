@@ -6,10 +6,11 @@ The medium used to copy the list as text, which is the first server alone, and n
 from common.network import DEAD
 from common.network import HOST
 from common.network import Network
+from common.scenario import Scenario
 from common.scenario import booted_as
 
 
-def scenario(t):
+def scenario(t: Scenario) -> None:
     with t.subtest("a gateway boots although the first DNS server that DHCP names is dead"):
         with Network(t.logs, dns=(DEAD, HOST)) as network, t.boot_host(network=network) as host:
             image = host.image("lab-1")

@@ -3,16 +3,19 @@
 The way is the one without nginx: farmgate speaks TLS itself.
 """
 
+from collections.abc import Callable
+
 from common.qemu import FIRMWARES
 from common.qemu import MEDIA
+from common.scenario import Scenario
 
 
-def scenario(t):
+def scenario(t: Scenario) -> None:
     with t.boot_host() as host:
         image = host.image("lab-1")
         host.publish("lab-1")
 
-        def boot(firmware, medium):
+        def boot(firmware: str, medium: str) -> Callable[[], object]:
             return lambda: t.boots(image, firmware, medium, gateway="lab-1", generation=1)
 
         with host.serving():

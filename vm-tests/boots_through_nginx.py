@@ -5,8 +5,11 @@ farmgate answers an asset with X-Accel-Redirect and no body; nginx's log tells b
 
 import re
 
+from common.host import BootHost
+from common.scenario import Scenario
 
-def scenario(t):
+
+def scenario(t: Scenario) -> None:
     with t.boot_host() as host:
         image = host.image("lab-1")
         host.publish("lab-1")
@@ -19,6 +22,7 @@ def scenario(t):
             )
 
             with t.subtest("the connections were mutual TLS 1.2 or later, verified by nginx"):
+                assert host.access
                 for line in host.access.lines():
                     assert "verify=SUCCESS" in line and "protocol=TLSv1." in line, line
 
@@ -27,8 +31,9 @@ def scenario(t):
                     sent_by_nginx(host, name, (t.tools.generation / name).stat().st_size)
 
 
-def sent_by_nginx(host, name, size):
+def sent_by_nginx(host: BootHost, name: str, size: int) -> None:
     pattern = rf"^200 GET /g/1/{name} sent=(\d+) upstream=(\d+) accel=(\S+)"
+    assert host.access
     answers = [found for line in host.access.lines() if (found := match(pattern, line))]
     assert len(answers) == 2, f"{len(answers)} answers, not one a boot:\n{host.access.tail()}"
     for sent, upstream, accel in answers:
@@ -37,6 +42,6 @@ def sent_by_nginx(host, name, size):
         assert accel.startswith("/"), f"there was no X-Accel-Redirect, but {accel!r}"
 
 
-def match(pattern, line):
+def match(pattern: str, line: str) -> tuple[str, ...] | None:
     found = re.search(pattern, line)
     return found and found.groups()

@@ -4,22 +4,23 @@ iPXE for BIOS reads two digits of the year and takes them for this century's: 19
 that ended in 2056 locked such a machine out for ever.
 """
 
+from functools import partial
+
 from common import certificates
+from common.scenario import Scenario
 
 CLOCKS = ("1980-01-01T00:00:00", "2040-06-01T12:00:00", "2099-12-31T00:00:00")
 MEDIA = {"bios": "cd", "uefi": "usb"}
 
 
-def scenario(t):
+def scenario(t: Scenario) -> None:
     with t.boot_host() as host, host.serving():
         image = host.image("lab-1")
         host.publish("lab-1")
         t.together(
             {
                 f"a gateway boots under {firmware.upper()} when its clock says {clock[:4]}": (
-                    lambda firmware=firmware, medium=medium, clock=clock: t.boots(
-                        image, firmware, medium, clock=clock
-                    )
+                    partial(t.boots, image, firmware, medium, clock=clock)
                 )
                 for clock in CLOCKS
                 for firmware, medium in MEDIA.items()

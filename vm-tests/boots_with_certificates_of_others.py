@@ -4,7 +4,11 @@ valve-infra's `openssl ca` makes gateways' certificates without extensions, so o
 the root by its fingerprint alone: without it in the server's chain nobody boots.
 """
 
+from pathlib import Path
+
 from common import certificates
+from common.host import BootHost
+from common.scenario import Scenario
 
 _EXTENSIONS = """\
 [middle]
@@ -16,7 +20,7 @@ subjectAltName = IP:10.0.2.2, IP:127.0.0.1
 """
 
 
-def scenario(t):
+def scenario(t: Scenario) -> None:
     with t.boot_host() as host:
         certificate, key = certificates.version_1(host.authority, "lab-1", host.scratch / "v1")
         host.farmgate("gateway", "add", "lab-1", "--cert", certificate)
@@ -63,7 +67,7 @@ def scenario(t):
             t.does_not_boot(host, image)
 
 
-def _chain(host):
+def _chain(host: BootHost) -> tuple[Path, Path]:
     """(server's certificate, intermediate); the server's key is in its place."""
     where = host.scratch
     (where / "extensions").write_text(_EXTENSIONS)
@@ -73,7 +77,7 @@ def _chain(host):
     return leaf, middle
 
 
-def _signed(where, name, issuer, issuer_key):
+def _signed(where: Path, name: str, issuer: Path, issuer_key: Path) -> Path:
     request, key, path = (where / f"{name}.{end}" for end in ("csr", "key", "crt"))
     certificates.openssl(
         *("req", "-new", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={name}"),

@@ -3,10 +3,13 @@
 iPXE 1.21.1 offers no ECDSA; an image with it would be a brick, so none is made.
 """
 
+from functools import partial
+
+from common.scenario import Scenario
 from common.scenario import Skip
 
 
-def scenario(t):
+def scenario(t: Scenario) -> None:
     with t.boot_host(key_type="p256") as host:
         with t.subtest("an image for a P-256 gateway is refused with iPXE 1.21.1"):
             host.farmgate("gateway", "add", "lab-1")
@@ -29,7 +32,7 @@ def scenario(t):
             t.together(
                 {
                     f"a P-256 gateway boots from {medium.upper()} under {firmware.upper()}": (
-                        lambda firmware=firmware, medium=medium: t.boots(image, firmware, medium)
+                        partial(t.boots, image, firmware, medium)
                     )
                     for firmware, medium in boots.items()
                 }

@@ -4,10 +4,11 @@ Without `--timeout`, `kernel` of iPXE 1.21.1 waits for ever.
 """
 
 from common.network import Network
+from common.scenario import Scenario
 from common.scenario import booted_as
 
 
-def scenario(t):
+def scenario(t: Scenario) -> None:
     with t.subtest("a gateway gives the dead download up, and boots when the line is back"):
         with Network(t.logs) as network, t.boot_host(network=network) as host:
             image = host.image("lab-1")

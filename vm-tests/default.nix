@@ -10,7 +10,9 @@ let
   scenariosIn =
     folder:
     lib.mapAttrs' (file: _: lib.nameValuePair (lib.removeSuffix ".py" file) (folder + "/${file}")) (
-      lib.filterAttrs (name: type: type == "regular" && lib.hasSuffix ".py" name) (builtins.readDir folder)
+      lib.filterAttrs (name: type: type == "regular" && lib.hasSuffix ".py" name) (
+        builtins.readDir folder
+      )
     );
   scenarios = scenariosIn ./appliance // scenariosIn ./appliance/nixos;
 

@@ -2,15 +2,17 @@
 
 import re
 
+from common.scenario import Scenario
+
 TEMPLATE = "FARMGATE_PROOF=${gateway}-in-$generation\nFARMGATE_PASSWORD=correct-horse\n"
 
 
-def scenario(t):
+def scenario(t: Scenario) -> None:
     for door in ("own", "nginx"):
         delivers(t, door)
 
 
-def delivers(t, door):
+def delivers(t: Scenario, door: str) -> None:
     through = "through nginx" if door == "nginx" else "through own TLS"
     with t.boot_host(name=door) as host:
         image = host.image("lab-1")
@@ -23,7 +25,9 @@ def delivers(t, door):
                 assert said[2] == "mode=600 proof=lab-1-in-1", said[2]
 
             if said:
-                token = re.fullmatch(r"https://[^/]*/secrets/([\w-]{43})", said[1])[1]
+                told = re.fullmatch(r"https://[^/]*/secrets/([\w-]{43})", said[1])
+                assert told, f"no address of secrets: {said[1]}"
+                token = told[1]
                 with t.subtest(f"they are gone once they were read ({through})"):
                     for identity in (None, host.identity("lab-1")):
                         status, answer = host.curl(f"/secrets/{token}", identity=identity)

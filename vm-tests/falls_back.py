@@ -4,11 +4,15 @@ Each boot is a power-on of its own; the booted system powers off when it has sai
 """
 
 import json
+from pathlib import Path
+
+from common.host import BootHost
+from common.scenario import Scenario
 
 TRIES = 3
 
 
-def scenario(t):
+def scenario(t: Scenario) -> None:
     with t.boot_host() as host:
         image = host.image("lab-1")
         good = host.folder("good", "acknowledge.ipxe", network=True)
@@ -35,7 +39,9 @@ def scenario(t):
 
             with t.subtest("then generation 1 boots again, and acknowledges"):
                 t.boots_and_acknowledges(image, generation=1)
-                assert host.log.search("generation 2 is bad"), f"no word in the log:\n{host.log.tail()}"
+                assert host.log.search("generation 2 is bad"), (
+                    f"no word in the log:\n{host.log.tail()}"
+                )
 
             host.publish("lab-1", good)
             with t.subtest("generation 3, which acknowledges, is booted once"):
@@ -50,7 +56,7 @@ def scenario(t):
                 expect(host, {3: (TRIES + 2, True)}, gets=3)
 
 
-def mute(host, good):
+def mute(host: BootHost, good: Path) -> Path:
     """The same with an initramfs that lacks a network, and so never acknowledges."""
     folder = host.folder("mute", "acknowledge.ipxe")
     lines = (good / "boot.ipxe").read_text().splitlines(keepends=True)
@@ -60,7 +66,7 @@ def mute(host, good):
     return folder
 
 
-def expect(host, boots, gets):
+def expect(host: BootHost, boots: dict[int, tuple[int, bool]], gets: int) -> None:
     """`farmgate generations` tells these {generation: (boots, good)}, and what the next boot gets."""
     shown = json.loads(host.farmgate("--json", "generations", "lab-1"))
     rows = {row["generation"]: (row["boots"], row["good"]) for row in shown["generations"]}

@@ -5,13 +5,14 @@ another CA.
 """
 
 from common.qemu import REFUSED
+from common.scenario import Scenario
 
 # iPXE's "untrusted root certificate", or its failure to find a cross-signed one then, and no other
 # reason to stop. The last two digits tell the firmware.
 UNTRUSTED = REFUSED.replace("[0-9a-f]{8}", "(?:0216eb|1c2ee0)[0-9a-f]{2}")
 
 
-def scenario(t):
+def scenario(t: Scenario) -> None:
     with t.boot_host() as host, t.boot_host(name="stranger", url=host.url) as stranger:
         host.farmgate("gateway", "add", "lab-1")
         host.publish("lab-1")

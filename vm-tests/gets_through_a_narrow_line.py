@@ -7,13 +7,14 @@ which never arrive. The gateway's first request still comes through, and the ans
 from pathlib import Path
 
 from common.network import Network
+from common.scenario import Scenario
 from common.scenario import booted_as
 
 LONGEST = 1414
 SYSCTL = Path(__file__).resolve().parent.parent / "systemd" / "farmgate.sysctl.conf"
 
 
-def scenario(t):
+def scenario(t: Scenario) -> None:
     with Network(t.logs) as network, t.boot_host(network=network) as host:
         image = host.image("lab-1")
         host.publish("lab-1")
@@ -29,7 +30,7 @@ def scenario(t):
                 booted_as(machine, "lab-1", 1, timeout=900)
 
 
-def settings(*lines):
+def settings(*lines: str) -> None:
     """Sets kernel parameters in this network, as systemd-sysctl would."""
     for line in lines:
         if line.strip() and not line.startswith("#"):

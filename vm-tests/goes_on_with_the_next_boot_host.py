@@ -2,13 +2,18 @@
 
 import json
 import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
+from common.host import BootHost
 from common.process import pause
+from common.scenario import Scenario
 
 TEMPLATE = "FARMGATE_PROOF=${gateway}-in-$generation\n"
 
 
-def scenario(t):
+def scenario(t: Scenario) -> None:
     with t.boot_host(name="first") as first:
         first.share_store(first.scratch / "store")
         with t.boot_host(name="second", first=first) as second:
@@ -19,7 +24,7 @@ def scenario(t):
                 two_hosts(t, first, second, image)
 
 
-def two_hosts(t, first, second, image):
+def two_hosts(t: Scenario, first: BootHost, second: BootHost, image: Path) -> None:
     with first.serving():
         with t.subtest("what is published on one host comes to the other"):
             wait_until(lambda: next_generation(second) == 1, "the second host has no generation")
@@ -46,17 +51,17 @@ def two_hosts(t, first, second, image):
         assert (rows[2]["boots"], rows[2]["good"]) == (1, False), rows
 
 
-def generations(host):
+def generations(host: BootHost) -> Any:
     return json.loads(host.farmgate("--json", "generations", "lab-1"))
 
 
-def next_generation(host):
+def next_generation(host: BootHost) -> int | None:
     done = host.run("--json", "generations", "lab-1")
     following = json.loads(done.stdout)["next"] if done.returncode == 0 else None
     return following and following["generation"]
 
 
-def wait_until(test, otherwise, timeout=60):
+def wait_until(test: Callable[[], bool], otherwise: str, timeout: int = 60) -> None:
     for _ in range(timeout * 4):
         if test():
             return

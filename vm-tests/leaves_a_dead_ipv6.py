@@ -3,13 +3,14 @@
 iPXE prefers the AAAA where the network names a DNS server by IPv6, and never goes on to the A.
 """
 
-from common.network import Network
 from common.network import NOWHERE6
+from common.network import Network
 from common.process import Failure
+from common.scenario import Scenario
 from common.scenario import booted_as
 
 
-def scenario(t):
+def scenario(t: Scenario) -> None:
     with Network(t.logs, ipv6_to_nowhere=True) as network, t.boot_host(network=network) as host:
         image = host.image("lab-1")
         host.publish("lab-1")

@@ -9,12 +9,13 @@ import datetime
 from common import certificates
 from common.process import pause
 from common.qemu import turn
+from common.scenario import Scenario
 
 # A boot comes to the handshake in 10 seconds, and on a very busy machine in 40.
 LIFE = datetime.timedelta(seconds=70)
 
 
-def scenario(t):
+def scenario(t: Scenario) -> None:
     with t.boot_host() as host, host.serving():
         base = host.base_image()
         # The certificate's life must not pass in waiting for a free machine.

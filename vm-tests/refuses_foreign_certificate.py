@@ -1,7 +1,9 @@
 """A certificate of another CA boots nothing, even with the same gateway name in it."""
 
+from common.scenario import Scenario
 
-def scenario(t):
+
+def scenario(t: Scenario) -> None:
     with t.boot_host() as host, t.boot_host(name="stranger", url=host.url) as stranger:
         host.farmgate("gateway", "add", "lab-1")
         host.publish("lab-1")

@@ -6,10 +6,14 @@ another CA's, and always with headers that claim to be lab-2.
 
 import urllib.parse
 
+from common.host import BootHost
+from common.host import Identity
+from common.scenario import Scenario
+
 MARK = "this is the script of"
 
 
-def scenario(t):
+def scenario(t: Scenario) -> None:
     with t.boot_host() as host, t.boot_host(name="stranger") as stranger:
         for name in ("lab-1", "lab-2"):
             host.farmgate("gateway", "add", name)
@@ -21,7 +25,7 @@ def scenario(t):
 
         certificate, _ = host.identity("lab-2")
         claim = urllib.parse.quote(certificate.read_text())
-        callers = {
+        callers: dict[str, Identity | None] = {
             "without a certificate": None,
             "with lab-1's certificate": host.identity("lab-1"),
             "with another CA's certificate": stranger.identity("lab-2"),
@@ -35,8 +39,8 @@ def scenario(t):
 
             with t.subtest("lab-2's own certificate with forged headers is still lab-2"):
                 options = headers(("X-SSL-Client-Cert", "rubbish"), ("X-SSL-Client-Verify", "NONE"))
-                identity = host.identity("lab-2")
-                status, answer = host.curl("/g/1/boot.ipxe", *options, identity=identity)
+                lab2 = host.identity("lab-2")
+                status, answer = host.curl("/g/1/boot.ipxe", *options, identity=lab2)
                 assert status == 200 and f"{MARK} lab-2" in answer, f"{status}\n{answer}"
 
             for caller, identity in callers.items():
@@ -45,7 +49,7 @@ def scenario(t):
                         refused(host, identity, options)
 
 
-def forgeries(claim):
+def forgeries(claim: str) -> dict[str, list[str]]:
     """Ways to claim lab-2's certificate and nginx's word for it."""
     cert, verify = "X-SSL-Client-Cert", "X-SSL-Client-Verify"
     return {
@@ -65,11 +69,11 @@ def forgeries(claim):
     }
 
 
-def headers(*pairs):
+def headers(*pairs: tuple[str, str]) -> list[str]:
     return [word for name, value in pairs for word in ("--header", f"{name}: {value}")]
 
 
-def refused(host, identity, options):
+def refused(host: BootHost, identity: Identity | None, options: list[str]) -> None:
     for path in ("/g/1/boot.ipxe", "/files/boot.ipxe", "/boot/ipxe"):
         status, answer = host.curl(path, *options, identity=identity)
         assert f"{MARK} lab-2" not in answer, f"{path}: {status}\n{answer}"

@@ -4,10 +4,12 @@ A medium without an identity says so and does not even ask; a caller without a c
 ask gets nothing, through either door.
 """
 
+from common.scenario import Scenario
+
 PATHS = ("/boot/ipxe", "/g/1/boot.ipxe", "/g/1/vmlinuz", "/files/vmlinuz")
 
 
-def scenario(t):
+def scenario(t: Scenario) -> None:
     with t.boot_host() as host:
         sealed = host.image("lab-1")
         empty = host.base_image()

@@ -1,9 +1,10 @@
 """A revoked certificate boots nothing from that moment on: no restart, no reload."""
 
 from common.process import pause
+from common.scenario import Scenario
 
 
-def scenario(t):
+def scenario(t: Scenario) -> None:
     for door in ("own", "nginx"):
         through = "through nginx" if door == "nginx" else "through own TLS"
         with t.boot_host(name=door) as host:

@@ -1,7 +1,9 @@
 """What was published last is what boots, until it is rolled back; neither needs a restart."""
 
+from common.scenario import Scenario
 
-def scenario(t):
+
+def scenario(t: Scenario) -> None:
     with t.boot_host() as host:
         image = host.image("lab-1")
         host.publish("lab-1")

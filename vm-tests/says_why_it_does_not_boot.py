@@ -5,18 +5,24 @@ One subtest for each row of the table in docs/images.md.
 
 import datetime
 import hashlib
+from collections.abc import Callable
+from pathlib import Path
 
 from common import certificates
+from common.host import BootHost
 from common.host import free_port
 from common.network import DEAD
 from common.network import HOST
 from common.network import Network
+from common.scenario import Scenario
 
-COMES_BACK = "#!ipxe\necho nothing to do here\n# farmgate: allow FG023 this is what is tested\nexit 0\n"
+COMES_BACK = (
+    "#!ipxe\necho nothing to do here\n# farmgate: allow FG023 this is what is tested\nexit 0\n"
+)
 DAMAGED = "#!ipxe\necho this is cut short on the boot host\nreboot\n"
 
 
-def scenario(t):
+def scenario(t: Scenario) -> None:
     with t.boot_host() as host, t.boot_host(name="stranger", url=host.url) as stranger:
         refusals(t, host, stranger)
     with t.subtest("where there is no network, the screen says so"):
@@ -26,7 +32,14 @@ def scenario(t):
     dead_dns(t)
 
 
-def shows(t, image, *patterns, network=None, cable=None, card="virtio-net-pci"):
+def shows(
+    t: Scenario,
+    image: Path,
+    *patterns: str,
+    network: Network | None = None,
+    cable: str | None = None,
+    card: str | None = "virtio-net-pci",
+) -> None:
     """The screen of a gateway shows all of these."""
     machine = t.gateway(image, network=network)
     machine.card = card
@@ -37,7 +50,7 @@ def shows(t, image, *patterns, network=None, cable=None, card="virtio-net-pci"):
             machine.wait_for(pattern, timeout=900)
 
 
-def refusals(t, host, stranger):
+def refusals(t: Scenario, host: BootHost, stranger: BootHost) -> None:
     name_a_contact(host)
     images = {name: host.image(name) for name in ("revoked", "bare", "comes-back", "damaged")}
     host.farmgate("gateway", "revoke", "revoked")
@@ -51,7 +64,7 @@ def refusals(t, host, stranger):
     url = f"https://10.0.2.2:{free_port()}"
     host.farmgate("iso", "make", "bare", "--url", url, "-o", shut, *host.parts())
 
-    def one(image, *patterns):
+    def one(image: Path, *patterns: str) -> Callable[[], None]:
         return lambda: shows(t, image, *patterns)
 
     with host.serving():
@@ -87,9 +100,9 @@ def refusals(t, host, stranger):
         )
     other = certificates.authority("Another CA", host.scratch / "other-ca")
     ends = certificates.now() + datetime.timedelta(days=1)
-    stray = certificates.issue(other, "stray", ends, host.scratch / "stray")
-    stray = host.seal(other_base(host, other[0]), *stray, "stray-in-its-own")
-    stray = host.spliced(base, stray, "stray")
+    identity = certificates.issue(other, "stray", ends, host.scratch / "stray")
+    in_its_own = host.seal(other_base(host, other[0]), *identity, "stray-in-its-own")
+    stray = host.spliced(base, in_its_own, "stray")
     with host.serving("nginx"):
         t.together(
             {
@@ -103,7 +116,7 @@ def refusals(t, host, stranger):
         )
 
 
-def cut_short(host, text):
+def cut_short(host: BootHost, text: str) -> None:
     """Nothing is left of the published file with this text."""
     digest = hashlib.sha256(text.encode()).hexdigest()
     blob = host.state / "store" / "blobs" / digest[:2] / digest
@@ -111,14 +124,14 @@ def cut_short(host, text):
     blob.write_text("")
 
 
-def other_base(host, ca):
+def other_base(host: BootHost, ca: Path) -> Path:
     """A base image for the fleet of another CA that has no state."""
     path = host.scratch / "other-base.iso"
     host.farmgate("iso", "base", "--ca", ca, "--url", host.url, "-o", path, *host.parts())
     return path
 
 
-def comes_back(t, image):
+def comes_back(t: Scenario, image: Path) -> None:
     with t.gateway(image) as machine:
         machine.wait_for("came back without a boot", timeout=900)
         machine.wait_for("next round in", timeout=900)
@@ -126,7 +139,7 @@ def comes_back(t, image):
         assert first_round.count("farmgate: asking") == 1, first_round
 
 
-def name_a_contact(host):
+def name_a_contact(host: BootHost) -> None:
     path = host.state / "farmgate.toml"
     text = path.read_text()
     named = text.replace("[media]\n", '[media]\ncontact = "the farm team, +49 30 1234"\n')
@@ -134,7 +147,7 @@ def name_a_contact(host):
     path.write_text(named)
 
 
-def no_network(t):
+def no_network(t: Scenario) -> None:
     with t.boot_host(name="nobody") as host:
         image = host.image("lab-1")
         shows(t, image, "no network card that iPXE knows", card=None)
@@ -146,7 +159,7 @@ def no_network(t):
             unplugged.wait_for("has no link: cable, switch", timeout=900)
 
 
-def made_for(host, url):
+def made_for(host: BootHost, url: str) -> Path:
     """A medium of lab-1 that asks there."""
     if not (host.state / "gateways" / "lab-1").exists():
         host.farmgate("gateway", "add", "lab-1")
@@ -155,7 +168,7 @@ def made_for(host, url):
     return image
 
 
-def names(t):
+def names(t: Scenario) -> None:
     with t.subtest("names that are wrong or unknown, and a host that is gone, are said to be"):
         with Network(t.logs) as network, t.boot_host(network=network, name="names") as host:
             with host.serving():
@@ -167,7 +180,7 @@ def names(t):
                 shows(t, gone, "no answer: ", network=network)
 
 
-def no_dns_and_no_router(t):
+def no_dns_and_no_router(t: Scenario) -> None:
     with t.subtest("a network without a DNS server and without a router is said to be"):
         with Network(t.logs, dns=(), router=False) as network:
             with t.boot_host(network=network, name="poor") as host:
@@ -176,7 +189,7 @@ def no_dns_and_no_router(t):
                 shows(t, far, "no way to the boot host", network=network)
 
 
-def dead_dns(t):
+def dead_dns(t: Scenario) -> None:
     with t.subtest("DNS servers that do not answer are said to"):
         with Network(t.logs, dns=(DEAD,)) as network:
             with t.boot_host(network=network, name="dead") as host:

@@ -5,12 +5,13 @@ for an address made the port begin anew every time, and never came up.
 """
 
 from common.network import Network
+from common.scenario import Scenario
 from common.scenario import booted_as
 
 DELAY = 20
 
 
-def scenario(t):
+def scenario(t: Scenario) -> None:
     with t.subtest("a gateway behind such a port gets an address, and boots"):
         with Network(t.logs) as network, t.boot_host(network=network) as host:
             image = host.image("lab-1")

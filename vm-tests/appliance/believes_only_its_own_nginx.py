@@ -46,4 +46,3 @@ for line in ("X-SSL-Client-Verify", "X-SSL-Client-Cert"):
         refused(paths, forged, URL)
         answer = ask("/g/1/boot.ipxe", f"{other} {forged}", URL)[1]
         assert "the script of lab-1" not in answer, answer
-

@@ -12,7 +12,9 @@ with subtest("the service does not run before somebody asks"):
     assert host.systemctl("is-active farmgate.service")[1].strip() == "inactive"
 
 for firmware, medium in (("bios", "cd"), ("uefi", "usb")):
-    with subtest(f"a gateway boots from {medium.upper()} under {firmware.upper()}, and acknowledges"):
+    with subtest(
+        f"a gateway boots from {medium.upper()} under {firmware.upper()}, and acknowledges"
+    ):
         boots(image, "lab-1", firmware=firmware, medium=medium)
 
 with subtest("`farmgate status` tells of the boot and its acknowledgement"):

@@ -30,7 +30,16 @@ with subtest("a user can open neither nginx's socket nor the state"):
     host.fail(f"{NOBODY} {forged}")
     # What everybody can compute is not enough, for root neither.
     host.fail(f"{claims} --header 'X_Farmgate_Proxy: {fingerprint}' {address}")
-    folders = ("", "/pki", "/gateways", "/store", "/store/gateways", "/store/blobs", "/store/private", "/cache")
+    folders = (
+        "",
+        "/pki",
+        "/gateways",
+        "/store",
+        "/store/gateways",
+        "/store/blobs",
+        "/store/private",
+        "/cache",
+    )
     for folder in folders:
         host.fail(f"{NOBODY} ls {STATE}{folder} 2>&1")
 

@@ -19,7 +19,9 @@ with subtest("`farmgate serve` on the same port: one line names the address"):
     assert status == 1, f"status {status}: {said}"
     assert f"{ADDRESS}:443" in said and "in use" in said, said
 
-with subtest("`farmgate serve` with the service's Unix socket: it is refused, and the service keeps it"):
+with subtest(
+    "`farmgate serve` with the service's Unix socket: it is refused, and the service keeps it"
+):
     status, said = host.execute("timeout 20 farmgate --quiet serve --unix /run/farmgate.sock 2>&1")
     assert status == 1, f"status {status}: {said}"
     assert "/run/farmgate.sock" in said, said

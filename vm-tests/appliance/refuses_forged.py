@@ -15,7 +15,10 @@ cert, verify = "X-SSL-Client-Cert", "X-SSL-Client-Verify"
 forgeries = {
     "headers": ((cert, claim), (verify, "SUCCESS")),
     "headers in lower case": ((cert.lower(), claim), (verify.lower(), "SUCCESS")),
-    "headers with underscores": ((cert.replace("-", "_"), claim), (verify.replace("-", "_"), "SUCCESS")),
+    "headers with underscores": (
+        (cert.replace("-", "_"), claim),
+        (verify.replace("-", "_"), "SUCCESS"),
+    ),
     "headers sent twice": ((cert, claim), (verify, "SUCCESS")) * 2,
     "the certificate alone": ((cert, claim),),
     "headers named in Connection": (

@@ -12,7 +12,9 @@ host.succeed("systemctl start farmgate-tls.socket 2>&1")
 def served() -> str:
     """The fingerprint of the certificate that the service shows."""
     connect = f"openssl s_client -connect {ADDRESS}:443 -servername boot.farmgate.test"
-    return host.succeed(f"{connect} </dev/null 2>/dev/null | openssl x509 -noout -fingerprint -sha256")
+    return host.succeed(
+        f"{connect} </dev/null 2>/dev/null | openssl x509 -noout -fingerprint -sha256"
+    )
 
 
 def on_disk() -> str:

@@ -25,7 +25,9 @@ publish("lab-1")
 mine = identity("lab-1")
 host.succeed(f"cat >/tmp/downloads.sh <<'END'\n{SCRIPT}END\n")
 # Small buffers, so that what is not fetched yet is not sent yet either.
-host.succeed("sysctl --quiet net.ipv4.tcp_rmem='4096 32768 65536' net.ipv4.tcp_wmem='4096 32768 65536'")
+host.succeed(
+    "sysctl --quiet net.ipv4.tcp_rmem='4096 32768 65536' net.ipv4.tcp_wmem='4096 32768 65536'"
+)
 
 
 def downloads_survive() -> None:
@@ -49,7 +51,9 @@ def downloads_survive() -> None:
     assert answers == ["30", "200"], f"others got {answers}"
 
 
-with subtest(f"{COUNT} downloads through nginx survive a restart, and every other request is answered"):
+with subtest(
+    f"{COUNT} downloads through nginx survive a restart, and every other request is answered"
+):
     downloads_survive()
 
 with subtest("with own TLS, the service has no network but systemd's socket"):
@@ -61,5 +65,7 @@ with subtest("with own TLS, the service has no network but systemd's socket"):
     links = host.succeed(f"nsenter --target {pid} --net ip -brief link").split("\n")
     assert [line.split()[0] for line in links if line] == ["lo"], links
 
-with subtest(f"{COUNT} downloads with own TLS survive a restart, and every other request is answered"):
+with subtest(
+    f"{COUNT} downloads with own TLS survive a restart, and every other request is answered"
+):
     downloads_survive()

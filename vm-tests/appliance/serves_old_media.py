@@ -39,4 +39,6 @@ with subtest("a gateway of today gets its script on the main port"):
     assert "the script of lab-1" in expect(200, "/g/1/boot.ipxe", options, f"{BOOT}:{MAIN}")
 
 with subtest("on the port for old media too, nobody gets in without a certificate"):
-    refused(("/boot/ipxe", "/g/1/boot.ipxe"), "--tls-max 1.2 --ciphers AES256-SHA", f"{BOOT}:{LEGACY}")
+    refused(
+        ("/boot/ipxe", "/g/1/boot.ipxe"), "--tls-max 1.2 --ciphers AES256-SHA", f"{BOOT}:{LEGACY}"
+    )

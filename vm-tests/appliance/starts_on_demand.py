@@ -20,7 +20,9 @@ with subtest("the service says that it is ready, and how many gateways it has"):
 with subtest("after a stop, a request on the admin socket starts it again"):
     host.succeed("systemctl stop farmgate.service 2>&1")
     assert host.systemctl("is-active farmgate.service")[1].strip() == "inactive"
-    assert "ready" in host.succeed("curl --silent --fail --max-time 30 http://127.0.0.1:9180/readyz")
+    assert "ready" in host.succeed(
+        "curl --silent --fail --max-time 30 http://127.0.0.1:9180/readyz"
+    )
     host.wait_for_unit("farmgate.service")
 
 with subtest("fifty first requests at once are all answered by one service"):

@@ -198,7 +198,9 @@ def serves_certless_names_alone(public: str, ca: str, mine: str) -> None:
         assert told and told[1].startswith(f"{public}/boot/ack/"), script
         assert f"set ack_url {BOOT}/boot/ack/" in script, script
 
-    with subtest("the booted system acknowledges there, with the public authority's certificate alone"):
+    with subtest(
+        "the booted system acknowledges there, with the public authority's certificate alone"
+    ):
         path = told[1].removeprefix(public)
         assert ask(path, "--data ''", BOOT, ca)[0] == 0, "our name has a public certificate"
         assert ask(path, "--data ''", public, CA)[0] == 0, "the public name has our certificate"
@@ -210,7 +212,9 @@ def serves_certless_names_alone(public: str, ca: str, mine: str) -> None:
             for options in ("", mine):
                 expect(404, path, options, public, ca)
 
-    with subtest("nor for those who say our name in the request, and the public one in the handshake"):
+    with subtest(
+        "nor for those who say our name in the request, and the public one in the handshake"
+    ):
         for path in ("/boot/ipxe", "/g/1/boot.ipxe"):
             status, answer = ask(path, f"{mine} --header 'Host: boot.farmgate.test'", public, ca)
             assert status in (400, 403, 404, 421), f"{path}: {status}\n{answer}"

@@ -2,6 +2,11 @@
 
 import datetime
 import subprocess
+from pathlib import Path
+
+from .host import BootHost
+from .host import Identity
+from .process import Word
 
 _CONFIGURATION = """\
 [ca]
@@ -25,7 +30,7 @@ authorityKeyIdentifier = keyid
 """
 
 
-def issue(authority, name, ends, where):
+def issue(authority: Identity, name: str, ends: datetime.datetime, where: Path) -> Identity:
     """A client certificate for `name` that ends at `ends`; (certificate, key)."""
     where.mkdir(parents=True)
     certificate, key, request = where / "gateway.crt", where / "gateway.key", where / "request.pem"
@@ -45,7 +50,7 @@ def issue(authority, name, ends, where):
     return certificate, key
 
 
-def version_1(authority, name, where):
+def version_1(authority: Identity, name: str, where: Path) -> Identity:
     """A client certificate without extensions: X.509 version 1; (certificate, key).
 
     `openssl ca` and `openssl x509 -req` make such ones up to OpenSSL 3.1; later ones need to be asked.
@@ -66,7 +71,7 @@ def version_1(authority, name, where):
     return certificate, key
 
 
-def replace_authority(host, *options):
+def replace_authority(host: BootHost, *options: str) -> None:
     """Another CA in the place of the host's own, made by `openssl req -x509` with `options`.
 
     The server's certificate is its first; gateways that are there lose their way.
@@ -74,13 +79,13 @@ def replace_authority(host, *options):
     certificate, key_file = host.authority
     openssl(
         *("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=other CA"),
-        *("-keyout", key_file, "-out", certificate, *options),
+        *("-keyout", str(key_file), "-out", str(certificate), *options),
     )
     (host.state / "pki" / "server.key").unlink()
     host.farmgate("pki", "renew")
 
 
-def authority(name, where):
+def authority(name: str, where: Path) -> Identity:
     """A CA of this name; (certificate, key)."""
     where.mkdir(parents=True)
     certificate, key = where / "ca.crt", where / "ca.key"
@@ -91,15 +96,15 @@ def authority(name, where):
     return certificate, key
 
 
-def now():
-    return datetime.datetime.now(datetime.timezone.utc)
+def now() -> datetime.datetime:
+    return datetime.datetime.now(datetime.UTC)
 
 
-def openssl_time(moment):
+def openssl_time(moment: datetime.datetime) -> str:
     return moment.strftime("%Y%m%d%H%M%SZ")
 
 
-def openssl(*arguments):
+def openssl(*arguments: Word) -> bytes:
     """Runs openssl; its standard output."""
     command = ["openssl", *(str(argument) for argument in arguments)]
     done = subprocess.run(command, capture_output=True, timeout=60, check=False)

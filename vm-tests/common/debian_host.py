@@ -7,16 +7,20 @@ The network is a hub inside the host's QEMU with some sockets, one for each gate
 a time. The host itself is its DHCP and DNS server.
 """
 
+from __future__ import annotations
+
 import itertools
-import os
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Protocol
+from typing import Self
 
 from .host import find_program
 from .machine import READY
 from .machine import Machine
 from .process import Failure
+from .process import Word
 from .qemu import Gateway
 from .qemu import accelerator
 
@@ -103,12 +107,28 @@ _INITIALISE = (
     "systemctl enable --now farmgate.socket farmgate-admin.socket 2>&1",
     "systemctl restart nginx",
     # Kept for the images that the scenarios make. It takes ten seconds where there is no KVM.
-    "farmgate iso base -o /tmp/base.iso --ipxe /etc/farmgate-test/ipxe "
-    "--syslinux /etc/farmgate-test/syslinux --ntp none 2>&1",
+    (
+        "farmgate iso base -o /tmp/base.iso --ipxe /etc/farmgate-test/ipxe "
+        "--syslinux /etc/farmgate-test/syslinux --ntp none 2>&1"
+    ),
 )
 
 
-def files(tools, where):
+class Tools(Protocol):
+    """Where the programs and files are that the boot host is made of."""
+
+    root: Path
+    ipxe: Path
+    kernel: Path
+    busybox: Path
+    appliance: Path
+    package: Path
+    generation: Path
+    syslinux: list[Path]
+    brought: dict[str, Path]
+
+
+def files(tools: Tools, where: Path) -> None:
     """The files that are put on the host's disk at its first start."""
     test = where / "etc" / "farmgate-test"
     units = where / "etc" / "systemd" / "system"
@@ -133,7 +153,7 @@ def files(tools, where):
 class Snapshot:
     """A boot host that is ready, written to files in `where`."""
 
-    def __init__(self, tools, where, logs):
+    def __init__(self, tools: Tools, where: Path, logs: Path) -> None:
         self._tools, self._where = tools, Path(where)
         self._initrd = self._where / "host-initrd"
         self._disk, self._memory = self._where / "ready.qcow2", self._where / "ready.memory"
@@ -155,23 +175,35 @@ class Snapshot:
             host.crash()
 
     @staticmethod
-    def _overlay(base, kind, disk):
-        command = ["qemu-img", "create", "-q", "-f", "qcow2", "-b", str(base), "-F", kind, str(disk)]
+    def _overlay(base: Path, kind: str, disk: Path) -> None:
+        command = [
+            "qemu-img",
+            "create",
+            "-q",
+            "-f",
+            "qcow2",
+            "-b",
+            str(base),
+            "-F",
+            kind,
+            str(disk),
+        ]
         subprocess.run(command, check=True)
 
-    def _machine(self, where, disk, log):
+    def _machine(self, where: Path, disk: Path, log: Path) -> Machine:
         where.mkdir()
         kind, _ = accelerator()
-        arguments = ["qemu-system-x86_64", "-name", "host", "-nodefaults", "-display", "none"]
+        arguments: list[Word] = ["qemu-system-x86_64", "-name", "host", "-nodefaults"]
+        arguments += ["-display", "none"]
         arguments += ["-machine", f"pc,accel={kind}", "-cpu", "host" if kind == "kvm" else "max"]
         arguments += ["-m", "512", "-smp", "2", "-serial", "stdio", "-device", "virtio-rng-pci"]
         arguments += ["-kernel", self._tools.kernel, "-initrd", self._initrd, "-append"]
         units = [f"systemd.wants=farmgate-test-{name}.service" for name in _UNITS]
         units += [f"systemd.mask={name}" for name in _MASKED]
-        arguments += [
+        arguments.append(
             "root=/dev/vda rw console=ttyS0 quiet panic=-1 net.ifnames=0 systemd.show_status=no "
             f"systemd.getty_auto=no {' '.join(units)}"
-        ]
+        )
         # The machine's power may fail, this one's does not.
         arguments += ["-drive", f"if=none,id=disk,file={disk},format=qcow2,cache=unsafe"]
         arguments += ["-device", "virtio-blk-pci,drive=disk"]
@@ -183,7 +215,7 @@ class Snapshot:
             arguments += ["-netdev", f"hubport,id=port{number},hubid=0,netdev=wire{number}"]
         return Machine("the boot host", arguments, where, log)
 
-    def wake(self, name, logs):
+    def wake(self, name: str, logs: Path) -> Host:
         """A `Host` of its own for the scenario `name`."""
         where = self._where / name
         disk = self._where / f"{name}.qcow2"
@@ -195,12 +227,21 @@ class Snapshot:
 class Host:
     """A boot host and its gateways for one scenario; a context manager that ends them all."""
 
-    def __init__(self, machine, where, disk, memory, brought, logs):
+    def __init__(
+        self,
+        machine: Machine,
+        where: Path,
+        disk: Path,
+        memory: Path,
+        brought: dict[str, Path],
+        logs: Path,
+    ) -> None:
         self.machine, self._where, self._disk, self._logs = machine, where, disk, logs
         self._memory, self._brought = memory, brought
-        self._gateways, self._count = [], itertools.count(1)
+        self._gateways: list[LanGateway] = []
+        self._count = itertools.count(1)
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         try:
             self.machine.start(incoming=self._memory)
         except BaseException:
@@ -208,13 +249,13 @@ class Host:
             raise
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         for gateway in self._gateways:
             gateway.crash()
         self.machine.crash()
         self._disk.unlink()
 
-    def gateway(self, image, firmware="uefi", medium="cd"):
+    def gateway(self, image: str, firmware: str = "uefi", medium: str = "cd") -> LanGateway:
         """A gateway that is not yet started, with a copy of the image at this path on the host."""
         number = next(self._count)
         medium_file = self._where / f"medium-{number}.iso"
@@ -224,7 +265,7 @@ class Host:
         self._gateways.append(gateway)
         return gateway
 
-    def bring(self, name):
+    def bring(self, name: str) -> str:
         """The path on the host of a program that only some scenarios need.
 
         It is on a drive that is plugged in now: the other scenarios neither start nor wake with it.
@@ -237,8 +278,9 @@ class Host:
         shutil.copy(program, folder / name)
         (folder / name).chmod(0o755)
         size = program.stat().st_size // 1_000_000 + 16
-        maker = [find_program("mke2fs"), "-q", "-t", "ext4", "-d", folder, drive, f"{size}M"]
-        subprocess.run(maker, check=True, stdout=subprocess.DEVNULL)
+        maker = find_program("mke2fs") or "mke2fs"
+        command = [maker, "-q", "-t", "ext4", "-d", str(folder), str(drive), f"{size}M"]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         shutil.rmtree(folder)
         ask, place = self.machine.monitor.ask, f"/run/farmgate-test/{name}"
         file = {"driver": "file", "filename": str(drive), "read-only": True}
@@ -250,7 +292,7 @@ class Host:
         )
         return f"{place}/{name}"
 
-    def free_socket(self):
+    def free_socket(self) -> Path:
         """One of the hub's sockets that no running gateway has."""
         taken = {gateway.socket for gateway in self._gateways}
         for number in range(_SOCKETS):
@@ -259,10 +301,12 @@ class Host:
                 return path
         raise Failure(f"more than {_SOCKETS} gateways at once")
 
-    def journal(self):
+    def journal(self) -> None:
         """Writes the host's journal to the logs, if there is still somebody to ask."""
         try:
-            text = self.machine.succeed("journalctl --no-pager --output=short-monotonic", timeout=30)
+            text = self.machine.succeed(
+                "journalctl --no-pager --output=short-monotonic", timeout=30
+            )
         except Failure as failure:
             text = str(failure)
         path = self._logs / "host-journal.log"
@@ -272,12 +316,12 @@ class Host:
 class LanGateway:
     """A gateway on the host's network, with the part of NixOS's `Machine` that scenarios use."""
 
-    def __init__(self, host, machine):
+    def __init__(self, host: Host, machine: Gateway) -> None:
         self._host, self._machine = host, machine
         self._running = False
-        self.socket = None
+        self.socket: Path | None = None
 
-    def start(self):
+    def start(self) -> None:
         self.socket = self._host.free_socket()
         # QEMU wants a comma in a value twice.
         path = str(self.socket).replace(",", ",,")
@@ -285,18 +329,18 @@ class LanGateway:
         self._machine.__enter__()
         self._running = True
 
-    def crash(self):
+    def crash(self) -> None:
         if self._running:
             self._running = False
             self._machine.__exit__(None, None, None)
             self.socket = None
 
-    def wait_for_console_text(self, regex, timeout=180):
+    def wait_for_console_text(self, regex: str, timeout: float = 180) -> None:
         self._machine.wait_for(regex, timeout)
 
-    def wait_for_shutdown(self):
+    def wait_for_shutdown(self) -> None:
         self._machine.wait_until_off(120)
         self.crash()
 
-    def get_console_log(self):
+    def get_console_log(self) -> str:
         return self._machine.console.text()

@@ -1,5 +1,7 @@
 """The boot host: the real `farmgate serve` on the loopback, alone or behind a real nginx."""
 
+from __future__ import annotations
+
 import contextlib
 import os
 import random
@@ -7,13 +9,24 @@ import shutil
 import socket
 import subprocess
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
+from typing import Protocol
+from typing import Self
 
 from .process import Failure
 from .process import Log
 from .process import Process
+from .process import Word
 from .process import pause
 from .qemu import BOOT_HOST
+
+if TYPE_CHECKING:
+    from .network import Network
+
+# The files with a certificate and its key.
+Identity = tuple[Path, Path]
 
 # Relative names are inside nginx's prefix. The log has one line per request, with what tells who sent
 # the bytes: farmgate answers an asset with an address and no body, and nginx sends the file.
@@ -39,6 +52,19 @@ http {{
 """
 
 
+class Tools(Protocol):
+    """Where the programs and files are that a boot host needs."""
+
+    farmgate: Path
+    ipxe: Path
+    ipxe2: Path | None
+    nginx: str | None
+    generation: Path
+
+    def network(self) -> Path:
+        """What makes the initramfs able to acknowledge."""
+
+
 class BootHost:
     """One state directory and the servers on it. `door` says who speaks TLS: "own" or "nginx".
 
@@ -46,7 +72,22 @@ class BootHost:
     network, under its name there.
     """
 
-    def __init__(self, tools, logs, key_type=None, url=None, name="host", first=None, network=None):
+    # What `serving` starts: `front` is the one that gateways talk to.
+    server: Process
+    front: Process
+    log: Log
+    access: Log | None
+
+    def __init__(
+        self,
+        tools: Tools,
+        logs: Path,
+        key_type: str | None = None,
+        url: str | None = None,
+        name: str = "host",
+        first: BootHost | None = None,
+        network: Network | None = None,
+    ) -> None:
         self.tools, self.name = tools, name
         self.logs = Path(logs)
         # Short, because the path of a Unix socket may have no more than 107 characters.
@@ -57,22 +98,22 @@ class BootHost:
         self.listen = network.address if network else "127.0.0.1"
         self.url = url or f"https://{network.name if network else BOOT_HOST}:{self.port}"
         self._served = 0
-        self.server = self.log = self.access = None
+        self.access = None
         if first:
             first.farmgate("store", "new-host", self.state, "--url", self.url)
             return
         kind = ["--key-type", key_type] if key_type else []
         self.farmgate("init", "--url", self.url, "--san", "127.0.0.1", *kind)
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         self._scratch.cleanup()
 
     # --- The command line ---
 
-    def run(self, *arguments):
+    def run(self, *arguments: Word) -> subprocess.CompletedProcess[str]:
         """Runs farmgate on this state; the completed process, whatever its exit status."""
         command = [self.tools.farmgate, "--state", self.state, *arguments]
         return subprocess.run(
@@ -84,7 +125,7 @@ class BootHost:
             check=False,
         )
 
-    def farmgate(self, *arguments):
+    def farmgate(self, *arguments: Word) -> str:
         """Runs farmgate on this state; its standard output. A Failure when it fails."""
         done = self.run(*arguments)
         if done.returncode != 0:
@@ -92,7 +133,7 @@ class BootHost:
             raise Failure(f"`farmgate {words}` exits {done.returncode}: {done.stderr.strip()}")
         return done.stdout
 
-    def image(self, name, ipxe=None):
+    def image(self, name: str, ipxe: Path | None = None) -> Path:
         """A boot medium for the gateway `name`, which is added when it is not known yet."""
         if not (self.state / "gateways" / name).exists():
             self.farmgate("gateway", "add", name)
@@ -100,24 +141,24 @@ class BootHost:
         self.farmgate("iso", "make", name, "-o", path, *self.parts(ipxe))
         return path
 
-    def base_image(self, ipxe=None):
+    def base_image(self, ipxe: Path | None = None) -> Path:
         """A boot medium without an identity."""
         path = self.scratch / "base.iso"
         if not path.exists():
             self.farmgate("iso", "base", "-o", path, *self.parts(ipxe))
         return path
 
-    def parts(self, ipxe=None):
+    def parts(self, ipxe: Path | None = None) -> tuple[Word, ...]:
         """What images are made of. No time server: the tests reach nothing but this machine."""
         return "--ipxe", ipxe or self.tools.ipxe, "--ntp", "none"
 
-    def seal(self, base, certificate, key, name):
+    def seal(self, base: Path, certificate: Path, key: Path, name: str) -> Path:
         """A copy of `base` with this identity."""
         path = self.scratch / f"{name}.iso"
         self.farmgate("iso", "seal", base, "--cert", certificate, "--key", key, "-o", path)
         return path
 
-    def spliced(self, base, medium, name):
+    def spliced(self, base: Path, medium: Path, name: str) -> Path:
         """A copy of `base` with the identity that is on `medium`.
 
         `iso seal` refuses an identity of another fleet than the base's, so nothing else makes one.
@@ -128,11 +169,13 @@ class BootHost:
         path.write_bytes(image)
         return path
 
-    def publish(self, name, folder=None):
+    def publish(self, name: str, folder: Path | None = None) -> str:
         """Publishes a folder, or the test system, for `name`: a generation more, also of the same files."""
         return self.farmgate("publish", "--force", name, folder or self.tools.generation)
 
-    def folder(self, name, script, network=False, files=None):
+    def folder(
+        self, name: str, script: str, network: bool = False, files: dict[str, str] | None = None
+    ) -> Path:
         """A folder to publish: the test system with another boot script of common/, and `files`.
 
         With `network` the booted system can acknowledge.
@@ -150,10 +193,10 @@ class BootHost:
     # --- Identities ---
 
     @property
-    def authority(self):
+    def authority(self) -> Identity:
         return self.state / "pki" / "ca.crt", self.state / "pki" / "ca.key"
 
-    def identity(self, name):
+    def identity(self, name: str) -> Identity:
         """The files with certificate and key of the gateway `name`."""
         where = self.state / "gateways" / name
         return one_pem(where, b"BEGIN CERTIFICATE"), one_pem(where, b"PRIVATE KEY")
@@ -161,7 +204,7 @@ class BootHost:
     # --- Serving ---
 
     @contextlib.contextmanager
-    def serving(self, door="own", log_all=True):
+    def serving(self, door: str = "own", log_all: bool = True) -> Iterator[Self]:
         """Serves inside the `with` block. Without `log_all`, nginx logs what it would anywhere."""
         self._served += 1
         prefix = f"{self.name}-{self._served}"
@@ -172,7 +215,7 @@ class BootHost:
             own_port = self.port if door == "own" else free_port()
             self.unix = self.scratch / "farmgate.sock"
             self.set_listen(own_port)
-            command = [self.tools.farmgate, "--state", self.state, "serve"]
+            command: list[Word] = [self.tools.farmgate, "--state", self.state, "serve"]
             self.server = stack.enter_context(Process("farmgate serve", command, server_log))
             self.log = self.server.log
             wait_for_port(own_port, self.server)
@@ -182,7 +225,7 @@ class BootHost:
                 wait_for_port(self.port, self.front)
             yield self
 
-    def set_listen(self, port):
+    def set_listen(self, port: int) -> None:
         """Sets the table [listen] of farmgate.toml and leaves the rest as it is."""
         path = self.state / "farmgate.toml"
         kept, inside = [], False
@@ -196,13 +239,13 @@ class BootHost:
         kept += ['accel = "/farmgate-blobs"', ""]
         path.write_text("\n".join(kept))
 
-    def share_store(self, directory):
+    def share_store(self, directory: Path) -> None:
         """Gives the fleet a store in this directory. Before its other boot hosts are made."""
         path = self.state / "farmgate.toml"
         store = f'[store]\nurl = "file://{directory}"\ninterval = "1s"\n'
         path.write_text(f"{path.read_text()}\n{store}")
 
-    def name_on_media(self, other):
+    def name_on_media(self, other: BootHost) -> None:
         """Media that are made from now on go on with that boot host."""
         path = self.state / "farmgate.toml"
         text = path.read_text()
@@ -210,7 +253,7 @@ class BootHost:
         assert named != text
         path.write_text(named)
 
-    def _nginx(self, log_prefix, log_all):
+    def _nginx(self, log_prefix: str, log_all: bool) -> Process:
         prefix = self.scratch / f"nginx-{self._served}"
         prefix.mkdir()
         errors = Log(self.logs / f"{log_prefix}-nginx-error.log").path
@@ -229,7 +272,8 @@ class BootHost:
         # The evidence needs every request, also where a boot host would not log it.
         hidden = "access_log off;" if log_all else "\0"
         (prefix / "farmgate.conf").write_text(block.replace(hidden, ""))
-        command = [self.tools.nginx, "-p", prefix, "-c", prefix / "nginx.conf", "-e", errors]
+        nginx = self.tools.nginx or "nginx"
+        command: list[Word] = [nginx, "-p", prefix, "-c", prefix / "nginx.conf", "-e", errors]
         checked = subprocess.run(
             [*map(str, command), "-t"], capture_output=True, text=True, timeout=30, check=False
         )
@@ -239,11 +283,13 @@ class BootHost:
 
     # --- Asking as a gateway would ---
 
-    def curl(self, path, *options, identity=None):
+    def curl(self, path: str, *options: str, identity: Identity | None = None) -> tuple[int, str]:
         """(HTTP status, headers and body) of one request; status 0 when TLS fails."""
         return self._ask(f"https://127.0.0.1:{self.port}{path}", options, identity)
 
-    def _ask(self, url, options, identity):
+    def _ask(
+        self, url: str, options: tuple[str, ...], identity: Identity | None
+    ) -> tuple[int, str]:
         authority, _ = self.authority
         command = ["curl", "--silent", "--show-error", "--include", "--max-time", "30"]
         command += ["--noproxy", "*", "--path-as-is", "--cacert", str(authority)]
@@ -257,12 +303,12 @@ class BootHost:
         return int(status), body + done.stderr.decode("utf-8", "replace")
 
 
-def quoted(path):
+def quoted(path: Path) -> str:
     """A path as nginx takes it in quotes."""
     return '"' + str(path).replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-def slot(image):
+def slot(image: bytes | bytearray) -> slice:
     """Where an image's slot stands; it has the same length in all of them."""
     marks = b"# farmgate slot 1 begins\n", b"# farmgate slot 1 ends\n"
     counts = [image.count(mark) for mark in marks]
@@ -272,7 +318,7 @@ def slot(image):
     return slice(begin + len(marks[0]), end)
 
 
-def one_pem(directory, mark):
+def one_pem(directory: Path, mark: bytes) -> Path:
     """The one file in `directory` that holds a PEM block with this mark."""
     found = [
         path
@@ -284,7 +330,7 @@ def one_pem(directory, mark):
     return found[0]
 
 
-def free_port():
+def free_port() -> int:
     """A port of the loopback that nobody has, and that nobody gets by asking for any: those are
     above 32768 (`ip_local_port_range`). A port that was free a moment ago may be a client's by now.
     """
@@ -295,7 +341,7 @@ def free_port():
             return port
 
 
-def wait_for_port(port, process, timeout=20):
+def wait_for_port(port: int, process: Process, timeout: int = 20) -> None:
     """Returns when somebody accepts connections there."""
     for _ in range(timeout * 20):
         if process.ended():
@@ -307,6 +353,6 @@ def wait_for_port(port, process, timeout=20):
     raise Failure(f"{process.name} does not listen after {timeout} s:\n{process.log.tail()}")
 
 
-def find_program(name):
+def find_program(name: str) -> str | None:
     """A program of the PATH or of the directories that a normal user's PATH lacks."""
     return shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin")

@@ -11,10 +11,14 @@ import re
 import shlex
 import socket
 import time
+from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from .process import Failure
 from .process import Process
+from .process import Word
 from .process import pause
 
 READY = "farmgate-test-shell"
@@ -25,7 +29,7 @@ PATIENCE = 300
 class Channel:
     """A Unix socket that QEMU listens on, read by lines."""
 
-    def __init__(self, path, process, timeout=20):
+    def __init__(self, path: Path, process: Process, timeout: float = 20) -> None:
         self._socket = socket.socket(socket.AF_UNIX)
         self._process, self._rest = process, b""
         deadline = time.monotonic() + timeout
@@ -39,12 +43,12 @@ class Channel:
                 pause(0.05)
         self._socket.settimeout(0.2)
 
-    def send(self, text):
+    def send(self, text: str) -> None:
         self._socket.settimeout(PATIENCE)
         self._socket.sendall(text.encode())
         self._socket.settimeout(0.2)
 
-    def line(self, timeout):
+    def line(self, timeout: float) -> str:
         """The next line without its end; a Failure when it does not come."""
         deadline = time.monotonic() + timeout
         parts = [self._rest]
@@ -64,19 +68,19 @@ class Channel:
         line, _, self._rest = b"".join(parts).partition(b"\n")
         return line.decode("utf-8", "replace").rstrip("\r")
 
-    def close(self):
+    def close(self) -> None:
         self._socket.close()
 
 
 class Monitor:
     """QEMU's own control channel."""
 
-    def __init__(self, path, process):
+    def __init__(self, path: Path, process: Process) -> None:
         self._channel = Channel(path, process)
         self._channel.line(20)
         self.ask("qmp_capabilities")
 
-    def ask(self, command, **arguments):
+    def ask(self, command: str, **arguments: object) -> Any:
         """The answer; a Failure when QEMU refuses."""
         self._channel.send(json.dumps({"execute": command, "arguments": arguments}) + "\n")
         while True:
@@ -86,22 +90,36 @@ class Monitor:
             if "return" in answer:
                 return answer["return"]
 
-    def close(self):
+    def close(self) -> None:
         self._channel.close()
 
 
 class Machine:
     """A QEMU process with these arguments, a shell and a monitor in `where`."""
 
-    def __init__(self, name, arguments, where, log):
+    def __init__(self, name: str, arguments: Sequence[Word], where: Path, log: Path) -> None:
         self.name, self._arguments = name, arguments
         self._where, self._log = Path(where), log
-        self._process = self._channel = self._shell = None
-        self.monitor = None
+        self._process: Process | None = None
+        self._channel: Channel | None = None
+        self._shell: Channel | None = None
+        self._monitor: Monitor | None = None
+
+    @property
+    def monitor(self) -> Monitor:
+        """QEMU's own control channel, while the machine runs."""
+        if self._monitor is None:
+            raise Failure(f"{self.name} does not run")
+        return self._monitor
+
+    def _running(self) -> Process:
+        if self._process is None:
+            raise Failure(f"{self.name} does not run")
+        return self._process
 
     # --- Power ---
 
-    def start(self, allow_reboot=False, incoming=None):
+    def start(self, allow_reboot: bool = False, incoming: Path | None = None) -> None:
         """Powers the machine on, or wakes it from the file `incoming`."""
         if self._process is not None:
             return
@@ -116,7 +134,7 @@ class Machine:
         arguments += ["-device", "virtserialport,chardev=shell,name=farmgate.shell"]
         self._process = Process(f"QEMU ({self.name})", arguments, self._log, nice=5)
         self._channel = Channel(self._where / "shell", self._process)
-        self.monitor = Monitor(self._where / "monitor", self._process)
+        self._monitor = Monitor(self._where / "monitor", self._process)
         if incoming:
             self.monitor.ask("migrate-incoming", uri=f"exec:cat {shlex.quote(str(incoming))}")
             self._wait_for_monitor("query-status", lambda answer: answer["status"] == "running")
@@ -124,58 +142,68 @@ class Machine:
             # It slept for a while, and its clock with it.
             self.succeed(f"date --set=@{time.time():.3f}")
 
-    def sleep_to(self, file):
+    def sleep_to(self, file: Path) -> None:
         """Writes the running machine into a file, and powers it off."""
         self.succeed("sync")
         self.monitor.ask("migrate", uri=f"exec:cat > {shlex.quote(str(file))}")
         self._wait_for_monitor("query-migrate", lambda answer: answer["status"] == "completed")
         self.crash()
 
-    def _wait_for_monitor(self, command, done, timeout=60):
+    def _wait_for_monitor(
+        self, command: str, done: Callable[[Any], bool], timeout: float = 60
+    ) -> None:
         deadline = time.monotonic() + timeout
         while not done(answer := self.monitor.ask(command)):
             if answer["status"] == "failed" or time.monotonic() > deadline:
                 raise Failure(f"QEMU ({self.name}): {command} says {answer}")
             pause(0.05)
 
-    def crash(self):
+    def crash(self) -> None:
         """Takes the power away."""
         if self._process is None:
             return
-        for channel in (self._channel, self.monitor):
+        for channel in (self._channel, self._monitor):
             if channel:
                 channel.close()
         # What the machine wrote to its disk stays, what it only meant to write is lost.
         self._process.stop()
-        self._process = self._channel = self._shell = self.monitor = None
+        self._process = self._channel = self._shell = self._monitor = None
 
-    def shutdown(self):
+    def shutdown(self) -> None:
         """Shuts the system down in good order."""
         self._connected().send("systemctl poweroff\n")
         self.wait_for_shutdown()
 
-    def wait_for_shutdown(self):
-        self._process.wait(PATIENCE)
+    def wait_for_shutdown(self) -> None:
+        self._running().wait(PATIENCE)
         self.crash()
 
-    def wait_for_reboot(self):
+    def wait_for_reboot(self) -> None:
         """Waits until the system that was told to start anew has done so; needs `allow_reboot`."""
         self._shell = None
         self._connected()
 
     # --- Commands ---
 
-    def _connected(self, timeout=PATIENCE):
+    def _connected(self, timeout: float = PATIENCE) -> Channel:
         """The shell's channel, once the system is there."""
         if self._process is None:
             self.start()
         if self._shell is None:
-            while self._channel.line(timeout) != READY:
+            channel = self._channel
+            assert channel is not None, "a machine that runs has its channel"
+            while channel.line(timeout) != READY:
                 pass
-            self._shell = self._channel
+            self._shell = channel
         return self._shell
 
-    def execute(self, command, check_return=True, check_output=True, timeout=PATIENCE):
+    def execute(
+        self,
+        command: str,
+        check_return: bool = True,
+        check_output: bool = True,
+        timeout: float | None = PATIENCE,
+    ) -> tuple[int, str]:
         """(exit status, standard output)"""
         shell = self._connected()
         limit = f"timeout {timeout}" if timeout is not None else ""
@@ -190,7 +218,7 @@ class Machine:
         shell.send("echo ${PIPESTATUS[0]}\n")
         return int(shell.line(30)), output
 
-    def succeed(self, *commands, timeout=PATIENCE):
+    def succeed(self, *commands: str, timeout: float | None = PATIENCE) -> str:
         """What the commands print; a Failure when one of them fails."""
         output = ""
         for command in commands:
@@ -200,7 +228,7 @@ class Machine:
             output += said
         return output
 
-    def fail(self, *commands, timeout=PATIENCE):
+    def fail(self, *commands: str, timeout: float | None = PATIENCE) -> str:
         """What the commands print; a Failure when one of them succeeds."""
         output = ""
         for command in commands:
@@ -212,13 +240,13 @@ class Machine:
 
     # --- Waiting ---
 
-    def wait_until_succeeds(self, command, timeout=PATIENCE):
+    def wait_until_succeeds(self, command: str, timeout: float = PATIENCE) -> str:
         return self._wait(command, timeout, lambda status: status == 0)
 
-    def wait_until_fails(self, command, timeout=PATIENCE):
+    def wait_until_fails(self, command: str, timeout: float = PATIENCE) -> str:
         return self._wait(command, timeout, lambda status: status != 0)
 
-    def _wait(self, command, timeout, good):
+    def _wait(self, command: str, timeout: float, good: Callable[[int], bool]) -> str:
         deadline = time.monotonic() + timeout
         while True:
             status, output = self.execute(command, timeout=timeout)
@@ -231,14 +259,14 @@ class Machine:
                 )
             pause(0.3)
 
-    def systemctl(self, words):
+    def systemctl(self, words: str) -> tuple[int, str]:
         """(exit status, standard output) of systemctl"""
         return self.execute(f"systemctl {words}")
 
-    def get_unit_property(self, unit, name):
+    def get_unit_property(self, unit: str, name: str) -> str:
         return self.succeed(f"systemctl show --property={name} --value {shlex.quote(unit)}").strip()
 
-    def wait_for_unit(self, unit, timeout=PATIENCE):
+    def wait_for_unit(self, unit: str, timeout: float = PATIENCE) -> None:
         """Waits until the unit is active; a Failure at once when it failed."""
         deadline = time.monotonic() + timeout
         while (state := self.get_unit_property(unit, "ActiveState")) != "active":
@@ -247,42 +275,47 @@ class Machine:
                 raise Failure(f"{unit} is {state}:\n{indented(journal)}")
             pause(0.2)
 
-    def wait_for_open_port(self, port, addr="localhost", timeout=PATIENCE):
+    def wait_for_open_port(
+        self, port: int, addr: str = "localhost", timeout: float = PATIENCE
+    ) -> None:
         self.wait_until_succeeds(f"exec 3<>/dev/tcp/{addr}/{port}", timeout)
 
-    def wait_for_closed_port(self, port, addr="localhost", timeout=PATIENCE):
+    def wait_for_closed_port(
+        self, port: int, addr: str = "localhost", timeout: float = PATIENCE
+    ) -> None:
         self.wait_until_fails(f"exec 3<>/dev/tcp/{addr}/{port}", timeout)
 
-    def wait_for_file(self, filename, timeout=PATIENCE):
+    def wait_for_file(self, filename: str, timeout: float = PATIENCE) -> None:
         self.wait_until_succeeds(f"test -e {shlex.quote(filename)}", timeout)
 
     # --- Files and consoles ---
 
-    def read_bytes(self, path):
+    def read_bytes(self, path: str) -> bytes:
         """The content of a file in the machine."""
         return base64.b64decode(self.succeed(f"base64 -w 0 {shlex.quote(str(path))}"))
 
-    def copy_from_vm(self, source, target_dir=""):
+    def copy_from_vm(self, source: str, target_dir: str = "") -> None:
         """Copies a file into this directory of the test's logs."""
         target = self._log.parent / target_dir / Path(source).name
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(self.read_bytes(source))
 
-    def get_console_log(self):
-        return self._process.log.text()
+    def get_console_log(self) -> str:
+        return self._running().log.text()
 
-    def wait_for_console_text(self, regex, timeout=PATIENCE):
-        self._process.log.wait_for(regex, timeout, process=self._process)
+    def wait_for_console_text(self, regex: str, timeout: float = PATIENCE) -> None:
+        process = self._running()
+        process.log.wait_for(regex, timeout, process=process)
 
     @staticmethod
-    def sleep(seconds):
+    def sleep(seconds: float) -> None:
         pause(seconds)
 
     @staticmethod
-    def log(_message):
+    def log(_message: str) -> None:
         """What the NixOS driver would tell; here the subtests tell enough."""
 
 
-def indented(text):
+def indented(text: str) -> str:
     lines = [line for line in re.split(r"\r?\n", text) if line.strip()]
     return "\n".join(f"    | {line}" for line in lines[-25:]) or "    | (it says nothing)"

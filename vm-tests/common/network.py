@@ -11,13 +11,17 @@ import os
 import subprocess
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Self
 
 from .host import find_program
 from .process import Failure
 from .process import Process
 from .process import Stopped
 from .process import pause
+from .qemu import Ask
+from .qemu import Gateway
 from .scenario import Skip
 
 HOST = "10.0.2.2"
@@ -33,13 +37,19 @@ _CLONE_NEWNET = 0x40000000
 class Network:
     """Entered with `with`, as root."""
 
-    def __init__(self, logs, dns=(HOST,), router=True, ipv6_to_nowhere=False):
+    def __init__(
+        self,
+        logs: Path,
+        dns: tuple[str, ...] = (HOST,),
+        router: bool = True,
+        ipv6_to_nowhere: bool = False,
+    ) -> None:
         self.logs, self.dns, self.router = Path(logs), dns, router
         self.ipv6_to_nowhere = ipv6_to_nowhere
         self.name, self.address = NAME, "0.0.0.0"
         self.wire = "tap,id=lan,ifname=wire,script=no,downscript=no"
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         missing = [name for name in ("ip", "tc", "dnsmasq") if not find_program(name)]
         if missing:
             raise Skip(f"a network of its own needs {', '.join(missing)}: scripts/install-packages")
@@ -50,11 +60,11 @@ class Network:
             self._stack = stack.pop_all()
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         self._stack.close()
 
     @staticmethod
-    def _own_namespace(stack):
+    def _own_namespace(stack: contextlib.ExitStack) -> None:
         libc = ctypes.CDLL(None, use_errno=True)
         before = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         stack.callback(os.close, before)
@@ -63,7 +73,7 @@ class Network:
             raise Skip(f"a network namespace cannot be made ({why}): run this as root")
         stack.callback(libc.setns, before, _CLONE_NEWNET)
 
-    def _cable(self):
+    def _cable(self) -> None:
         for command in (
             "ip link set lo up",
             "ip link add lan type bridge",
@@ -78,10 +88,17 @@ class Network:
         ):
             run(*command.split())
 
-    def _dnsmasq(self):
-        command = [find_program("dnsmasq"), "--keep-in-foreground", "--conf-file=/dev/null"]
+    def _dnsmasq(self) -> list[str]:
+        dnsmasq = find_program("dnsmasq") or "dnsmasq"
+        command = [dnsmasq, "--keep-in-foreground", "--conf-file=/dev/null"]
         command += ["--user=root", "--pid-file=", "--log-facility=-", "--log-dhcp", "--log-queries"]
-        command += ["--interface=lan", "--bind-interfaces", "--no-resolv", "--no-hosts", "--no-ping"]
+        command += [
+            "--interface=lan",
+            "--bind-interfaces",
+            "--no-resolv",
+            "--no-hosts",
+            "--no-ping",
+        ]
         command += ["--leasefile-ro", "--dhcp-range=10.0.2.100,10.0.2.200,255.255.255.0,1h"]
         # An option without a value is one that is not sent.
         command += [f"--dhcp-option=option:router{f',{HOST}' if self.router else ''}"]
@@ -95,28 +112,28 @@ class Network:
 
     # --- Faults ---
 
-    def lose_frames_over(self, length):
+    def lose_frames_over(self, length: int) -> None:
         """Frames that are longer are lost on the cable, and nobody is told."""
         # A bridge passes what fits into the port's MTU, its header and a VLAN tag.
         run("ip", "link", "set", "wire", "mtu", str(length - 18))
         # Else the bridge takes over the smaller MTU, and the boot host knew of it.
         run("ip", "link", "set", "lan", "mtu", "1500")
 
-    def limit(self, rate):
+    def limit(self, rate: str) -> None:
         """The cable carries no more than this (`4mbit`)."""
         shaper = f"tbf rate {rate} burst 20kb latency 500ms"
         run("tc", "qdisc", "add", "dev", "wire", "root", *shaper.split())
 
-    def cut(self):
+    def cut(self) -> None:
         """From now on nothing comes through, and nobody is told."""
         run("ip", "link", "set", "wire", "nomaster")
 
-    def mend(self):
+    def mend(self) -> None:
         """What `cut` did is undone."""
         run("ip", "link", "set", "wire", "master", "lan")
 
     @contextlib.contextmanager
-    def slow_port(self, machine, seconds):
+    def slow_port(self, machine: Gateway, seconds: float) -> Iterator[None]:
         """The switch passes nothing until the machine's card has been open for so long."""
         self.cut()
         done = threading.Event()
@@ -128,9 +145,10 @@ class Network:
             done.set()
             watcher.join()
 
-    def _watch(self, machine, seconds, done):
+    def _watch(self, machine: Gateway, seconds: float, done: threading.Event) -> None:
         opened, forwarding = None, False
-        with contextlib.suppress(Stopped), machine.monitor() as ask:
+        # The machine may be off before it answers.
+        with contextlib.suppress(Stopped, ConnectionError), machine.monitor() as ask:
             while not done.is_set() and not machine.ended():
                 if not card_is_open(ask):
                     opened = None
@@ -143,15 +161,15 @@ class Network:
                 pause(0.2)
 
 
-def card_is_open(ask):
+def card_is_open(ask: Ask) -> bool:
     """Whether the machine's driver uses its card (virtio, section 2.1: DRIVER_OK)."""
     answer = ask("x-query-virtio-status", path="/machine/peripheral/card/virtio-backend")
     return any("DRIVER_OK" in name for name in answer["status"]["statuses"])
 
 
-def run(program, *arguments):
+def run(program: str, *arguments: str) -> str:
     """Runs a program of the system; a Failure when it fails."""
-    command = [find_program(program), *arguments]
+    command = [find_program(program) or program, *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     if done.returncode != 0:
         raise Failure(f"{' '.join(command)}: {done.stderr.strip()}")

@@ -8,17 +8,25 @@ import contextlib
 import functools
 import json
 import os
+import re
 import shutil
 import socket
 import tempfile
 import threading
 import time
+from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+from typing import Self
 
 from .process import Failure
 from .process import Process
 from .process import Stopped
 from .process import pause
+
+# Asks QEMU: a command and its arguments, and what it returns.
+Ask = Callable[..., Any]
 
 BOOT_HOST = "10.0.2.2"
 FIRMWARES = ("bios", "uefi")
@@ -30,7 +38,7 @@ BOOTED = r"^FARMGATE-BOOTED gateway=(\S*) generation=(\S*)$"
 ACKNOWLEDGED = r"^FARMGATE-ACK (yes|no.*)$"
 
 _PROGRAM = "qemu-system-x86_64"
-_OVMF = (
+_OVMF: tuple[tuple[str, str], ...] = (
     ("/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd"),
     ("/usr/share/edk2/x64/OVMF_CODE.4m.fd", "/usr/share/edk2/x64/OVMF_VARS.4m.fd"),
     ("/usr/share/OVMF/OVMF_CODE.fd", "/usr/share/OVMF/OVMF_VARS.fd"),
@@ -48,8 +56,8 @@ _turn = threading.local()
 queued = threading.local()
 
 
-@functools.lru_cache(maxsize=None)
-def accelerator():
+@functools.cache
+def accelerator() -> tuple[str, str]:
     """("kvm" or "tcg", why): KVM only when the kernel FARMGATE_KERNEL starts with it.
 
     That /dev/kvm can be opened does not prove it, nor that firmware runs: inside some virtual machines
@@ -76,7 +84,7 @@ def accelerator():
 
 
 @contextlib.contextmanager
-def turn():
+def turn() -> Iterator[None]:
     """Waits until one more machine may run; inside, this thread may start one at once."""
     if getattr(_turn, "held", False):
         yield
@@ -100,17 +108,24 @@ class Gateway:
     """
 
     def __init__(
-        self, image, firmware="bios", medium="cd", logs=None, name="console", clock=None
-    ):
+        self,
+        image: Path,
+        firmware: str = "bios",
+        medium: str = "cd",
+        logs: Path | None = None,
+        name: str = "console",
+        clock: str | None = None,
+    ) -> None:
         assert firmware in FIRMWARES and medium in MEDIA
         self.clock = clock
         self.image, self.firmware, self.medium = Path(image), firmware, medium
-        self.network, self.card = "user,id=lan", "virtio-net-pci"
+        self.network = "user,id=lan"
+        self.card: str | None = "virtio-net-pci"
         self._scratch = tempfile.TemporaryDirectory(prefix="farmgate-vm-")
         self._log = Path(logs or self._scratch.name, f"{name}.log")
         self._monitor = Path(self._scratch.name, "qmp")
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         self._turn = turn()
         self._turn.__enter__()
         try:
@@ -122,17 +137,17 @@ class Gateway:
         self.console = self._process.log
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         try:
             self._process.stop()
         finally:
             self._release()
 
-    def _release(self):
+    def _release(self) -> None:
         self._turn.__exit__(None, None, None)
         self._scratch.cleanup()
 
-    def _arguments(self):
+    def _arguments(self) -> list[str]:
         kind, _ = accelerator()
         arguments = [_PROGRAM, "-name", "gateway", "-m", "512", "-no-reboot", "-nodefaults"]
         # Without graphics SeaBIOS, and with it iPXE, writes its screen to the serial port too.
@@ -157,7 +172,7 @@ class Gateway:
             arguments += ["-device", "usb-storage,drive=medium,bootindex=0,removable=on"]
         return arguments
 
-    def _uefi(self):
+    def _uefi(self) -> list[str]:
         for code, variables in _OVMF:
             if Path(code).exists():
                 own = Path(self._scratch.name, "variables.fd")
@@ -168,11 +183,11 @@ class Gateway:
                 ]
         raise Failure("no UEFI firmware for QEMU: install the package ovmf")
 
-    def ended(self):
+    def ended(self) -> bool:
         return self._process.ended()
 
     @contextlib.contextmanager
-    def monitor(self):
+    def monitor(self) -> Iterator[Ask]:
         """A function that asks QEMU (QMP): `ask(command, argument=value)` gives what it returns."""
         while not self._monitor.exists():
             pause(0.05)
@@ -181,7 +196,7 @@ class Gateway:
             lines = connection.makefile()
             lines.readline()
 
-            def ask(command, **arguments):
+            def ask(command: str, **arguments: object) -> Any:
                 request = {"execute": command, "arguments": arguments}
                 connection.sendall(json.dumps(request).encode())
                 for line in lines:
@@ -195,11 +210,11 @@ class Gateway:
             ask("qmp_capabilities")
             yield ask
 
-    def wait_for(self, pattern, timeout=120):
+    def wait_for(self, pattern: str, timeout: float = 120) -> re.Match[str]:
         """The first match on the console; a Failure when it does not come."""
         return self.console.wait_for(pattern, timeout, process=self._process)
 
-    def wait_until_booted(self, timeout=180):
+    def wait_until_booted(self, timeout: float = 180) -> tuple[str, str, float]:
         """(gateway's name, generation, seconds since power-on) as the booted system reports them."""
         # The medium tries again and again; when it was turned away three times, it will be so again.
         found = self.wait_for(rf"{BOOTED}|(?s:(?:{REFUSED}.*?){{3}})", timeout)
@@ -207,6 +222,6 @@ class Gateway:
             raise Failure(f"the gateway does not get its script:\n{self.console.tail(12)}")
         return found[1], found[2], time.monotonic() - self.started
 
-    def wait_until_off(self, timeout=60):
+    def wait_until_off(self, timeout: float = 60) -> None:
         """Waits for the booted system to power its machine off."""
         self._process.wait(timeout)

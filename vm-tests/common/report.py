@@ -1,18 +1,29 @@
 """How results are told, as they come."""
 
 import threading
+from pathlib import Path
+from typing import Protocol
 
 from .process import Log
+
+
+class Told(Protocol):
+    """A scenario that results are told of."""
+
+    name: str
+    logs: Path
 
 
 class Report:
     """Prints each result, with the end of the logs of what failed, and counts."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.counts = {"passed": 0, "failed": 0, "skipped": 0}
         self._lock = threading.Lock()
 
-    def __call__(self, scenario, sentence, outcome, seconds, text):
+    def __call__(
+        self, scenario: Told, sentence: str, outcome: str, seconds: float, text: str
+    ) -> None:
         with self._lock:
             self.counts[outcome] += 1
             mark = {"passed": "ok  ", "failed": "FAIL", "skipped": "skip"}[outcome]
@@ -25,7 +36,7 @@ class Report:
                 self._consoles(scenario)
 
     @staticmethod
-    def _consoles(scenario):
+    def _consoles(scenario: Told) -> None:
         print(f"       logs: {scenario.logs}")
         for kind in ("*farmgate.log", "*error.log", "*journal.log", "console*.log"):
             logs = sorted(scenario.logs.glob(kind), key=lambda path: path.stat().st_mtime)

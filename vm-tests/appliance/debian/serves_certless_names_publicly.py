@@ -16,7 +16,7 @@ host.succeed(
     "printf 'subjectAltName=DNS:public.farmgate.test' >/tmp/public/extensions",
     f"openssl x509 -req -in /tmp/public/request -CA {PUBLIC_CA} -CAkey /tmp/public/ca.key -days 30 "
     "-CAcreateserial -extfile /tmp/public/extensions -out /tmp/public/crt 2>&1",
-    f'sed -i \'1i public-url = "{PUBLIC}"\' {STATE}/farmgate.toml',
+    f"sed -i '1i public-url = \"{PUBLIC}\"' {STATE}/farmgate.toml",
     "farmgate nginx-config --public-certificate /tmp/public/crt --public-key /tmp/public/key "
     ">/etc/nginx/conf.d/farmgate.conf",
     "systemctl reload nginx.service 2>&1",

@@ -8,7 +8,7 @@ publish_script("lab-1")
 mine = identity("lab-1")
 host.succeed(
     f"install -d -o farmgate -g farmgate -m 700 {SHARED}",
-    f"printf '\\n[store]\\nurl = \"file://{SHARED}\"\\ninterval = \"2s\"\\n' >>{STATE}/farmgate.toml",
+    f'printf \'\\n[store]\\nurl = "file://{SHARED}"\\ninterval = "2s"\\n\' >>{STATE}/farmgate.toml',
 )
 
 with subtest("without it gateways boot, and the service says that it cannot write there"):

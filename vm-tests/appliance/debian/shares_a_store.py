@@ -193,7 +193,9 @@ with subtest("it is back: all is delivered, and known to the other host"):
     wait_until_ready_says("store in step")
     wait_until_another_host_hears(3)
 
-with subtest("the service is locked up as before, but for the internet: an exposure of 1.5 or below"):
+with subtest(
+    "the service is locked up as before, but for the internet: an exposure of 1.5 or below"
+):
     rated = host.succeed("systemd-analyze security --no-pager --threshold=15 farmgate.service 2>&1")
     print(f"       {rated.strip().splitlines()[-1].encode('ascii', 'replace').decode()}")
     families = host.get_unit_property("farmgate.service", "RestrictAddressFamilies").split()
@@ -209,7 +211,9 @@ with subtest("the service is locked up as before, but for the internet: an expos
     for path in ("/etc", "/var/log"):
         host.fail(f"nsenter --target {pid} --mount touch {path}/farmgate-was-here 2>&1")
 
-with subtest("the credentials are for the service's eyes alone, in no log and nowhere in the state"):
+with subtest(
+    "the credentials are for the service's eyes alone, in no log and nowhere in the state"
+):
     credentials = "/run/credentials/farmgate.service"
     for secret, file in ((SECRET, "store"), (TOKEN, "bucket-provider")):
         host.succeed(f"runuser -u farmgate -- grep -F {secret} {credentials}/{file}")

@@ -26,11 +26,15 @@ with subtest("the gateway whose credential is there gets its secrets"):
 with subtest("a gateway without secrets boots"):
     assert not secrets_url("lab-3")
 
-with subtest("the gateway whose credential is missing is told to come again, and the journal says why"):
+with subtest(
+    "the gateway whose credential is missing is told to come again, and the journal says why"
+):
     since = now()
     expect(500, "/g/1/boot.ipxe", identity("lab-2"))
     wait_for_journal(since, "secrets-lab-2 is empty")
 
 with subtest("once the file is there, a restart is all that it wants"):
-    host.succeed("printf 'PROOF=4712\n' >/run/keys/lab-2.env", "systemctl restart farmgate.service 2>&1")
+    host.succeed(
+        "printf 'PROOF=4712\n' >/run/keys/lab-2.env", "systemctl restart farmgate.service 2>&1"
+    )
     assert "PROOF=4712" in expect(200, secrets_url("lab-2"))

@@ -6,12 +6,10 @@ let
   farmgate = config.services.farmgate.package;
 
   # With its key in the store, where only a test may have one.
-  state =
-    pkgs.runCommand "farmgate-state" { nativeBuildInputs = [ farmgate ]; }
-      ''
-        farmgate --state $out init --url https://${config.services.farmgate.domain}
-        rm $out/farmgate.toml
-      '';
+  state = pkgs.runCommand "farmgate-state" { nativeBuildInputs = [ farmgate ]; } ''
+    farmgate --state $out init --url https://${config.services.farmgate.domain}
+    rm $out/farmgate.toml
+  '';
 
   gateway = pkgs.nixos {
     imports = [ ../../../nixos/gateway.nix ];

@@ -19,7 +19,9 @@ def netboots(boots: int) -> str:
 with subtest("provisioning published the system"):
     assert '"current": 1' in farmgate("--json generations lab-1")
 
-with subtest("the gateway gets its secrets, formats its blank drive, does its work and acknowledges"):
+with subtest(
+    "the gateway gets its secrets, formats its blank drive, does its work and acknowledges"
+):
     netboots(1)
     assert '"good": true' in farmgate("--json generations lab-1")
 

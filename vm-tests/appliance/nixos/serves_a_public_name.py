@@ -2,4 +2,6 @@
 
 farmgate("gateway add lab-1")
 publish_script("lab-1")
-serves_certless_names_alone("https://public.farmgate.test", f"{TEST}/public-ca.crt", identity("lab-1"))
+serves_certless_names_alone(
+    "https://public.farmgate.test", f"{TEST}/public-ca.crt", identity("lab-1")
+)

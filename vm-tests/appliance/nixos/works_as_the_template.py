@@ -17,5 +17,7 @@ with subtest("the gateway boots, and acknowledges"):
 with subtest("doctor has nothing to say against the host"):
     found = json.loads(host.succeed("farmgate --json doctor"))
     # The test's network has no time server.
-    bad = [one for one in found if one["verdict"] in ("warning", "error") and one["check"] != "clock"]
+    bad = [
+        one for one in found if one["verdict"] in ("warning", "error") and one["check"] != "clock"
+    ]
     assert not bad, bad
