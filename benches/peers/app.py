@@ -8,22 +8,25 @@ import os
 import secrets
 import string
 import time
+from pathlib import Path
 
-from flask import Flask, Response, abort, request
+from flask import Flask
+from flask import Response
+from flask import abort
+from flask import request
 
 app = Flask(__name__)
-template_path = os.environ["SCRIPT"]
-leases = {}
+template_path = Path(os.environ["SCRIPT"])
+leases: dict[str, float] = {}
 
 
 @app.get("/boot/ipxe")
-def boot():
+def boot() -> Response:
     if not request.headers.get("X-SSL-Client-Fingerprint"):
         abort(403)
     token = secrets.token_urlsafe(32)
     leases[token] = time.time()
-    with open(template_path, encoding="utf-8") as file:
-        template = string.Template(file.read())
+    template = string.Template(template_path.read_text(encoding="utf-8"))
     script = template.safe_substitute(
         secrets_url="https://127.0.0.1:8443/secrets/" + token,
         client_cert_fingerprint=request.headers["X-SSL-Client-Fingerprint"],
