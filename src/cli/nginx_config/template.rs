@@ -82,6 +82,8 @@ pub(super) fn top(server: &Server) -> String {
 upstream farmgate {{
     # There is only this one: never take it for dead.
     server unix:{socket} max_fails=0;
+    # Connections that wait for the next request, of each worker.
+    keepalive 16;
 }}
 # Many gateways may share an address: a lab comes back after a power cut.
 limit_conn_zone $binary_remote_addr zone=farmgate_clients:1m;

@@ -38,6 +38,9 @@ const HANDSHAKE: Duration = Duration::from_secs(60);
 /// A peer that has not answered for so long has lost its power or its line.
 const DEAD_PEER: Duration = Duration::from_secs(60);
 
+/// Bytes that TLS keeps for a client that reads slowly.
+const SEND_BUFFER: usize = 8 * 1024;
+
 /// Waits when no connection can be accepted, for want of file descriptors say.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -161,11 +164,14 @@ async fn serve_tls(
     let handshake = async {
         let first = tokio::time::timeout(FIRST_BYTE, stream.peek(&mut [0])).await;
         first.map_err(|_| Failed::Silent)??;
-        let handshake = TlsAcceptor::from(config).accept(stream);
+        let handshake = TlsAcceptor::from(config).accept_with(stream, |connection| {
+            connection.set_buffer_limit(Some(SEND_BUFFER));
+        });
         Ok(tokio::time::timeout(HANDSHAKE, handshake).await.map_err(|_| Failed::Slow)??)
     };
+    // In a box, so that its memory is free when it is done.
     let done: Result<_, Failed> = tokio::select! {
-        done = handshake => done,
+        done = Box::pin(handshake) => done,
         () = seat.lost() => Err(Failed::Silent),
         () = connections.too_late() => return Ok(()),
     };
@@ -175,7 +181,7 @@ async fn serve_tls(
     let certificates = stream.get_ref().1.peer_certificates();
     let certificate = certificates.and_then(|chain| chain.first());
     let certificate = certificate.map(|der| Presented::new(der, Via::OwnTls));
-    connections.serve(stream, Peer::Tls { certificate, address }).await;
+    Box::pin(connections.serve(stream, Peer::Tls { certificate, address })).await;
     drop((place, neighbour));
     Ok(())
 }

@@ -33,9 +33,11 @@ const OPERATORS_IDLE: Duration = Duration::from_secs(10);
 /// hands, and then to send its first request.
 const LATE: Duration = Duration::from_secs(10);
 
-/// Most bytes of request line and headers together. A 4096-bit certificate in
-/// an escaped header has less than 8 kB.
+/// Most bytes of request line and headers together: of nginx, which passes on up to 32 KiB and adds
+/// an escaped certificate, and of clients that say who they are in the handshake. It is also what
+/// is read ahead of a file for each client.
 const MAX_HEAD: usize = 64 * 1024;
+const MAX_HEAD_OF_CLIENTS: usize = 8 * 1024;
 
 /// All open connections, of all doors.
 #[derive(Clone)]
@@ -98,6 +100,10 @@ impl Connections {
             Peer::Tls { certificate: None, .. } => STRANGERS_IDLE,
             _ => self.idle,
         };
+        let max_head = match peer {
+            Peer::Tls { .. } => MAX_HEAD_OF_CLIENTS,
+            Peer::Nginx | Peer::Admin { .. } | Peer::Watchdog => MAX_HEAD,
+        };
         let asked = CancellationToken::new();
         let first = asked.clone();
         let service = self.router.clone().map_request(move |mut request: Request<Incoming>| {
@@ -108,7 +114,7 @@ impl Connections {
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(idle)
-            .max_buf_size(MAX_HEAD)
+            .max_buf_size(max_head)
             .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
         tokio::pin!(connection);
         let stop = async {

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::task::Context;
 use std::task::Poll;
 use std::task::ready;
+use std::time::Duration;
 use std::time::Instant;
 
 use axum::body::Bytes;
@@ -26,8 +27,12 @@ use crate::server::recorder::Recorder;
 use crate::server::recorder::Subject;
 use crate::store::journal::Stage;
 
-/// Bytes that are read at a time; all that is ever held of an asset for one client.
-const CHUNK: usize = 32 * 1024;
+/// Bytes that are read at a time, which is all that is ever held of an asset for one client: few
+/// while the client reads slowly, and many while it keeps up.
+const CHUNKS: Range<usize> = 8 * 1024..64 * 1024;
+
+/// A client that takes longer than this for a piece reads slowly: 8 KiB in it are 0.4 MB/s.
+const SLOW: Duration = Duration::from_millis(20);
 
 /// Where the fate of a file is to be recorded.
 pub(super) struct Recording {
@@ -47,6 +52,9 @@ pub(super) struct FileBody {
     size: u64,
     bytes: u64,
     began: Instant,
+    /// When the last piece was asked for, and how long the next one is.
+    asked: Instant,
+    chunk: usize,
 }
 
 impl FileBody {
@@ -54,13 +62,22 @@ impl FileBody {
     pub(super) fn new(file: File, range: Range<u64>, recording: Recording) -> Self {
         let size = range.end - range.start;
         let (file, began) = (Arc::new(file), Instant::now());
-        Self { file, left: range, reading: None, recording, size, bytes: 0, began }
+        let (asked, chunk) = (began, CHUNKS.start);
+        Self { file, left: range, reading: None, recording, size, bytes: 0, began, asked, chunk }
+    }
+
+    fn adapt(&mut self) {
+        let now = Instant::now();
+        let slow = now.duration_since(self.asked) > SLOW;
+        self.chunk = if slow { CHUNKS.start } else { CHUNKS.end.min(self.chunk * 2) };
+        self.asked = now;
     }
 
     fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
         if self.reading.is_none() {
-            let len = usize::try_from(self.left.end - self.left.start).unwrap_or(CHUNK).min(CHUNK);
-            let start = self.left.start;
+            self.adapt();
+            let left = usize::try_from(self.left.end - self.left.start).unwrap_or(usize::MAX);
+            let (start, len) = (self.left.start, left.min(self.chunk));
             if let Some(piece) = read_cached(&self.file, start, len) {
                 return Poll::Ready(Ok(piece));
             }
