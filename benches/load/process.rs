@@ -87,7 +87,7 @@ pub(crate) fn own_cpu_time() -> Duration {
 }
 
 /// Ends servers of a bench that was killed: those with its directory in their command line. Apache
-/// is one, which forgets who started it when it gives up root.
+/// is one: it forgets who started it when it gives up root, and takes its time to end.
 pub(crate) fn end_all_of(dir: &Path) -> Result<()> {
     let dir = dir.to_string_lossy();
     for process in fs::read_dir("/proc")? {
@@ -97,7 +97,7 @@ pub(crate) fn end_all_of(dir: &Path) -> Result<()> {
         if let Some(pid) = pid
             && String::from_utf8_lossy(&command).contains(&*dir)
         {
-            let _ = kill_process(pid, Signal::TERM);
+            let _ = kill_process(pid, Signal::KILL);
         }
     }
     Ok(())
