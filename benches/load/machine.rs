@@ -8,11 +8,12 @@ use serde_json::Value;
 use serde_json::json;
 
 use crate::options::Options;
+use crate::peers::gunicorn;
 use crate::peers::nginx;
 use crate::servers::program;
 
 pub(crate) fn json(options: &Options) -> Value {
-    let gunicorn = program("FARMGATE_GUNICORN", "gunicorn");
+    let (gunicorn, python) = gunicorn().unzip();
     let flask =
         "import flask, sys; print('Flask', flask.__version__, 'Python', sys.version.split()[0])";
     json!({
@@ -26,7 +27,7 @@ pub(crate) fn json(options: &Options) -> Value {
             "caddy": version(program("FARMGATE_CADDY", "caddy"), &["version"]),
             "apache": version(program("FARMGATE_APACHE", "apache2"), &["-v"]),
             "gunicorn": version(gunicorn, &["--version"]),
-            "flask": version(program("", "python3"), &["-c", flask]),
+            "flask": version(python, &["-c", flask]),
             "strace": version(program("FARMGATE_STRACE", "strace"), &["-V"]),
         },
     })

@@ -36,6 +36,7 @@ use std::fs::File;
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::ExitCode;
 
 use anyhow::Context;
 use anyhow::Result;
@@ -52,7 +53,17 @@ use crate::targets::OWN_TLS;
 /// What the names of directories for one run begin with.
 const RUN: &str = "run-";
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(&format!("{error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<()> {
     let options = Options::from_environment()?;
     fs::create_dir_all(&options.dir)?;
     let _alone = alone(&options.dir)?;
@@ -95,6 +106,7 @@ fn alone(dir: &Path) -> Result<File> {
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
         if entry.file_name().to_string_lossy().starts_with(RUN) {
+            process::end_all_of(&entry.path())?;
             fs::remove_dir_all(entry.path())?;
         }
     }

@@ -108,8 +108,7 @@ impl Site<'_> {
         let (port, inner) = (free_port()?, free_port()?.to_string());
         self.write("app.py", include_str!("../peers/app.py"), &[])?;
         fs::write(self.dir.join("script"), script)?;
-        let mut command =
-            Command::new(program("FARMGATE_GUNICORN", "gunicorn").context("no gunicorn")?);
+        let mut command = Command::new(gunicorn().context("no gunicorn")?.0);
         command.args(["-w", "1", "-k", "sync", "-b", &format!("127.0.0.1:{inner}"), "app:app"]);
         command.current_dir(self.dir).env("SCRIPT", self.dir.join("script"));
         let application = self.start("gunicorn", command)?;
@@ -148,9 +147,7 @@ impl Site<'_> {
         if installed("Apache", program("FARMGATE_APACHE", "apache2"), "apache2-bin") {
             servers.push(self.apache()?);
         }
-        let gunicorn =
-            program("FARMGATE_GUNICORN", "gunicorn").and(nginx()).filter(|_| has_flask());
-        if installed("Flask", gunicorn, "gunicorn python3-flask nginx") {
+        if installed("Flask", nginx().filter(|_| has_flask()), "gunicorn python3-flask nginx") {
             servers.push(self.flask(script)?);
         }
         Ok(servers)
@@ -161,9 +158,18 @@ pub(crate) fn nginx() -> Option<PathBuf> {
     program("FARMGATE_NGINX", "nginx")
 }
 
+/// The gunicorn that is installed, and the Python that runs it.
+pub(crate) fn gunicorn() -> Option<(PathBuf, PathBuf)> {
+    let gunicorn = program("FARMGATE_GUNICORN", "gunicorn")?;
+    let text = fs::read_to_string(&gunicorn).ok()?;
+    let python = text.lines().next()?.strip_prefix("#!")?.trim().into();
+    Some((gunicorn, python))
+}
+
 fn has_flask() -> bool {
-    let python = Command::new("python3").args(["-c", "import flask"]).output();
-    python.is_ok_and(|output| output.status.success())
+    let Some((_, python)) = gunicorn() else { return false };
+    let imported = Command::new(python).args(["-c", "import flask"]).output();
+    imported.is_ok_and(|output| output.status.success())
 }
 
 fn installed(name: &str, program: Option<PathBuf>, packages: &str) -> bool {

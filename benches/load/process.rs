@@ -86,6 +86,23 @@ pub(crate) fn own_cpu_time() -> Duration {
     cpu_time(std::process::id())
 }
 
+/// Ends servers of a bench that was killed: those with its directory in their command line. Apache
+/// is one: it forgets who started it when it gives up root, and takes its time to end.
+pub(crate) fn end_all_of(dir: &Path) -> Result<()> {
+    let dir = dir.to_string_lossy();
+    for process in fs::read_dir("/proc")? {
+        let process = process?;
+        let command = fs::read(process.path().join("cmdline")).unwrap_or_default();
+        let pid = process.file_name().to_string_lossy().parse().ok().and_then(Pid::from_raw);
+        if let Some(pid) = pid
+            && String::from_utf8_lossy(&command).contains(&*dir)
+        {
+            let _ = kill_process(pid, Signal::KILL);
+        }
+    }
+    Ok(())
+}
+
 /// Moves this thread, and those that it starts, to the CPU of the client. With `realtime`, they
 /// and the servers come before all other work of the machine.
 pub(crate) fn pin_client(realtime: bool) -> Result<()> {

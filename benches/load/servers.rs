@@ -58,15 +58,15 @@ impl Server {
     }
 }
 
-/// A program: where its variable says, else in PATH or among the system's programs.
+/// A program: the one that the variable names, or one in PATH or among the system's programs.
 pub(crate) fn program(variable: &str, name: &str) -> Option<PathBuf> {
-    let given = std::env::var_os(variable).map(PathBuf::from);
+    if let Some(given) = std::env::var_os(variable).map(PathBuf::from) {
+        return given.is_file().then_some(given);
+    }
     let path = std::env::var_os("PATH").unwrap_or_default();
     let system = ["/usr/sbin", "/usr/bin"].map(PathBuf::from);
-    let dirs: Vec<PathBuf> = std::env::split_paths(&path).chain(system).collect();
-    given
-        .filter(|path| path.is_file())
-        .or_else(|| dirs.into_iter().map(|dir| dir.join(name)).find(|path| path.is_file()))
+    let dirs = std::env::split_paths(&path).chain(system);
+    dirs.map(|dir| dir.join(name)).find(|path| path.is_file())
 }
 
 /// A port that was free a moment ago.

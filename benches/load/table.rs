@@ -59,7 +59,7 @@ fn write_table(text: &mut String, results: &Results, targets: &[Target]) -> std:
         };
         let value = target.value.unwrap_or(f64::NAN);
         let met = if target.is_met() == Some(true) { "met" } else { "**not met**" };
-        writeln!(text, "| {} | {value:.2} | {sign} {bound} | {met} |", target.what)?;
+        writeln!(text, "| {} | {value:.3} | {sign} {bound} | {met} |", target.what)?;
     }
     Ok(())
 }
