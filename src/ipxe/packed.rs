@@ -1,5 +1,5 @@
-//! The packed payload of a BIOS iPXE: a length word, a raw LZMA1 stream and a
-//! CRC-32 (iPXE's `src/util/zbin.c`, `process_zinfo_pack`).
+//! The packed payload of an iPXE for BIOS: a length word, a raw LZMA1 stream and a CRC-32 (iPXE's
+//! `src/util/zbin.c`, `process_zinfo_pack`). Pure.
 
 use std::io::Read;
 use std::io::Write;
@@ -17,28 +17,28 @@ use super::bcj;
 const LC: u32 = 2;
 const LP: u32 = 0;
 const PB: u32 = 0;
-/// The blocks begin at multiples of `_max_align`.
+/// Packed blocks begin at multiples of `_max_align`.
 const ALIGN: usize = 16;
-/// The payload's block begins behind the prefix, which is some 5 kB.
+/// The payload's block begins after the prefix, which has about 5 kB.
 const LAST_START: usize = 64 * 1024;
-/// The other packed blocks (real-mode code) are some 2 kB.
+/// Smallest payload. The other packed blocks (real-mode code) have about 2 kB.
 const LEAST: usize = 32 * 1024;
-/// `setup_sects` and `syssize` of the Linux boot header.
+/// Fields `setup_sects` and `syssize` of the Linux boot header.
 const SETUP_SECTS: usize = 0x1f1;
 const SYSSIZE: Range<usize> = 0x1f4..0x1f8;
-/// More than iPXE can be: a bound on what a hostile file makes us hold.
+/// Larger than any iPXE. This limits the memory that a hostile file can make us use.
 const MOST_UNPACKED: usize = 16 * 1024 * 1024;
 
-/// A packed payload and where it stands.
+/// A packed payload and its position in the file.
 pub(super) struct Packed {
     /// The LZMA stream with its padding, without length word and CRC.
     stream: Range<usize>,
-    /// What iPXE runs: decompressed and unfiltered.
+    /// The code that iPXE runs: decompressed and unfiltered.
     pub(super) payload: Vec<u8>,
 }
 
 impl Packed {
-    /// Finds and unpacks the payload of a BIOS iPXE.
+    /// Finds and unpacks the payload of an iPXE for BIOS.
     pub(super) fn read(file: &[u8]) -> Result<Self, Error> {
         let candidates: Vec<_> = candidates(file).collect();
         if candidates.is_empty() {
@@ -53,10 +53,10 @@ impl Packed {
         Ok(Self { stream, payload })
     }
 
-    /// The file with another payload of the same length.
+    /// Returns the file with another payload of the same length.
     ///
-    /// Where the new stream is shorter, zeros behind its end marker fill the
-    /// block, and all lengths stay. Where it is longer, the file grows.
+    /// If the new stream is shorter, zeros after its end marker fill the block and all lengths stay
+    /// the same. If it is longer, the file grows.
     pub(super) fn replace(&self, file: &[u8], payload: &[u8]) -> Result<Vec<u8>, Error> {
         debug_assert_eq!(payload.len(), self.payload.len());
         let mut stream = pack(payload)?;
@@ -78,7 +78,7 @@ impl Packed {
             let grown = syssize(&new).to_le_bytes();
             new[SYSSIZE].copy_from_slice(&grown);
         }
-        // The encoder is not believed: what iPXE will see is read back.
+        // Do not trust the encoder: read back what iPXE will see.
         if Self::read(&new)?.payload != payload {
             return Err(Error::NotReadBack);
         }
@@ -86,21 +86,21 @@ impl Packed {
     }
 }
 
-/// What `syssize` in the Linux boot header has to be: the paragraphs behind
-/// the real-mode sectors (Linux `Documentation/arch/x86/boot.rst`).
+/// The value that `syssize` in the Linux boot header must have: the number of paragraphs after the
+/// real-mode sectors (Linux `Documentation/arch/x86/boot.rst`).
 fn syssize(file: &[u8]) -> u32 {
     let real_mode = (usize::from(file[SETUP_SECTS]) + 1) * 512;
     file.len().saturating_sub(real_mode).div_ceil(16) as u32
 }
 
-/// Where a payload could stand, judged by length words alone.
+/// Positions where a payload could be, judged by length words alone.
 fn candidates(file: &[u8]) -> impl Iterator<Item = Range<usize>> {
     (0..file.len().min(LAST_START)).step_by(ALIGN).filter_map(|offset| {
         let word = file.get(offset..offset + 4)?;
         let len = u32::from_le_bytes([word[0], word[1], word[2], word[3]]) as usize;
         let start = offset + 4;
         let end = start.checked_add(len.checked_sub(4)?)?;
-        // The first byte of a range coder's output is always 0.
+        // A range coder's output always begins with 0.
         let plausible = len >= LEAST && end + 4 <= file.len() && file[start] == 0;
         plausible.then_some(start..end)
     })
@@ -152,34 +152,22 @@ fn pack(payload: &[u8]) -> Result<Vec<u8>, Error> {
 /// Why a packed payload was not read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Nothing has the shape of iPXE's packed payload.
     #[error("no packed iPXE payload is in it; the file may be truncated or not an iPXE")]
     NoStream,
-    /// The checksum says that the file is damaged.
     #[error("the packed payload's CRC-32 is wrong: the file is damaged or truncated")]
     WrongCrc,
-    /// Two places look like the payload.
     #[error("two places look like iPXE's packed payload")]
     SeveralStreams,
-    /// The CRC is right but the stream makes no sense.
     #[error("the packed payload cannot be decompressed")]
     Undecodable,
-    /// Decompresses to more than an iPXE can be.
     #[error("the packed payload is larger than {most} bytes")]
-    TooLarge {
-        /// Bytes at most.
-        most: usize,
-    },
-    /// The payload got longer but something stands behind it.
+    TooLarge { most: usize },
     #[error("the payload packed again is longer, and something stands behind it")]
     NoRoom,
-    /// The boot header does not fit the file.
     #[error("the size in its Linux boot header is not the file's: it is damaged")]
     WrongSize,
-    /// The compressor failed.
     #[error("cannot compress the payload")]
     Encode(#[source] std::io::Error),
-    /// The new file does not hold what was packed.
     #[error("the payload packed again does not read back")]
     NotReadBack,
 }
@@ -190,7 +178,7 @@ mod tests {
 
     const ROOT_AT: usize = 60_000;
 
-    /// A payload that does not compress, as machine code hardly does.
+    /// A payload that does not compress, much like machine code.
     fn payload() -> Vec<u8> {
         let mut state = 1u32;
         let mut random = || {
@@ -209,7 +197,7 @@ mod tests {
         payload
     }
 
-    /// As zbin makes it: a Linux boot header, length word, stream, CRC.
+    /// Builds a file as zbin does: a Linux boot header, length word, stream, CRC.
     fn file(payload: &[u8]) -> Vec<u8> {
         let stream = pack(payload).unwrap();
         let mut file = vec![0; 3072];
@@ -222,7 +210,7 @@ mod tests {
         file
     }
 
-    /// A near call in the middle of a root, as one of the tests' CAs has.
+    /// A root that contains a near call, as one of the tests' CAs has.
     fn root_with_a_call() -> [u8; 32] {
         let mut root = [0x55; 32];
         root[10..15].copy_from_slice(&[0xe9, 0x10, 0x20, 0, 0]);
@@ -239,8 +227,8 @@ mod tests {
         assert_eq!(new[SYSSIZE], syssize(&new).to_le_bytes());
     }
 
-    /// Why the filter has to be undone: this is what replacing the root in the
-    /// decompressed, still filtered bytes would give at run time.
+    /// This shows why the filter must be reversed: iPXE would see this root at run time if the root
+    /// were replaced in the decompressed but still filtered bytes.
     #[test]
     fn the_same_root_put_into_the_filtered_bytes_would_not() {
         let mut filtered = with_root(&[7; 32]);
@@ -284,7 +272,7 @@ mod tests {
         assert!(matches!(Packed::read(&flipped), Err(Error::WrongCrc)));
         assert!(matches!(Packed::read(&whole[..50_000]), Err(Error::NoStream)));
         assert!(matches!(Packed::read(b""), Err(Error::NoStream)));
-        // A right CRC over something that is no LZMA stream.
+        // A correct CRC over bytes that are not an LZMA stream.
         let mut stream = vec![0xff; LEAST + 100];
         stream[0] = 0;
         let mut other = vec![0; 3072];

@@ -1,5 +1,5 @@
-//! Holds an image against what it should be: the base image, which is a pure function of its parts,
-//! made again.
+//! Compares an image with what it should be. The base image is a pure function of its parts, so it
+//! can be built again from the parts on the image. Pure: bytes in, findings out.
 
 use super::base::INFO_TABLE;
 use super::base::INFO_TABLE_END;
@@ -15,28 +15,27 @@ use crate::ipxe::Kind;
 use crate::ipxe::media::Media;
 use crate::ipxe::slot;
 
-/// What is there to hold an image against.
+/// Reference files on this machine that an image can be compared with.
 #[derive(Default)]
 pub struct AtHand<'a> {
     /// Certificate (DER) of the fleet's CA.
     pub ca: Option<&'a [u8]>,
-    /// The iPXE that it may have been made from, before re-rooting.
+    /// The iPXE that the image may have been made from, before re-rooting.
     pub ipxe: Option<&'a Ipxe>,
-    /// The isolinux that it may have been made from.
+    /// The isolinux that the image may have been made from.
     pub syslinux: Option<&'a Syslinux>,
 }
 
-/// What came of it.
+/// The result of a comparison.
 #[derive(Default)]
 pub(super) struct Compared {
-    /// What differs.
     pub(super) problems: Vec<String>,
-    /// What nobody could tell.
+    /// What could not be compared, and why.
     pub(super) not_compared: Vec<String>,
 }
 
-/// Makes the base image again: its script and all that firmware reads from the image's own
-/// settings and parts, and these parts against those at hand.
+/// Builds the base image again from the image's own settings and parts, and compares all bytes
+/// outside the slot. Then compares the parts with the reference files.
 pub(super) fn compare(bytes: &[u8], image: &Image<'_>, at_hand: &AtHand<'_>) -> Compared {
     let mut compared = Compared::default();
     if compared.rebuild(bytes, image).is_none() {
@@ -75,7 +74,7 @@ impl Compared {
             }
         };
         let slot = slot::find(bytes).ok()?;
-        // First, because everything behind a longer script has moved.
+        // Report this first: after a longer script, every later byte has moved.
         if let Some(line) = other_line(script, &media.render()) {
             self.problems.push(format!(
                 "its script is not the one that this farmgate writes for these settings, from line \
@@ -170,7 +169,7 @@ impl Compared {
     }
 }
 
-/// The first line in which a script is not what it should be, outside of its slot.
+/// Number of the first line, outside the slot, in which a script differs from what it should be.
 fn other_line(script: &[u8], should: &[u8]) -> Option<usize> {
     let slot = slot::find(should).ok()?;
     let same = |at: &usize| slot.contains(at) || script.get(*at) == should.get(*at);

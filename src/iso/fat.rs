@@ -1,9 +1,9 @@
-//! `EFI.IMG`: a FAT file system with iPXE where UEFI looks for a boot loader
-//! on removable media (UEFI specification, section 3.5.1.1), and its script.
+//! Writes and reads `EFI.IMG`: a FAT12 file system that holds iPXE, where UEFI looks for a boot
+//! loader on removable media (UEFI specification, section 3.5.1.1), and iPXE's script. Pure: bytes
+//! in, bytes out.
 //!
-//! Written here rather than by a crate: where each file stands matters, and
-//! the one crate there is gives "." and ".." long names, which `fsck.fat`
-//! takes for damage.
+//! This is our own code because the position of each file matters, and because the one existing
+//! crate gives "." and ".." long names, which `fsck.fat` reports as damage.
 
 use std::ops::Range;
 
@@ -12,10 +12,10 @@ use super::SECTOR;
 use super::half_at;
 use super::word_at;
 
-/// Fixed, so that equal content means equal bytes.
+/// Fixed, so that equal content gives equal bytes.
 const VOLUME_ID: u32 = 0x6661_726d;
 const LABEL: &[u8; 11] = b"FARMGATE   ";
-/// The long name, and its short form.
+/// The long name, and its short form below.
 const SCRIPT: &[u8; 13] = b"autoexec.ipxe";
 const SCRIPT_SHORT: &[u8; 11] = b"AUTOEX~1IPX";
 const EFI: &[u8; 11] = b"EFI        ";
@@ -24,7 +24,7 @@ const LOADER: &[u8; 11] = b"BOOTX64 EFI";
 
 const DIR_ENTRY: usize = 32;
 const TABLES: usize = 2;
-/// FAT12 has fewer clusters than this.
+/// A FAT12 file system has at most this many clusters.
 const MOST_CLUSTERS: usize = 4084;
 const FIRST_CLUSTER: usize = 2;
 
@@ -32,18 +32,18 @@ const FILE: u8 = 0x20;
 const FOLDER: u8 = 0x10;
 const VOLUME: u8 = 0x08;
 const LONG_NAME: u8 = 0x0f;
-/// 1980-01-01, the first day that FAT knows.
+/// 1980-01-01, the first day that FAT can express.
 const DATE: u16 = 0x21;
 
-/// The file system, and where in it the script stands.
+/// The file system, and the position of the script in it.
 pub(super) struct EfiImage {
     pub(super) bytes: Vec<u8>,
     pub(super) script: Range<usize>,
 }
 
-/// Makes the file system: script, two folders and loader, one after the other.
-/// The script stands at a multiple of [`BLOCK`], so that ISO 9660 can point at
-/// it. `None` when it would not fit into a FAT12 file system.
+/// Builds the file system: the script, two directories and the loader, in this order. The script
+/// begins at a multiple of [`BLOCK`], so that ISO 9660 can point at it. Returns `None` if the
+/// content does not fit into FAT12.
 pub(super) fn build(script: &[u8], loader: &[u8]) -> Option<EfiImage> {
     let efi = FIRST_CLUSTER + script.len().div_ceil(BLOCK);
     let boot = efi + 1;
@@ -55,7 +55,7 @@ pub(super) fn build(script: &[u8], loader: &[u8]) -> Option<EfiImage> {
     }
     let table_sectors = (end.div_ceil(2) * 3).div_ceil(SECTOR);
     let before_root = 1 + TABLES * table_sectors;
-    // As many as put the data at a block's start.
+    // Enough sectors that the data begins at the start of a block.
     let data_sector = (before_root + 1).next_multiple_of(BLOCK / SECTOR);
     let root_sectors = data_sector - before_root;
     let total = data_sector + clusters * (BLOCK / SECTOR);
@@ -88,7 +88,7 @@ pub(super) fn build(script: &[u8], loader: &[u8]) -> Option<EfiImage> {
     Some(EfiImage { bytes, script })
 }
 
-/// Microsoft's "FAT: General Overview of On-Disk Format", 1.03.
+/// The layout follows Microsoft's "FAT: General Overview of On-Disk Format", 1.03.
 fn boot_sector(root_entries: usize, total: usize, table_sectors: usize) -> Vec<u8> {
     let mut sector = vec![0; SECTOR];
     let mut at = |offset: usize, bytes: &[u8]| {
@@ -106,13 +106,13 @@ fn boot_sector(root_entries: usize, total: usize, table_sectors: usize) -> Vec<u
     at(39, &VOLUME_ID.to_le_bytes());
     at(43, LABEL);
     at(54, b"FAT12   ");
-    // Nothing starts this partition but UEFI, which does not run this code.
+    // Only UEFI starts this partition, and it does not run this code.
     at(62, b"\xeb\xfe");
     at(510, &[0x55, 0xaa]);
     sector
 }
 
-/// The table of 12-bit entries, for files that stand in one piece each.
+/// The table of 12-bit entries. Each file is one contiguous chain.
 fn table(chains: &[Range<usize>]) -> Vec<u8> {
     const END: usize = 0xfff;
     let mut entries = vec![0xff8, END];
@@ -142,7 +142,7 @@ fn entry_of(name: &[u8; 11], kind: u8, first: usize, len: usize) -> [u8; DIR_ENT
     entry
 }
 
-/// One entry holds thirteen characters: as many as the name has.
+/// A long-name entry holds 13 characters, exactly the length of this name.
 fn long_name(name: &[u8; 13], short: &[u8; 11]) -> [u8; DIR_ENTRY] {
     const LAST_AND_FIRST: u8 = 0x41;
     let mut entry = [0; DIR_ENTRY];
@@ -164,8 +164,7 @@ fn folder(itself: usize, parent: usize, only: [u8; DIR_ENTRY]) -> Vec<u8> {
     folder
 }
 
-/// The boot loader and the place of the script in a FAT file system that
-/// anybody may have made.
+/// Reads the boot loader and the position of the script from an untrusted FAT file system.
 pub(super) fn read(bytes: &[u8]) -> Option<(Vec<u8>, Range<usize>)> {
     let fat = Fat::read(bytes)?;
     let root = bytes.get(fat.root.clone())?;
@@ -212,7 +211,7 @@ impl Fat {
         Some(if number.is_multiple_of(2) { pair & 0xfff } else { pair >> 4 })
     }
 
-    /// The content of a file of known length, or of a folder to its end.
+    /// The content of a file of known length, or of a directory up to its end.
     fn chain(&self, bytes: &[u8], first: usize, len: Option<usize>) -> Option<Vec<u8>> {
         let mut content = Vec::new();
         let mut number = first;
@@ -241,7 +240,7 @@ struct Entry {
     len: usize,
 }
 
-/// Finds a file by its short name.
+/// Finds a directory entry by its short name.
 fn entry(folder: &[u8], name: &[u8; 11]) -> Option<Entry> {
     let entry = folder
         .chunks_exact(DIR_ENTRY)

@@ -1,4 +1,4 @@
-//! What a script fetches: from where, and whether it is there.
+//! Checks what a script fetches: from where, and whether the file exists.
 
 use std::collections::HashSet;
 
@@ -10,8 +10,8 @@ use super::facts::Fact;
 use super::grammar::shown;
 use super::report::Report;
 
-/// Commands that fetch what their first argument names, or use an image of that
-/// name (`imgacquire` in `src/usr/imgmgmt.c`).
+/// Commands that fetch the image that their first argument names, or use an image of that name
+/// (`imgacquire` in `src/usr/imgmgmt.c`).
 const ACQUIRE: &[&str] = &[
     "boot",
     "certstore",
@@ -30,18 +30,18 @@ const ACQUIRE: &[&str] = &[
 /// Commands that always fetch.
 pub(super) const FETCH: &[&str] = &["imgfetch", "initrd", "module"];
 
-/// Schemes that leave the way open to anybody on it (`src/config/general.h`).
+/// Schemes without protection against attackers on the network path (`src/config/general.h`).
 const OPEN: &[&str] = &["http", "tftp", "tftm", "ftp", "nfs", "slam", "x-tftp"];
 
-/// Names that images have got so far, of all lines.
+/// The image names that the lines of the script define.
 pub(super) struct Names<'a> {
     names: HashSet<&'a [u8]>,
-    /// An image may have any name.
+    /// A name is made of settings, so an image may have any name.
     any: bool,
 }
 
 impl Names<'_> {
-    /// Whether a command finds an image of that name, and fetches nothing.
+    /// True if a command finds an image of that name and fetches nothing.
     pub(super) fn known(&self, fact: &Fact<'_>, uri: &[u8]) -> bool {
         !FETCH.contains(&fact.name()) && (self.any || self.names.contains(uri))
     }
@@ -58,7 +58,7 @@ pub(super) fn names<'a>(facts: &[Fact<'a>]) -> Names<'a> {
             }
         }
         if let Some((_, uri)) = uri(fact) {
-            // What was fetched by its whole name does not make that name known.
+            // Fetching a whole URI does not define an image by that URI, only by its last part.
             let last = memchr::memrchr(b'/', uri).map(|at| &uri[at + 1..]);
             if let Some(last) = last {
                 let end = memchr::memchr2(b'?', b'#', last).unwrap_or(last.len());
@@ -70,7 +70,7 @@ pub(super) fn names<'a>(facts: &[Fact<'a>]) -> Names<'a> {
     names
 }
 
-/// The word of a command that says what is fetched.
+/// The word of a command that names what is fetched.
 pub(super) fn uri<'a>(fact: &Fact<'a>) -> Option<(usize, &'a [u8])> {
     let name = fact.name();
     if !ACQUIRE.contains(&name) && !FETCH.contains(&name) {
@@ -79,7 +79,8 @@ pub(super) fn uri<'a>(fact: &Fact<'a>) -> Option<(usize, &'a [u8])> {
     fact.argument()
 }
 
-/// The same where a setting might also be an option: people write addresses there.
+/// Like [`uri`], but also where a setting could turn out to be an option. People write addresses
+/// there.
 pub(super) fn target<'a>(fact: &Fact<'a>) -> Option<(usize, &'a [u8])> {
     let name = fact.name();
     let first = fact.arguments.as_ref().ok()?.first;
@@ -87,7 +88,7 @@ pub(super) fn target<'a>(fact: &Fact<'a>) -> Option<(usize, &'a [u8])> {
     (ACQUIRE.contains(&name) || FETCH.contains(&name)).then_some((first, *word))
 }
 
-/// The path in the folder that this command asks for in vain.
+/// The path that this command fetches from the folder, if no such file exists.
 pub(super) fn missing(fact: &Fact<'_>, names: &Names<'_>, options: &Options<'_>) -> Option<String> {
     let files = options.files?;
     let (_, uri) = uri(fact)?;
@@ -98,8 +99,8 @@ pub(super) fn missing(fact: &Fact<'_>, names: &Names<'_>, options: &Options<'_>)
     (!files.contains_key(&path)).then_some(path)
 }
 
-/// The path in the generation that a relative address leads to. None for all
-/// others, and for what only iPXE knows.
+/// The path in the generation that a relative address leads to. `None` for all other addresses, and
+/// for those that only iPXE can resolve.
 pub(super) fn relative(uri: &[u8]) -> Option<String> {
     let end = memchr::memchr2(b'?', b'#', uri).unwrap_or(uri.len());
     let path = &uri[..end];

@@ -1,31 +1,30 @@
-//! All findings by their codes. Codes are stable: scripts name them to silence
-//! them. Each has a page in `docs/checks/`.
+//! All findings with their codes. Codes are stable, because scripts use them to silence findings.
+//! Each code has a page in `docs/checks/`.
 
-/// What a finding is about.
+/// The kind of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
     /// iPXE itself refuses the script, or stops with an error of its own.
     Syntax,
-    /// iPXE reads it, but a gateway may be stranded.
+    /// iPXE reads the script, but a gateway may be stranded.
     Judgement,
 }
 
-/// One code.
+/// A kind of finding.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Code {
     /// `FG` and three digits.
     pub id: &'static str,
-    /// What it is about.
     pub kind: Kind,
-    /// Why it matters, in a sentence.
+    /// Why it matters, in one sentence.
     pub why: &'static str,
 }
 
 macro_rules! codes {
     ($($name:ident $id:literal $kind:ident $why:literal)*) => {
         $(#[doc = $why] pub const $name: &Code = &Code { id: $id, kind: Kind::$kind, why: $why };)*
-        /// All of them, in order.
+        /// All codes, in order.
         pub const ALL: &[&Code] = &[$($name),*];
     };
 }
@@ -75,7 +74,6 @@ codes! {
     UNKNOWN_CODE "FG090" Judgement "a comment that should silence something silences nothing"
 }
 
-/// The code with that id.
 pub fn find(id: &str) -> Option<&'static Code> {
     ALL.iter().copied().find(|code| code.id == id)
 }

@@ -1,64 +1,60 @@
-//! iPXE's commands with their options and numbers of arguments, copied from
-//! its sources (the file is named with each).
+//! iPXE's commands with their options and argument counts, copied from its sources. The source file
+//! is named with each command.
 //!
-//! The language is the same in 1.21.1+git20250501 (commit dad206026, Debian
-//! trixie) and 2.0.0 (12798ec29, Debian forky); the tables differ in
-//! [`On::Newer`] alone. What the packages have compiled in was read from the
-//! command tables of their `ipxe.efi` and `ipxe.lkrn`.
+//! The language is the same in 1.21.1+git20250501 (commit dad206026, Debian trixie) and 2.0.0
+//! (12798ec29, Debian forky). The command tables differ only in [`On::Newer`]. What Debian's
+//! packages have compiled in was read from the command tables of their `ipxe.efi` and `ipxe.lkrn`.
 
-/// A command.
+/// A command of iPXE.
 #[derive(Debug)]
 pub struct Spec {
-    /// Its name.
     pub name: &'static str,
-    /// Its options, without `--help`, which all have.
+    /// The options, without `--help`, which every command has.
     pub options: &'static [Opt],
-    /// Fewest arguments that are not options.
+    /// Smallest number of arguments that are not options.
     pub min: usize,
-    /// Most arguments that are not options.
+    /// Largest number of arguments that are not options.
     pub max: usize,
-    /// Which iPXE has it.
     pub on: On,
 }
 
-/// Which iPXE has a command or an option.
+/// The iPXE builds that have a command or an option.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum On {
-    /// All that farmgate's images are made of.
+    /// All builds that farmgate makes images from.
     All,
-    /// Of Debian's packages only 2.0.0, and only for UEFI.
+    /// Of Debian's packages, only 2.0.0 for UEFI.
     Efi2,
-    /// Known to iPXE, but not compiled in by Debian.
+    /// Exists in iPXE, but Debian does not compile it in.
     Optional,
-    /// Came after 2.0.0.
+    /// Newer than 2.0.0.
     Newer,
 }
 
 /// An option of a command.
 #[derive(Debug)]
 pub struct Opt {
-    /// After `--`.
+    /// The name after `--`.
     pub long: &'static str,
-    /// After `-`.
+    /// The letter after `-`.
     pub short: u8,
-    /// What its argument is, if it takes one.
+    /// The kind of its argument.
     pub takes: Takes,
-    /// Which iPXE has it.
     pub on: On,
 }
 
-/// What follows an option (`src/core/parseopt.c`).
+/// The argument of an option (`src/core/parseopt.c`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Takes {
-    /// Nothing: a flag.
+    /// None: the option is a flag.
     Nothing,
-    /// Anything.
+    /// Any text.
     Text,
     /// A whole number.
     Integer,
-    /// A character, or a whole number.
+    /// A character or a whole number.
     Key,
-    /// The name of a setting, which is stored.
+    /// The name of a setting to store into.
     Setting,
 }
 
@@ -103,7 +99,7 @@ const IMGEXEC: &[Opt] = &[
     newer("quiet", b'q', Nothing),
 ];
 const IFCONF: &[Opt] = &[opt("configurator", b'c', Text), opt("timeout", b't', Integer)];
-// "--set" is missing from 1.21.1, which has none of these commands on Debian.
+// Version 1.21.1 lacks "--set", but Debian's 1.21.1 has none of these commands.
 const DIGEST: &[Opt] = &[opt("set", b's', Setting)];
 const DYNUI: &[Opt] = &[opt("name", b'n', Text), opt("delete", b'd', Nothing)];
 const DRIVE: &[Opt] = &[opt("drive", b'd', Integer)];
@@ -117,7 +113,6 @@ const SANBOOT: &[Opt] = &[
     opt("uuid", b'u', Text),
 ];
 
-/// All commands, by name.
 pub const COMMANDS: &[Spec] = &[
     // src/hci/commands/autoboot_cmd.c
     spec("autoboot", NONE, 0, ANY, All),

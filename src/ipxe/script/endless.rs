@@ -1,8 +1,8 @@
-//! Loops that nothing ends when something fails for good.
+//! Finds loops that never end when something fails for good.
 //!
-//! Each command that depends on the network is assumed to fail whenever it is run, first all of
-//! them, then each alone. A state from which no path leads to an end of the script is then a
-//! loop that runs until somebody switches the machine off.
+//! The check assumes that each command that depends on the network always fails: first all of them
+//! together, then each one alone. A state from which no path leads to an end of the script is then
+//! a loop that runs until somebody switches the machine off.
 
 use std::collections::HashSet;
 
@@ -14,19 +14,19 @@ use super::grammar::Joined;
 use super::paths::NETWORK;
 use super::report::Report;
 
-/// Commands that give the machine away, or fail for as long as what they need is not there.
+/// Commands that hand the machine over, or keep failing until what they need is there.
 const BOOTS: &[&str] = &["autoboot", "sanboot", "sanhook"];
 
-/// Commands that do what they say whatever there is outside of the machine.
+/// Commands that succeed whatever happens outside the machine.
 const SURE: &[&str] = &[
     "clear", "colour", "console", "cpair", "form", "ifclose", "ifstat", "imgargs", "imgfree",
     "imgstat", "inc", "item", "menu", "param", "params", "route", "set", "sleep",
 ];
 
-/// Steps that are worth taking in all: each command alone is looked at in short scripts only.
+/// Limit of steps for all commands together: each command alone is checked in short scripts only.
 const MOST_STEPS: usize = 100_000;
 
-/// What is assumed of a command.
+/// An assumption about a command.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Outcome {
     Succeeds,
@@ -44,7 +44,7 @@ pub(super) fn check(seen: &Seen<'_>, report: &mut Report) {
     let mut reported = HashSet::new();
     let mut tell = |stuck: &[bool]| {
         let numbers = || 0..seen.facts.len();
-        // Of a loop without any that depends on the network, the first command.
+        // For a loop without a network command, report its first command.
         for number in numbers().filter(|number| depends(*number)).chain(numbers()) {
             let round = [true, false].into_iter().find_map(|ok| {
                 let state = seen.flow.before(number, ok);
@@ -80,7 +80,7 @@ pub(super) fn check(seen: &Seen<'_>, report: &mut Report) {
     }
 }
 
-/// What comes of a command where nobody is there to press a key.
+/// The outcome of a command when nobody is there to press a key.
 fn unattended(seen: &Seen<'_>, number: usize) -> Outcome {
     match seen.facts[number].name() {
         "prompt" => Outcome::Fails,
@@ -97,9 +97,9 @@ fn runs(seen: &Seen<'_>, number: usize, ok: bool) -> bool {
     }
 }
 
-/// The paths that are left under an assumption.
+/// The paths that remain under an assumption.
 struct Graph {
-    /// Where the next states of each begin in `next`.
+    /// Index into `next` of each state's first successor.
     starts: Vec<usize>,
     next: Vec<State>,
 }
@@ -138,7 +138,7 @@ impl Graph {
         &self.next[self.starts[state]..self.starts[state + 1]]
     }
 
-    /// States that the script comes to, and from which it never comes to an end.
+    /// States that the script reaches and from which it never ends.
     fn stuck(&self, seen: &Seen<'_>) -> Vec<bool> {
         let states = self.starts.len() - 1;
         let mut reached = vec![false; states];
@@ -151,7 +151,7 @@ impl Graph {
                 }
             }
         }
-        // Incoming edges, sorted by where they lead.
+        // Incoming edges, sorted by target.
         let mut into: Vec<(State, State)> = (0..states)
             .filter(|state| reached[*state])
             .flat_map(|from| self.next(from).iter().map(move |to| (*to, from)))

@@ -1,4 +1,4 @@
-//! What has become of the chosen kernel when `boot` comes.
+//! Checks that the chosen kernel still exists when `boot` runs.
 
 use super::Seen;
 use super::codes;
@@ -39,7 +39,7 @@ fn frees_all(fact: &Fact<'_>) -> bool {
     fact.name() == "imgfree" && fact.words.len() == 1
 }
 
-/// Scripts and commands that nobody knows may choose something too.
+/// Scripts and unknown commands may choose an image too.
 fn chooses(fact: &Fact<'_>) -> bool {
     matches!(fact.name(), "kernel" | "imgselect" | "imgload")
         || matches!(fact.effect, Effect::Unknown)

@@ -1,4 +1,4 @@
-//! The kernel's command line.
+//! Checks the kernel's command line: length, `panic=`, secrets.
 
 use super::Seen;
 use super::assets;
@@ -10,13 +10,13 @@ use super::facts::Fact;
 use super::grammar::shown;
 use super::report::Report;
 
-/// `COMMAND_LINE_SIZE` of Linux on x86, with its NUL.
+/// `COMMAND_LINE_SIZE` of Linux on x86, which includes the NUL.
 const COMMAND_LINE_SIZE: usize = 2048;
 
-/// Parts of names of settings that are secret.
+/// Parts of setting names that mark a secret.
 const SECRET: &[&[u8]] =
     &[b"s3_access_key", b"secret", b"password", b"passwd", b"privkey", b"token"];
-/// Settings that look like secrets and are made to be passed on.
+/// Settings whose names look like secrets but that are meant to be passed on.
 const PASSED_ON: &[&[u8]] = &[b"secrets_url", b"ack_url", b"s3_access_key_id"];
 
 pub(super) fn check(seen: &Seen<'_>, report: &mut Report) {
@@ -58,7 +58,7 @@ pub(super) fn check(seen: &Seen<'_>, report: &mut Report) {
     }
 }
 
-/// Boot loaders and other programs take arguments of their own.
+/// Boot loaders and other programs have arguments of their own.
 pub(super) fn may_be_linux(uri: &[u8]) -> bool {
     let end = memchr::memchr2(b'?', b'#', uri).unwrap_or(uri.len());
     let name = uri[..end].rsplit(|byte| *byte == b'/').next().unwrap_or_default();
@@ -103,7 +103,7 @@ fn length(seen: &Seen<'_>, fact: &Fact<'_>, first: usize, report: &mut Report) {
             0
         } else {
             settings = true;
-            // Without what may be empty; nested ones lie within others.
+            // Leave settings out: they may be empty. Nested ones lie within others.
             let mut covered = 0;
             let mut end = word.len();
             for reference in references(word).all.iter().rev() {
@@ -116,7 +116,7 @@ fn length(seen: &Seen<'_>, fact: &Fact<'_>, first: usize, report: &mut Report) {
         };
         length += 1 + word.len() - expanded;
     }
-    // The first has no space before it, and the kernel wants a NUL.
+    // The first word has no space before it, and the kernel needs a NUL.
     if length > COMMAND_LINE_SIZE {
         let start = seen.word(fact, first);
         let end = seen.word(fact, fact.words.len() - 1);

@@ -1,4 +1,4 @@
-//! What depends on the way that is taken through the script.
+//! Checks that depend on the paths through the script: ends, loops, unreachable lines, tests.
 
 use super::Seen;
 use super::Severity;
@@ -15,7 +15,7 @@ use super::grammar::Script;
 use super::grammar::shown;
 use super::report::Report;
 
-/// Commands whose failure is a matter of the network, that is, of time.
+/// Commands that can fail because of the network, and so may succeed later.
 pub(super) const NETWORK: &[&str] = &[
     "boot",
     "chain",
@@ -37,12 +37,12 @@ pub(super) const NETWORK: &[&str] = &[
     "sync",
 ];
 
-/// Commands that fail in the course of things.
+/// Commands whose failure is a normal result.
 const TESTS: &[&str] = &["iseq", "isset", "prompt"];
 
 const GO_ON: &str = "put `||` at the end of the line: it goes on with the next line then";
 
-/// A backslash before the end of the file, where a path leads to it.
+/// Reports a backslash before the end of the file if a path leads there.
 pub(super) fn unfinished(script: &Script<'_>, flow: &Flow, report: &mut Report) {
     let Some(line) = script.lines.last().filter(|line| line.unfinished) else { return };
     if flow.reachable(Returns::Scripts)[flow.unfinished()] {
@@ -69,7 +69,7 @@ fn ends(seen: &Seen<'_>, report: &mut Report) {
         if fact.name() == "exit" && fact.arguments.is_ok() && seen.runs(number) {
             let what = "the script ends here without booting anything".to_owned();
             let help = "go to a label that tries again, or `reboot`";
-            // Another status says that it was meant: the medium tries again.
+            // Another status shows intent: the script ends so that the medium tries again.
             let failure = fact.argument().is_some_and(|(_, status)| {
                 is_literal(status) && status.iter().any(|byte| !matches!(byte, b'0' | b'x'))
             });
@@ -96,7 +96,7 @@ fn ends(seen: &Seen<'_>, report: &mut Report) {
 }
 
 fn unreachable(seen: &Seen<'_>, report: &mut Report) {
-    // Of a stretch of lines that no path leads to, the first is enough.
+    // One finding for a run of unreachable lines is enough.
     let mut before = false;
     let mut after_boot = false;
     let mut after_test = false;
@@ -144,7 +144,7 @@ fn duplicates(seen: &Seen<'_>, labels: &Labels<'_>, report: &mut Report) {
     }
 }
 
-/// A test that ends the script where it does not hold.
+/// Reports a test that ends the script when it is false.
 fn test_ends(seen: &Seen<'_>, number: usize, fact: &Fact<'_>, report: &mut Report) {
     if fact.arguments.is_ok() && ends_by_test(seen, number, fact) {
         let what = format!("`{}` ends the script where it does not hold", fact.name());
@@ -164,7 +164,7 @@ fn waits(seen: &Seen<'_>, fact: &Fact<'_>, report: &mut Report) {
         return;
     }
     let timeout = fact.arguments.as_ref().ok().and_then(|found| found.option("timeout"));
-    // A timeout of 0 is none.
+    // A timeout of 0 means no timeout.
     let endless = match timeout.and_then(|given| given.value) {
         Some((_, value)) => {
             is_literal(value) && value.iter().all(|byte| matches!(byte, b'0' | b'x'))
@@ -180,7 +180,7 @@ fn waits(seen: &Seen<'_>, fact: &Fact<'_>, report: &mut Report) {
     report.warn(codes::WAITS, seen.word(fact, 0), what, help);
 }
 
-/// A `boot` without name where no line chooses an image at all.
+/// Reports a `boot` without an image name if no line chooses an image.
 fn nothing_to_boot(seen: &Seen<'_>, report: &mut Report) {
     let chooses = |fact: &Fact<'_>| {
         matches!(fact.effect, Effect::Unknown | Effect::Chain)

@@ -1,4 +1,4 @@
-//! Whether the files that are booted are what they are booted as.
+//! Checks that the files that are booted are kernels and initramfs archives.
 
 use std::collections::HashMap;
 use std::collections::HashSet;
@@ -73,7 +73,7 @@ fn chooses(fact: &&Fact<'_>) -> bool {
 fn is_initramfs(fact: &Fact<'_>) -> bool {
     let given = fact.arguments.as_ref().ok().and_then(|found| found.option("name"));
     let name = given.and_then(|given| given.value);
-    // By a name that only iPXE knows, it may be anything.
+    // A file whose name only iPXE knows may be anything.
     FETCH.contains(&fact.name())
         && assets::uri(fact).is_some()
         && name.is_none_or(|(_, name)| is_literal(name))
@@ -83,7 +83,7 @@ fn path(fact: &Fact<'_>) -> Option<String> {
     assets::uri(fact).and_then(|(_, uri)| assets::relative(uri))
 }
 
-/// The files that were fetched before they are booted, by the names that their images have.
+/// The files that were fetched before they are booted, by their image names.
 fn fetched<'a>(seen: &Seen<'a>) -> HashMap<&'a [u8], String> {
     let fetches = seen.facts.iter().filter(|fact| is_initramfs(fact));
     let named = fetches.filter_map(|fact| {
@@ -107,14 +107,14 @@ fn contents(path: &str, options: &Options<'_>) -> Option<(Contents, u64)> {
     Some((Contents::of(head), len.unwrap_or(head.len() as u64)))
 }
 
-/// Boot loaders of other systems take files that no Linux would.
+/// Boot loaders of other systems accept files that Linux would not.
 fn boots_linux_alone(seen: &Seen<'_>) -> bool {
     let mut kernels = seen.facts.iter().filter(|fact| fact.name() == "kernel").peekable();
     kernels.peek().is_some()
         && kernels.all(|fact| assets::uri(fact).is_some_and(|(_, uri)| may_be_linux(uri)))
 }
 
-/// A script that looks at the processor has kernels for several.
+/// A script that looks at the processor has kernels for several processors.
 fn asks_for_the_machine(seen: &Seen<'_>) -> bool {
     let asks = |word: &&[u8]| {
         references(word).all.iter().any(|found| {
@@ -125,7 +125,7 @@ fn asks_for_the_machine(seen: &Seen<'_>) -> bool {
     seen.facts.iter().any(|fact| fact.words.iter().any(&asks))
 }
 
-/// What is wrong with a file that is booted, and what to do.
+/// The problem with a file that is booted, and how to fix it.
 fn bad_kernel(
     fact: &Fact<'_>,
     uri: &[u8],
@@ -133,7 +133,7 @@ fn bad_kernel(
     len: u64,
     other_machines: bool,
 ) -> Option<(String, &'static str)> {
-    // Network boot programs have no magic number, and `chain` is for these too.
+    // Network boot programs have no magic number, and `chain` can start them too.
     let strict = matches!(fact.name(), "kernel" | "imgselect") && may_be_linux(uri);
     if let Some(missing) = contents.cut_short(len).filter(|_| may_be_linux(uri)) {
         return Some((format!("is cut short: {missing} bytes are missing"), "copy it again"));
@@ -164,8 +164,8 @@ fn bad_kernel(
     }
 }
 
-/// A small file that is no kernel, and a kernel that is not whole, are jumped into; others are
-/// refused by iPXE, and the command fails.
+/// The severity of a bad kernel. iPXE jumps into a small file that is not a kernel, and into a
+/// truncated kernel. It refuses all others, and the command fails.
 fn severity(seen: &Seen<'_>, number: usize, contents: Contents, len: u64) -> Severity {
     let cut = matches!(contents, Contents::BzImage { .. });
     match len <= MOST_BASE_MEMORY || cut {
@@ -198,8 +198,8 @@ fn initramfs(
     report.add(codes::NOT_AN_INITRAMFS, severity, seen.word(fact, at), what, help);
 }
 
-/// Whether a file that was meant to be the initramfs is laid into one. `name` is the word that
-/// makes it so; `alone` says that the kernel gets another one.
+/// True if a file that was meant to be the initramfs becomes a file inside an initramfs. The word
+/// `name` after the address has this effect. `alone` is true if the kernel gets another initramfs.
 fn archived(uri: &[u8], name: &[u8], is_archive: bool, alone: bool) -> bool {
     if memchr::memchr2(b'/', b'$', name).is_some() {
         return false;

@@ -1,4 +1,4 @@
-//! Secrets that are fetched where there are none.
+//! Checks that a script fetches secrets only if there is a secrets template.
 
 use super::Options;
 use super::Seen;
@@ -11,7 +11,7 @@ use super::report::Report;
 const NAME: &[u8] = b"secrets_url";
 
 pub(super) fn check(seen: &Seen<'_>, options: &Options<'_>, report: &mut Report) {
-    // A script that looks whether there are any is made for both.
+    // A script that tests for the setting works with and without secrets.
     let looks = |fact: &Fact<'_>| fact.name() == "isset" && fact.words.iter().any(|w| names_it(w));
     if options.template != Some(false) || seen.facts.iter().any(looks) {
         return;

@@ -5,7 +5,7 @@ use super::*;
 use crate::ipxe::contents::tests::efi_head;
 use crate::ipxe::contents::tests::kernel_head;
 
-/// A folder: names, mebibytes, and how the files begin.
+/// A folder: names, sizes in MiB, and the first bytes of the files.
 fn folder() -> (BTreeMap<String, u64>, BTreeMap<String, Vec<u8>>) {
     let kernel = kernel_head(10 << 20);
     let files = [
@@ -35,8 +35,8 @@ fn found(source: &[u8]) -> Vec<Finding> {
     check(source, &options)
 }
 
-/// Codes and severities, in the order of the script. Timeouts have a test of their own, and are
-/// left out of the scripts here.
+/// Codes and severities, in the order of the script. The missing timeout is left out here; it has a
+/// test of its own.
 fn brief(source: &str) -> Vec<(&'static str, Severity)> {
     let findings = found(source.as_bytes());
     let others = findings.iter().filter(|finding| finding.code != codes::NO_TIMEOUT);
@@ -53,12 +53,12 @@ fn assert_one(source: &str, code: &'static str, severity: Severity) {
     assert_eq!(brief(source), [(code, severity)], "{source}");
 }
 
-/// A script whose second line is `line`, and all else right.
+/// A script whose second line is `line` and which is otherwise right.
 fn with(line: &str) -> String {
     format!("#!ipxe\n{line}\nkernel vmlinuz panic=30\nboot\n")
 }
 
-/// The examples of a page, as bytes.
+/// The code examples of a page.
 fn examples(page: &str) -> Vec<String> {
     let blocks = page.split("```ipxe\n").skip(1).map(|rest| rest.split("```").next().unwrap());
     blocks
@@ -77,7 +77,7 @@ fn every_code_has_a_page_and_its_examples_are_right() {
     for code in codes::ALL {
         let page = std::fs::read_to_string(docs.join(format!("{}.md", code.id))).unwrap();
         assert!(page.starts_with(&format!("# {}: ", code.id)));
-        // Its examples are no scripts: src/publish/checked.rs looks at them.
+        // The examples of FG035 are not scripts. src/publish/checked.rs tests them.
         if *code == codes::UNKNOWN_IN_TEMPLATE {
             assert_eq!(examples(&page), [""; 0]);
             continue;
@@ -85,8 +85,7 @@ fn every_code_has_a_page_and_its_examples_are_right() {
         let [bad, good] = &examples(&page)[..] else { panic!("{}: two examples", code.id) };
         let has = |script: &str| found(script.as_bytes()).iter().any(|f| f.code == *code);
         assert!(has(bad), "{}: the bad example is not: {:?}", code.id, brief(bad));
-        // Good examples used to be good but for their own code: three of them were loops
-        // without end.
+        // Good examples used to be free only of their own code: three of them were endless loops.
         let findings = found(good.as_bytes());
         assert!(findings.is_empty(), "{}: the good example: {findings:?}", code.id);
     }
@@ -115,8 +114,8 @@ fn a_good_script_has_no_finding() {
 fn line_ends_and_continuations_are_those_of_ipxe() {
     let script = Script::parse(b"#!ipxe\r\nke\\\r\nrnel \\\n  a\n\n:l x\r\r\ny\\\\\n\nz");
     let texts: Vec<&[u8]> = script.lines.iter().map(|line| &line.text[..]).collect();
-    // One CR goes, and only at the end; of `y\\` and an empty line a backslash
-    // is left, which takes the next line too.
+    // One CR is removed, and only at the end. Of `y\\` and an empty line a backslash remains, which
+    // joins the next line too.
     assert_eq!(texts, [&b"#!ipxe"[..], b"kernel   a", b"", b":l x\r", b"yz"]);
     let line = &script.lines[1];
     let kernel = line.commands[0].words[0].clone();
@@ -215,13 +214,13 @@ fn what_is_looked_after_is_a_warning() {
     assert_one(&with("goto nowhere"), "FG020", Error);
     assert_one(&with("goto nowhere ||"), "FG020", Warning);
     assert_one(&with("kernel nothing panic=1 ||"), "FG040", Warning);
-    // Tries again, but what it needs is never there.
+    // The script tries again, but the file never exists.
     let retry = "#!ipxe\n:retry\nkernel nothing panic=1 || goto retry\nboot || goto retry\n";
     assert_eq!(brief(retry), [("FG029", Warning), ("FG040", Error)]);
-    // Another one is there.
+    // A fallback exists.
     let other = "#!ipxe\nkernel nothing panic=1 || kernel vmlinuz panic=1\nboot\n";
     assert_one(other, "FG040", Warning);
-    // Where the way leads only if somebody types it.
+    // Somebody has to type the label.
     assert_clean("#!ipxe\nset x a\ngoto ${x}\n:a\nkernel vmlinuz panic=1\nboot\n");
 }
 
@@ -242,13 +241,13 @@ fn ends_of_scripts() {
     assert_one("#!ipxe\nexit\n", "FG023", Error);
     assert_one("#!ipxe\nexit 0\n", "FG023", Error);
     assert_one("#!ipxe\nexit 1\n", "FG023", Warning);
-    // With nothing chosen; harmless as it is, since the medium starts over.
+    // Nothing was chosen. This is harmless here, because the medium starts over.
     assert_one("#!ipxe\nboot\n", "FG026", Warning);
     assert_clean("#!ipxe\nreboot\n");
     assert_clean("#!ipxe\nchain https://example.org/next.ipxe\n");
     assert_clean("#!ipxe\nchain https://example.org/a.ipxe || chain https://example.org/b.ipxe\n");
     assert_clean("#!ipxe\nsanboot https://example.org/disk.img\n");
-    // Script or kernel: what comes after it may be run.
+    // The image may be a script or a kernel, so the lines after it may run.
     assert_clean("#!ipxe\nchain https://example.org/vars.ipxe\nkernel ${k} panic=1\nboot\n");
     assert_one(&with("goto over\necho never\n:over"), "FG022", Warning);
 }
@@ -278,13 +277,13 @@ fn files_are_looked_up_as_ipxe_resolves_them() {
     for bad in ["vmlinus", "sub", "secrets", "VMLINUZ", "sub/a", "boot.ipxe/x", "--name x other"] {
         assert_one(&with(&format!("initrd {bad}")), "FG040", Severity::Error);
     }
-    // By the name it was given, or by its last part.
+    // An image has the name that it was given, or the last part of its address.
     assert_clean("#!ipxe\nimgfetch --name k vmlinuz\nkernel k panic=1\nboot\n");
     assert_clean("#!ipxe\nimgfetch https://a/b/k?x\nkernel k panic=1\nboot\n");
     assert_clean("#!ipxe\nimgfetch --name ${mac} vmlinuz ||\nkernel k panic=1\nboot\n");
 }
 
-/// A file of that name and size in the folder, besides the others.
+/// Adds a file of this size and content to the folder and checks the findings of a line.
 #[track_caller]
 fn assert_file(line: &str, head: &[u8], len: u64, expected: &[(&str, Severity)]) {
     let (mut files, mut heads) = folder();
@@ -301,7 +300,7 @@ fn assert_file(line: &str, head: &[u8], len: u64, expected: &[(&str, Severity)])
     assert_eq!(found, expected, "{source}{head:?}");
 }
 
-/// A machine used to jump into all of these, and stood still.
+/// A machine used to jump into each of these files, and hung.
 #[test]
 fn what_is_booted_is_a_kernel() {
     use Severity::*;
@@ -320,11 +319,11 @@ fn what_is_booted_is_a_kernel() {
         (&kernel, 2000),
     ] {
         assert_file(line, head, len, &[("FG047", Error)]);
-        // Looked after does not help: the command succeeds.
+        // Handling the failure does not help, because the command succeeds.
         let looked_after = "kernel file panic=1 || kernel vmlinuz panic=1";
         assert_file(looked_after, head, len, &[("FG047", Error)]);
     }
-    // iPXE refuses what is large and no kernel; what is booted then decides.
+    // iPXE refuses a large file that is not a kernel. The severity depends on what is booted then.
     for head in [&b"\x7fELF\x02"[..], b"\x1f\x8b\x08", &efi_head(0xaa64, 2048), b"anything"] {
         assert_file(line, head, big, &[("FG047", Error)]);
         assert_file(
@@ -346,10 +345,10 @@ fn what_is_booted_is_a_kernel() {
     let arm = efi_head(0xaa64, 2048);
     let both = "iseq ${buildarch} arm64 && kernel file panic=1 || kernel vmlinuz panic=1";
     assert_file(both, &arm, big, &[]);
-    // Boot programs have no magic number, and their names say what they are.
+    // Boot programs have no magic number, but their names tell what they are.
     assert_file("kernel vmlinuz panic=1 || chain file", b"\xfa\x31\xc0", 42_000, &[]);
     assert_file("kernel vmlinuz panic=1 || chain file", LFS, 131, &[("FG047", Error)]);
-    // By the name that it was fetched by.
+    // The image has the name that it was fetched by.
     assert_file("imgfetch --name k file\nkernel k panic=1", &kernel, big, &[]);
     assert_file("imgfetch --name k file\nkernel k panic=1", LFS, 131, &[("FG047", Error)]);
 }
@@ -372,7 +371,7 @@ fn what_is_unpacked_is_an_archive() {
     }
     for head in [&b"anything"[..], b"", b"070707", b"-----BEGIN"] {
         assert_file(&with("initrd file"), head, 3000, &[("FG048", Warning)]);
-        // Laid into the initramfs as it is; or for another system.
+        // A file in the initramfs, or for another system, may be anything.
         assert_file(&with("initrd file /etc/file"), head, 3000, &[]);
         assert_file("kernel wimboot\ninitrd file", head, 3000, &[("FG040", Error)]);
     }
@@ -416,10 +415,10 @@ fn a_loop_has_an_end() {
     for bad in [
         ":r\nimgfree\nkernel vmlinuz panic=1 || goto r\nboot || goto r\n",
         ":r\nkernel vmlinuz panic=1 && boot ||\nsleep 5\ngoto r\n",
-        // Only the second one fails for good.
+        // Only the second download fails for good.
         ":r\nimgfree\nkernel vmlinuz panic=1 || reboot\ninitrd big.img || goto r\nboot || reboot\n",
         "kernel vmlinuz panic=1 || reboot\n:b\nboot ||\necho no\ngoto b\n",
-        // Two mirrors, and neither has it.
+        // Two mirrors, and neither has the file.
         ":r\nimgfree\nkernel https://a/k panic=1 || kernel https://b/k panic=1 || goto r\nboot\n",
         // Nobody presses the key.
         ":r\nimgfree\nprompt --timeout 500 key && reboot ||\nkernel vmlinuz panic=1 || goto r\nboot || goto r\n",
@@ -456,7 +455,7 @@ fn a_test_that_does_not_hold_goes_on() {
     }
     assert_one(&with("prompt --timeout 5 x"), "FG028", Warning);
     assert_one(&with("prompt x"), "FG025", Warning);
-    // The next line is not to be deleted, as it was once said.
+    // The help used to say that the next line should be deleted.
     let script = with("isset ${a} && goto a\necho b\n:a");
     let help: Vec<_> = found(script.as_bytes()).into_iter().map(|f| (f.code.id, f.help)).collect();
     assert!(help[0].0 == "FG028" && help[1].0 == "FG022", "{help:?}");
@@ -594,11 +593,11 @@ fn the_script_on_the_media_is_clean_but_for_what_it_must_do() {
         .into_iter()
         .filter(|f| f.severity.is_error())
         .collect();
-    // Without addresses to boot from, the template boots nothing.
+    // Without boot hosts, the template boots nothing.
     assert!(errors.is_empty(), "{errors:?}");
 }
 
-/// Takes seconds if anything grows faster than its input.
+/// Takes seconds if anything is more than linear in its input.
 #[test]
 fn hostile_scripts_are_read_in_time() {
     let many = |line: &str, count: usize| format!("#!ipxe\n{}", line.repeat(count));
@@ -629,7 +628,7 @@ fn hostile_scripts_are_read_in_time() {
     }
 }
 
-/// Scripts with more of what scripts are made of than chance would bring.
+/// Scripts that contain script elements more often than random bytes would.
 fn scripts() -> impl Strategy<Value = Vec<u8>> {
     let piece = prop::sample::select(vec![
         "#!ipxe\n",
@@ -697,8 +696,8 @@ fn assert_each_byte_belongs_to_one_line(source: &[u8]) {
     assert_eq!(end, source.len());
 }
 
-/// A continuation that takes back the last byte of the piece before it used to leave
-/// that piece behind, and findings pointed at the wrong place.
+/// A continuation that removed the last byte of the piece before it used to leave that piece
+/// behind, so findings pointed at the wrong place.
 #[test]
 fn a_continuation_may_take_a_whole_piece_back() {
     for source in

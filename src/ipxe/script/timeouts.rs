@@ -1,4 +1,4 @@
-//! Downloads that nothing ends.
+//! Checks that downloads have a timeout.
 
 use super::Seen;
 use super::assets;
@@ -21,7 +21,7 @@ const DOWNLOADS: &[&str] = &[
     "module",
 ];
 
-/// One finding for the whole script: who forgets it, forgets it everywhere.
+/// Reports once for the whole script, because whoever forgets the option forgets it everywhere.
 pub(super) fn check(seen: &Seen<'_>, report: &mut Report) {
     let names = assets::names(seen.facts);
     let mut without = seen.facts.iter().enumerate().filter(|(number, fact)| {
@@ -42,7 +42,7 @@ pub(super) fn check(seen: &Seen<'_>, report: &mut Report) {
 fn has_timeout(fact: &Fact<'_>) -> bool {
     let given = fact.arguments.as_ref().ok().and_then(|found| found.option("timeout"));
     given.and_then(|given| given.value).is_some_and(|(_, value)| {
-        // A timeout of 0 is none.
+        // A timeout of 0 means no timeout.
         !is_literal(value) || value.iter().any(|byte| !matches!(byte, b'0' | b'x'))
     })
 }

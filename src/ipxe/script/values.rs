@@ -1,4 +1,4 @@
-//! Settings: those that nothing sets, and types that do not exist.
+//! Checks settings: those that nothing sets, and types that do not exist.
 
 use std::collections::HashSet;
 
@@ -14,11 +14,11 @@ use super::grammar::shown;
 use super::report::Report;
 use super::settings;
 
-/// What the script gives values to, or looks at with `isset`.
+/// The settings that the script sets, or tests with `isset`.
 #[derive(Default)]
 struct Known<'a> {
     names: HashSet<&'a [u8]>,
-    /// Something else may have set anything.
+    /// A command may have set any setting.
     anything: bool,
 }
 
@@ -50,7 +50,7 @@ impl<'a> Known<'a> {
 
     fn add(&mut self, name: &'a [u8]) {
         if !is_literal(name) {
-            // `net${i}/x`: only what stands after the block's name counts.
+            // In `net${i}/x`, only the part after the block's name counts.
             match memchr::memrchr(b'/', name).map(|at| &name[at + 1..]) {
                 Some(last) if is_literal(last) => self.add(last),
                 _ => self.anything = true,
@@ -108,7 +108,8 @@ pub(super) fn check(seen: &Seen<'_>, report: &mut Report) {
     }
 }
 
-/// A setting of several words where one word names what is booted: the words are never parted.
+/// Reports a setting of several words where one word names what is booted. iPXE never splits the
+/// value into words.
 fn parted_before(seen: &Seen<'_>, report: &mut Report) {
     let mut several = HashSet::new();
     for fact in seen.facts.iter().filter(|fact| fact.name() == "set") {

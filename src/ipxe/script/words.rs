@@ -1,4 +1,4 @@
-//! Commands, options and words, each for itself.
+//! Checks each command, option and word by itself.
 
 use super::Seen;
 use super::Severity;
@@ -43,7 +43,7 @@ fn line_itself(line: &Line<'_>, report: &mut Report) {
     }
     if let Some(comment) = &line.comment {
         let span = line.locate(comment);
-        // The continuation itself is two bytes that the text no longer holds.
+        // The continuation itself has two bytes that the text no longer contains.
         if span.len() > comment.len() {
             let what = "this comment goes on in the next line of the file".to_owned();
             let help = "delete the backslash at its end";
@@ -63,7 +63,7 @@ fn unknown(seen: &Seen<'_>, number: usize, fact: &Fact<'_>, name: &[u8], report:
             &format!("put white space on both sides of `{operator}`"),
         );
     }
-    // A file that is no script at all need not be guessed at for long.
+    // A file that is not a script at all needs no long search for similar names.
     let few = report.findings.len() < super::MOST;
     let help = match few.then(|| commands::similar(name)).flatten() {
         Some(similar) => format!("did you mean `{similar}`?"),
@@ -122,7 +122,7 @@ fn known(seen: &Seen<'_>, number: usize, fact: &Fact<'_>, report: &mut Report) {
     quotes(seen, fact, report);
 }
 
-/// Failure is looked after on the same line.
+/// The line handles the failure.
 fn fact_is_guarded(seen: &Seen<'_>, number: usize, fact: &Fact<'_>) -> bool {
     !seen.flow.failure_ends(number, fact)
 }
@@ -196,7 +196,7 @@ fn no_label(seen: &Seen<'_>, number: usize, fact: &Fact<'_>, report: &mut Report
     report.add(codes::NO_LABEL, seen.severity_of_failure(number), seen.word(fact, at), what, &help);
 }
 
-/// Where quotes are meant to hold words together and do not.
+/// Reports quotes that were meant to hold words together. iPXE does not know quotes.
 fn quotes(seen: &Seen<'_>, fact: &Fact<'_>, report: &mut Report) {
     if !matches!(fact.name(), "set" | "isset" | "goto" | "chain" | "initrd" | "imgfetch") {
         return;
@@ -216,9 +216,8 @@ fn quotes(seen: &Seen<'_>, fact: &Fact<'_>, report: &mut Report) {
     }
 }
 
-/// Warns, or more.
 impl Severity {
-    /// Whether a publish must stop.
+    /// True if the finding must stop a publish.
     pub fn is_error(self) -> bool {
         self == Self::Error
     }
