@@ -85,7 +85,7 @@ pub enum HostError {
     /// Not signed by the CA, not a server certificate, and so on.
     #[error("{0}")]
     Refused(webpki::Error),
-    #[error("{whose} ran out on {}", end.date())]
+    #[error("{whose} expired on {}", end.date())]
     Ended {
         /// "the CA", or "it" for the other certificates.
         whose: &'static str,
@@ -98,6 +98,6 @@ pub enum HostError {
         begin: OffsetDateTime,
     },
     /// The certificate does not contain the host name that gateways use.
-    #[error("it does not name the host of `url`")]
+    #[error("it does not contain the host name of `url`")]
     OtherName,
 }

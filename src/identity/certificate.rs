@@ -68,7 +68,7 @@ impl Certificate {
 /// Why bytes could not be parsed as one certificate.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ParseCertificateError {
-    #[error("no PEM block of type CERTIFICATE in it")]
+    #[error("no PEM block of type CERTIFICATE found")]
     NoPem,
     #[error("holds several certificates; exactly one is expected")]
     Several,

@@ -64,7 +64,7 @@ impl TryFrom<String> for GatewayName {
 
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "{0:?} is no gateway name: use 1 to {MAX_LEN} lower-case letters, digits and hyphens, \
+    "{0:?} is not a gateway name: use 1 to {MAX_LEN} lower-case letters, digits and hyphens, \
      with no hyphen at either end"
 )]
 pub struct ParseNameError(String);

@@ -52,9 +52,9 @@ impl fmt::Debug for Identity {
 pub enum IdentityError {
     #[error("the certificate cannot be read")]
     Certificate(#[from] ParseCertificateError),
-    #[error("no private key in it that can be read (PKCS #8, PKCS #1 or SEC 1, unencrypted)")]
+    #[error("no readable private key found (PKCS #8, PKCS #1 or SEC 1, unencrypted)")]
     NoKey,
-    #[error("the private key is of a kind that cannot be used: RSA or ECDSA P-256 is expected")]
+    #[error("the private key cannot be used: RSA or ECDSA P-256 is expected")]
     UnusableKey,
     #[error("the private key does not belong to the certificate")]
     Mismatch,

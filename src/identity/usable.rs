@@ -169,14 +169,14 @@ fn extension_name(oid: &Oid<'_>) -> String {
 pub enum Unusable {
     #[error("it is not an X.509 certificate")]
     NotX509,
-    #[error("it is of X.509 version {version}: iPXE takes a CA of version 3 only")]
+    #[error("it is of X.509 version {version}: iPXE accepts only a CA of version 3")]
     Version {
         /// Counted from 1, as people do.
         version: u32,
     },
-    #[error("its basicConstraints do not say CA:true, so iPXE takes nothing that it signed")]
+    #[error("its basicConstraints do not say CA:true, so iPXE accepts nothing that it signed")]
     NotCa,
-    #[error("its keyUsage lacks keyCertSign, so iPXE takes nothing that it signed")]
+    #[error("its keyUsage lacks keyCertSign, so iPXE accepts nothing that it signed")]
     NoCertSign,
     #[error("its extension {extension} is critical, and iPXE does not know it")]
     Critical {
@@ -197,7 +197,7 @@ pub enum Unusable {
     Key { key: String },
     #[error(
         "its key is {key} and the CA signs with {issuer}: iPXE signs with the algorithm of the CA, \
-         so both have to be of one kind"
+         so both must be of the same kind"
     )]
     OtherKind {
         /// The kind of the gateway's key.
@@ -206,11 +206,11 @@ pub enum Unusable {
         issuer: Kind,
     },
     #[error(
-        "the CA itself is missing in the chain: gateways know it by its fingerprint alone, so the \
-         boot host has to send it, as the last certificate"
+        "the CA itself is missing in the chain: gateways know only its fingerprint, so the \
+         boot host must send it, as the last certificate"
     )]
     NoRoot,
-    #[error("the chain begins with the CA, and the server's own certificate has to be the first")]
+    #[error("the chain begins with the CA, but the server's own certificate must come first")]
     NoServer,
     #[error("certificate {at} of the chain is not the issuer of the one before it")]
     OutOfOrder {
@@ -232,14 +232,14 @@ pub enum ClockRisk {
     /// The CA ends within the years that a clock chip can store.
     #[error(
         "the CA ends on {}: a gateway whose clock says a later year refuses this host, and iPXE \
-         takes the 1980 of a clock without a battery for 2080",
+         reads the 1980 of a clock without a battery as 2080",
         .0.date()
     )]
     Ends(OffsetDateTime),
     /// The CA begins within those years.
     #[error(
-        "the CA begins on {}: a gateway whose clock says an earlier day, without a battery for \
-         instance, refuses this host",
+        "the CA begins on {}: a gateway whose clock says an earlier day, for instance without a \
+         battery, refuses this host",
         .0.date()
     )]
     Begins(OffsetDateTime),

@@ -126,7 +126,7 @@ fn is_x86_64_pe(file: &[u8]) -> bool {
 pub enum Error {
     #[error("not an iPXE for BIOS: it has no Linux boot header (ipxe.lkrn is expected)")]
     NotLinuxKernel,
-    #[error("not an iPXE for UEFI on x86-64: it is no PE file for that machine")]
+    #[error("not an iPXE for UEFI on x86-64: it is not a PE file for that machine")]
     NotX8664Pe,
     #[error("a program, but not iPXE")]
     NotIpxe,

@@ -179,7 +179,7 @@ pub enum Error {
     #[error("this iPXE was built without HTTPS")]
     NoHttps,
     #[error(
-        "a P-256 PKI needs iPXE 2.0 or later, but this is {version}, which knows RSA only: take a \
+        "a P-256 PKI needs iPXE 2.0 or later, but this is {version}, which supports RSA only: use a \
          later iPXE (Debian forky's package ipxe, or --ipxe-source), or a state made with \
          `farmgate init --key-type rsa2048`"
     )]
@@ -193,7 +193,7 @@ pub enum Error {
     NotIsolinux,
     #[error("isolinux.bin is too old to start from a USB stick (isolinux 4.0 or later is needed)")]
     NotHybrid,
-    #[error("isohdpfx.bin is not the {} bytes of boot code that it should be", mbr::CODE_LEN)]
+    #[error("isohdpfx.bin is not {} bytes of boot code", mbr::CODE_LEN)]
     NotIsohdpfx,
     #[error("ldlinux.c32 is not a syslinux module")]
     NotLdlinux,

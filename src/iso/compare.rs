@@ -39,7 +39,7 @@ pub(super) struct Compared {
 pub(super) fn compare(bytes: &[u8], image: &Image<'_>, at_hand: &AtHand<'_>) -> Compared {
     let mut compared = Compared::default();
     if compared.rebuild(bytes, image).is_none() {
-        compared.problems.push("its parts cannot be read again".to_owned());
+        compared.problems.push("its parts cannot be read".to_owned());
     }
     compared.parts(bytes, image, at_hand);
     compared
@@ -69,7 +69,7 @@ impl Compared {
         let rebuilt = match rebuilt {
             Ok(rebuilt) => rebuilt,
             Err(error) => {
-                self.problems.push(format!("it cannot be made again from its parts: {error}"));
+                self.problems.push(format!("it cannot be rebuilt from its parts: {error}"));
                 return Some(());
             }
         };
@@ -85,7 +85,7 @@ impl Compared {
         let differs = |at: &usize| !slot.contains(at) && bytes.get(*at) != Some(&rebuilt[*at]);
         if let Some(at) = (0..rebuilt.len()).find(differs) {
             self.problems.push(format!(
-                "it is not what its parts make: it differs from byte {at} on, outside of its slot"
+                "it differs from what its parts build, from byte {at} on, outside its slot"
             ));
         }
         Some(())
@@ -93,11 +93,11 @@ impl Compared {
 
     fn parts(&mut self, bytes: &[u8], image: &Image<'_>, at_hand: &AtHand<'_>) {
         match at_hand.ipxe {
-            None => self.not_compared.push("iPXE: there is none here".to_owned()),
+            None => self.not_compared.push("iPXE: none was found on this machine".to_owned()),
             Some(ipxe) => self.ipxe(image, ipxe),
         }
         match at_hand.syslinux {
-            None => self.not_compared.push("isolinux: there is none here".to_owned()),
+            None => self.not_compared.push("isolinux: none was found on this machine".to_owned()),
             Some(syslinux) => self.syslinux(bytes, image, syslinux),
         }
     }
@@ -129,8 +129,8 @@ impl Compared {
         ] {
             if is != own.as_slice() {
                 self.problems.push(format!(
-                    "its iPXE for {name} is not {} of the same version with this root: --ipxe \
-                     names the folder with the one that it was made from",
+                    "its iPXE for {name} is not {} of the same version with this root: if it was \
+                     made from another folder, name that with --ipxe",
                     path.display()
                 ));
             }
@@ -148,7 +148,8 @@ impl Compared {
             Some(text.to_vec())
         };
         if version(isolinux) != version(&own.isolinux) {
-            self.not_compared.push("isolinux: the one here is of another version".to_owned());
+            self.not_compared
+                .push("isolinux: the one on this machine has another version".to_owned());
             return;
         }
         let without_table = |isolinux: &[u8]| {
@@ -161,8 +162,8 @@ impl Compared {
             && bytes.get(..mbr::CODE_LEN) == Some(&own.isohdpfx);
         if !same {
             self.problems.push(
-                "its isolinux is not the one here, of the same version: --syslinux names the \
-                 folder with the one that it was made from"
+                "its isolinux is not the one on this machine, which has the same version: if it \
+                 was made from another folder, name that with --syslinux"
                     .to_owned(),
             );
         }

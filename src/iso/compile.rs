@@ -55,7 +55,7 @@ impl Build<'_> {
     /// `step` for each step of the build.
     pub fn run(&self, mut step: impl FnMut()) -> Result<Ipxe> {
         if !self.source.join("src/Makefile").is_file() {
-            bail!("{} is no iPXE source tree: it has no src/Makefile", self.source.display());
+            bail!("{} is not an iPXE source tree: src/Makefile is missing", self.source.display());
         }
         let kept = self.cache.join(format!("ipxe-{}", self.key()?));
         if !kept.is_dir() {
@@ -186,7 +186,7 @@ fn explain(errors: &str) -> String {
         .lines()
         .find(|line| line.contains("error:"))
         .or_else(|| errors.lines().last())
-        .unwrap_or("make failed without a word");
+        .unwrap_or("make failed without an error message");
     format!("compiling iPXE failed: {}", line.trim())
 }
 
@@ -236,6 +236,6 @@ mod tests {
         assert!(explain(lzma).contains("liblzma-dev"));
         let other = "In file x:\na.c:1: error: no such thing\nmake: *** [a.o] Error 1\n";
         assert_eq!(explain(other), "compiling iPXE failed: a.c:1: error: no such thing");
-        assert!(explain("").contains("without a word"));
+        assert!(explain("").contains("without an error message"));
     }
 }

@@ -158,7 +158,7 @@ pub enum Error {
     },
     #[error("the image is damaged: its folder cannot be read")]
     Damaged,
-    #[error("no {name} is on it: not an image that farmgate made")]
+    #[error("no {name} found: not an image that farmgate made")]
     Missing { name: &'static str },
 }
 

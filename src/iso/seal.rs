@@ -113,7 +113,7 @@ pub enum Error {
     Facts(#[from] FactsError),
     #[error(
         "the CA that this image trusts ({root}) did not issue the certificate, so its boot hosts \
-         would refuse it for ever: take the base image of the gateway's own fleet"
+         would always refuse it: use the base image of the gateway's own fleet"
     )]
     NotIssued {
         /// The CA that the image trusts.
@@ -121,9 +121,9 @@ pub enum Error {
         source: VerifyError,
     },
     #[error(
-        "the image trusts the CA {root}, whose certificate is neither on it nor that of this \
-         state, so nobody can tell whether its boot hosts would take the identity: give --ca FILE, \
-         or make the base image anew"
+        "the image trusts the CA {root}, whose certificate is neither on the image nor in this \
+         state, so it is unknown whether its boot hosts would accept the identity: give --ca FILE, \
+         or make the base image again"
     )]
     UnknownRoot {
         /// The CA that the image trusts.

@@ -161,7 +161,7 @@ fn read_all(file: File) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.take(MOST + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > MOST {
-        bail!("it is larger than {MOST} bytes, which no boot image is");
+        bail!("it is larger than {MOST} bytes, so it is not a boot image");
     }
     Ok(bytes)
 }

@@ -92,7 +92,7 @@ pub fn verify(image: &[u8], at_hand: &AtHand<'_>, now: OffsetDateTime) -> Result
     }
     let slot = slot::find(image)?;
     if slot.start < script_place.start || slot.end > script_place.end {
-        problems.push("its slot does not stand in its script".to_owned());
+        problems.push("its slot is not in its script".to_owned());
     }
     let mut compared = compare(image, &volume, at_hand);
     problems.append(&mut compared.problems);
@@ -243,6 +243,6 @@ pub enum Error {
     Bios(#[source] BinaryError),
     #[error("its iPXE for UEFI cannot be read")]
     Efi(#[source] BinaryError),
-    #[error("what stands in its slot is no certificate")]
+    #[error("its slot holds something that is not a certificate")]
     NoCertificate,
 }

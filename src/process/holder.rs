@@ -29,7 +29,7 @@ impl fmt::Display for Holder {
         let Self { pid, command, stopped, .. } = self;
         write!(f, "process {pid} ({command})")?;
         if *stopped {
-            write!(f, ", which is stopped (`kill -CONT {pid}` lets it go on)")?;
+            write!(f, ", which is stopped (`kill -CONT {pid}` resumes it)")?;
         }
         Ok(())
     }

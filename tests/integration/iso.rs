@@ -313,7 +313,7 @@ fn what_is_missing_is_named_with_its_package() {
         .env_remove("FARMGATE_IPXE")
         .output()
         .unwrap();
-    assert!(String::from_utf8_lossy(&bare.stderr).contains("no iPXE source tree"));
+    assert!(String::from_utf8_lossy(&bare.stderr).contains("not an iPXE source tree"));
 }
 
 #[test]

@@ -252,7 +252,7 @@ pub enum Error {
     #[error("not a certificate signing request (PKCS #10, PEM)")]
     Request,
     #[error(
-        "the signature of this request cannot be verified: it is not by its own key, or not RSA \
+        "the signature of this request cannot be verified: another key made it, or it is not RSA \
          or ECDSA with SHA-256 or SHA-384"
     )]
     RequestSignature,
@@ -264,7 +264,7 @@ pub enum Error {
     Ca(Unusable),
     #[error(
         "`key-type` is {key_type}, but the CA of this fleet signs with {ca}, and iPXE needs both \
-         to be of one kind: set `key-type` as it was when the state was made"
+         to be of the same kind: set `key-type` as it was when the state was made"
     )]
     KeyType { key_type: KeyType, ca: Kind },
     #[error("the CA's private key does not belong to its certificate")]
@@ -273,7 +273,7 @@ pub enum Error {
     NoName,
     #[error(
         "server certificate and CA certificate together have {len} bytes; \
-         iPXE takes {MAX_CHAIN_LEN} at most: use fewer or shorter names"
+         iPXE accepts {MAX_CHAIN_LEN} at most: use fewer or shorter names"
     )]
     ChainTooLong { len: usize },
     #[error(transparent)]

@@ -87,13 +87,11 @@ impl Facts {
 /// Why the head of a script could not be read.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    #[error("its autoexec.ipxe is no iPXE script")]
+    #[error("its autoexec.ipxe is not an iPXE script")]
     NotIpxe,
     #[error("its script was not written by farmgate")]
     NotOurs,
-    #[error(
-        "its format is not the one of this farmgate; use the one that made it, or make it anew"
-    )]
+    #[error("another version of farmgate made it: use that version, or make the image again")]
     OtherFormat,
     #[error("the CA's certificate in its script is not the root that the image names")]
     OtherCa,

@@ -57,7 +57,7 @@ impl StaticAddress {
 /// Why text is not a setting.
 #[derive(Debug, thiserror::Error)]
 pub enum ParseError {
-    #[error("{0:?} is no address: one like 192.0.2.10/24 is expected")]
+    #[error("{0:?} is not an address: one like 192.0.2.10/24 is expected")]
     Cidr(String),
 }
 

@@ -56,8 +56,8 @@ pub(super) fn check(seen: &Seen<'_>, report: &mut Report) {
                 continue;
             }
             let what = match depends(number) {
-                true => format!("if `{}` fails for good, it is tried again for ever", fact.name()),
-                false => "this is done again for ever".to_owned(),
+                true => format!("if `{}` fails for good, it is retried forever", fact.name()),
+                false => "this is repeated forever".to_owned(),
             };
             let help = "count the rounds (`inc tries`, and `iseq ${tries} 5 && reboot ||`), or \
                         leave the loop for a label that sleeps and does `reboot`";

@@ -28,7 +28,7 @@ pub(super) fn check(seen: &Seen<'_>, report: &mut Report) {
         let freed = before(&number).iter().any(|state| with_kernel[*state]);
         if freed && to_boot[after(&number)] {
             let fact = &seen.facts[number];
-            let what = "this frees the kernel that `boot` is to start".to_owned();
+            let what = "this frees the kernel that `boot` should start".to_owned();
             let help = "put `imgfree` before the `kernel`, at the start of the loop";
             report.warn(codes::FREED, seen.word(fact, 0), what, help);
         }

@@ -39,7 +39,7 @@ pub(super) fn check(seen: &Seen<'_>, report: &mut Report) {
             });
             if let Some((number, b"" | b"0" | b"00")) = panic {
                 let what = "with `panic=0` a kernel that panics waits forever".to_owned();
-                let help = "give it seconds: `panic=30`";
+                let help = "give the seconds until it restarts: `panic=30`";
                 report.warn(codes::NO_PANIC, seen.word(fact, at + 1 + number), what, help);
             }
             let has_panic = panic.is_some();
@@ -47,7 +47,7 @@ pub(super) fn check(seen: &Seen<'_>, report: &mut Report) {
             let set_elsewhere = elsewhere && arguments.is_empty();
             if !has_panic && !unsure && !set_elsewhere {
                 let what = format!("the command line of `{}` has no `panic=`", shown(uri));
-                let help = "add `panic=30`, so that the machine starts anew after a panic";
+                let help = "add `panic=30`, so that the machine restarts after a panic";
                 report.warn(codes::NO_PANIC, seen.word(fact, at), what, help);
             }
         }

@@ -40,13 +40,14 @@ pub(super) const NETWORK: &[&str] = &[
 /// Commands whose failure is a normal result.
 const TESTS: &[&str] = &["iseq", "isset", "prompt"];
 
-const GO_ON: &str = "put `||` at the end of the line: it goes on with the next line then";
+const GO_ON: &str =
+    "put `||` at the end of the line, so that the script continues with the next one";
 
 /// Reports a backslash before the end of the file if a path leads there.
 pub(super) fn unfinished(script: &Script<'_>, flow: &Flow, report: &mut Report) {
     let Some(line) = script.lines.last().filter(|line| line.unfinished) else { return };
     if flow.reachable(Returns::Scripts)[flow.unfinished()] {
-        let what = "the file ends where this line should go on".to_owned();
+        let what = "the file ends in the middle of this line".to_owned();
         let help = "delete the backslash at the end";
         report.error(codes::UNFINISHED, line.whole(), what, help);
     }
@@ -81,7 +82,7 @@ fn ends(seen: &Seen<'_>, report: &mut Report) {
     for (number, fact) in seen.facts.iter().enumerate() {
         if fact.name() == "poweroff" && fact.arguments.is_ok() && seen.runs(number) {
             let what = "the machine is switched off here".to_owned();
-            let help = "`reboot`, after a `sleep` if it is to take its time";
+            let help = "use `reboot`, after a `sleep` if it should wait";
             report.warn(codes::POWEROFF, seen.word(fact, 0), what, help);
         }
     }
@@ -111,10 +112,10 @@ fn unreachable(seen: &Seen<'_>, report: &mut Report) {
                 let help = if after_boot {
                     "a `boot` that fails ends the script: write `boot || goto label`"
                 } else if after_test {
-                    "a test that does not hold ends the script: put `||` at the end of the line \
-                     before, and it goes on here"
+                    "a test that fails ends the script: put `||` at the end of the line before, \
+                     so that the script continues here"
                 } else {
-                    "delete it, or lead a path to it"
+                    "delete it, or add a path to it"
                 };
                 report.warn(codes::UNREACHABLE, seen.line(fact).whole(), what, help);
             }
@@ -138,7 +139,7 @@ fn duplicates(seen: &Seen<'_>, labels: &Labels<'_>, report: &mut Report) {
         let Some(range) = &line.label else { continue };
         let label = line.get(range);
         if labels.get(label).is_some_and(|first| *first != number) {
-            let what = format!("another line before has the label `{}` too", shown(label));
+            let what = format!("an earlier line already has the label `{}`", shown(label));
             report.warn(codes::DUPLICATE_LABEL, line.locate(range), what, "rename one of them");
         }
     }
@@ -147,7 +148,7 @@ fn duplicates(seen: &Seen<'_>, labels: &Labels<'_>, report: &mut Report) {
 /// Reports a test that ends the script when it is false.
 fn test_ends(seen: &Seen<'_>, number: usize, fact: &Fact<'_>, report: &mut Report) {
     if fact.arguments.is_ok() && ends_by_test(seen, number, fact) {
-        let what = format!("`{}` ends the script where it does not hold", fact.name());
+        let what = format!("`{}` ends the script when it fails", fact.name());
         report.warn(codes::TEST_ENDS, seen.word(fact, 0), what, GO_ON);
     }
 }
@@ -210,7 +211,7 @@ fn loops(seen: &Seen<'_>, report: &mut Report) {
         let in_loop = states.iter().any(|state| seen.reachable[*state] && all[*state] != 0);
         if in_loop && NETWORK.contains(&name) && seen.flow.failure_ends(number, fact) {
             let what = format!("if `{name}` fails here, the script ends and nothing tries again");
-            let help = "put `|| goto label` behind it, with a label that tries again";
+            let help = "put `|| goto label` after it, with a label that tries again";
             report.warn(codes::UNGUARDED, seen.word(fact, 0), what, help);
         }
         let success = seen.flow.success(number, fact, &lines);

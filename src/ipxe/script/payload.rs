@@ -22,7 +22,7 @@ use crate::ipxe::contents::Machine;
 /// Commands that choose what is booted.
 const CHOOSE: &[&str] = &["boot", "chain", "imgexec", "imgload", "imgselect", "kernel"];
 
-const FETCH_IT: &str = "put the file itself in its place: `git lfs pull` fetches it";
+const FETCH_IT: &str = "replace it by the file itself: `git lfs pull` fetches it";
 
 pub(super) fn check(seen: &Seen<'_>, options: &Options<'_>, report: &mut Report) {
     let fetched = fetched(seen);
@@ -55,10 +55,13 @@ pub(super) fn check(seen: &Seen<'_>, options: &Options<'_>, report: &mut Report)
             if let Some(name) = as_file.filter(|_| linux) {
                 let is_archive = matches!(found, Some((Contents::Archive(_), _)));
                 if archived(uri, name, is_archive, alone) {
-                    let what =
-                        format!("`{}` becomes a file `{}` in an archive", shown(uri), shown(name));
-                    let help = "leave the second word out; a file that is meant to be laid into \
-                                the initramfs has a path that begins with `/`";
+                    let what = format!(
+                        "`{}` becomes a file `{}` inside an archive",
+                        shown(uri),
+                        shown(name)
+                    );
+                    let help = "leave the second word out; to put a file into the initramfs, \
+                                give a path that begins with `/`";
                     report.warn(codes::ARCHIVED, seen.word(fact, at + 1), what, help);
                 }
             }
@@ -139,19 +142,20 @@ fn bad_kernel(
         return Some((format!("is cut short: {missing} bytes are missing"), "copy it again"));
     }
     match contents {
-        Contents::LfsPointer => Some((format!("is {contents}, no kernel"), FETCH_IT)),
-        Contents::Page => {
-            Some((format!("is {contents}, no kernel"), "download it again, and look at what came"))
-        }
+        Contents::LfsPointer => Some((format!("is {contents}, not a kernel"), FETCH_IT)),
+        Contents::Page => Some((
+            format!("is {contents}, not a kernel"),
+            "download it again, and check what you got",
+        )),
         Contents::Empty => Some(("is empty".to_owned(), "copy it again")),
         Contents::Elf64 if strict => {
-            let help = "boot the bzImage that is built of it (arch/x86/boot/bzImage)";
+            let help = "boot the bzImage that is built from it (arch/x86/boot/bzImage)";
             Some((format!("is {contents}, which iPXE cannot boot"), help))
         }
         Contents::Armour | Contents::Archive(_) | Contents::OldCpio | Contents::Unknown
             if strict =>
         {
-            Some((format!("is no kernel, but {contents}"), "name the kernel here"))
+            Some((format!("is not a kernel, but {contents}"), "name the kernel here"))
         }
         _ => match contents.machine() {
             Some(Machine::X86) | None => None,
@@ -187,10 +191,10 @@ fn initramfs(
         Contents::LfsPointer => (Severity::Error, FETCH_IT),
         Contents::Archive(_) => return,
         _ if !unpacked => return,
-        Contents::Page => (Severity::Error, "download it again, and look at what came"),
+        Contents::Page => (Severity::Error, "download it again, and check what you got"),
         _ => (Severity::Warning, "make it with `cpio -o -H newc`, compressed or not"),
     };
-    let what = format!("`{}` is no initramfs, but {contents}", shown(uri));
+    let what = format!("`{}` is not an initramfs, but {contents}", shown(uri));
     let what = match contents {
         Contents::Empty => format!("`{}` is empty", shown(uri)),
         _ => what,

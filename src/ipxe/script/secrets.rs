@@ -20,7 +20,7 @@ pub(super) fn check(seen: &Seen<'_>, options: &Options<'_>, report: &mut Report)
         let Some((at, _)) = assets::target(fact).filter(|(_, uri)| names_it(uri)) else { continue };
         let what = "secrets are fetched, but the folder has no template `secrets`".to_owned();
         let help = "add the file `secrets`; or put `isset ${secrets_url} && ` before the command \
-                    and `||` behind it, if only some gateways have secrets";
+                    and `||` after it, if only some gateways have secrets";
         report.warn(codes::NO_TEMPLATE, seen.word(fact, at), what, help);
     }
 }

@@ -35,7 +35,7 @@ pub(super) fn check(seen: &Seen<'_>, report: &mut Report) {
         0 => format!("`{}` has no `--timeout`", first.name()),
         more => format!("`{}` has no `--timeout`, nor have {more} more downloads", first.name()),
     };
-    let help = "add `--timeout 30000`: so many milliseconds without a byte, and it fails";
+    let help = "add `--timeout 30000`: it then fails after that many milliseconds without a byte";
     report.warn(codes::NO_TIMEOUT, seen.word(first, 0), what, help);
 }
 

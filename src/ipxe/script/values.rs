@@ -100,7 +100,7 @@ pub(super) fn check(seen: &Seen<'_>, report: &mut Report) {
                     report.warn(codes::NAME_AS_ADDRESS, span, what, help);
                 } else if !known.anything && !known.has(name) {
                     let what = format!("nothing sets `{}`", shown(name));
-                    let help = "set it, correct its name, or look with `isset` whether it is there";
+                    let help = "set it, correct its name, or test it with `isset`";
                     report.warn(codes::UNSET, span, what, help);
                 }
             }
@@ -126,7 +126,8 @@ fn parted_before(seen: &Seen<'_>, report: &mut Report) {
         for reference in references(word).all.iter().filter(|found| !found.dynamic) {
             let (_, name, _) = split_name(&word[reference.name.clone()]);
             if several.contains(name) {
-                let what = format!("`{}` has several words, and stays one here", shown(name));
+                let what =
+                    format!("`{}` has several words, but iPXE takes them as one here", shown(name));
                 let help = "put the address alone into the setting, and the arguments on this line";
                 report.warn(codes::PARTED_BEFORE, seen.word(fact, at), what, help);
             }

@@ -30,7 +30,12 @@ pub(super) fn check(seen: &Seen<'_>, report: &mut Report) {
                 let range = fact.range(at);
                 let span = seen.line(fact).locate(&(range.start + open..range.end));
                 let what = "`${` has no `}` in this word".to_owned();
-                report.warn(codes::UNCLOSED, span, what, "close it; names hold no white space");
+                report.warn(
+                    codes::UNCLOSED,
+                    span,
+                    what,
+                    "close it; names cannot contain white space",
+                );
             }
         }
     }
@@ -45,7 +50,7 @@ fn line_itself(line: &Line<'_>, report: &mut Report) {
         let span = line.locate(comment);
         // The continuation itself has two bytes that the text no longer contains.
         if span.len() > comment.len() {
-            let what = "this comment goes on in the next line of the file".to_owned();
+            let what = "this comment continues on the next line of the file".to_owned();
             let help = "delete the backslash at its end";
             report.warn(codes::CONTINUED_COMMENT, span, what, help);
         }
@@ -87,12 +92,12 @@ fn known(seen: &Seen<'_>, number: usize, fact: &Fact<'_>, report: &mut Report) {
         On::All => None,
         On::Efi2 => Some("of Debian's packages only iPXE 2.0.0 for UEFI has it"),
         On::Optional => Some("Debian's packages are built without it"),
-        On::Newer => Some("it came after iPXE 2.0.0"),
+        On::Newer => Some("it is newer than iPXE 2.0.0"),
     };
     if let Some(why) = missing {
         let what = format!("`{}` may be missing from the iPXE on the images: {why}", spec.name);
         let help =
-            "do without it, or put `||` behind the command, or make the images from iPXE's source";
+            "do without it, or put `||` after the command, or make the images from iPXE's source";
         if !fact_is_guarded(seen, number, fact) {
             report.warn(codes::NOT_ON_IMAGE, seen.word(fact, 0), what, help);
         }
@@ -101,7 +106,7 @@ fn known(seen: &Seen<'_>, number: usize, fact: &Fact<'_>, report: &mut Report) {
         Err(wrong) => bad(seen, number, fact, wrong, report),
         Ok(arguments) => {
             for given in arguments.options.iter().filter(|given| given.option.on == On::Newer) {
-                let what = format!("`--{}` came after iPXE 2.0.0", given.option.long);
+                let what = format!("`--{}` is newer than iPXE 2.0.0", given.option.long);
                 let help = "do without it, or make the images from iPXE's source";
                 let span = seen.word(fact, given.word);
                 report.warn(codes::NOT_ON_IMAGE, span, what, help);
@@ -164,7 +169,7 @@ fn bad(seen: &Seen<'_>, number: usize, fact: &Fact<'_>, wrong: &Wrong, report: &
             (codes::BAD_OPTION, *at, what, "delete it".to_owned())
         }
         Wrong::NotANumber { word: at } => {
-            let what = format!("`{}` is no whole number", word(*at));
+            let what = format!("`{}` is not a whole number", word(*at));
             let help = "give a number without unit; timeouts are in milliseconds, sleep in seconds";
             (codes::NOT_A_NUMBER, *at, what, help.to_owned())
         }
@@ -178,7 +183,8 @@ fn bad(seen: &Seen<'_>, number: usize, fact: &Fact<'_>, wrong: &Wrong, report: &
             let what = format!("`{name}` takes {takes} arguments and has {found}");
             let mut help = "see https://ipxe.org/cmd for its arguments".to_owned();
             if matches!(name, "iseq" | "isset") {
-                help = "it takes words: a setting that is compared is one word, text with spaces is several".to_owned();
+                help = "it counts words: a setting is always one word, text with spaces is several"
+                    .to_owned();
             }
             (codes::ARGUMENT_COUNT, 0, what, help)
         }
