@@ -121,7 +121,7 @@ mod tests {
 
     /// A device name like this one used to set the title of the operator's terminal.
     #[test]
-    fn what_a_terminal_obeys_is_left_out() {
+    fn control_characters_are_removed() {
         assert_eq!(Foreign::new("\x1b]0;owned\x07").as_str(), "\u{fffd}]0;owned\u{fffd}");
         assert_eq!(Foreign::new("a\u{202e}b\u{9b}31m\r\n").as_str(), "a\u{fffd}b\u{fffd}31m");
         assert_eq!(Foreign::from_bytes(b"\xff\x1b").as_str(), "\u{fffd}\u{fffd}");

@@ -69,7 +69,7 @@ impl ClientVerifier {
         if certificate.issuer().as_raw() != ca.subject().as_raw() {
             return Err(webpki::Error::UnknownIssuer);
         }
-        signed_throughout(certificate.as_raw()).ok_or(webpki::Error::BadDer)?;
+        is_canonical_v1(certificate.as_raw()).ok_or(webpki::Error::BadDer)?;
         // This refuses weak algorithms such as SHA-1.
         usable_client(certificate.as_raw()).map_err(|_| webpki::Error::UnknownIssuer)?;
         certificate
@@ -94,7 +94,7 @@ impl ClientVerifier {
 
 /// Checks that a version 1 certificate (RFC 5280, section 4.1) has no byte outside its signed part
 /// that could differ. Otherwise one certificate could have two encodings, and so two fingerprints.
-fn signed_throughout(der: &[u8]) -> Option<()> {
+fn is_canonical_v1(der: &[u8]) -> Option<()> {
     let (_, all, after) = element(der, SEQUENCE)?;
     let (_, signed, rest) = element(all, SEQUENCE)?;
     let (algorithm, _, rest) = element(rest, SEQUENCE)?;

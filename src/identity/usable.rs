@@ -46,14 +46,14 @@ const CLOCKS_END: i32 = 2100;
 /// Checks that media can have this CA (DER) as their root. Returns the kind of its key.
 pub fn usable_ca(der: &[u8]) -> Result<Kind, Unusable> {
     let ca = read(der)?;
-    may_sign(&ca)?;
-    known(&ca)
+    can_issue(&ca)?;
+    parsable(&ca)
 }
 
 /// Checks that iPXE can use this client certificate (DER).
 pub fn usable_client(der: &[u8]) -> Result<(), Unusable> {
     let certificate = read(der)?;
-    let key = known(&certificate)?;
+    let key = parsable(&certificate)?;
     let issuer = signature_kind(&certificate.signature_algorithm)?;
     same_kind(key, issuer)
 }
@@ -71,7 +71,7 @@ pub fn usable_client_key(spki: &[u8], ca: &[u8]) -> Result<(), Unusable> {
 pub fn usable_chain<T: AsRef<[u8]>>(chain: &[T], ca: &[u8]) -> Result<(), Unusable> {
     let read: Vec<_> = chain.iter().map(|der| read(der.as_ref())).collect::<Result<_, _>>()?;
     for certificate in &read {
-        known(certificate)?;
+        parsable(certificate)?;
     }
     let root = chain.iter().position(|der| der.as_ref() == ca).ok_or(Unusable::NoRoot)?;
     if root == 0 {
@@ -82,7 +82,7 @@ pub fn usable_chain<T: AsRef<[u8]>>(chain: &[T], ca: &[u8]) -> Result<(), Unusab
         if certificate.issuer().as_raw() != issuer.subject().as_raw() {
             return Err(Unusable::OutOfOrder { at: below + 2 });
         }
-        may_sign(issuer)?;
+        can_issue(issuer)?;
         if path_len(issuer).is_some_and(|most| (most as usize) < below) {
             return Err(Unusable::PathLen { at: below + 2 });
         }
@@ -112,7 +112,7 @@ fn read(der: &[u8]) -> Result<X509Certificate<'_>, Unusable> {
 }
 
 /// Checks that iPXE can parse the certificate. Returns the kind of its key.
-fn known(certificate: &X509Certificate<'_>) -> Result<Kind, Unusable> {
+fn parsable(certificate: &X509Certificate<'_>) -> Result<Kind, Unusable> {
     signature_kind(&certificate.signature_algorithm)?;
     for extension in certificate.extensions() {
         let oid = extension.oid.to_id_string();
@@ -124,7 +124,7 @@ fn known(certificate: &X509Certificate<'_>) -> Result<Kind, Unusable> {
 }
 
 /// Checks that iPXE accepts certificates that this CA signed (`x509_check_issuer`).
-fn may_sign(ca: &X509Certificate<'_>) -> Result<(), Unusable> {
+fn can_issue(ca: &X509Certificate<'_>) -> Result<(), Unusable> {
     if ca.version() != X509Version::V3 {
         return Err(Unusable::Version { version: ca.version().0.saturating_add(1) });
     }

@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_only_waits_for_a_lock_holds_none() {
+    fn a_waiting_process_holds_no_lock() {
         let table = "1: FLOCK  ADVISORY  WRITE 71 fe:00:42 0 EOF\n\
                      1: -> FLOCK  ADVISORY  WRITE 72 fe:00:42 0 EOF\n\
                      2: POSIX  ADVISORY  WRITE 73 fe:00:42 0 EOF\n";
@@ -213,7 +213,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_table_is_too_strange(table in any::<String>(), words in "([0-9A-F:> -]|FLOCK|\n){0,99}") {
+        fn survives_any_table(table in any::<String>(), words in "([0-9A-F:> -]|FLOCK|\n){0,99}") {
             for table in [table, words] {
                 locks(&table).count();
                 listeners(&table).count();

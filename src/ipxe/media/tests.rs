@@ -97,7 +97,7 @@ fn asks_every_address_and_says_what_it_is() {
 /// A script that returned used to be fetched again over IPv6 at once, which used up a try of its
 /// generation.
 #[test]
-fn whoever_gave_a_script_is_not_asked_again_in_the_same_round() {
+fn a_boot_host_that_sent_a_script_is_not_asked_again_in_the_same_round() {
     let script = text(&media());
     let asks = script.split("\n:fg-ask\n").nth(1).unwrap();
     let end = asks.find("goto ${fg-after}").unwrap();

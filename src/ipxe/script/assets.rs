@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 
+use super::Context;
 use super::Options;
-use super::Seen;
 use super::codes;
 use super::expand::is_literal;
 use super::facts::Fact;
@@ -119,10 +119,10 @@ pub(super) fn relative(uri: &[u8]) -> Option<String> {
     Some(parts.join("/")).filter(|path| !path.is_empty())
 }
 
-pub(super) fn check(seen: &Seen<'_>, options: &Options<'_>, report: &mut Report) {
+pub(super) fn check(context: &Context<'_>, options: &Options<'_>, report: &mut Report) {
     let mut initramfs = 0_u64;
     let mut counted = HashSet::new();
-    for (number, fact) in seen.facts.iter().enumerate() {
+    for (number, fact) in context.facts.iter().enumerate() {
         if let (Some(path), Some((at, _))) = (&fact.missing, uri(fact)) {
             let what = format!("`{}` is not in the folder", shown(path.as_bytes()));
             let help = if path == "secrets" {
@@ -130,10 +130,10 @@ pub(super) fn check(seen: &Seen<'_>, options: &Options<'_>, report: &mut Report)
             } else {
                 "add the file, or correct the name"
             };
-            let severity = seen.severity_of_failure(number);
-            report.add(codes::MISSING_ASSET, severity, seen.word(fact, at), what, help);
+            let severity = context.severity_of_failure(number);
+            report.add(codes::MISSING_ASSET, severity, context.word(fact, at), what, help);
         }
-        open_scheme(seen, fact, report);
+        open_scheme(context, fact, report);
         let found = uri(fact).filter(|_| FETCH.contains(&fact.name()));
         let Some((files, (at, path))) = options.files.zip(found) else { continue };
         let Some(path) = relative(path).filter(|path| counted.insert(path.clone())) else {
@@ -149,12 +149,12 @@ pub(super) fn check(seen: &Seen<'_>, options: &Options<'_>, report: &mut Report)
                 mib(options.initramfs_budget)
             );
             let help = "let the booted system fetch what it does not need to start";
-            report.warn(codes::BIG_INITRAMFS, seen.word(fact, at), what, help);
+            report.warn(codes::BIG_INITRAMFS, context.word(fact, at), what, help);
         }
     }
 }
 
-fn open_scheme(seen: &Seen<'_>, fact: &Fact<'_>, report: &mut Report) {
+fn open_scheme(context: &Context<'_>, fact: &Fact<'_>, report: &mut Report) {
     let found = match fact.name() {
         "sanboot" | "sanhook" => fact.argument(),
         "set" => fact.argument().and_then(|(at, _)| Some((at + 1, *fact.words.get(at + 1)?))),
@@ -166,6 +166,6 @@ fn open_scheme(seen: &Seen<'_>, fact: &Fact<'_>, report: &mut Report) {
     if is_open && word[colon..].starts_with(b"://") {
         let what = format!("`{}` is fetched without TLS", shown(word));
         let help = "put the file into the folder and name it by its path, or use https://";
-        report.warn(codes::NOT_HTTPS, seen.word(fact, at), what, help);
+        report.warn(codes::NOT_HTTPS, context.word(fact, at), what, help);
     }
 }

@@ -55,7 +55,7 @@ codes! {
     UNSET "FG030" Judgement "iPXE replaces a setting that is not set by nothing"
     BAD_TYPE "FG031" Judgement "iPXE replaces a setting of an unknown type by nothing, and cannot set one"
     NAME_AS_ADDRESS "FG032" Judgement "iPXE itself has a setting of that name, the router's address, and shows the gateway's name as an address"
-    PARTED_BEFORE "FG033" Judgement "iPXE splits a line into words before it expands settings, so a setting is always one word"
+    SPLIT_BEFORE "FG033" Judgement "iPXE splits a line into words before it expands settings, so a setting is always one word"
     NO_TEMPLATE "FG034" Judgement "without a template there are no secrets: `secrets_url` is not set, and iPXE fetches nothing"
     UNKNOWN_IN_TEMPLATE "FG035" Judgement "only known names are replaced: the booted system gets this text as it is"
     MISSING_ASSET "FG040" Judgement "the boot host answers 404 for a file that is not in the folder"

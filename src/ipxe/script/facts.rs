@@ -38,7 +38,7 @@ pub(super) struct Fact<'a> {
 pub(super) enum Effect {
     Succeeds,
     /// Succeeds or fails.
-    Plain,
+    MayFail,
     Fails,
     /// Continues at a line.
     Goto(usize),
@@ -121,7 +121,7 @@ fn fact<'a>(line: &'a Line<'_>, number: usize, command: &'a Command, last: bool)
         Some(spec) => options::parse(spec, &words).and_then(|found| numbers(spec, &words, found)),
         None => Ok(Arguments::default()),
     };
-    let effect = Effect::Plain;
+    let effect = Effect::MayFail;
     Fact { line: number, command, last, words, spec, arguments, effect, missing: None }
 }
 
@@ -165,6 +165,6 @@ fn effect(fact: &Fact<'_>, labels: &Labels<'_>) -> Effect {
         "boot" | "imgexec" | "chain" => Effect::Chain,
         "autoboot" | "sanboot" | "startpxe" => Effect::Boot,
         "reboot" | "poweroff" => Effect::Restart,
-        _ => Effect::Plain,
+        _ => Effect::MayFail,
     }
 }

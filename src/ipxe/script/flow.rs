@@ -31,7 +31,7 @@ pub(super) struct Flow {
     edges: Vec<Edge>,
     first: State,
     /// For each state: something may be booted from here.
-    hopeful: Vec<bool>,
+    can_boot: Vec<bool>,
     /// For each command: a failure before it reaches the end of the line without another command
     /// running in between.
     passes_failure: Vec<bool>,
@@ -44,7 +44,7 @@ enum When {
     /// A booted script returns.
     Returned,
     /// A command that is certain to fail was corrected. The lines after it deserve a check too.
-    Mended,
+    Corrected,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -60,7 +60,7 @@ impl Flow {
             starts: Vec::with_capacity(2 * facts.len() + 7),
             edges: Vec::new(),
             first: 0,
-            hopeful: Vec::new(),
+            can_boot: Vec::new(),
             passes_failure: vec![false; facts.len()],
         };
         for (number, fact) in facts.iter().enumerate().rev() {
@@ -86,7 +86,7 @@ impl Flow {
         for _ in 0..6 {
             flow.starts.push(flow.edges.len());
         }
-        flow.hopeful = flow.backward(&[flow.booted()], &|_| false);
+        flow.can_boot = flow.backward(&[flow.booted()], &|_| false);
         flow
     }
 
@@ -147,7 +147,7 @@ impl Flow {
         let next: &[State] = match fact.effect {
             _ if !runs => &[after(ok)],
             Effect::Succeeds => &[success],
-            Effect::Plain => &[success, failure],
+            Effect::MayFail => &[success, failure],
             Effect::Fails => &[failure],
             Effect::Goto(line) => &[lines[line]],
             Effect::GotoAny => &[self.any_label(), failure],
@@ -158,7 +158,7 @@ impl Flow {
         };
         let also = match fact.effect {
             Effect::Chain if runs => Some(When::Returned),
-            Effect::Fails if runs => Some(When::Mended),
+            Effect::Fails if runs => Some(When::Corrected),
             _ => None,
         };
         self.edges.extend(next.iter().map(|to| Edge { to: *to, when: When::Always }));
@@ -226,7 +226,7 @@ impl Flow {
         // Incoming edges, sorted by target.
         let mut into: Vec<(State, State)> = (0..self.states())
             .flat_map(|from| self.next(from).iter().map(move |edge| (edge, from)))
-            .filter(|(edge, _)| edge.when != When::Mended)
+            .filter(|(edge, _)| edge.when != When::Corrected)
             .map(|(edge, from)| (edge.to, from))
             .collect();
         into.sort_unstable();
@@ -248,13 +248,13 @@ impl Flow {
     }
 
     /// True if something may still be booted after this command failed.
-    pub(super) fn hope_after_failure(&self, number: usize, fact: &Fact<'_>) -> bool {
-        !fact.last && self.hopeful[self.before(number + 1, false)]
+    pub(super) fn may_boot_after_failure(&self, number: usize, fact: &Fact<'_>) -> bool {
+        !fact.last && self.can_boot[self.before(number + 1, false)]
     }
 
     /// True if the script may boot anything at all.
-    pub(super) fn hope(&self) -> bool {
-        self.hopeful[self.first]
+    pub(super) fn may_boot(&self) -> bool {
+        self.can_boot[self.first]
     }
 
     /// The state after this command succeeded.

@@ -1,6 +1,6 @@
 //! Checks the kernel's command line: length, `panic=`, secrets.
 
-use super::Seen;
+use super::Context;
 use super::assets;
 use super::codes;
 use super::expand::is_literal;
@@ -19,9 +19,9 @@ const SECRET: &[&[u8]] =
 /// Settings whose names look like secrets but that are meant to be passed on.
 const PASSED_ON: &[&[u8]] = &[b"secrets_url", b"ack_url", b"s3_access_key_id"];
 
-pub(super) fn check(seen: &Seen<'_>, report: &mut Report) {
-    let elsewhere = seen.facts.iter().any(|fact| fact.name() == "imgargs");
-    for fact in seen.facts {
+pub(super) fn check(context: &Context<'_>, report: &mut Report) {
+    let elsewhere = context.facts.iter().any(|fact| fact.name() == "imgargs");
+    for fact in context.facts {
         if !matches!(
             fact.name(),
             "kernel" | "imgargs" | "imgselect" | "imgload" | "boot" | "imgexec"
@@ -40,7 +40,7 @@ pub(super) fn check(seen: &Seen<'_>, report: &mut Report) {
             if let Some((number, b"" | b"0" | b"00")) = panic {
                 let what = "with `panic=0` a kernel that panics waits forever".to_owned();
                 let help = "give the seconds until it restarts: `panic=30`";
-                report.warn(codes::NO_PANIC, seen.word(fact, at + 1 + number), what, help);
+                report.warn(codes::NO_PANIC, context.word(fact, at + 1 + number), what, help);
             }
             let has_panic = panic.is_some();
             let unsure = arguments.iter().any(|word| word.starts_with(b"${"));
@@ -48,13 +48,13 @@ pub(super) fn check(seen: &Seen<'_>, report: &mut Report) {
             if !has_panic && !unsure && !set_elsewhere {
                 let what = format!("the command line of `{}` has no `panic=`", shown(uri));
                 let help = "add `panic=30`, so that the machine restarts after a panic";
-                report.warn(codes::NO_PANIC, seen.word(fact, at), what, help);
+                report.warn(codes::NO_PANIC, context.word(fact, at), what, help);
             }
         }
         for word in at + 1..fact.words.len() {
-            secret(seen, fact, word, report);
+            secret(context, fact, word, report);
         }
-        length(seen, fact, at + 1, report);
+        length(context, fact, at + 1, report);
     }
 }
 
@@ -81,7 +81,7 @@ pub(super) fn may_be_linux(uri: &[u8]) -> bool {
         && !endings.iter().any(|ending| name.ends_with(ending))
 }
 
-fn secret(seen: &Seen<'_>, fact: &Fact<'_>, at: usize, report: &mut Report) {
+fn secret(context: &Context<'_>, fact: &Fact<'_>, at: usize, report: &mut Report) {
     let word = fact.words[at];
     for reference in references(word).all.iter().filter(|reference| !reference.dynamic) {
         let (_, name, _) = split_name(&word[reference.name.clone()]);
@@ -90,12 +90,12 @@ fn secret(seen: &Seen<'_>, fact: &Fact<'_>, at: usize, report: &mut Report) {
         if is_secret {
             let what = format!("`{}` is put on the kernel's command line", shown(name));
             let help = "pass ${secrets_url} on, or `initrd ${secrets_url} /secrets.env mode=600`";
-            report.warn(codes::SECRET_ARGUMENT, seen.word(fact, at), what, help);
+            report.warn(codes::SECRET_ARGUMENT, context.word(fact, at), what, help);
         }
     }
 }
 
-fn length(seen: &Seen<'_>, fact: &Fact<'_>, first: usize, report: &mut Report) {
+fn length(context: &Context<'_>, fact: &Fact<'_>, first: usize, report: &mut Report) {
     let mut length = 0;
     let mut settings = false;
     for word in &fact.words[first..] {
@@ -118,8 +118,8 @@ fn length(seen: &Seen<'_>, fact: &Fact<'_>, first: usize, report: &mut Report) {
     }
     // The first word has no space before it, and the kernel needs a NUL.
     if length > COMMAND_LINE_SIZE {
-        let start = seen.word(fact, first);
-        let end = seen.word(fact, fact.words.len() - 1);
+        let start = context.word(fact, first);
+        let end = context.word(fact, fact.words.len() - 1);
         let more = if settings { "at least " } else { "" };
         let what = format!("the kernel's command line has {more}{} bytes", length - 1);
         let help = "shorten it; what the initramfs needs can come as a file with `initrd`";

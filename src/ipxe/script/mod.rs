@@ -120,22 +120,22 @@ pub fn check(source: &[u8], options: &Options<'_>) -> Vec<Finding> {
     let flow = Flow::new(&script, &facts);
     paths::unfinished(&script, &flow, &mut report);
     if !options.syntax_only {
-        let seen = Seen {
+        let context = Context {
             script: &script,
             facts: &facts,
             flow: &flow,
             reachable: flow.reachable(Returns::Scripts),
         };
-        words::check(&seen, &mut report);
-        values::check(&seen, &mut report);
-        assets::check(&seen, options, &mut report);
-        payload::check(&seen, options, &mut report);
-        timeouts::check(&seen, &mut report);
-        secrets::check(&seen, options, &mut report);
-        kernel::check(&seen, &mut report);
-        images::check(&seen, &mut report);
-        paths::check(&seen, &labels, &mut report);
-        endless::check(&seen, &mut report);
+        words::check(&context, &mut report);
+        values::check(&context, &mut report);
+        assets::check(&context, options, &mut report);
+        payload::check(&context, options, &mut report);
+        timeouts::check(&context, &mut report);
+        secrets::check(&context, options, &mut report);
+        kernel::check(&context, &mut report);
+        images::check(&context, &mut report);
+        paths::check(&context, &labels, &mut report);
+        endless::check(&context, &mut report);
         allow::silence(&script, &mut report);
     }
     report.finish(source)
@@ -165,14 +165,14 @@ pub fn in_template(source: &[u8], unknown: &[Range<usize>]) -> Vec<Finding> {
 }
 
 /// The input of the checks.
-struct Seen<'a> {
+struct Context<'a> {
     script: &'a Script<'a>,
     facts: &'a [facts::Fact<'a>],
     flow: &'a Flow,
     reachable: Vec<bool>,
 }
 
-impl<'a> Seen<'a> {
+impl<'a> Context<'a> {
     /// True if a path leads to this command and it runs there.
     fn runs(&self, number: usize) -> bool {
         use grammar::Joined;
@@ -187,8 +187,8 @@ impl<'a> Seen<'a> {
     /// An error if something is certain to fail and nothing can be booted after it, otherwise a
     /// warning.
     fn severity_of_failure(&self, number: usize) -> Severity {
-        let hope = self.flow.hope_after_failure(number, &self.facts[number]);
-        if self.runs(number) && !hope { Severity::Error } else { Severity::Warning }
+        let may_boot = self.flow.may_boot_after_failure(number, &self.facts[number]);
+        if self.runs(number) && !may_boot { Severity::Error } else { Severity::Warning }
     }
 
     fn line(&self, fact: &facts::Fact<'_>) -> &'a grammar::Line<'a> {

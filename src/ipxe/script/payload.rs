@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::collections::HashSet;
 
+use super::Context;
 use super::Options;
-use super::Seen;
 use super::Severity;
 use super::assets;
 use super::assets::FETCH;
@@ -24,17 +24,18 @@ const CHOOSE: &[&str] = &["boot", "chain", "imgexec", "imgload", "imgselect", "k
 
 const FETCH_IT: &str = "replace it by the file itself: `git lfs pull` fetches it";
 
-pub(super) fn check(seen: &Seen<'_>, options: &Options<'_>, report: &mut Report) {
-    let fetched = fetched(seen);
+pub(super) fn check(context: &Context<'_>, options: &Options<'_>, report: &mut Report) {
+    let fetched = fetched(context);
     let of_choice = |fact: &Fact<'_>| {
         let (_, uri) = assets::uri(fact)?;
         fetched.get(uri).cloned().or_else(|| path(fact))
     };
-    let chosen: HashSet<String> = seen.facts.iter().filter(chooses).filter_map(of_choice).collect();
-    let linux = boots_linux_alone(seen);
-    let other_machines = asks_for_the_machine(seen);
-    let alone = seen.facts.iter().any(|fact| is_initramfs(fact) && words_behind(fact).is_none());
-    for (number, fact) in seen.facts.iter().enumerate() {
+    let chosen: HashSet<String> =
+        context.facts.iter().filter(chooses).filter_map(of_choice).collect();
+    let linux = boots_linux_alone(context);
+    let other_machines = asks_for_the_machine(context);
+    let alone = context.facts.iter().any(|fact| is_initramfs(fact) && words_behind(fact).is_none());
+    for (number, fact) in context.facts.iter().enumerate() {
         let Some((at, uri)) = assets::uri(fact) else { continue };
         let file = if chooses(&fact) { of_choice(fact) } else { path(fact) };
         let found = file.and_then(|path| contents(&path, options));
@@ -42,15 +43,15 @@ pub(super) fn check(seen: &Seen<'_>, options: &Options<'_>, report: &mut Report)
             if let Some((contents, len)) = found {
                 let bad = bad_kernel(fact, uri, contents, len, other_machines);
                 if let Some((what, help)) = bad {
-                    let severity = severity(seen, number, contents, len);
+                    let severity = severity(context, number, contents, len);
                     let what = format!("`{}` {what}", shown(uri));
-                    report.add(codes::NOT_A_KERNEL, severity, seen.word(fact, at), what, help);
+                    report.add(codes::NOT_A_KERNEL, severity, context.word(fact, at), what, help);
                 }
             }
         } else if is_initramfs(fact) && !path(fact).is_some_and(|path| chosen.contains(&path)) {
             let as_file = words_behind(fact);
             if let Some(contents) = found.map(|(contents, _)| contents) {
-                initramfs(seen, fact, contents, linux && as_file.is_none(), report);
+                initramfs(context, fact, contents, linux && as_file.is_none(), report);
             }
             if let Some(name) = as_file.filter(|_| linux) {
                 let is_archive = matches!(found, Some((Contents::Archive(_), _)));
@@ -62,7 +63,7 @@ pub(super) fn check(seen: &Seen<'_>, options: &Options<'_>, report: &mut Report)
                     );
                     let help = "leave the second word out; to put a file into the initramfs, \
                                 give a path that begins with `/`";
-                    report.warn(codes::ARCHIVED, seen.word(fact, at + 1), what, help);
+                    report.warn(codes::ARCHIVED, context.word(fact, at + 1), what, help);
                 }
             }
         }
@@ -87,8 +88,8 @@ fn path(fact: &Fact<'_>) -> Option<String> {
 }
 
 /// The files that were fetched before they are booted, by their image names.
-fn fetched<'a>(seen: &Seen<'a>) -> HashMap<&'a [u8], String> {
-    let fetches = seen.facts.iter().filter(|fact| is_initramfs(fact));
+fn fetched<'a>(context: &Context<'a>) -> HashMap<&'a [u8], String> {
+    let fetches = context.facts.iter().filter(|fact| is_initramfs(fact));
     let named = fetches.filter_map(|fact| {
         let (_, uri) = assets::uri(fact)?;
         let given = fact.arguments.as_ref().ok()?.option("name").and_then(|given| given.value);
@@ -111,21 +112,21 @@ fn contents(path: &str, options: &Options<'_>) -> Option<(Contents, u64)> {
 }
 
 /// Boot loaders of other systems accept files that Linux would not.
-fn boots_linux_alone(seen: &Seen<'_>) -> bool {
-    let mut kernels = seen.facts.iter().filter(|fact| fact.name() == "kernel").peekable();
+fn boots_linux_alone(context: &Context<'_>) -> bool {
+    let mut kernels = context.facts.iter().filter(|fact| fact.name() == "kernel").peekable();
     kernels.peek().is_some()
         && kernels.all(|fact| assets::uri(fact).is_some_and(|(_, uri)| may_be_linux(uri)))
 }
 
 /// A script that looks at the processor has kernels for several processors.
-fn asks_for_the_machine(seen: &Seen<'_>) -> bool {
+fn asks_for_the_machine(context: &Context<'_>) -> bool {
     let asks = |word: &&[u8]| {
         references(word).all.iter().any(|found| {
             let name = &word[found.name.clone()];
             name.starts_with(b"buildarch") || name.starts_with(b"cpu")
         })
     };
-    seen.facts.iter().any(|fact| fact.words.iter().any(&asks))
+    context.facts.iter().any(|fact| fact.words.iter().any(&asks))
 }
 
 /// The problem with a file that is booted, and how to fix it.
@@ -170,17 +171,17 @@ fn bad_kernel(
 
 /// The severity of a bad kernel. iPXE jumps into a small file that is not a kernel, and into a
 /// truncated kernel. It refuses all others, and the command fails.
-fn severity(seen: &Seen<'_>, number: usize, contents: Contents, len: u64) -> Severity {
+fn severity(context: &Context<'_>, number: usize, contents: Contents, len: u64) -> Severity {
     let cut = matches!(contents, Contents::BzImage { .. });
     match len <= MOST_BASE_MEMORY || cut {
-        true if seen.runs(number) => Severity::Error,
+        true if context.runs(number) => Severity::Error,
         true => Severity::Warning,
-        false => seen.severity_of_failure(number),
+        false => context.severity_of_failure(number),
     }
 }
 
 fn initramfs(
-    seen: &Seen<'_>,
+    context: &Context<'_>,
     fact: &Fact<'_>,
     contents: Contents,
     unpacked: bool,
@@ -199,7 +200,7 @@ fn initramfs(
         Contents::Empty => format!("`{}` is empty", shown(uri)),
         _ => what,
     };
-    report.add(codes::NOT_AN_INITRAMFS, severity, seen.word(fact, at), what, help);
+    report.add(codes::NOT_AN_INITRAMFS, severity, context.word(fact, at), what, help);
 }
 
 /// True if a file that was meant to be the initramfs becomes a file inside an initramfs. The word

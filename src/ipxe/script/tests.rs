@@ -127,7 +127,7 @@ fn comments_silence_judgement_and_not_syntax() {
 }
 
 #[test]
-fn only_syntax_is_looked_at_when_asked() {
+fn syntax_only_reports_nothing_else() {
     let options = Options { syntax_only: true, ..Options::default() };
     assert!(check(b"#!ipxe\nfrobnicate ${ --x\ngoto x\nexit\n", &options).is_empty());
     assert!(check(b"#!gpxe\tx", &options).is_empty());

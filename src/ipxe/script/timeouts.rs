@@ -1,6 +1,6 @@
 //! Checks that downloads have a timeout.
 
-use super::Seen;
+use super::Context;
 use super::assets;
 use super::codes;
 use super::expand::is_literal;
@@ -22,11 +22,11 @@ const DOWNLOADS: &[&str] = &[
 ];
 
 /// Reports once for the whole script, because whoever forgets the option forgets it everywhere.
-pub(super) fn check(seen: &Seen<'_>, report: &mut Report) {
-    let names = assets::names(seen.facts);
-    let mut without = seen.facts.iter().enumerate().filter(|(number, fact)| {
+pub(super) fn check(context: &Context<'_>, report: &mut Report) {
+    let names = assets::names(context.facts);
+    let mut without = context.facts.iter().enumerate().filter(|(number, fact)| {
         DOWNLOADS.contains(&fact.name())
-            && seen.runs(*number)
+            && context.runs(*number)
             && assets::target(fact).is_some_and(|(_, uri)| !names.known(fact, uri))
             && !has_timeout(fact)
     });
@@ -36,7 +36,7 @@ pub(super) fn check(seen: &Seen<'_>, report: &mut Report) {
         more => format!("`{}` has no `--timeout`, nor have {more} more downloads", first.name()),
     };
     let help = "add `--timeout 30000`: it then fails after that many milliseconds without a byte";
-    report.warn(codes::NO_TIMEOUT, seen.word(first, 0), what, help);
+    report.warn(codes::NO_TIMEOUT, context.word(first, 0), what, help);
 }
 
 fn has_timeout(fact: &Fact<'_>) -> bool {

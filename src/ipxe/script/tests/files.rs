@@ -4,7 +4,7 @@ use super::*;
 use crate::ipxe::contents::tests::efi_head;
 
 #[test]
-fn files_are_looked_up_as_ipxe_resolves_them() {
+fn files_are_resolved_as_ipxe_does() {
     for good in [
         "./vmlinuz",
         "sub/../vmlinuz",
@@ -46,7 +46,7 @@ fn assert_file(line: &str, head: &[u8], len: u64, expected: &[(&str, Severity)])
 
 /// A machine used to jump into each of these files, and hung.
 #[test]
-fn what_is_booted_is_a_kernel() {
+fn the_booted_file_is_a_kernel() {
     use Severity::*;
     const LFS: &[u8] = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n";
     let kernel = kernel_head(8 << 20);
@@ -98,7 +98,7 @@ fn what_is_booted_is_a_kernel() {
 }
 
 #[test]
-fn what_is_unpacked_is_an_archive() {
+fn the_initramfs_is_an_archive() {
     use Severity::*;
     let with = |line: &str| format!("kernel vmlinuz panic=1\n{line}");
     for magic in [
@@ -126,7 +126,7 @@ fn what_is_unpacked_is_an_archive() {
 }
 
 #[test]
-fn an_initramfs_is_not_laid_into_another() {
+fn an_initramfs_is_not_put_into_another() {
     use Severity::*;
     let script = |line: &str| format!("#!ipxe\nkernel vmlinuz panic=1\n{line}\nboot\n");
     for bad in [

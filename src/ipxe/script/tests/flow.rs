@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn what_is_looked_after_is_a_warning() {
+fn a_handled_failure_is_a_warning() {
     use Severity::*;
     assert_one(&with("frobnicate"), "FG010", Error);
     assert_one(&with("frobnicate ||"), "FG010", Warning);
@@ -25,7 +25,7 @@ fn what_is_looked_after_is_a_warning() {
 }
 
 #[test]
-fn all_errors_are_told_at_once() {
+fn all_errors_are_reported_at_once() {
     let script = "#!ipxe\nfrobnicate\nsleep ten\nkernel vmlinus panic=1\nboot\n";
     let codes: Vec<&str> = brief(script).iter().map(|(code, _)| *code).collect();
     assert_eq!(codes, ["FG010", "FG014", "FG040"]);
@@ -93,7 +93,7 @@ fn a_loop_has_an_end() {
 }
 
 #[test]
-fn a_test_that_does_not_hold_goes_on() {
+fn a_false_test_does_not_end_the_script() {
     use Severity::*;
     for bad in ["isset ${hostname}", "isset ${a} && echo a", "iseq ${a}${a} b ; isset ${a}"] {
         assert_one(&with(bad), "FG028", Warning);
@@ -122,7 +122,7 @@ fn a_test_that_does_not_hold_goes_on() {
 }
 
 #[test]
-fn what_is_chosen_is_still_there_at_boot() {
+fn the_chosen_kernel_is_not_freed_before_boot() {
     use Severity::*;
     assert_one(
         "#!ipxe\nkernel vmlinuz panic=1\nimgfree ||\ninitrd initrd.img\nboot\n",

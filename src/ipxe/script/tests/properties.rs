@@ -108,7 +108,7 @@ fn assert_each_byte_belongs_to_one_line(source: &[u8]) {
 /// A continuation that removed the last byte of the piece before it used to leave that piece
 /// behind, so findings pointed at the wrong place.
 #[test]
-fn a_continuation_may_take_a_whole_piece_back() {
+fn a_continuation_may_remove_a_whole_piece() {
     for source in
         [&b"#!ipxe\n\\\\\n\r\nimgfree\n"[..], b"\\\\\n\nab", b"a\\\\\n\n\\\n\nb", b"\\\\\\\n\n\nab"]
     {
@@ -123,7 +123,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_printed_reads_the_same(source in scripts()) {
+    fn printing_and_parsing_give_the_same_script(source in scripts()) {
         let script = Script::parse(&source);
         let printed = script.print();
         let again = Script::parse(&printed);
@@ -159,7 +159,7 @@ proptest! {
     }
 
     #[test]
-    fn what_ipxe_takes_for_a_script_has_no_syntax_error(body in ".{0,200}") {
+    fn a_script_that_ipxe_reads_has_no_syntax_error(body in ".{0,200}") {
         let script = format!("#!ipxe\n{body}\n");
         let options = Options { syntax_only: true, ..Options::default() };
         let continued = script.trim_end_matches(['\n', '\r']).ends_with('\\');

@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn words_are_parted_before_settings_are_filled_in() {
+fn words_are_split_before_settings_are_expanded() {
     use Severity::*;
     let set = |line: &str| format!("#!ipxe\nset k vmlinuz panic=1\n{line}\nboot || reboot\n");
     for bad in ["chain ${k}", "kernel ${k}", "initrd https://a/${k}", "${k}"] {
@@ -16,7 +16,7 @@ fn words_are_parted_before_settings_are_filled_in() {
 }
 
 #[test]
-fn machines_stay_on_and_panics_end() {
+fn machines_stay_on_and_restart_after_a_panic() {
     use Severity::*;
     assert_one("#!ipxe\nkernel vmlinuz panic=1 || poweroff\nboot\n", "FG052", Warning);
     for (panic, good) in [
@@ -54,7 +54,7 @@ fn downloads_have_a_timeout() {
 }
 
 #[test]
-fn secrets_are_fetched_where_there_are_some() {
+fn secrets_are_fetched_only_with_a_template() {
     let script = b"#!ipxe\nkernel vmlinuz panic=1\ninitrd ${secrets_url} /secrets\nboot\n";
     let codes = |source: &[u8], template| -> Vec<&str> {
         let findings = check(source, &Options { template, ..Options::default() });
