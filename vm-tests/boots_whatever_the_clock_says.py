@@ -1,7 +1,7 @@
 """A gateway boots whatever its clock says: a dead battery, decades ahead, the last two-digit year.
 
-iPXE for BIOS reads two digits of the year and takes them for this century's: 1980 is 2080 to it. A CA
-that ended in 2056 locked such a machine out for ever.
+iPXE for BIOS reads two digits of the year and assumes this century, so it reads 1980 as 2080. A CA
+that ended in 2056 locked such a machine out forever.
 """
 
 from common import certificates

@@ -1,6 +1,6 @@
-"""A generation that never acknowledges is left after three boots for the last one that did.
+"""After three boots without an acknowledgement, a gateway goes back to the last generation that had one.
 
-Each boot is a power-on of its own; the booted system powers off when it has said what it has to say.
+Each boot is a separate power-on; the booted system powers off when it is done.
 """
 
 import json

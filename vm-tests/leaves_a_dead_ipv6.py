@@ -1,6 +1,6 @@
-"""IPv6 that leads nowhere keeps no gateway from booting by IPv4.
+"""A gateway boots by IPv4 if IPv6 leads nowhere.
 
-iPXE prefers the AAAA where the network names a DNS server by IPv6, and never goes on to the A.
+If the network names a DNS server by IPv6, iPXE prefers the AAAA record and never tries the A record.
 """
 
 from common.network import Network

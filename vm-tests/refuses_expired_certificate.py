@@ -1,6 +1,6 @@
 """A certificate boots until it expires and not a moment longer, on a running server.
 
-One image with one short-lived certificate is booted before and after, so nothing but the time is
+One image with one short-lived certificate is booted before and after, so that only the time is
 different.
 """
 

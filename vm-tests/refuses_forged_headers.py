@@ -1,6 +1,6 @@
-"""Who a gateway is comes from its TLS handshake with nginx, whatever headers it sends.
+"""A gateway is identified by its TLS handshake with nginx, whatever headers it sends.
 
-lab-2's script is the prize: it is asked for without a certificate, with lab-1's certificate, and with
+The attacks ask for lab-2's script without a certificate, with lab-1's certificate, and with
 another CA's, and always with headers that claim to be lab-2.
 """
 

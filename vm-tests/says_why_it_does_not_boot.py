@@ -1,4 +1,4 @@
-"""Whoever stands in front of a gateway that does not boot reads why, and whose gateway it is.
+"""The screen of a gateway that does not boot says why, and whose gateway it is.
 
 One subtest for each row of the table in docs/images.md.
 """

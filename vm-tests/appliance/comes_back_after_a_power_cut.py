@@ -1,4 +1,4 @@
-"""After a power cut of the boot host a gateway boots without anybody's hand."""
+"""After a power cut of the boot host, a gateway boots without anybody's help."""
 
 image = make_gateway("lab-1")
 publish("lab-1")

@@ -1,4 +1,4 @@
-"""A socket that another service holds: the message says which address it is, and nothing else breaks."""
+"""If another service holds a socket, the message names the address, and nothing else breaks."""
 
 farmgate("gateway add lab-1")
 publish_script("lab-1")

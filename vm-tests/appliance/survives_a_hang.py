@@ -1,4 +1,4 @@
-"""A service that hangs is found by its watchdog and started again, and then gateways boot."""
+"""The watchdog restarts a service that hangs, and then gateways boot."""
 
 image = make_gateway("lab-1")
 publish("lab-1")

@@ -1,6 +1,6 @@
-"""What the scenarios in vm-tests/appliance/ share: short words for a boot host and its gateways.
+"""Helpers for the scenarios in vm-tests/appliance/: a boot host and its gateways.
 
-This is the beginning of each scenario's script, not a module. What it finds are the globals that
+This is the beginning of each scenario's script, not a module. It uses the globals that
 vm-tests/README.md lists: `host`, `gateway`, `subtest`. The NixOS driver checks the types of the whole.
 """
 

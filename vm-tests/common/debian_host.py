@@ -1,7 +1,7 @@
 """The appliance test's boot host on plain Debian, and gateways on its network. No root is needed.
 
-One host is started from the disk that scripts/install-packages made, gets the package and is
-initialised. Then it is written to a file, and each scenario wakes its own copy of it.
+One host starts from the disk that scripts/install-packages made, gets the package and is
+initialised. Then it is saved to a file, and each scenario resumes its own copy of it.
 
 The network is a hub inside the host's QEMU with some sockets, one for each gateway that may run at
 a time. The host itself is its DHCP and DNS server.

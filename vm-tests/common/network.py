@@ -1,4 +1,4 @@
-"""A network of its own for one scenario, with the faults that networks have.
+"""A separate network for one scenario, with typical network faults.
 
 The thread that enters it, and every process that it starts there, is in a network namespace which
 goes away with the last of them. In it is a bridge with the boot host on it and one cable, on which

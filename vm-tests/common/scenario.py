@@ -1,7 +1,7 @@
-"""What a scenario is given: subtests, and the two questions that most of them ask.
+"""The interface of a scenario: subtests, and the two checks that most of them use.
 
-A scenario is a module in vm-tests/ whose first line says its promise and whose function
-`scenario(t)` keeps it with subtests named as sentences.
+A scenario is a module in vm-tests/ whose first line states its promise and whose function
+`scenario(t)` tests it in subtests named as sentences.
 """
 
 import contextlib

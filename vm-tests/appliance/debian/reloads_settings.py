@@ -1,4 +1,4 @@
-"""A reload takes up a configuration that is right, and keeps the old one when the new is wrong."""
+"""A reload applies a valid configuration, and keeps the old one if the new one is wrong."""
 
 import re
 

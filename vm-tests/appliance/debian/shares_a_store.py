@@ -1,4 +1,4 @@
-"""With network.conf the service reaches a store and a provider of buckets; without it gateways boot."""
+"""With network.conf, the service reaches a store and a bucket provider; without it, gateways still boot."""
 
 import re
 

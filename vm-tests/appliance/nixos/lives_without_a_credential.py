@@ -1,6 +1,6 @@
-"""A credential whose file is missing keeps one gateway from its secrets, and nobody else from booting.
+"""A missing credential file keeps one gateway from its secrets, and no other gateway from booting.
 
-systemd used to refuse the start of the whole service.
+systemd used to refuse to start the whole service.
 """
 
 import re
