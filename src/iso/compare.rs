@@ -75,7 +75,7 @@ impl Compared {
         };
         let slot = slot::find(bytes).ok()?;
         // Report this first: after a longer script, every later byte has moved.
-        if let Some(line) = other_line(script, &media.render()) {
+        if let Some(line) = first_different_line(script, &media.render()) {
             self.problems.push(format!(
                 "its script is not the one that this farmgate writes for these settings, from line \
                  {line} on: another version made it, or somebody changed it"
@@ -171,10 +171,10 @@ impl Compared {
 }
 
 /// Number of the first line, outside the slot, in which a script differs from what it should be.
-fn other_line(script: &[u8], should: &[u8]) -> Option<usize> {
-    let slot = slot::find(should).ok()?;
-    let same = |at: &usize| slot.contains(at) || script.get(*at) == should.get(*at);
-    let at = (0..script.len().max(should.len())).find(|at| !same(at))?;
+fn first_different_line(script: &[u8], expected: &[u8]) -> Option<usize> {
+    let slot = slot::find(expected).ok()?;
+    let same = |at: &usize| slot.contains(at) || script.get(*at) == expected.get(*at);
+    let at = (0..script.len().max(expected.len())).find(|at| !same(at))?;
     let lines = script[..at.min(script.len())].iter().filter(|byte| **byte == b'\n').count();
     Some(lines + 1)
 }

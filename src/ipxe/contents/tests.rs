@@ -1,3 +1,5 @@
+//! Tests: files are recognised by their first bytes, and truncated ones are noticed.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Tests of the rendered script: its lines, its labels, and what depends on the settings.
+
 use super::*;
 use crate::identity::Fingerprint;
 

@@ -1,3 +1,5 @@
+//! Tests: a replaced root survives packing, and damaged files are refused.
+
 use super::*;
 
 const ROOT_AT: usize = 60_000;

@@ -42,7 +42,7 @@ pub(super) fn check(context: &Context<'_>, report: &mut Report) {
     };
     let loops = context.flow.loops(&|_| false);
     let mut reported = HashSet::new();
-    let mut tell = |stuck: &[bool]| {
+    let mut report_loops = |stuck: &[bool]| {
         let numbers = || 0..context.facts.len();
         // For a loop without a network command, report its first command.
         for number in numbers().filter(|number| depends(*number)).chain(numbers()) {
@@ -68,7 +68,7 @@ pub(super) fn check(context: &Context<'_>, report: &mut Report) {
         true => Outcome::Fails,
         false => unattended(context, number),
     };
-    tell(&Graph::new(context, &failing).stuck(context));
+    report_loops(&Graph::new(context, &failing).stuck(context));
     let most = MOST_STEPS / (1 + context.facts.len());
     for alone in (0..context.facts.len()).filter(|number| depends(*number)).take(most) {
         let failing = |number: usize| match depends(number) {
@@ -76,7 +76,7 @@ pub(super) fn check(context: &Context<'_>, report: &mut Report) {
             true => Outcome::Succeeds,
             false => unattended(context, number),
         };
-        tell(&Graph::new(context, &failing).stuck(context));
+        report_loops(&Graph::new(context, &failing).stuck(context));
     }
 }
 

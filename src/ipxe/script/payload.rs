@@ -22,7 +22,7 @@ use crate::ipxe::contents::Machine;
 /// Commands that choose what is booted.
 const CHOOSE: &[&str] = &["boot", "chain", "imgexec", "imgload", "imgselect", "kernel"];
 
-const FETCH_IT: &str = "replace it by the file itself: `git lfs pull` fetches it";
+const FETCH_IT: &str = "replace it with the file itself: `git lfs pull` fetches it";
 
 pub(super) fn check(context: &Context<'_>, options: &Options<'_>, report: &mut Report) {
     let fetched = fetched(context);

@@ -52,7 +52,7 @@ impl Report {
         let end = memchr::memchr(b'\n', source).unwrap_or(source.len()).min(16);
         let (what, help) = if source.starts_with(b"\xef\xbb\xbf#!") {
             (
-                "a byte order mark stands before `#!ipxe`",
+                "there is a byte order mark before `#!ipxe`",
                 "save the file as UTF-8 without byte order mark",
             )
         } else if source.starts_with(b"\xff\xfe") || source.starts_with(b"\xfe\xff") {
@@ -65,7 +65,7 @@ impl Report {
         } else {
             (
                 "the first line is not `#!ipxe`",
-                "must begin with a line `#!ipxe`, with nothing before it",
+                "begin the file with a line `#!ipxe`, with nothing before it",
             )
         };
         self.error(codes::NOT_A_SCRIPT, 0..end, what.to_owned(), help);

@@ -1,3 +1,5 @@
+//! Tests: the slot returns what was sealed, and nothing in it can run as a command.
+
 use std::sync::LazyLock;
 
 use proptest::prelude::*;
