@@ -27,7 +27,7 @@ def scenario(t):
         )
 
     with t.boot_host(name="old") as host:
-        # As states were made before.
+        # The CA of older states.
         certificates.replace_authority(host, "-days", "10950")
         image = host.image("lab-1")
         host.publish("lab-1")

@@ -51,7 +51,7 @@ def scenario(t):
 
 
 def mute(host, good):
-    """The same with an initramfs that lacks a network, and so never acknowledges."""
+    """A folder like `good`, but with an initramfs without a network, which never acknowledges."""
     folder = host.folder("mute", "acknowledge.ipxe")
     lines = (good / "boot.ipxe").read_text().splitlines(keepends=True)
     left = [line for line in lines if " network.img" not in line and " ca.crt" not in line]

@@ -18,7 +18,7 @@ def scenario(t):
                 with t.gateway(image, network=network) as machine:
                     booted_as(machine, "lab-1", 1, timeout=900)
         with t.subtest("IPv6 is tried too, where IPv4 comes to nothing"):
-            # Nobody serves now.
+            # No server runs now.
             with t.gateway(image, network=network) as machine:
                 machine.wait_for(r"has address fd00:77:", timeout=900)
                 machine.wait_for(r"(?s)has address fd00:77:.*no boot from", timeout=900)

@@ -17,7 +17,7 @@ LIFE = datetime.timedelta(seconds=70)
 def scenario(t):
     with t.boot_host() as host, host.serving():
         base = host.base_image()
-        # The certificate's life must not pass in waiting for a free machine.
+        # The certificate must not expire while this waits for a free machine.
         with turn():
             ends = certificates.now() + LIFE
             where = host.scratch / "short-lived"

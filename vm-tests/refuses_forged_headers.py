@@ -46,7 +46,7 @@ def scenario(t):
 
 
 def forgeries(claim):
-    """Ways to claim lab-2's certificate and nginx's word for it."""
+    """Ways to claim lab-2's certificate and nginx's verdict about it."""
     cert, verify = "X-SSL-Client-Cert", "X-SSL-Client-Verify"
     return {
         "forged headers": headers((cert, claim), (verify, "SUCCESS")),
@@ -73,7 +73,7 @@ def refused(host, identity, options):
     for path in ("/g/1/boot.ipxe", "/files/boot.ipxe", "/boot/ipxe"):
         status, answer = host.curl(path, *options, identity=identity)
         assert f"{MARK} lab-2" not in answer, f"{path}: {status}\n{answer}"
-        # lab-1 may well get what is its own; all others get nothing.
+        # lab-1 may get its own files; all others get nothing.
         ours = identity and str(identity[0]).startswith(str(host.state))
         assert ours or status in (0, 400, 403), f"{path}: {status}\n{answer}"
         if ours and status == 200:

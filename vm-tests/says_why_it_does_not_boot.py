@@ -104,7 +104,7 @@ def refusals(t, host, stranger):
 
 
 def cut_short(host, text):
-    """Nothing is left of the published file with this text."""
+    """Empties the published file with this text."""
     digest = hashlib.sha256(text.encode()).hexdigest()
     blob = host.state / "store" / "blobs" / digest[:2] / digest
     assert blob.read_text() == text

@@ -26,7 +26,7 @@ impl ProxyMark {
         Ok(Self(secret))
     }
 
-    /// The secret as a line for nginx's `map` block. Only a value can be written this way. That
+    /// The secret as a line for nginx's `map` block, in which a file can only define values. That
     /// matters because nginx reads the file as root while the server's user can write it.
     pub fn to_nginx(&self) -> String {
         format!("default \"{}\";\n", hex::encode(self.0))

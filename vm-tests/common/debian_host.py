@@ -90,19 +90,19 @@ dhcp-leasefile=/run/dnsmasq.leases
 log-facility=-
 """
 
-# Nothing of the boot host, and time at each start.
+# Not needed on the boot host, and slow at each start.
 _MASKED = ("e2scrub_reap.service", "getty@tty1.service", "proc-sys-fs-binfmt_misc.automount")
 
 _UNITS = {"shell": _SHELL_UNIT, "lan": _LAN_UNIT, "dhcp": _DHCP_UNIT}
 
-# Until here the scenarios come: an initialised boot host behind nginx, and no gateways.
+# All scenarios start from here: an initialised boot host behind nginx, without gateways.
 _INITIALISE = (
     "dpkg --install /etc/farmgate-test/farmgate.deb 2>&1",
     f"farmgate init --url https://{NAME} --nginx",
     "farmgate nginx-config >/etc/nginx/conf.d/farmgate.conf",
     "systemctl enable --now farmgate.socket farmgate-admin.socket 2>&1",
     "systemctl restart nginx",
-    # Kept for the images that the scenarios make. It takes ten seconds where there is no KVM.
+    # Cached for the images that the scenarios make. Without KVM it takes ten seconds.
     "farmgate iso base -o /tmp/base.iso --ipxe /etc/farmgate-test/ipxe "
     "--syslinux /etc/farmgate-test/syslinux --ntp none 2>&1",
 )
@@ -172,7 +172,7 @@ class Snapshot:
             "root=/dev/vda rw console=ttyS0 quiet panic=-1 net.ifnames=0 systemd.show_status=no "
             f"systemd.getty_auto=no {' '.join(units)}"
         ]
-        # The machine's power may fail, this one's does not.
+        # Tests cut the power of the virtual machine, not of this one.
         arguments += ["-drive", f"if=none,id=disk,file={disk},format=qcow2,cache=unsafe"]
         arguments += ["-device", "virtio-blk-pci,drive=disk"]
         arguments += ["-netdev", "hubport,id=lan,hubid=0"]
@@ -184,7 +184,7 @@ class Snapshot:
         return Machine("the boot host", arguments, where, log)
 
     def wake(self, name, logs):
-        """A `Host` of its own for the scenario `name`."""
+        """A separate `Host` for the scenario `name`."""
         where = self._where / name
         disk = self._where / f"{name}.qcow2"
         self._overlay(self._disk, "qcow2", disk)
@@ -251,7 +251,7 @@ class Host:
         return f"{place}/{name}"
 
     def free_socket(self):
-        """One of the hub's sockets that no running gateway has."""
+        """A socket of the hub that no running gateway uses."""
         taken = {gateway.socket for gateway in self._gateways}
         for number in range(_SOCKETS):
             path = self._where / f"lan-{number}"
@@ -260,7 +260,7 @@ class Host:
         raise Failure(f"more than {_SOCKETS} gateways at once")
 
     def journal(self):
-        """Writes the host's journal to the logs, if there is still somebody to ask."""
+        """Writes the host's journal to the logs, if the host still answers."""
         try:
             text = self.machine.succeed("journalctl --no-pager --output=short-monotonic", timeout=30)
         except Failure as failure:

@@ -85,7 +85,7 @@ class BootHost:
         )
 
     def farmgate(self, *arguments):
-        """Runs farmgate on this state; its standard output. A Failure when it fails."""
+        """Runs farmgate on this state; returns its standard output, or raises a Failure."""
         done = self.run(*arguments)
         if done.returncode != 0:
             words = " ".join(str(argument) for argument in arguments)
@@ -108,7 +108,7 @@ class BootHost:
         return path
 
     def parts(self, ipxe=None):
-        """What images are made of. No time server: the tests reach nothing but this machine."""
+        """Options for making images. No time server, because the tests reach only this machine."""
         return "--ipxe", ipxe or self.tools.ipxe, "--ntp", "none"
 
     def seal(self, base, certificate, key, name):
@@ -129,7 +129,7 @@ class BootHost:
         return path
 
     def publish(self, name, folder=None):
-        """Publishes a folder, or the test system, for `name`: a generation more, also of the same files."""
+        """Publishes a folder, or the test system, for `name`, always as a new generation."""
         return self.farmgate("publish", "--force", name, folder or self.tools.generation)
 
     def folder(self, name, script, network=False, files=None):
@@ -162,13 +162,13 @@ class BootHost:
 
     @contextlib.contextmanager
     def serving(self, door="own", log_all=True):
-        """Serves inside the `with` block. Without `log_all`, nginx logs what it would anywhere."""
+        """Serves inside the `with` block. Without `log_all`, nginx logs as it does on a real host."""
         self._served += 1
         prefix = f"{self.name}-{self._served}"
         self.logs.mkdir(parents=True, exist_ok=True)
         with contextlib.ExitStack() as stack:
             server_log = self.logs / f"{prefix}-farmgate.log"
-            # Both doors at once, as on a real boot host; the gateways' port has one of them.
+            # Both listeners run at once, as on a real boot host. The gateways' port leads to one of them.
             own_port = self.port if door == "own" else free_port()
             self.unix = self.scratch / "farmgate.sock"
             self.set_listen(own_port)
@@ -191,19 +191,19 @@ class BootHost:
                 inside = line.strip() == "[listen]"
             if not inside:
                 kept.append(line)
-        # `accel` concerns nginx alone: through own TLS farmgate still sends every byte.
+        # `accel` affects only nginx. With its own TLS, farmgate still sends every byte.
         kept += ["[listen]", f'tls = "{self.listen}:{port}"', f'unix = "{self.unix}"']
         kept += ['accel = "/farmgate-blobs"', ""]
         path.write_text("\n".join(kept))
 
     def share_store(self, directory):
-        """Gives the fleet a store in this directory. Before its other boot hosts are made."""
+        """Gives the fleet a store in this directory. Call it before its other boot hosts are made."""
         path = self.state / "farmgate.toml"
         store = f'[store]\nurl = "file://{directory}"\ninterval = "1s"\n'
         path.write_text(f"{path.read_text()}\n{store}")
 
     def name_on_media(self, other):
-        """Media that are made from now on go on with that boot host."""
+        """Media that are made from now on fall back to that boot host."""
         path = self.state / "farmgate.toml"
         text = path.read_text()
         named = text.replace("[media]\n", f'[media]\nfallback-urls = ["{other.url}"]\n')
@@ -215,7 +215,7 @@ class BootHost:
         prefix.mkdir()
         errors = Log(self.logs / f"{log_prefix}-nginx-error.log").path
         self.access = Log(self.logs / f"{log_prefix}-nginx-access.log")
-        # As root nginx would give its workers to another user, who cannot enter a private
+        # As root, nginx would run its workers as another user, who cannot enter a private
         # directory of the tests.
         user = "user root root;" if os.geteuid() == 0 else ""
         (prefix / "nginx.conf").write_text(
@@ -226,7 +226,7 @@ class BootHost:
             )
         )
         block = self.farmgate("nginx-config", "--listen", f"{self.listen}:{self.port}")
-        # The evidence needs every request, also where a boot host would not log it.
+        # The tests need every request in the log, even those that a boot host would not log.
         hidden = "access_log off;" if log_all else "\0"
         (prefix / "farmgate.conf").write_text(block.replace(hidden, ""))
         command = [self.tools.nginx, "-p", prefix, "-c", prefix / "nginx.conf", "-e", errors]
@@ -273,7 +273,7 @@ def slot(image):
 
 
 def one_pem(directory, mark):
-    """The one file in `directory` that holds a PEM block with this mark."""
+    """The only file in `directory` that contains a PEM block of this type."""
     found = [
         path
         for path in sorted(Path(directory).rglob("*"))
@@ -285,7 +285,7 @@ def one_pem(directory, mark):
 
 
 def free_port():
-    """A port of the loopback that nobody has, and that nobody gets by asking for any: those are
+    """A free port of the loopback that the kernel does not give to others that ask for any port: those are
     above 32768 (`ip_local_port_range`). A port that was free a moment ago may be a client's by now.
     """
     while True:
@@ -296,7 +296,7 @@ def free_port():
 
 
 def wait_for_port(port, process, timeout=20):
-    """Returns when somebody accepts connections there."""
+    """Returns when a process accepts connections there."""
     for _ in range(timeout * 20):
         if process.ended():
             raise Failure(f"{process.name} ended at once:\n{process.log.tail()}")
@@ -308,5 +308,5 @@ def wait_for_port(port, process, timeout=20):
 
 
 def find_program(name):
-    """A program of the PATH or of the directories that a normal user's PATH lacks."""
+    """A program in the PATH, or in a directory that a normal user's PATH lacks."""
     return shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin")

@@ -114,7 +114,7 @@ class Process:
         return self._child.returncode
 
     def stop(self, grace=5):
-        """Ends the process, by force when it does not listen."""
+        """Ends the process, by force if it does not react."""
         self.terminate()
         try:
             self._child.wait(grace)

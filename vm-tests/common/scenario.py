@@ -39,7 +39,7 @@ class Scenario:
 
     @contextlib.contextmanager
     def subtest(self, sentence):
-        """Counts the block as one subtest; what it raises is told and does not go further."""
+        """Counts the block as one subtest. An exception is reported and not passed on."""
         started, queued.seconds = time.monotonic(), 0
         outcome, text = "passed", ""
         try:
@@ -82,7 +82,7 @@ class Scenario:
             machine.network = network.wire
         return machine
 
-    # --- The two questions ---
+    # --- The two checks ---
 
     def boots(
         self, image, firmware="bios", medium="cd", gateway="lab-1", generation=1, clock=None
@@ -92,17 +92,17 @@ class Scenario:
             return booted_as(machine, gateway, generation)
 
     def boots_and_says(self, image, pattern, gateway="lab-1", generation=1):
-        """The same, and then the system says `pattern` and powers off by itself; the match."""
+        """Like `boots`, and then the system prints `pattern` and powers off; returns the match."""
         with self.gateway(image) as machine:
             booted_as(machine, gateway, generation)
-            # Until the end, because the system may say it in its last moment.
+            # Wait until the end, because the system may print it in its last moment.
             machine.wait_until_off()
             found = machine.console.search(pattern)
             assert found, f"it never says {pattern!r}:\n{machine.console.tail()}"
             return found
 
     def boots_and_acknowledges(self, image, gateway="lab-1", generation=1, word="yes"):
-        """The same with the word about the acknowledgement: "yes", or "no" and why."""
+        """Like `boots`, and returns the result of the acknowledgement: "yes", or "no" and why."""
         said = self.boots_and_says(image, ACKNOWLEDGED, gateway, generation)[1]
         assert said.startswith(word), f"acknowledged: {said}, not {word}"
 
@@ -116,14 +116,14 @@ class Scenario:
         shown=REFUSED,
         clock=None,
     ):
-        """The gateway is turned away: iPXE shows it, the host's log says it, and no asset was sent.
+        """The gateway is refused: iPXE shows it, the host logs it, and no asset was sent.
 
         `shown` is what the console must show, `logged` what the log must say after power-on.
         """
         log_start = host.log.end()
         access_start = host.access.end() if host.access else 0
         with self.gateway(image, firmware, medium, clock) as machine:
-            # A medium that does not even start must not pass for one that is turned away.
+            # A medium that does not even start must not count as refused.
             machine.wait_for(r"iPXE.*Open Source Network Boot Firmware")
             machine.wait_for(f"{shown}|Linux version")
             if logged:

@@ -72,7 +72,7 @@ def wait_for_garage() -> None:
 
 
 def garage_answers(status: int, path: str, options: str = "", key: str = f"{KEY}:{SECRET}") -> str:
-    """What Garage answers somebody who is not farmgate; it must be with this status."""
+    """Garage's answer to another client than farmgate, which must have this status."""
     sign = f"--aws-sigv4 aws:amz:garage:s3 --user {key}"
     sign += " --header 'x-amz-content-sha256: UNSIGNED-PAYLOAD'"
     return expect(status, path, f"{sign} {options}", S3, BUNDLE)
@@ -198,7 +198,7 @@ with subtest("the service is locked up as before, but for the internet: an expos
     print(f"       {rated.strip().splitlines()[-1].encode('ascii', 'replace').decode()}")
     families = host.get_unit_property("farmgate.service", "RestrictAddressFamilies").split()
     assert sorted(families) == ["AF_INET", "AF_INET6", "AF_UNIX"], families
-    # This wants a socket of another family.
+    # This needs a socket of another family.
     host.succeed("bridge link")
     override("farmgate.service", "[Service]\nExecStartPost=-bridge link\n")
     since = now()

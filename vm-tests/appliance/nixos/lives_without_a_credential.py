@@ -12,7 +12,7 @@ for name in ("lab-1", "lab-2", "lab-3"):
 
 
 def secrets_url(name: str) -> str:
-    """The path of the secrets that the boot of this gateway is told of; empty when of none."""
+    """The path of the secrets that this gateway's boot script gets; empty without secrets."""
     where = re.search(r"(?im)^location: (\S+)", expect(302, "/boot/ipxe", identity(name)))
     assert where, "no address"
     script = expect(200, where[1].strip().removeprefix(BOOT), identity(name))
