@@ -1,5 +1,5 @@
-# nixpkgs' iPXE with what farmgate's media need, and nothing else than the two programs on them.
-# With a CA's certificate it trusts that CA alone, and no setting can override that; without, `farmgate
+# nixpkgs' iPXE with the features that farmgate's media need. Builds only the two programs that are on media.
+# With a CA's certificate, it trusts only that CA, and no setting can override that. Without one, `farmgate
 # iso base` gives it another root.
 {
   lib,
@@ -18,7 +18,7 @@ ipxe.overrideAttrs (old: {
 
   # iPXE reads config/local/*.h after its own settings.
   postPatch = (old.postPatch or "") + ''
-    # The folder, since a file's own store path has a hash before its name.
+    # Use the folder, because a file's own store path has a hash before its name.
     install -m 644 -t src/config/local ${./config}/*.h
   '';
 
@@ -27,7 +27,7 @@ ipxe.overrideAttrs (old: {
     ++
       lib.optional (caCertificate != null)
         "TRUST=${
-          # A name without characters that make reads as syntax.
+          # A name without characters that `make` reads as syntax.
           builtins.path {
             path = caCertificate;
             name = "ca.crt";
@@ -37,8 +37,8 @@ ipxe.overrideAttrs (old: {
   buildFlags = binaries;
   installPhase = ''
     runHook preInstall
-    # What config/general.h turns on has to be in both, or iPXE never read it. The one for BIOS is packed,
-    # and this is what was packed.
+    # Both programs must contain what config/general.h turns on; otherwise iPXE never read it. The program
+    # for BIOS is packed, so look at its unpacked form.
     for built in bin/ipxe.lkrn.tmp bin-x86_64-efi/ipxe.efi; do
       grep -q "Could not get time and date" "$built" || {
         echo "$built has no command ntp: iPXE was built without farmgate's config/general.h" >&2

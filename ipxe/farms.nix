@@ -13,7 +13,7 @@ let
   inherit (lib) mkOption types;
   file = import ../nixos/file-type.nix { inherit lib; };
 
-  # The module system says which key of which farm is wrong, and where it stands.
+  # The module system reports which key of which farm is wrong, and where it is.
   checked =
     (lib.evalModules {
       modules = [
@@ -80,7 +80,7 @@ let
     }
   );
 
-  # A farm without a CA is no error until somebody wants its image: the other farms have theirs.
+  # A farm without a CA is an error only when its image is built. The other farms still have theirs.
   hasCa = farm: farm.caCertificate != null;
   refuse = name: ''
     echo "farms.${name}.caCertificate is not set. Deploy the boot host, which makes its CA, copy its" >&2
@@ -95,7 +95,7 @@ let
     name = "seal";
     runtimeInputs = [ farmgate ];
     meta.description = "Writes a gateway's identity into its farm's boot image";
-    # What follows after all farms were refused would be dead code, which shellcheck does not take.
+    # If all farms are refused, the code after this would be dead, and shellcheck refuses dead code.
     text =
       if lib.any hasCa (lib.attrValues checked) then
         sealOne
@@ -149,12 +149,12 @@ let
       exit 1
       ;;
     esac
-    # Beside where it is called, under the key's name: lab-1.key becomes lab-1.iso.
+    # In the current directory, named after the key: lab-1.key becomes lab-1.iso.
     if [ $# = 0 ]; then
       output=$(basename "$key")
       set -- -o "''${output%.*}.iso"
     fi
-    # The certificate that belongs to the key is taken. Image and key meet on this machine only.
+    # Takes the certificate that belongs to the key. Image and key meet only on this machine.
     exec farmgate iso seal "$image" "''${certificates[@]}" --key "$key" "$@"
   '';
 in

@@ -1,4 +1,4 @@
-# One farm's boot image without an identity: the same bytes for every gateway, and nothing secret in it.
+# One farm's boot image without an identity. It has the same bytes for every gateway and contains nothing secret.
 {
   lib,
   runCommand,
@@ -19,7 +19,7 @@
 }:
 
 let
-  # Into the store under names that no tool can misread.
+  # Copy the files to the store under names that no tool can misread.
   ca = builtins.path {
     path = caCertificate;
     name = "ca.crt";
@@ -43,7 +43,7 @@ runCommand "${name}.iso"
   }
   ''
     issued() {
-      # Validity depends on the day, and what is built here must not.
+      # Ignore validity: it depends on the day, and a build must not.
       openssl verify -no_check_time -CAfile ${ca} "$2" >why 2>&1 || {
         echo "farms.${name}.gateways.$1 was not issued by farms.${name}.caCertificate:" >&2
         cat why >&2

@@ -1,7 +1,8 @@
-//! Text that somebody else wrote: gateways, other hosts, certificates.
+//! Text from outside: names and messages that gateways, other hosts, providers and certificates
+//! send.
 //!
-//! It reaches terminals, logs and web pages in the end. So it is made harmless where it
-//! enters, once, and the type says that it was.
+//! Such text ends up on terminals, in logs and on web pages. [`Foreign`] makes it harmless once,
+//! where it enters, and the type records that this was done. Pure: text in, text out.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -10,28 +11,27 @@ use serde::Deserialize;
 use serde::Deserializer;
 use serde::Serialize;
 
-/// Most characters that are kept of one text.
+/// The number of characters kept of one text.
 const MOST: usize = 400;
 
-/// Foreign text without what a terminal obeys or a reader cannot see, and not longer than
-/// anybody reads.
+/// Text from outside, without control or invisible characters, and cut to a length that a person
+/// can read.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(transparent)]
 pub struct Foreign(String);
 
 impl Foreign {
-    /// Takes text in.
     pub fn new(text: &str) -> Self {
         Self::shorter(text, MOST)
     }
 
-    /// Takes bytes in that are meant to be text.
+    /// Takes bytes that are meant to be UTF-8; invalid bytes become replacement characters.
     pub fn from_bytes(bytes: &[u8]) -> Self {
-        // Four bytes a character, and what is left out need not be decoded.
+        // A character has at most four bytes. Decode no more than is kept.
         Self::new(&String::from_utf8_lossy(&bytes[..bytes.len().min(4 * (MOST + 1))]))
     }
 
-    /// Takes text in, at most `most` characters of it.
+    /// Like [`Self::new`], with a limit of `most` characters.
     pub fn shorter(text: &str, most: usize) -> Self {
         let most = most.min(MOST);
         let mut characters = text.trim().chars();
@@ -42,38 +42,37 @@ impl Foreign {
         Self(kept)
     }
 
-    /// The text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Whether there is nothing in it.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 }
 
-/// What is printed instead of a character.
+/// The character that is printed instead.
 fn harmless(character: char) -> char {
     if is_harmless(character) { character } else { char::REPLACEMENT_CHARACTER }
 }
 
-/// Whether a character is seen as itself, and changes nothing of what is around it.
+/// True if the character is visible and does not change the text around it.
 fn is_harmless(character: char) -> bool {
     let hidden = matches!(
         character,
-        // Directions: text is read in another order than it is written.
+        // These characters change the reading direction of the text around them.
         '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
-        // Line and paragraph separators, which end a line elsewhere.
+        // Line and paragraph separators, which some programs take for line ends.
         | '\u{2028}' | '\u{2029}'
-        // Nothing is seen of these.
+        // Invisible characters.
         | '\u{00ad}' | '\u{200b}'..='\u{200d}' | '\u{2060}'..='\u{2064}' | '\u{206a}'..='\u{206f}'
         | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}'
     );
     !character.is_control() && !hidden
 }
 
-/// Text of our own that foreign text may have got into, for a terminal: lines and tabs stay.
+/// Cleans text of our own that may contain text from outside, for a terminal. Line ends and tabs
+/// stay.
 pub fn harmless_lines(text: &str) -> Cow<'_, str> {
     let stays = |character| matches!(character, '\n' | '\t') || is_harmless(character);
     if text.chars().all(stays) {
@@ -107,7 +106,7 @@ impl PartialEq<&str> for Foreign {
     }
 }
 
-/// What was written before there was this type, or by another host, is made harmless too.
+/// Cleans on reading too: an older version or another host may have written the text.
 impl<'de> Deserialize<'de> for Foreign {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Cow::<'_, str>::deserialize(deserializer).map(|text| Self::new(&text))
@@ -120,9 +119,9 @@ mod tests {
 
     use super::*;
 
-    /// Such a name for a MAC address used to set the title of the operator's terminal.
+    /// A device name like this one used to set the title of the operator's terminal.
     #[test]
-    fn what_a_terminal_obeys_is_left_out() {
+    fn control_characters_are_removed() {
         assert_eq!(Foreign::new("\x1b]0;owned\x07").as_str(), "\u{fffd}]0;owned\u{fffd}");
         assert_eq!(Foreign::new("a\u{202e}b\u{9b}31m\r\n").as_str(), "a\u{fffd}b\u{fffd}31m");
         assert_eq!(Foreign::from_bytes(b"\xff\x1b").as_str(), "\u{fffd}\u{fffd}");

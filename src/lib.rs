@@ -6,8 +6,8 @@
 //! main → cli → doctor → { server, iso, publish } → { bucket, replica } → { store, http_client } → process → { fleet, identity, ipxe, config, foreign }
 //! ```
 //!
-//! The last group is pure: bytes in, values out, no tokio, axum, clock, files
-//! or environment. Only [`server`] knows axum.
+//! The last group is pure: bytes in, values out, without tokio, axum, clock, files or environment.
+//! `process` reads `/proc`. Only [`server`] knows axum.
 
 pub mod bucket;
 pub mod cli;

@@ -1,6 +1,6 @@
-"""systemd/farmgate-ack tells the boot host, or says loudly that it could not, and never shows the token.
+"""systemd/farmgate-ack acknowledges the boot or reports clearly that it could not, and never shows the token.
 
-The script runs here as it is, with another kernel command line; falls_back.py runs it in a booted
+The unchanged script runs here with another kernel command line; falls_back.py runs it in a booted
 system.
 """
 

@@ -1,6 +1,6 @@
-"""Where the first of two DNS servers is dead, a gateway asks the second.
+"""If the first of two DNS servers is dead, a gateway asks the second.
 
-The medium used to copy the list as text, which is the first server alone, and never booted.
+The medium used to copy the list as text, which cuts it to the first server, and never booted.
 """
 
 from common.network import DEAD

@@ -1,6 +1,6 @@
 """A gateway boots from CD and from USB stick, under BIOS and under UEFI.
 
-The way is the one without nginx: farmgate speaks TLS itself.
+This test runs without nginx: farmgate speaks TLS itself.
 """
 
 from collections.abc import Callable

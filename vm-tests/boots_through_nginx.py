@@ -1,6 +1,6 @@
 """A gateway boots through nginx, and nginx itself sends the kernel and the initramfs.
 
-farmgate answers an asset with X-Accel-Redirect and no body; nginx's log tells both sizes.
+farmgate answers a request for an asset with X-Accel-Redirect and no body; nginx's log shows both sizes.
 """
 
 import re

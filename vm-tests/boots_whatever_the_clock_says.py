@@ -1,7 +1,7 @@
 """A gateway boots whatever its clock says: a dead battery, decades ahead, the last two-digit year.
 
-iPXE for BIOS reads two digits of the year and takes them for this century's: 1980 is 2080 to it. A CA
-that ended in 2056 locked such a machine out for ever.
+iPXE for BIOS reads two digits of the year and assumes this century, so it reads 1980 as 2080. A CA
+that ended in 2056 locked such a machine out forever.
 """
 
 from functools import partial
@@ -28,7 +28,7 @@ def scenario(t: Scenario) -> None:
         )
 
     with t.boot_host(name="old") as host:
-        # As states were made before.
+        # The CA of older states.
         certificates.replace_authority(host, "-days", "10950")
         image = host.image("lab-1")
         host.publish("lab-1")

@@ -1,7 +1,7 @@
 """Certificates that other tools made boot: X.509 version 1, and a server chain with an intermediate.
 
 valve-infra's `openssl ca` makes gateways' certificates without extensions, so of version 1. iPXE knows
-the root by its fingerprint alone: without it in the server's chain nobody boots.
+only the root's fingerprint: without the root in the server's chain, nothing boots.
 """
 
 from pathlib import Path

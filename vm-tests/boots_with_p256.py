@@ -1,6 +1,6 @@
 """With iPXE 2.0 all keys of a fleet may be P-256: server, gateways and CA.
 
-iPXE 1.21.1 offers no ECDSA; an image with it would be a brick, so none is made.
+iPXE 1.21.1 has no ECDSA. An image with it would never boot, so farmgate refuses to make one.
 """
 
 from functools import partial

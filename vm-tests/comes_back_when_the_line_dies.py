@@ -1,6 +1,6 @@
-"""A line that dies in the middle of the kernel is noticed, and the gateway boots when it is back.
+"""A gateway notices when the line dies in the middle of the kernel, and boots when the line is back.
 
-Without `--timeout`, `kernel` of iPXE 1.21.1 waits for ever.
+Without `--timeout`, `kernel` of iPXE 1.21.1 waits forever.
 """
 
 from common.network import Network

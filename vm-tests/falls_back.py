@@ -1,6 +1,6 @@
-"""A generation that never acknowledges is left after three boots for the last one that did.
+"""After three boots without an acknowledgement, a gateway goes back to the last generation that had one.
 
-Each boot is a power-on of its own; the booted system powers off when it has said what it has to say.
+Each boot is a separate power-on; the booted system powers off when it is done.
 """
 
 import json
@@ -57,7 +57,7 @@ def scenario(t: Scenario) -> None:
 
 
 def mute(host: BootHost, good: Path) -> Path:
-    """The same with an initramfs that lacks a network, and so never acknowledges."""
+    """A folder like `good`, but with an initramfs without a network, which never acknowledges."""
     folder = host.folder("mute", "acknowledge.ipxe")
     lines = (good / "boot.ipxe").read_text().splitlines(keepends=True)
     left = [line for line in lines if " network.img" not in line and " ca.crt" not in line]

@@ -1,4 +1,4 @@
-"""A line that loses long frames and says nothing keeps no gateway from booting.
+"""A gateway boots over a line that silently loses long frames.
 
 Tunnels and PPPoE do that. iPXE always offers an MSS of 1460, so a boot host that uses it sends frames
 which never arrive. The gateway's first request still comes through, and the answer does not.

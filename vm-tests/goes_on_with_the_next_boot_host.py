@@ -1,4 +1,4 @@
-"""With one of two boot hosts gone, a gateway boots from the other, reads its secrets and acknowledges there."""
+"""If one of two boot hosts is gone, a gateway boots from the other, and gets its secrets and acknowledges there."""
 
 import json
 import re

@@ -1,6 +1,6 @@
-"""IPv6 that leads nowhere keeps no gateway from booting by IPv4.
+"""A gateway boots by IPv4 if IPv6 leads nowhere.
 
-iPXE prefers the AAAA where the network names a DNS server by IPv6, and never goes on to the A.
+If the network names a DNS server by IPv6, iPXE prefers the AAAA record and never tries the A record.
 """
 
 from common.network import NOWHERE6
@@ -19,7 +19,7 @@ def scenario(t: Scenario) -> None:
                 with t.gateway(image, network=network) as machine:
                     booted_as(machine, "lab-1", 1, timeout=900)
         with t.subtest("IPv6 is tried too, where IPv4 comes to nothing"):
-            # Nobody serves now.
+            # No server runs now.
             with t.gateway(image, network=network) as machine:
                 machine.wait_for(r"has address fd00:77:", timeout=900)
                 machine.wait_for(r"(?s)has address fd00:77:.*no boot from", timeout=900)

@@ -1,6 +1,6 @@
 """A certificate boots until it expires and not a moment longer, on a running server.
 
-One image with one short-lived certificate is booted before and after, so nothing but the time is
+One image with one short-lived certificate is booted before and after, so that only the time is
 different.
 """
 
@@ -18,7 +18,7 @@ LIFE = datetime.timedelta(seconds=70)
 def scenario(t: Scenario) -> None:
     with t.boot_host() as host, host.serving():
         base = host.base_image()
-        # The certificate's life must not pass in waiting for a free machine.
+        # The certificate must not expire while this waits for a free machine.
         with turn():
             ends = certificates.now() + LIFE
             where = host.scratch / "short-lived"

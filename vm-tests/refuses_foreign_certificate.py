@@ -1,4 +1,4 @@
-"""A certificate of another CA boots nothing, even with the same gateway name in it."""
+"""A certificate of another CA boots nothing, even if it contains the same gateway name."""
 
 from common.scenario import Scenario
 

@@ -1,6 +1,6 @@
-"""Who a gateway is comes from its TLS handshake with nginx, whatever headers it sends.
+"""A gateway is identified by its TLS handshake with nginx, whatever headers it sends.
 
-lab-2's script is the prize: it is asked for without a certificate, with lab-1's certificate, and with
+The attacks ask for lab-2's script without a certificate, with lab-1's certificate, and with
 another CA's, and always with headers that claim to be lab-2.
 """
 
@@ -50,7 +50,7 @@ def scenario(t: Scenario) -> None:
 
 
 def forgeries(claim: str) -> dict[str, list[str]]:
-    """Ways to claim lab-2's certificate and nginx's word for it."""
+    """Ways to claim lab-2's certificate and nginx's verdict about it."""
     cert, verify = "X-SSL-Client-Cert", "X-SSL-Client-Verify"
     return {
         "forged headers": headers((cert, claim), (verify, "SUCCESS")),
@@ -77,7 +77,7 @@ def refused(host: BootHost, identity: Identity | None, options: list[str]) -> No
     for path in ("/g/1/boot.ipxe", "/files/boot.ipxe", "/boot/ipxe"):
         status, answer = host.curl(path, *options, identity=identity)
         assert f"{MARK} lab-2" not in answer, f"{path}: {status}\n{answer}"
-        # lab-1 may well get what is its own; all others get nothing.
+        # lab-1 may get its own files; all others get nothing.
         ours = identity and str(identity[0]).startswith(str(host.state))
         assert ours or status in (0, 400, 403), f"{path}: {status}\n{answer}"
         if ours and status == 200:

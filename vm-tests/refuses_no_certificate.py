@@ -1,6 +1,6 @@
 """Without a certificate there is nothing to boot.
 
-A medium without an identity says so and does not even ask; a caller without a certificate that does
+A medium without an identity says so and does not ask; a client without a certificate that does
 ask gets nothing, through either door.
 """
 

@@ -1,4 +1,4 @@
-"""What was published last is what boots, until it is rolled back; neither needs a restart."""
+"""The last published generation boots, until it is rolled back; neither needs a restart."""
 
 from common.scenario import Scenario
 

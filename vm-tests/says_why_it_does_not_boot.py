@@ -1,4 +1,4 @@
-"""Whoever stands in front of a gateway that does not boot reads why, and whose gateway it is.
+"""The screen of a gateway that does not boot says why, and whose gateway it is.
 
 One subtest for each row of the table in docs/images.md.
 """
@@ -117,7 +117,7 @@ def refusals(t: Scenario, host: BootHost, stranger: BootHost) -> None:
 
 
 def cut_short(host: BootHost, text: str) -> None:
-    """Nothing is left of the published file with this text."""
+    """Empties the published file with this text."""
     digest = hashlib.sha256(text.encode()).hexdigest()
     blob = host.state / "store" / "blobs" / digest[:2] / digest
     assert blob.read_text() == text

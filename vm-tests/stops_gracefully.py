@@ -1,4 +1,4 @@
-"""A server that is told to stop finishes the downloads that are running, and then ends."""
+"""A server that is told to stop finishes its running downloads and then ends."""
 
 import hashlib
 import subprocess

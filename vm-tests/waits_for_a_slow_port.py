@@ -1,7 +1,7 @@
-"""A switch port that passes nothing for 20 s after each link-up keeps no gateway from booting.
+"""A gateway boots through a switch port that passes nothing for 20 s after each link-up.
 
 LACP, 802.1X, and a bridge with a forward delay do that. A medium that closed its card after each try
-for an address made the port begin anew every time, and never came up.
+for an address made the port start over every time, and never booted.
 """
 
 from common.network import Network

@@ -1,4 +1,4 @@
-# The template with its lines filled in, and with options that it leaves out: what the flake's checks build.
+# The template with its lines filled in, and with options that it leaves out. The flake's checks build it.
 { nixpkgs, farmgate }:
 
 let

@@ -14,7 +14,7 @@
       system = "x86_64-linux";
       farms = import ./farms.nix;
 
-      # What gateways can boot. It wants the CA's certificate, the second line of farms.nix.
+      # The system that gateways boot. It needs the CA's certificate, the second line of farms.nix.
       gateway = lib.nixosSystem {
         modules = [
           farmgate.nixosModules.gateway
@@ -23,7 +23,7 @@
       };
     in
     {
-      # iso-farm1 and seal.
+      # The packages iso-farm1 and seal.
       packages.${system} = farmgate.lib.mkFarms nixpkgs.legacyPackages.${system} farms;
 
       nixosConfigurations = {
@@ -39,7 +39,7 @@
               };
             }
             {
-              # What lab-1 boots. Without this line, `farmgate publish lab-1 FOLDER` on the boot host says it.
+              # What lab-1 boots. Without this line, run `farmgate publish lab-1 FOLDER` on the boot host.
               # services.farmgate.gateways.lab-1.boot.system = gateway;
             }
           ];

@@ -1,4 +1,4 @@
-# A gateway: nothing of it is on its own disks but the cache.
+# A gateway. Its disks hold only the cache.
 { config, ... }:
 {
   services.farmgate-gateway = {
@@ -10,7 +10,7 @@
     # cache.formatBlankDevice = "/dev/disk/by-path/pci-0000:00:17.0-ata-1";
   };
 
-  # What the farm is there for. A boot counts once everything that is required here has come up.
+  # The purpose of the farm. A boot counts once everything that is required here has started.
   systemd.services.farm = {
     description = "The farm's own work";
     wantedBy = [ "multi-user.target" ];
@@ -18,10 +18,10 @@
     script = "echo this gateway works";
   };
 
-  # Firmware, which many network cards of real machines want; it makes the download larger.
+  # Firmware, which many network cards of real machines need. It makes the download larger.
   # hardware.enableRedistributableFirmware = true;
 
-  # The screen too, for a volunteer in front of it.
+  # Messages on the screen too, for a volunteer in front of it.
   boot.kernelParams = [
     "console=tty0"
     "console=ttyS0"

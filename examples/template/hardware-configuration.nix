@@ -1,4 +1,4 @@
-# Stands for your boot host's own, which `nixos-generate-config` makes.
+# Replace this with your boot host's own file, which `nixos-generate-config` makes.
 {
   nixpkgs.hostPlatform = "x86_64-linux";
   boot.loader.systemd-boot.enable = true;

@@ -1,3 +1,5 @@
+//! Parses X.509 certificates.
+
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use sha1::Digest;
@@ -9,29 +11,24 @@ use super::Fingerprint;
 use super::Serial;
 use crate::foreign::Foreign;
 
-/// What farmgate needs to know of one X.509 certificate.
+/// The parts of an X.509 certificate that farmgate uses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Certificate {
-    /// The encoding that everything else was read from.
     pub der: Vec<u8>,
-    /// SHA-256 of `der`.
     pub fingerprint: Fingerprint,
-    /// Subject, as RFC 4514 text (`CN=lab-1`).
+    /// Subject as RFC 4514 text (`CN=lab-1`).
     pub subject: Foreign,
-    /// Issuer, as RFC 4514 text.
+    /// Issuer as RFC 4514 text.
     pub issuer: Foreign,
-    /// Serial number.
     pub serial: Serial,
-    /// First moment at which it is valid.
     pub not_before: OffsetDateTime,
-    /// Last moment at which it is valid.
     pub not_after: OffsetDateTime,
-    /// `subjectPublicKey` of RFC 5280, section 4.1: the key's own bytes.
+    /// `subjectPublicKey` of RFC 5280, section 4.1: the bytes of the key itself.
     pub public_key: Vec<u8>,
 }
 
 impl Certificate {
-    /// Reads one certificate; bytes after it are an error.
+    /// Parses one certificate. Bytes after it are an error.
     pub fn from_der(der: &[u8]) -> Result<Self, ParseCertificateError> {
         let (rest, certificate) =
             parse_x509_certificate(der).map_err(|_| ParseCertificateError::NotX509)?;
@@ -50,13 +47,13 @@ impl Certificate {
         })
     }
 
-    /// SHA-1 of `der`, as 40 lower-case hex digits: what older software calls the fingerprint.
-    /// Good for finding what such software has left behind, and for nothing else.
+    /// SHA-1 of `der` as 40 lower-case hex digits. Use it only to find data of older software,
+    /// which calls this the fingerprint.
     pub fn sha1(&self) -> String {
         hex::encode(Sha1::digest(&self.der))
     }
 
-    /// Reads PEM text that holds exactly one certificate.
+    /// Parses PEM text that holds exactly one certificate.
     pub fn from_pem(pem: &[u8]) -> Result<Self, ParseCertificateError> {
         let mut found = CertificateDer::pem_slice_iter(pem);
         let first = found.next().ok_or(ParseCertificateError::NoPem)?;
@@ -68,24 +65,17 @@ impl Certificate {
     }
 }
 
-/// The bytes are not the one certificate that was expected.
+/// Why bytes could not be parsed as one certificate.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ParseCertificateError {
-    /// No `BEGIN CERTIFICATE` block that decodes.
-    #[error("no PEM block of type CERTIFICATE in it")]
+    #[error("no PEM block of type CERTIFICATE found")]
     NoPem,
-    /// More than one certificate where one was expected.
     #[error("holds several certificates; exactly one is expected")]
     Several,
-    /// DER that is not an X.509 certificate.
     #[error("not an X.509 certificate")]
     NotX509,
-    /// A certificate, and then something else.
     #[error("{count} bytes follow after the certificate")]
-    TrailingBytes {
-        /// How many bytes follow.
-        count: usize,
-    },
+    TrailingBytes { count: usize },
 }
 
 #[cfg(test)]
@@ -106,7 +96,7 @@ mod tests {
         Certificate::from_der(certificate.der()).unwrap().subject.to_string()
     }
 
-    /// `iso verify` used to hand the terminal whatever stood in a stranger's certificate.
+    /// `iso verify` used to print control characters from a stranger's certificate to the terminal.
     #[test]
     fn names_in_certificates_are_harmless() {
         assert!(subject("lab-1").contains("CN=lab-1"));

@@ -1,3 +1,5 @@
+//! Certificate fingerprints.
+
 use std::fmt;
 use std::str::FromStr;
 
@@ -6,26 +8,23 @@ use serde::Serialize;
 use sha2::Digest;
 use sha2::Sha256;
 
-/// SHA-256 of a certificate's DER encoding; shown as 64 lower-case hex digits.
+/// SHA-256 of a certificate's DER encoding, shown as 64 lower-case hex digits.
 ///
-/// The same 32 bytes are what iPXE holds for a trusted root
-/// (`src/crypto/rootcert.c`, `fingerprints`).
+/// iPXE names a trusted root by the same 32 bytes (`src/crypto/rootcert.c`, `fingerprints`).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct Fingerprint([u8; 32]);
 
 impl Fingerprint {
-    /// The fingerprint of a certificate given as DER.
     pub fn of_der(der: &[u8]) -> Self {
         Self(Sha256::digest(der).into())
     }
 
-    /// Wraps 32 bytes that are already a SHA-256.
+    /// Wraps a SHA-256 digest.
     pub const fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
 
-    /// The 32 bytes.
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
@@ -60,8 +59,8 @@ impl TryFrom<String> for Fingerprint {
 impl FromStr for Fingerprint {
     type Err = ParseFingerprintError;
 
-    /// Accepts 64 hex digits, in either case and with or without the colons
-    /// that `openssl x509 -fingerprint` prints.
+    /// Accepts 64 hex digits in either case, with or without the colons that `openssl x509
+    /// -fingerprint` prints.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let digits: String = text.chars().filter(|c| *c != ':').collect();
         let mut bytes = [0; 32];
@@ -70,7 +69,6 @@ impl FromStr for Fingerprint {
     }
 }
 
-/// The text is not a SHA-256 fingerprint.
 #[derive(Debug, thiserror::Error)]
 #[error("not a SHA-256 fingerprint: 64 hex digits are expected")]
 pub struct ParseFingerprintError;

@@ -1,22 +1,22 @@
+//! Reads the client certificate from the headers that nginx sends.
+
 use percent_encoding::percent_decode;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
-/// Longest header value that is looked at. nginx escapes a PEM certificate of
-/// 1.2 kB to about 1.4 kB; a 4096-bit RSA certificate stays below 4 kB.
+/// Longest header value that is read. nginx escapes a PEM certificate of 1.2 kB to about 1.4 kB; a
+/// 4096-bit RSA certificate stays below 4 kB.
 const MAX_LEN: usize = 16 * 1024;
 
 const BEGIN: &str = "-----BEGIN CERTIFICATE-----\n";
 const END: &str = "-----END CERTIFICATE-----\n";
 
-/// What nginx says of the client certificate, read from the values of
-/// `X-SSL-Client-Verify` (`$ssl_client_verify`) and `X-SSL-Client-Cert`
-/// (`$ssl_client_escaped_cert`): the certificate's DER, or `None` if the client
-/// has none.
+/// Reads the client certificate (DER) from `X-SSL-Client-Verify` (`$ssl_client_verify`) and
+/// `X-SSL-Client-Cert` (`$ssl_client_escaped_cert`). Returns `None` if the client has no
+/// certificate.
 ///
-/// Every value of each header is to be passed: two of a kind mean that somebody
-/// other than nginx had a hand in them. Must only ever be called for requests
-/// from the socket that nginx alone can open.
+/// Pass every value of each header. A header that comes twice did not come from nginx alone and is
+/// refused. Call this only for requests on the socket that only nginx can open.
 pub fn certificate_from_headers<'a>(
     verify: impl IntoIterator<Item = &'a [u8]>,
     certificate: impl IntoIterator<Item = &'a [u8]>,
@@ -32,8 +32,7 @@ pub fn certificate_from_headers<'a>(
     }
 }
 
-/// nginx leaves out a header whose value is empty; an empty one that arrives
-/// all the same counts as none.
+/// nginx leaves out a header whose value is empty. An empty header counts as absent.
 fn at_most_one<'a>(
     values: impl IntoIterator<Item = &'a [u8]>,
 ) -> Result<Option<&'a [u8]>, HeaderError> {
@@ -62,25 +61,21 @@ fn decode(escaped: &[u8]) -> Result<Vec<u8>, HeaderError> {
     Ok(der.to_vec())
 }
 
-/// The headers about the certificate are not what nginx writes.
+/// Why the certificate headers were refused.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HeaderError {
-    /// One of the headers came more than once.
     #[error("a header about the client certificate came more than once")]
     Repeated,
-    /// A certificate without a verdict, or a verdict without a certificate.
+    /// One of the two headers says that there is a certificate, the other that there is none.
     #[error("X-SSL-Client-Cert and X-SSL-Client-Verify contradict each other")]
     Contradiction,
-    /// nginx says `FAILED:reason`, or something that it never says.
+    /// nginx sent `FAILED:reason`, or a value that it never sends.
     #[error("nginx did not verify the client certificate")]
     NotVerified,
-    /// Longer than any certificate that is accepted.
     #[error("X-SSL-Client-Cert is longer than {MAX_LEN} bytes")]
     TooLong,
-    /// Not one PEM block, percent-encoded.
     #[error("X-SSL-Client-Cert is not a percent-encoded PEM certificate")]
     NotPem,
-    /// More than one PEM block.
     #[error("X-SSL-Client-Cert holds more than one certificate")]
     SeveralBlocks,
 }

@@ -1,12 +1,13 @@
-//! Who a gateway is: X.509 certificates, their fingerprints and the PKI that
-//! issues them. Pure: no files, no clock, no network; only the making of keys
-//! and serial numbers draws on randomness.
+//! Identities: X.509 certificates, fingerprints, and the CA that issues certificates.
+//!
+//! Pure: no files, no clock, no network. Key generation, serial numbers and the proxy mark use
+//! randomness.
 
-mod authenticate;
+mod boot_host;
 mod certificate;
+mod client_verifier;
 mod fingerprint;
 mod header;
-mod host;
 mod name;
 pub mod pki;
 mod proxy_mark;
@@ -14,18 +15,18 @@ mod sealed;
 mod serial;
 mod usable;
 
-pub use authenticate::ClientVerifier;
-pub use authenticate::VerifyError;
-pub use authenticate::v1_public_key;
+pub use boot_host::HostError;
+pub use boot_host::check_host;
+pub use boot_host::host_names;
 pub use certificate::Certificate;
 pub use certificate::ParseCertificateError;
+pub use client_verifier::ClientVerifier;
+pub use client_verifier::VerifyError;
+pub use client_verifier::v1_public_key;
 pub use fingerprint::Fingerprint;
 pub use fingerprint::ParseFingerprintError;
 pub use header::HeaderError;
 pub use header::certificate_from_headers;
-pub use host::HostError;
-pub use host::check_host;
-pub use host::host_names;
 pub use name::GatewayName;
 pub use name::ParseNameError;
 pub use proxy_mark::ProxyMark;

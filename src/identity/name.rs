@@ -1,21 +1,22 @@
+//! Gateway names.
+
 use std::fmt;
 use std::str::FromStr;
 
 use serde::Deserialize;
 use serde::Serialize;
 
-/// Longest gateway name: a DNS label (RFC 1035, section 2.3.4), which also fits
-/// a common name (RFC 5280: 64) and a file name.
+/// Longest gateway name. This is the limit of a DNS label (RFC 1035, section 2.3.4); it also fits a
+/// common name (RFC 5280: 64) and a file name.
 const MAX_LEN: usize = 63;
 
-/// The name of a gateway: lower-case letters, digits and inner hyphens, so that
-/// it can stand unquoted in a path, a certificate, an iPXE script and a URL.
+/// The name of a gateway: lower-case letters, digits and inner hyphens. It needs no quoting in a
+/// path, a certificate, an iPXE script or a URL.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct GatewayName(String);
 
 impl GatewayName {
-    /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -61,10 +62,9 @@ impl TryFrom<String> for GatewayName {
     }
 }
 
-/// The text cannot name a gateway.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "{0:?} is no gateway name: use 1 to {MAX_LEN} lower-case letters, digits and hyphens, \
+    "{0:?} is not a gateway name: use 1 to {MAX_LEN} lower-case letters, digits and hyphens, \
      with no hyphen at either end"
 )]
 pub struct ParseNameError(String);

@@ -1,4 +1,5 @@
-//! The mark by which the server knows its nginx. Pure: bytes in, verdict out.
+//! The proxy mark: the secret by which the server recognises its own nginx. Pure: bytes in, verdict
+//! out.
 
 use std::fmt;
 
@@ -8,10 +9,12 @@ use sha2::Sha256;
 
 const LEN: usize = 32;
 
-/// A secret that the server shares with its nginx. With it, nginx names in a header the
-/// certificate whose key its handshake proved. An nginx that passes on what a client claims can
-/// be told by it, because no client can send that header; and so can whoever else reaches the
-/// socket, because nobody else knows the secret.
+/// A secret that the server shares with its nginx. nginx sends it in a header, together with the
+/// certificate whose key the TLS handshake proved.
+///
+/// No client can send that header, because no client knows the secret. So the server notices when
+/// nginx passes on a certificate that a client only claims, and when another program opens the
+/// socket.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ProxyMark([u8; LEN]);
 
@@ -23,13 +26,13 @@ impl ProxyMark {
         Ok(Self(secret))
     }
 
-    /// As nginx reads it, within a block `map`. It holds a value and nothing that could do more:
-    /// nginx reads it as root, and the server's own user can write it.
+    /// The secret as a line for nginx's `map` block, in which a file can only define values. That
+    /// matters because nginx reads the file as root while the server's user can write it.
     pub fn to_nginx(&self) -> String {
         format!("default \"{}\";\n", hex::encode(self.0))
     }
 
-    /// Reads what [`Self::to_nginx`] wrote; `None` if it is anything else.
+    /// Reads the output of [`Self::to_nginx`]; returns `None` for anything else.
     pub fn from_nginx(text: &str) -> Option<Self> {
         let digits = text.strip_prefix("default \"")?.strip_suffix("\";\n")?;
         let mut secret = [0; LEN];
@@ -37,21 +40,22 @@ impl ProxyMark {
         Some(Self(secret)).filter(|mark| mark.to_nginx() == text)
     }
 
-    /// Whether the values of the header are the one that nginx sends with this certificate
-    /// (DER): the secret, a space, and `$ssl_client_fingerprint`, its SHA-1.
+    /// True if the header has exactly one value and it is the one that nginx sends with this
+    /// certificate (DER): the secret, a space, and `$ssl_client_fingerprint`, which is the SHA-1.
     ///
-    /// SHA-1 is what nginx has. To cheat, one would need a certificate of the fleet's CA with the
-    /// SHA-1 of another one, which nobody can make.
+    /// nginx offers only SHA-1. An attack would need a certificate of the fleet's CA with the SHA-1
+    /// of another one (a second preimage), which nobody can make.
     pub fn proves<'a>(&self, der: &[u8], mut values: impl Iterator<Item = &'a [u8]>) -> bool {
         let expected = format!("{} {}", hex::encode(self.0), sha1(der));
         let (Some(value), None) = (values.next(), values.next()) else { return false };
-        // How long it takes to compare digests says nothing about what they are of.
+        // Comparing digests leaks nothing about the secret through timing.
         Sha256::digest(value) == Sha256::digest(expected)
     }
 }
 
-/// The same of the nginx of a version before, which knew no secret: everybody can tell what it
-/// sends. Only for a state that has none, or whose nginx does not know it yet.
+/// Checks the header of an nginx from an older configuration, which has no secret; any client can
+/// compute it. Use this only for a state without a secret, or while its nginx does not know the
+/// secret yet.
 pub fn proves_without_secret<'a>(der: &[u8], mut values: impl Iterator<Item = &'a [u8]>) -> bool {
     let (Some(value), None) = (values.next(), values.next()) else { return false };
     value == sha1(der).as_bytes()
@@ -62,7 +66,7 @@ fn sha1(der: &[u8]) -> String {
 }
 
 impl fmt::Debug for ProxyMark {
-    /// Never shows the secret.
+    /// Hides the secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ProxyMark").finish_non_exhaustive()
     }

@@ -1,3 +1,5 @@
+//! The certificate and private key that are sealed into an image.
+
 use std::fmt;
 
 use rcgen::KeyPair;
@@ -7,24 +9,23 @@ use rustls::pki_types::pem::PemObject;
 use super::Certificate;
 use super::ParseCertificateError;
 
-/// What is sealed into a gateway's image: a certificate and its private key,
-/// known to belong together.
+/// A certificate and its private key. The constructors check that they belong together.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Identity {
     /// The client certificate, DER.
     pub certificate: Vec<u8>,
-    /// Its private key, DER: PKCS #8, PKCS #1 or SEC 1.
+    /// The private key, DER: PKCS #8, PKCS #1 or SEC 1.
     pub private_key: Vec<u8>,
 }
 
 impl Identity {
-    /// Reads certificate and key from PEM and checks that they belong together.
+    /// Parses PEM and checks that certificate and key belong together.
     pub fn from_pem(certificate: &[u8], private_key: &[u8]) -> Result<Self, IdentityError> {
         let key = PrivateKeyDer::from_pem_slice(private_key).map_err(|_| IdentityError::NoKey)?;
         Self::new(Certificate::from_pem(certificate)?, key)
     }
 
-    /// The same from DER.
+    /// Parses DER and checks that certificate and key belong together.
     pub fn from_der(certificate: &[u8], private_key: &[u8]) -> Result<Self, IdentityError> {
         let key = PrivateKeyDer::try_from(private_key).map_err(|_| IdentityError::NoKey)?;
         Self::new(Certificate::from_der(certificate)?, key)
@@ -40,25 +41,21 @@ impl Identity {
 }
 
 impl fmt::Debug for Identity {
-    /// Never shows the key.
+    /// Hides the private key.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Identity").finish_non_exhaustive()
     }
 }
 
-/// Certificate and key cannot be used together.
+/// Why certificate and key cannot be used together.
 #[derive(Debug, thiserror::Error)]
 pub enum IdentityError {
-    /// The certificate cannot be read.
     #[error("the certificate cannot be read")]
     Certificate(#[from] ParseCertificateError),
-    /// The key cannot be read.
-    #[error("no private key in it that can be read (PKCS #8, PKCS #1 or SEC 1, unencrypted)")]
+    #[error("no readable private key found (PKCS #8, PKCS #1 or SEC 1, unencrypted)")]
     NoKey,
-    /// A key of a kind that is not supported.
-    #[error("the private key is of a kind that cannot be used: RSA or ECDSA P-256 is expected")]
+    #[error("the private key cannot be used: RSA or ECDSA P-256 is expected")]
     UnusableKey,
-    /// A key of another certificate.
     #[error("the private key does not belong to the certificate")]
     Mismatch,
 }

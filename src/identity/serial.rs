@@ -1,4 +1,4 @@
-//! Serial numbers of certificates: one value for one integer (RFC 5280, section 4.1.2.2).
+//! Serial numbers of certificates (RFC 5280, section 4.1.2.2). Equal integers are equal values.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,21 +6,21 @@ use std::str::FromStr;
 use serde::Deserialize;
 use serde::Serialize;
 
-/// Serial number of a certificate: an integer, and the same one however it was written.
+/// Serial number of a certificate. Two encodings of one integer are equal.
 ///
-/// Shown as hex digits, with a `-` before a negative one (which RFC 5280 forbids, and some CA has
-/// issued all the same).
+/// Shown as hex digits, with a `-` before a negative number. RFC 5280 forbids negative numbers, but
+/// some CAs issued them.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct Serial {
     negative: bool,
-    /// Big-endian, without leading zeros; one zero byte for zero.
+    /// Big-endian, without leading zeros. Zero is one zero byte.
     magnitude: Vec<u8>,
 }
 
 impl Serial {
-    /// Reads the contents of a DER INTEGER (X.690, section 8.3): two's complement. None at all
-    /// are taken for zero.
+    /// Reads the content of a DER INTEGER (X.690, section 8.3), which is in two's complement. Empty
+    /// content counts as zero.
     pub fn from_der(contents: &[u8]) -> Self {
         if contents.first().is_none_or(|first| first & 0x80 == 0) {
             return Self::positive(contents);
@@ -42,12 +42,12 @@ impl Serial {
         Self { negative: false, magnitude }
     }
 
-    /// Whether a CRL that farmgate signs can list it.
+    /// Negative numbers cannot be in a CRL that farmgate signs.
     pub fn is_negative(&self) -> bool {
         self.negative
     }
 
-    /// Its digits, big-endian, without a sign.
+    /// The absolute value, big-endian.
     pub fn magnitude(&self) -> &[u8] {
         &self.magnitude
     }
@@ -69,7 +69,7 @@ impl fmt::Debug for Serial {
 impl FromStr for Serial {
     type Err = hex::FromHexError;
 
-    /// Reads what is shown. Versions that knew no zero wrote nothing for it.
+    /// Reads the text that `Display` writes. Older versions wrote an empty text for zero.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let (digits, negative) = match text.strip_prefix('-') {
             Some(digits) => (digits, true),
@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     proptest! {
-        /// Zero used to be two numbers, and -128 the same as 128.
+        /// Zero used to be two different values, and -128 used to equal 128.
         #[test]
         fn one_integer_is_one_serial(a in any::<i32>(), b in -300i32..300, pad in 0usize..3) {
             let der = |number: i32| {

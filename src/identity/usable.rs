@@ -1,19 +1,19 @@
-//! What iPXE can use: of a CA, of the boot host's chain, of a gateway's own certificate.
+//! Checks that iPXE can use a certificate: the CA, the boot host's chain, a gateway's certificate.
 //!
-//! A medium that was mailed with a certificate that iPXE cannot use is dead, and nobody hears of
-//! it. So what is accepted here has been seen to boot with iPXE 1.21.1 and 2.0.0, or differs from
-//! it in nothing that iPXE looks at (`x509.c`, `tls.c` and `config/crypto.h` in its source):
+//! A medium whose certificate iPXE cannot use is dead once it was mailed, and nobody notices. So
+//! these checks accept only what was seen to boot with iPXE 1.21.1 and 2.0.0, or differs from that
+//! in nothing that iPXE looks at (`x509.c`, `tls.c` and `config/crypto.h` in its source):
 //!
 //! - keys: RSA with 2048 to 4096 bits, or ECDSA on P-256, which needs iPXE 2.0;
 //! - signatures: RSA (PKCS #1 v1.5) or ECDSA, with SHA-256, SHA-384 or SHA-512;
 //! - critical extensions: only those that iPXE knows;
 //! - a CA of version 3 with `CA:true` and, where it has a `keyUsage`, `keyCertSign`;
-//! - a gateway's certificate with or without extensions, of version 1 or 3, whose key is of the
-//!   same kind as its issuer's: iPXE signs its handshake with the algorithm of that signature;
-//! - a server chain in order, up to and with the CA itself, which iPXE knows by its fingerprint
-//!   alone.
+//! - a gateway's certificate of version 1 or 3, with or without extensions, whose key is of the
+//!   same kind as its issuer's: iPXE signs its handshake with the algorithm of the issuer's
+//!   signature;
+//! - a server chain in order, including the CA itself, which iPXE knows only by its fingerprint.
 //!
-//! Dates and names are looked at elsewhere, except for what a clock without a battery does.
+//! Dates and names are checked elsewhere, except for the effect of a clock without a battery.
 
 mod algorithm;
 #[cfg(test)]
@@ -38,26 +38,27 @@ const KNOWN_EXTENSIONS: &[&str] =
 /// `id-ad-ocsp`, an access method of authorityInfoAccess (RFC 5280, section 4.2.2.1).
 const OCSP: &str = "1.3.6.1.5.5.7.48.1";
 
-/// What clock chips can say: two digits of the year, which iPXE takes for this century's.
+/// The range of years that a clock chip can store: two digits, which iPXE reads as years of this
+/// century.
 const CLOCKS_BEGIN: i32 = 2000;
 const CLOCKS_END: i32 = 2100;
 
-/// Whether media can have this CA (DER) as their root; the kind of its key.
+/// Checks that media can have this CA (DER) as their root. Returns the kind of its key.
 pub fn usable_ca(der: &[u8]) -> Result<Kind, Unusable> {
     let ca = read(der)?;
-    may_sign(&ca)?;
-    known(&ca)
+    can_issue(&ca)?;
+    parsable(&ca)
 }
 
-/// Whether a gateway can have this client certificate (DER).
+/// Checks that iPXE can use this client certificate (DER).
 pub fn usable_client(der: &[u8]) -> Result<(), Unusable> {
     let certificate = read(der)?;
-    let key = known(&certificate)?;
+    let key = parsable(&certificate)?;
     let issuer = signature_kind(&certificate.signature_algorithm)?;
     same_kind(key, issuer)
 }
 
-/// Whether a gateway's certificate can be for this key (`SubjectPublicKeyInfo`, DER) when the CA
+/// Checks that iPXE can use a certificate for this key (`SubjectPublicKeyInfo`, DER) when this CA
 /// (DER) signs it.
 pub fn usable_client_key(spki: &[u8], ca: &[u8]) -> Result<(), Unusable> {
     use x509_parser::prelude::FromDer;
@@ -65,12 +66,12 @@ pub fn usable_client_key(spki: &[u8], ca: &[u8]) -> Result<(), Unusable> {
     same_kind(key_kind(&spki)?, usable_ca(ca)?)
 }
 
-/// Whether a gateway that has this CA (DER) as its root finds the way to it from what the boot
-/// host sends (DER each): its certificate, intermediates, and the CA itself.
+/// Checks that a gateway with this CA (DER) as its root can verify the chain (DER each) that the
+/// boot host sends: its certificate, intermediates, and the CA itself.
 pub fn usable_chain<T: AsRef<[u8]>>(chain: &[T], ca: &[u8]) -> Result<(), Unusable> {
     let read: Vec<_> = chain.iter().map(|der| read(der.as_ref())).collect::<Result<_, _>>()?;
     for certificate in &read {
-        known(certificate)?;
+        parsable(certificate)?;
     }
     let root = chain.iter().position(|der| der.as_ref() == ca).ok_or(Unusable::NoRoot)?;
     if root == 0 {
@@ -81,7 +82,7 @@ pub fn usable_chain<T: AsRef<[u8]>>(chain: &[T], ca: &[u8]) -> Result<(), Unusab
         if certificate.issuer().as_raw() != issuer.subject().as_raw() {
             return Err(Unusable::OutOfOrder { at: below + 2 });
         }
-        may_sign(issuer)?;
+        can_issue(issuer)?;
         if path_len(issuer).is_some_and(|most| (most as usize) < below) {
             return Err(Unusable::PathLen { at: below + 2 });
         }
@@ -92,7 +93,7 @@ pub fn usable_chain<T: AsRef<[u8]>>(chain: &[T], ca: &[u8]) -> Result<(), Unusab
     Ok(())
 }
 
-/// Whether a gateway takes this CA (DER) whatever its clock says; else until or from when.
+/// Checks that a gateway accepts this CA (DER) whatever its clock says.
 pub fn survives_any_clock(ca: &[u8]) -> Result<(), ClockRisk> {
     let Ok((_, ca)) = parse_x509_certificate(ca) else { return Ok(()) };
     let validity = ca.validity();
@@ -110,8 +111,8 @@ fn read(der: &[u8]) -> Result<X509Certificate<'_>, Unusable> {
     }
 }
 
-/// Whether iPXE can parse it at all; the kind of its key.
-fn known(certificate: &X509Certificate<'_>) -> Result<Kind, Unusable> {
+/// Checks that iPXE can parse the certificate. Returns the kind of its key.
+fn parsable(certificate: &X509Certificate<'_>) -> Result<Kind, Unusable> {
     signature_kind(&certificate.signature_algorithm)?;
     for extension in certificate.extensions() {
         let oid = extension.oid.to_id_string();
@@ -122,8 +123,8 @@ fn known(certificate: &X509Certificate<'_>) -> Result<Kind, Unusable> {
     key_kind(certificate.public_key())
 }
 
-/// Whether iPXE takes what it has signed (`x509_check_issuer`).
-fn may_sign(ca: &X509Certificate<'_>) -> Result<(), Unusable> {
+/// Checks that iPXE accepts certificates that this CA signed (`x509_check_issuer`).
+fn can_issue(ca: &X509Certificate<'_>) -> Result<(), Unusable> {
     if ca.version() != X509Version::V3 {
         return Err(Unusable::Version { version: ca.version().0.saturating_add(1) });
     }
@@ -164,31 +165,25 @@ fn extension_name(oid: &Oid<'_>) -> String {
     }
 }
 
-/// Why iPXE cannot use a certificate.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unusable {
-    /// Not a certificate, or not one that can be read.
     #[error("it is not an X.509 certificate")]
     NotX509,
-    /// A CA without extensions.
-    #[error("it is of X.509 version {version}: iPXE takes a CA of version 3 only")]
+    #[error("it is of X.509 version {version}: iPXE accepts only a CA of version 3")]
     Version {
-        /// The version as people count.
+        /// Counted from 1, as people do.
         version: u32,
     },
-    /// No `basicConstraints`, or `CA:false`.
-    #[error("its basicConstraints do not say CA:true, so iPXE takes nothing that it signed")]
+    #[error("its basicConstraints do not say CA:true, so iPXE accepts nothing that it signed")]
     NotCa,
-    /// A `keyUsage` without `keyCertSign`.
-    #[error("its keyUsage lacks keyCertSign, so iPXE takes nothing that it signed")]
+    #[error("its keyUsage lacks keyCertSign, so iPXE accepts nothing that it signed")]
     NoCertSign,
-    /// A critical extension that iPXE does not know.
     #[error("its extension {extension} is critical, and iPXE does not know it")]
     Critical {
         /// Name or object identifier.
         extension: String,
     },
-    /// A signature that iPXE or we do not know.
+    /// A signature algorithm that iPXE or farmgate does not know.
     #[error(
         "it is signed with {algorithm}: iPXE needs RSA (PKCS #1 v1.5) or ECDSA with SHA-256, \
          SHA-384 or SHA-512"
@@ -197,63 +192,54 @@ pub enum Unusable {
         /// Name or object identifier.
         algorithm: String,
     },
-    /// A key that iPXE or we do not know.
+    /// A key that iPXE or farmgate does not know.
     #[error("its key is {key}: iPXE needs RSA with 2048 to 4096 bits, or ECDSA P-256")]
-    Key {
-        /// What it is.
-        key: String,
-    },
-    /// A gateway's key of another kind than its issuer's.
+    Key { key: String },
     #[error(
         "its key is {key} and the CA signs with {issuer}: iPXE signs with the algorithm of the CA, \
-         so both have to be of one kind"
+         so both must be of the same kind"
     )]
     OtherKind {
-        /// Of the gateway.
+        /// The kind of the gateway's key.
         key: Kind,
-        /// Of the CA.
+        /// The kind of the CA's key.
         issuer: Kind,
     },
-    /// The server does not send the root.
     #[error(
-        "the CA itself is missing in the chain: gateways know it by its fingerprint alone, so the \
-         boot host has to send it, as the last certificate"
+        "the CA itself is missing in the chain: gateways know only its fingerprint, so the \
+         boot host must send it, as the last certificate"
     )]
     NoRoot,
-    /// The CA comes first.
-    #[error("the chain begins with the CA, and the server's own certificate has to be the first")]
+    #[error("the chain begins with the CA, but the server's own certificate must come first")]
     NoServer,
-    /// A certificate is not signed by the one that follows.
     #[error("certificate {at} of the chain is not the issuer of the one before it")]
     OutOfOrder {
-        /// Counted from one.
+        /// Counted from 1.
         at: usize,
     },
-    /// `pathLenConstraint` is too small.
     #[error("certificate {at} of the chain allows fewer certificates below it (pathlen)")]
     PathLen {
-        /// Counted from one.
+        /// Counted from 1.
         at: usize,
     },
-    /// A certificate of the chain names an OCSP responder.
     #[error("it names an OCSP responder, which iPXE would ask first at each boot")]
     Ocsp,
 }
 
-/// Why a gateway without a good clock refuses its boot host.
+/// Why a gateway with a wrong clock would refuse its boot host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ClockRisk {
-    /// The CA ends within what a clock chip can say.
+    /// The CA ends within the years that a clock chip can store.
     #[error(
         "the CA ends on {}: a gateway whose clock says a later year refuses this host, and iPXE \
-         takes the 1980 of a clock without a battery for 2080",
+         reads the 1980 of a clock without a battery as 2080",
         .0.date()
     )]
     Ends(OffsetDateTime),
-    /// It begins within that.
+    /// The CA begins within those years.
     #[error(
-        "the CA begins on {}: a gateway whose clock says an earlier day, without a battery for \
-         instance, refuses this host",
+        "the CA begins on {}: a gateway whose clock says an earlier day, for instance without a \
+         battery, refuses this host",
         .0.date()
     )]
     Begins(OffsetDateTime),

@@ -1,15 +1,15 @@
-//! iPXE's own branch filter (`bcj_filter` in its `src/util/zbin.c`, undone by
-//! `src/arch/x86/prefix/unlzma.S`), laid over the payload before compression.
+//! iPXE's branch filter (BCJ), which is applied to the payload before compression. zbin applies it
+//! (`bcj_filter` in `src/util/zbin.c`), and `src/arch/x86/prefix/unlzma.S` reverses it at run time.
+//! Pure.
 //!
-//! Both directions walk the bytes in the same way: an 0xe8 or 0xe9 and the
-//! four bytes after it are one unit, whatever they really are. So a root of
-//! trust written into the *packed* bytes may come out changed at run time; it
-//! has to be written into the unfiltered ones.
+//! Both directions treat each 0xe8 or 0xe9 and the four bytes after it as one unit, whatever these
+//! bytes really are. So a root of trust that is written into the *packed* bytes may be different at
+//! run time. It must be written into the unfiltered bytes.
 
-/// An opcode and its 32-bit target.
+/// Length of an opcode with its 32-bit target.
 const UNIT: usize = 5;
 
-/// What zbin does before it compresses: relative targets become absolute.
+/// Turns relative targets into absolute ones, as zbin does before compression.
 pub(super) fn filter(data: &mut [u8]) {
     walk(data, |target, offset, limit| {
         if target >= -offset && target < limit - offset {
@@ -22,7 +22,7 @@ pub(super) fn filter(data: &mut [u8]) {
     });
 }
 
-/// What iPXE does after it decompressed: absolute targets become relative.
+/// Turns absolute targets into relative ones, as iPXE does after decompression.
 pub(super) fn unfilter(data: &mut [u8]) {
     walk(data, |target, offset, limit| {
         if (0..limit).contains(&target) {
@@ -45,7 +45,7 @@ fn walk(data: &mut [u8], convert: impl Fn(i64, i64, i64) -> i64) {
         }
         let bytes = &mut data[offset + 1..offset + UNIT];
         let target = i32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
-        // Payloads are far below 2 GiB, so the result fits again.
+        // Payloads are far below 2 GiB, so the result fits.
         let converted = convert(target.into(), offset as i64, limit as i64) as i32;
         bytes.copy_from_slice(&converted.to_le_bytes());
         offset += UNIT;
@@ -58,14 +58,13 @@ mod tests {
 
     use super::*;
 
-    /// Bytes in which the opcodes are as common as anything else, with short
-    /// and negative targets, so that every branch is met.
+    /// Bytes with many opcodes and with short and negative targets, so that every branch is tested.
     fn code() -> impl Strategy<Value = Vec<u8>> {
         let byte = prop_oneof![Just(0xe8), Just(0xe9), Just(0), Just(0xff), any::<u8>()];
         prop::collection::vec(byte, 0..600)
     }
 
-    /// `bcj_filter` of unlzma.S, instruction by instruction.
+    /// `bcj_filter` of unlzma.S, translated instruction by instruction.
     fn at_run_time(data: &mut [u8]) {
         if data.len() < UNIT {
             return;

@@ -1,39 +1,40 @@
+//! Reads iPXE binaries: their version, their root of trust, and what was compiled in. Pure.
+
 use memchr::memmem;
 
 use super::packed;
 use super::packed::Packed;
 use crate::identity::Fingerprint;
 
-/// The root that iPXE trusts unless built otherwise: SHA-256 of the iPXE root
-/// CA's certificate (iPXE's `src/crypto/rootcert.c`).
+/// The root that iPXE trusts by default: SHA-256 of the iPXE root CA's certificate (iPXE's
+/// `src/crypto/rootcert.c`).
 pub const STOCK_ROOT: Fingerprint = Fingerprint::from_bytes([
     0x9f, 0xaf, 0x71, 0x7b, 0x7f, 0x8c, 0xa2, 0xf9, 0x3c, 0x25, 0x6c, 0x79, 0xf8, 0xac, 0x55, 0x91,
     0x89, 0x5d, 0x66, 0xd1, 0xff, 0x3b, 0xee, 0x63, 0x97, 0xa7, 0x0d, 0x29, 0xc6, 0x5e, 0xed, 0x1a,
 ]);
 
-/// ecdsa-with-SHA256 (RFC 5758, section 3.2) in DER, without tag and length.
+/// DER content of the OID ecdsa-with-SHA256 (RFC 5758, section 3.2), without tag and length.
 const ECDSA_WITH_SHA256: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x02];
-/// Name of the feature as iPXE prints it at its start.
+/// Name of the feature, as iPXE prints it when it starts.
 const HTTPS: &[u8] = b"\0HTTPS\0";
 const LONGEST_VERSION: usize = 80;
 
-/// The firmware an iPXE binary is for.
+/// The firmware that an iPXE binary is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// `ipxe.lkrn`: started like a Linux kernel, by isolinux.
+    /// `ipxe.lkrn`, which isolinux starts like a Linux kernel.
     Bios,
-    /// `ipxe.efi` for x86-64.
     Efi,
 }
 
-/// An iPXE binary, read.
+/// A parsed iPXE binary.
 pub struct Binary<'a> {
     pub(super) file: &'a [u8],
     pub(super) packed: Option<Packed>,
 }
 
 impl<'a> Binary<'a> {
-    /// Reads a binary that is meant for this firmware.
+    /// Parses a binary for this firmware.
     pub fn read(kind: Kind, file: &'a [u8]) -> Result<Self, Error> {
         let packed = match kind {
             Kind::Bios if is_linux_kernel(file) => Some(Packed::read(file)?),
@@ -48,30 +49,30 @@ impl<'a> Binary<'a> {
         Ok(binary)
     }
 
-    /// What runs: the payload of a packed binary, else the file.
+    /// The code that runs: the unpacked payload of a packed binary, otherwise the file itself.
     pub fn payload(&self) -> &[u8] {
         self.packed.as_ref().map_or(self.file, |packed| &packed.payload)
     }
 
-    /// How often this root stands in it.
+    /// How many times this root occurs in the binary.
     pub fn count_root(&self, root: &Fingerprint) -> usize {
         self.count(root.as_bytes())
     }
 
-    /// Whether it can sign and verify with ECDSA, as a P-256 PKI needs.
+    /// True if it can sign and verify with ECDSA, which a P-256 PKI needs.
     pub fn has_ecdsa(&self) -> bool {
         self.count(ECDSA_WITH_SHA256) > 0
     }
 
-    /// Whether it can fetch by HTTPS.
+    /// True if it can fetch by HTTPS.
     pub fn has_https(&self) -> bool {
         self.count(HTTPS) > 0
     }
 
-    /// Its version, as it prints it at its start.
+    /// The version that iPXE prints when it starts.
     pub fn version(&self) -> Option<String> {
-        // An EFI binary says it in its SBAT section; all say it behind their
-        // short name, with padding between.
+        // An EFI binary states the version in its SBAT section. All binaries state it after the
+        // short product name, with padding between.
         let payload = self.payload();
         let sbat = memmem::find(payload, b"\nipxe,").and_then(|at| {
             let line = payload[at + 1..].split(|byte| *byte == b'\n').next()?;
@@ -91,7 +92,7 @@ impl<'a> Binary<'a> {
     }
 }
 
-/// A version (digits, dot, digit ...) that begins here and ends at a NUL.
+/// Reads a version (digits, dot, digit ...) that begins here and ends at a NUL.
 fn version_at(bytes: &[u8]) -> Option<String> {
     let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
     let text = std::str::from_utf8(&bytes[..end]).ok()?;
@@ -104,13 +105,13 @@ fn version_at(bytes: &[u8]) -> Option<String> {
     sound.then(|| text.to_owned())
 }
 
-/// "HdrS" of the Linux boot protocol (Linux `Documentation/arch/x86/boot.rst`).
+/// Looks for "HdrS" of the Linux boot protocol (Linux `Documentation/arch/x86/boot.rst`).
 fn is_linux_kernel(file: &[u8]) -> bool {
     file.get(0x1fe..0x206)
         .is_some_and(|header| header.starts_with(&[0x55, 0xaa]) && header.ends_with(b"HdrS"))
 }
 
-/// A PE file for x86-64 (Microsoft PE format, "Machine Types").
+/// Looks for a PE file for x86-64 (Microsoft PE format, "Machine Types").
 fn is_x86_64_pe(file: &[u8]) -> bool {
     let pe = || {
         let offset: [u8; 4] = file.get(0x3c..0x40)?.try_into().ok()?;
@@ -120,19 +121,15 @@ fn is_x86_64_pe(file: &[u8]) -> bool {
     file.starts_with(b"MZ") && pe().is_some_and(|header| header == b"PE\0\0\x64\x86")
 }
 
-/// Why a file is not the iPXE it should be.
+/// Why a file is not a usable iPXE binary.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Not started like a Linux kernel.
     #[error("not an iPXE for BIOS: it has no Linux boot header (ipxe.lkrn is expected)")]
     NotLinuxKernel,
-    /// Not an EFI program, or for another machine.
-    #[error("not an iPXE for UEFI on x86-64: it is no PE file for that machine")]
+    #[error("not an iPXE for UEFI on x86-64: it is not a PE file for that machine")]
     NotX8664Pe,
-    /// Some other kernel or EFI program.
     #[error("a program, but not iPXE")]
     NotIpxe,
-    /// The packed payload cannot be read.
     #[error(transparent)]
     Packed(#[from] packed::Error),
 }

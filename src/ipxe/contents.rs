@@ -1,98 +1,83 @@
-//! What a file is, by its first bytes: kernels and initramfs as iPXE and Linux tell them apart.
+//! Recognises files by their first bytes, as iPXE and Linux do: kernels, initramfs archives, and
+//! files that are often mistaken for them. Pure.
 //!
-//! iPXE for BIOS takes whatever is small enough for a network boot program, which has no magic
-//! number (`src/arch/x86/image/pxe_image.c`), and jumps into it.
+//! iPXE for BIOS treats any file that is small enough as a network boot program, because these have
+//! no magic number (`src/arch/x86/image/pxe_image.c`), and jumps into it.
 
 use std::fmt;
 
-/// So many bytes of a file say what it is: a multiboot header lies in the first 8192.
+/// How many bytes are needed to recognise a file: a multiboot header lies in the first 8192.
 pub const HEAD_LEN: usize = 8192;
 
-/// iPXE for BIOS runs unknown files up to this size: what fits into base memory below 640 KiB.
+/// iPXE for BIOS runs unknown files up to this size, which is what fits into base memory below 640
+/// KiB.
 pub const MOST_BASE_MEMORY: u64 = 640 * 1024;
 
-/// `syssize` counts in units of 16 bytes, and a linker may round up.
+/// `syssize` counts units of 16 bytes, and a linker may round up.
 const PARAGRAPH: u64 = 16;
 
-/// What a file is.
+/// The kind of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Contents {
-    /// A Linux kernel for x86, or what looks like one to a boot loader
+    /// A Linux kernel for x86, or a file that looks like one to a boot loader
     /// (`Documentation/arch/x86/boot.rst`).
     BzImage {
-        /// Fewest bytes that a whole one has.
+        /// Smallest size of the complete file.
         wanted: u64,
     },
-    /// A program for UEFI.
     Efi {
-        /// For which processor.
         machine: Machine,
-        /// Fewest bytes that a whole one has.
+        /// Smallest size of the complete file.
         wanted: u64,
     },
-    /// A kernel image of another processor than x86 that is no program for UEFI.
+    /// A kernel image for another processor than x86 that is not a UEFI program.
     OtherImage(Machine),
-    /// A 32-bit ELF file, or a kernel with a multiboot header.
     Multiboot,
-    /// A 64-bit ELF file: what a bzImage is made of.
+    /// A 64-bit ELF file, for instance the `vmlinux` that a bzImage is built from.
     Elf64,
-    /// An iPXE script.
     Script,
-    /// What Git LFS leaves in the place of a file that was not fetched.
+    /// The placeholder that Git LFS leaves for a file that was not fetched.
     LfsPointer,
-    /// A web page, most often one that says what went wrong.
+    /// A web page, most often an error page.
     Page,
-    /// Text in PEM or OpenPGP armour: a signature, a certificate.
+    /// Text in PEM or OpenPGP armour, such as a signature or a certificate.
     Armour,
-    /// An archive or a compressed file that Linux unpacks as initramfs.
+    /// An archive or compressed file that Linux unpacks as an initramfs.
     Archive(Archive),
     /// A cpio archive of a kind that Linux does not unpack.
     OldCpio,
-    /// Nothing at all.
     Empty,
-    /// None of these.
     Unknown,
 }
 
-/// The processor that a program is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Machine {
     /// x86, 32 and 64 bits.
     X86,
-    /// 32-bit ARM.
     Arm,
-    /// 64-bit ARM.
     Arm64,
-    /// RISC-V.
     RiscV,
-    /// LoongArch.
     LoongArch,
-    /// By its number in PE/COFF.
+    /// Machine number in PE/COFF.
     Other(u16),
 }
 
 /// How an initramfs is packed (`lib/decompress.c`, `init/initramfs.c` of Linux).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Archive {
-    /// cpio, "newc", not compressed.
+    /// Uncompressed cpio, format "newc".
     Cpio,
-    /// gzip.
     Gzip,
-    /// bzip2.
     Bzip2,
     /// LZMA without a container.
     Lzma,
-    /// xz.
     Xz,
-    /// LZO.
     Lzo,
-    /// LZ4 in its old frame, which Linux wants.
+    /// LZ4 in its legacy frame, which Linux expects.
     Lz4,
-    /// Zstandard.
     Zstd,
 }
 
-/// Magic numbers, and what they say.
 const MAGIC: &[(&[u8], Contents)] = &[
     (b"version https://git-lfs.github.com/spec/", Contents::LfsPointer),
     (b"-----BEGIN ", Contents::Armour),
@@ -111,12 +96,12 @@ const MAGIC: &[(&[u8], Contents)] = &[
 ];
 
 impl Contents {
-    /// Looks at the first bytes of a file, [`HEAD_LEN`] of them if it has so many.
+    /// Recognises a file by its first [`HEAD_LEN`] bytes, or by all of them if it is shorter.
     pub fn of(head: &[u8]) -> Self {
         if head.is_empty() {
             return Self::Empty;
         }
-        // Before PE: a kernel for x86 is both, and boot loaders for BIOS see this one.
+        // Before PE: an x86 kernel is both, and boot loaders for BIOS see the bzImage.
         let image = bzimage(head).or_else(|| pe(head)).or_else(|| arm64(head));
         if let Some(image) = image.or_else(|| elf(head)).or_else(|| multiboot(head)) {
             return image;
@@ -131,7 +116,7 @@ impl Contents {
         if is_page(head) { Self::Page } else { Self::Unknown }
     }
 
-    /// Bytes that a file of this kind is short of.
+    /// The number of missing bytes if a file of this kind and length is truncated.
     pub fn cut_short(&self, len: u64) -> Option<u64> {
         match self {
             Self::BzImage { wanted } if len.saturating_add(PARAGRAPH) <= *wanted => {
@@ -142,7 +127,7 @@ impl Contents {
         }
     }
 
-    /// The processor that it is for, if it says so.
+    /// The processor that the file is for, if it states one.
     pub fn machine(&self) -> Option<Machine> {
         match self {
             Self::BzImage { .. } | Self::Multiboot => Some(Machine::X86),
@@ -171,7 +156,7 @@ fn bzimage(head: &[u8]) -> Option<Contents> {
         0 => 4,
         sectors => u64::from(*sectors),
     };
-    // Four bytes since protocol 2.04.
+    // The field has four bytes since protocol 2.04.
     let size =
         if version >= 0x204 { u32_at(head, 0x1f4)? } else { u32::from(u16_at(head, 0x1f4)?) };
     Some(Contents::BzImage { wanted: (sectors + 1) * 512 + u64::from(size) * PARAGRAPH })
@@ -193,7 +178,7 @@ fn pe(head: &[u8]) -> Option<Contents> {
     };
     let sections = usize::from(u16_at(head, header + 6)?);
     let table = header + 24 + usize::from(u16_at(head, header + 20)?);
-    // Sections whose headers lie further behind are taken to be there.
+    // Sections whose headers lie beyond the head are assumed to be complete.
     let ends = (0..sections).map_while(|number| {
         let section = table + 40 * number;
         let (size, at) = (u32_at(head, section + 16)?, u32_at(head, section + 20)?);
@@ -202,7 +187,7 @@ fn pe(head: &[u8]) -> Option<Contents> {
     Some(Contents::Efi { machine, wanted: ends.max().unwrap_or(0) })
 }
 
-/// Kernels without a stub for UEFI (`Documentation/arch/arm64/booting.rst`).
+/// Kernels without a UEFI stub (`Documentation/arch/arm64/booting.rst`).
 fn arm64(head: &[u8]) -> Option<Contents> {
     match head.get(0x38..0x3c)? {
         b"ARM\x64" => Some(Contents::OtherImage(Machine::Arm64)),
@@ -219,7 +204,7 @@ fn elf(head: &[u8]) -> Option<Contents> {
     }
 }
 
-/// The header lies somewhere in the beginning, on a boundary of four bytes.
+/// The header begins on a 4-byte boundary somewhere in the head.
 fn multiboot(head: &[u8]) -> Option<Contents> {
     let found = head[..head.len().min(8192)]
         .chunks_exact(4)
@@ -271,7 +256,7 @@ impl fmt::Display for Contents {
             Self::Multiboot => f.write_str("a multiboot kernel"),
             Self::Elf64 => f.write_str("a 64-bit ELF file (vmlinux)"),
             Self::Script => f.write_str("an iPXE script"),
-            Self::LfsPointer => f.write_str("a pointer of Git LFS"),
+            Self::LfsPointer => f.write_str("a Git LFS pointer"),
             Self::Page => f.write_str("a web page"),
             Self::Armour => f.write_str("a signature or certificate"),
             Self::Archive(Archive::Cpio) => f.write_str("a cpio archive"),
@@ -284,101 +269,4 @@ impl fmt::Display for Contents {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    /// The first bytes of a kernel that has `len` bytes.
-    pub(crate) fn kernel_head(len: u32) -> Vec<u8> {
-        let mut head = vec![0; 1024];
-        head[..2].copy_from_slice(b"MZ");
-        head[0x1f1] = 1;
-        head[0x1f4..0x1f8].copy_from_slice(&((len - 1024) / 16).to_le_bytes());
-        head[0x1fe..0x202].copy_from_slice(b"\x55\xaa\xeb\x66");
-        head[0x202..0x208].copy_from_slice(b"HdrS\x0f\x02");
-        head
-    }
-
-    /// A program for UEFI with one section that ends at `end`.
-    pub(crate) fn efi_head(machine: u16, end: u32) -> Vec<u8> {
-        let mut head = vec![0; 512];
-        head[..2].copy_from_slice(b"MZ");
-        head[0x3c] = 0x40;
-        head[0x40..0x44].copy_from_slice(b"PE\0\0");
-        head[0x44..0x46].copy_from_slice(&machine.to_le_bytes());
-        head[0x46] = 1;
-        head[0x54] = 16;
-        let section = 0x40 + 24 + 16;
-        head[section + 16..section + 20].copy_from_slice(&(end - 512).to_le_bytes());
-        head[section + 20..section + 24].copy_from_slice(&512_u32.to_le_bytes());
-        head
-    }
-
-    #[test]
-    fn files_are_told_apart_by_their_first_bytes() {
-        assert_eq!(Contents::of(&kernel_head(4096)), Contents::BzImage { wanted: 4096 });
-        let arm = Contents::Efi { machine: Machine::Arm64, wanted: 2048 };
-        assert_eq!(Contents::of(&efi_head(0xaa64, 2048)), arm);
-        let mut image = vec![0; 64];
-        image[0x38..0x3c].copy_from_slice(b"ARM\x64");
-        assert_eq!(Contents::of(&image), Contents::OtherImage(Machine::Arm64));
-        let mut boot_sector = vec![0; 1024];
-        boot_sector[0x1fe..0x200].copy_from_slice(b"\x55\xaa");
-        for (head, contents) in [
-            (&b""[..], Contents::Empty),
-            (b"#!ipxe\nboot\n", Contents::Script),
-            (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n", Contents::LfsPointer),
-            (b"\n<!DOCTYPE html><title>404", Contents::Page),
-            (b"\xef\xbb\xbf<HTML>", Contents::Page),
-            (b"-----BEGIN PGP SIGNATURE-----\n", Contents::Armour),
-            (b"\x7fELF\x02\x01", Contents::Elf64),
-            (b"\x7fELF\x01\x01", Contents::Multiboot),
-            (b"\0\0\0\0\x02\xb0\xad\x1b", Contents::Multiboot),
-            (b"070701000", Contents::Archive(Archive::Cpio)),
-            (b"070707000", Contents::OldCpio),
-            (b"\x28\xb5\x2f\xfd", Contents::Archive(Archive::Zstd)),
-            (b"MZ", Contents::Unknown),
-            (&boot_sector, Contents::Unknown),
-        ] {
-            assert_eq!(Contents::of(head), contents, "{head:?}");
-        }
-    }
-
-    #[test]
-    fn what_is_cut_short_is_short_of_bytes() {
-        let kernel = Contents::of(&kernel_head(4096));
-        assert_eq!(kernel.cut_short(1024), Some(3072));
-        assert_eq!(kernel.cut_short(4096), None);
-        // iPXE's own ipxe.lkrn ends in the middle of a paragraph; signatures stand behind.
-        assert_eq!(kernel.cut_short(4095), None);
-        assert_eq!(kernel.cut_short(9000), None);
-        let program = Contents::of(&efi_head(0x8664, 2048));
-        assert_eq!((program.cut_short(2047), program.cut_short(2048)), (Some(1), None));
-        assert_eq!(Contents::Unknown.cut_short(0), None);
-    }
-
-    proptest! {
-        /// Every header with some of its bytes overwritten, and every beginning of it.
-        #[test]
-        fn no_bytes_make_it_panic(
-            which in 0..3_usize,
-            noise in prop::collection::vec((0..1024_usize, any::<u8>()), 0..20),
-            keep in 0..1100_usize,
-            any in prop::collection::vec(any::<u8>(), 0..100),
-            len in any::<u64>(),
-        ) {
-            let mut head = [kernel_head(4096), efi_head(0x8664, 2048), any][which].clone();
-            for (at, byte) in noise {
-                if let Some(place) = head.get_mut(at) {
-                    *place = byte;
-                }
-            }
-            head.truncate(keep);
-            let contents = Contents::of(&head);
-            prop_assert_eq!(contents == Contents::Empty, head.is_empty());
-            let _ = contents.cut_short(len >> 1);
-            prop_assert!(!contents.to_string().contains(char::is_control));
-        }
-    }
-}
+pub(crate) mod tests;

@@ -1,5 +1,5 @@
-//! The script on the media: what a gateway's iPXE does from power-on until it
-//! runs what the boot host gave it.
+//! The script on the media (`autoexec.ipxe`): what a gateway's iPXE does from power-on until it
+//! runs a boot host's script. Pure: settings in, text out.
 
 mod facts;
 mod reasons;
@@ -18,30 +18,30 @@ use super::slot;
 use crate::config::Contact;
 use crate::identity::pki::ServerName;
 
-/// The script, with places that depend on the image.
+/// The script, with placeholders for the parts that depend on the image.
 const TEMPLATE: &str = include_str!("../../ipxe/autoexec.ipxe");
-/// The part of it that gets an address from the network.
+/// The part of the script that gets an address from the network.
 const ADDRESS: &str = include_str!("../../ipxe/address.ipxe");
 
-/// Rounds over all network cards and addresses before the machine restarts. The
-/// waits between them (5, 10, 20 ... 320 s) take some eleven minutes; where no
-/// address is to be had, trying for one takes as long again.
+/// Rounds over all network cards and boot hosts before the machine restarts. The waits between
+/// rounds (5, 10, 20 ... 320 s) take about eleven minutes. Where no address can be had, trying for
+/// one takes as long again.
 const ROUNDS: u32 = 8;
-/// Milliseconds without progress after which an address is given up.
+/// Milliseconds without progress after which the script gives a boot host up.
 const TIMEOUT: u32 = 30_000;
 
-/// What the script does, beyond what is the same on all media.
+/// The settings of a medium's script.
 #[derive(Clone, Debug)]
 pub struct Media {
-    /// Recorded in the script's head, for `iso verify`; holds the boot hosts.
+    /// Recorded at the head of the script for `iso verify`; contains the boot hosts.
     pub facts: Facts,
-    /// Where to ask for the time.
+    /// The time server.
     pub ntp: Option<ServerName>,
-    /// A fixed address, where no DHCP is.
+    /// A fixed address for a network without DHCP.
     pub address: Option<StaticAddress>,
-    /// Whom the screen names when nothing boots.
+    /// The contact that the screen shows when nothing boots.
     pub contact: Option<Contact>,
-    /// Opens iPXE's shell after a round that failed.
+    /// Opens iPXE's shell after a failed round.
     pub debug: bool,
 }
 
@@ -113,7 +113,7 @@ impl Media {
         );
     }
 
-    /// Two cards with one address would leave iPXE to pick the wrong one.
+    /// If two cards had the same address, iPXE could pick the wrong one.
     fn release(&self, text: &mut String) {
         for (name, _) in self.address.iter().flat_map(StaticAddress::settings) {
             let _ = writeln!(text, "clear net${{fg-nic}}/{name} ||");
@@ -135,7 +135,7 @@ impl Media {
             &manufacturer=${manufacturer:uristring}&product=${product:uristring}\
             &serial=${serial:uristring}&ip=${fg-ip}";
         for (number, url) in self.facts.urls.iter().enumerate() {
-            // A script that was fetched and came back has not booted either.
+            // If a script was fetched and returned, nothing has booted either.
             let _ = write!(
                 text,
                 "imgfree ||\n\

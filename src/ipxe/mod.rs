@@ -1,5 +1,5 @@
-//! iPXE as farmgate needs it: its binaries given another root of trust, and
-//! the script and the slot that its media carry. Pure: bytes in, values out.
+//! iPXE: re-rooting its binaries, checking boot scripts, and the script and slot on media. Pure:
+//! bytes in, values out.
 
 mod bcj;
 mod binary;

@@ -1,7 +1,7 @@
-//! Gives an iPXE binary another root of trust.
+//! Re-rooting: makes an iPXE binary trust another root. Pure.
 //!
-//! iPXE trusts one built-in root, named by the SHA-256 of its certificate.
-//! These 32 bytes are all that changes: the binary need not be compiled anew.
+//! iPXE trusts one built-in root, named by the SHA-256 of its certificate. Only these 32 bytes
+//! change, so iPXE need not be compiled again.
 
 use std::borrow::Cow;
 
@@ -14,10 +14,10 @@ use super::binary::STOCK_ROOT;
 use super::packed;
 use crate::identity::Fingerprint;
 
-/// The binary, trusting `root` and nothing else.
+/// Returns the binary, trusting only `root`.
 ///
-/// A binary that trusts this root already (built with `TRUST=`, or re-rooted
-/// before) is given back as it is.
+/// A binary that already trusts this root, because it was built with `TRUST=` or re-rooted before,
+/// is returned unchanged.
 pub fn reroot<'a>(kind: Kind, file: &'a [u8], root: &Fingerprint) -> Result<Cow<'a, [u8]>, Error> {
     let binary = Binary::read(kind, file)?;
     let file = match (binary.count_root(&STOCK_ROOT), binary.count_root(root)) {
@@ -46,27 +46,22 @@ fn replace(binary: &Binary<'_>, root: &Fingerprint) -> Result<Vec<u8>, Error> {
 /// Why a binary was not re-rooted.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Not the binary it should be.
     #[error(transparent)]
     Binary(#[from] binary::Error),
-    /// The new payload cannot be packed.
     #[error(transparent)]
     Packed(#[from] packed::Error),
-    /// Neither the stock root nor the wanted one.
     #[error(
         "it trusts neither iPXE's own root nor this CA: it was built without HTTPS, is too old, \
          or was built to trust another root"
     )]
     NoRoot,
-    /// It is not clear which bytes are the root.
     #[error("expected one root of trust, found iPXE's own {stock} times and this CA's {own} times")]
     SeveralRoots {
-        /// Occurrences of the stock root.
+        /// Occurrences of iPXE's own root.
         stock: usize,
         /// Occurrences of the wanted root.
         own: usize,
     },
-    /// The result does not hold the root.
     #[error("the re-rooted binary does not read back")]
     NotReadBack,
 }

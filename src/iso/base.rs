@@ -1,3 +1,6 @@
+//! Builds the base image: everything that a gateway needs except its identity. Pure: bytes in,
+//! bytes out.
+
 use super::BLOCK;
 use super::fat;
 use super::mbr;
@@ -24,44 +27,41 @@ KERNEL ipxe.lkrn
 INITRD autoexec.ipxe
 ";
 
-/// Where isolinux.bin keeps its boot information table (isolinux.asm).
+/// Position of isolinux.bin's boot information table (isolinux.asm).
 pub(super) const INFO_TABLE: usize = 8;
 pub(super) const INFO_TABLE_END: usize = 64;
-/// What isolinux.bin of a hybrid kind has behind the table.
+/// This number follows the table in an isolinux.bin that can start from a hybrid image.
 const HYBRID_MAGIC: usize = 0x7078_c0fb;
 
-/// All that a base image is made of.
+/// The parts and settings of a base image.
 pub struct Inputs<'a> {
-    /// `ipxe.lkrn`, trusting `root`.
+    /// `ipxe.lkrn`, already trusting `root`.
     pub ipxe_bios: &'a [u8],
-    /// `ipxe.efi`, trusting `root`.
+    /// `ipxe.efi`, already trusting `root`.
     pub ipxe_efi: &'a [u8],
-    /// `isolinux.bin`.
     pub isolinux: &'a [u8],
-    /// `isohdpfx.bin`.
     pub isohdpfx: &'a [u8],
-    /// `ldlinux.c32`.
     pub ldlinux: &'a [u8],
-    /// The root of trust.
+    /// Fingerprint of the CA that the image trusts.
     pub root: Fingerprint,
-    /// Its certificate, DER, which the image then carries.
+    /// The CA's certificate (DER). The image then carries it.
     pub ca: Option<&'a [u8]>,
-    /// Whether the root's PKI uses ECDSA.
+    /// True if the fleet's certificates use ECDSA.
     pub needs_ecdsa: bool,
     /// The boot hosts, in the order in which they are asked.
     pub urls: Vec<BootUrl>,
-    /// Where to ask for the time.
+    /// The time server.
     pub ntp: Option<ServerName>,
-    /// A fixed address.
+    /// A fixed address instead of DHCP.
     pub address: Option<StaticAddress>,
-    /// Whom the screen names when nothing boots.
+    /// The contact that the screen shows when nothing boots.
     pub contact: Option<Contact>,
-    /// Whether a shell opens when booting fails.
+    /// Opens a shell when booting fails.
     pub debug: bool,
 }
 
 impl Inputs<'_> {
-    /// The script of an image that says this about itself.
+    /// The script of an image with these facts in its head.
     pub fn script(&self, facts: Facts) -> Media {
         Media {
             facts,
@@ -73,7 +73,7 @@ impl Inputs<'_> {
     }
 }
 
-/// The base image: everything a gateway needs but its identity.
+/// Builds the base image.
 pub fn base(inputs: &Inputs<'_>) -> Result<Vec<u8>, Error> {
     let script = inputs.script(facts(inputs)?).render();
     check_isolinux(inputs)?;
@@ -143,8 +143,8 @@ fn check_isolinux(inputs: &Inputs<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-/// What `mkisofs -boot-info-table` writes: where the volume and the file are,
-/// its length, and the sum of the words behind the table.
+/// Writes what `mkisofs -boot-info-table` writes: the positions of the volume descriptor and of the
+/// file, the file's length, and the sum of the words after the table.
 fn write_info_table(isolinux: &mut [u8], block: usize) {
     const VOLUME_DESCRIPTOR: u32 = 16;
     let sum = isolinux[INFO_TABLE_END..].chunks(4).fold(0u32, |sum, chunk| {
@@ -160,32 +160,26 @@ fn write_info_table(isolinux: &mut [u8], block: usize) {
     }
 }
 
-/// Why no base image was made.
+/// Why the base image could not be built.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The iPXE for BIOS cannot be used.
     #[error("the iPXE for BIOS cannot be used")]
     Bios(#[source] BinaryError),
-    /// The iPXE for UEFI cannot be used.
     #[error("the iPXE for UEFI cannot be used")]
     Efi(#[source] BinaryError),
-    /// A binary does not trust the root.
     #[error("an iPXE binary does not trust this CA")]
     WrongRoot,
-    /// The two binaries are of different versions.
     #[error("the two iPXE binaries differ in version: {bios} for BIOS, {efi} for UEFI")]
     Versions {
-        /// Of ipxe.lkrn.
+        /// Version of ipxe.lkrn.
         bios: String,
-        /// Of ipxe.efi.
+        /// Version of ipxe.efi.
         efi: String,
     },
-    /// A binary was built without HTTPS.
     #[error("this iPXE was built without HTTPS")]
     NoHttps,
-    /// A P-256 PKI with an iPXE that has no ECDSA.
     #[error(
-        "a P-256 PKI needs iPXE 2.0 or later, but this is {version}, which knows RSA only: take a \
+        "a P-256 PKI needs iPXE 2.0 or later, but this is {version}, which supports RSA only: use a \
          later iPXE (Debian forky's package ipxe, or --ipxe-source), or a state made with \
          `farmgate init --key-type rsa2048`"
     )]
@@ -193,22 +187,16 @@ pub enum Error {
         /// The iPXE's version.
         version: String,
     },
-    /// There is nobody to ask.
     #[error("an image needs at least one boot address")]
     NoUrl,
-    /// isolinux.bin is something else.
     #[error("isolinux.bin is not isolinux")]
     NotIsolinux,
-    /// isolinux.bin cannot start from a disk.
     #[error("isolinux.bin is too old to start from a USB stick (isolinux 4.0 or later is needed)")]
     NotHybrid,
-    /// isohdpfx.bin is something else.
-    #[error("isohdpfx.bin is not the {} bytes of boot code that it should be", mbr::CODE_LEN)]
+    #[error("isohdpfx.bin is not {} bytes of boot code", mbr::CODE_LEN)]
     NotIsohdpfx,
-    /// ldlinux.c32 is something else.
     #[error("ldlinux.c32 is not a syslinux module")]
     NotLdlinux,
-    /// The iPXE for UEFI is larger than any that there is.
     #[error("the iPXE for UEFI is larger than 8 MB")]
     TooLarge,
 }

@@ -1,5 +1,5 @@
-//! Holds an image against what it should be: the base image, which is a pure function of its parts,
-//! made again.
+//! Compares an image with what it should be. The base image is a pure function of its parts, so it
+//! can be built again from the parts on the image. Pure: bytes in, findings out.
 
 use super::base::INFO_TABLE;
 use super::base::INFO_TABLE_END;
@@ -15,32 +15,31 @@ use crate::ipxe::Kind;
 use crate::ipxe::media::Media;
 use crate::ipxe::slot;
 
-/// What is there to hold an image against.
+/// Reference files on this machine that an image can be compared with.
 #[derive(Default)]
 pub struct AtHand<'a> {
     /// Certificate (DER) of the fleet's CA.
     pub ca: Option<&'a [u8]>,
-    /// The iPXE that it may have been made from, before re-rooting.
+    /// The iPXE that the image may have been made from, before re-rooting.
     pub ipxe: Option<&'a Ipxe>,
-    /// The isolinux that it may have been made from.
+    /// The isolinux that the image may have been made from.
     pub syslinux: Option<&'a Syslinux>,
 }
 
-/// What came of it.
+/// The result of a comparison.
 #[derive(Default)]
 pub(super) struct Compared {
-    /// What differs.
     pub(super) problems: Vec<String>,
-    /// What nobody could tell.
+    /// What could not be compared, and why.
     pub(super) not_compared: Vec<String>,
 }
 
-/// Makes the base image again: its script and all that firmware reads from the image's own
-/// settings and parts, and these parts against those at hand.
+/// Builds the base image again from the image's own settings and parts, and compares all bytes
+/// outside the slot. Then compares the parts with the reference files.
 pub(super) fn compare(bytes: &[u8], image: &Image<'_>, at_hand: &AtHand<'_>) -> Compared {
     let mut compared = Compared::default();
     if compared.rebuild(bytes, image).is_none() {
-        compared.problems.push("its parts cannot be read again".to_owned());
+        compared.problems.push("its parts cannot be read".to_owned());
     }
     compared.parts(bytes, image, at_hand);
     compared
@@ -70,13 +69,13 @@ impl Compared {
         let rebuilt = match rebuilt {
             Ok(rebuilt) => rebuilt,
             Err(error) => {
-                self.problems.push(format!("it cannot be made again from its parts: {error}"));
+                self.problems.push(format!("it cannot be rebuilt from its parts: {error}"));
                 return Some(());
             }
         };
         let slot = slot::find(bytes).ok()?;
-        // First, because everything behind a longer script has moved.
-        if let Some(line) = other_line(script, &media.render()) {
+        // Report this first: after a longer script, every later byte has moved.
+        if let Some(line) = first_different_line(script, &media.render()) {
             self.problems.push(format!(
                 "its script is not the one that this farmgate writes for these settings, from line \
                  {line} on: another version made it, or somebody changed it"
@@ -86,7 +85,7 @@ impl Compared {
         let differs = |at: &usize| !slot.contains(at) && bytes.get(*at) != Some(&rebuilt[*at]);
         if let Some(at) = (0..rebuilt.len()).find(differs) {
             self.problems.push(format!(
-                "it is not what its parts make: it differs from byte {at} on, outside of its slot"
+                "it differs from what its parts build, from byte {at} on, outside its slot"
             ));
         }
         Some(())
@@ -94,11 +93,11 @@ impl Compared {
 
     fn parts(&mut self, bytes: &[u8], image: &Image<'_>, at_hand: &AtHand<'_>) {
         match at_hand.ipxe {
-            None => self.not_compared.push("iPXE: there is none here".to_owned()),
+            None => self.not_compared.push("iPXE: none was found on this machine".to_owned()),
             Some(ipxe) => self.ipxe(image, ipxe),
         }
         match at_hand.syslinux {
-            None => self.not_compared.push("isolinux: there is none here".to_owned()),
+            None => self.not_compared.push("isolinux: none was found on this machine".to_owned()),
             Some(syslinux) => self.syslinux(bytes, image, syslinux),
         }
     }
@@ -130,8 +129,8 @@ impl Compared {
         ] {
             if is != own.as_slice() {
                 self.problems.push(format!(
-                    "its iPXE for {name} is not {} of the same version with this root: --ipxe \
-                     names the folder with the one that it was made from",
+                    "its iPXE for {name} is not {} of the same version with this root: if it was \
+                     made from another folder, name that with --ipxe",
                     path.display()
                 ));
             }
@@ -149,7 +148,8 @@ impl Compared {
             Some(text.to_vec())
         };
         if version(isolinux) != version(&own.isolinux) {
-            self.not_compared.push("isolinux: the one here is of another version".to_owned());
+            self.not_compared
+                .push("isolinux: the one on this machine has another version".to_owned());
             return;
         }
         let without_table = |isolinux: &[u8]| {
@@ -162,19 +162,19 @@ impl Compared {
             && bytes.get(..mbr::CODE_LEN) == Some(&own.isohdpfx);
         if !same {
             self.problems.push(
-                "its isolinux is not the one here, of the same version: --syslinux names the \
-                 folder with the one that it was made from"
+                "its isolinux is not the one on this machine, which has the same version: if it \
+                 was made from another folder, name that with --syslinux"
                     .to_owned(),
             );
         }
     }
 }
 
-/// The first line in which a script is not what it should be, outside of its slot.
-fn other_line(script: &[u8], should: &[u8]) -> Option<usize> {
-    let slot = slot::find(should).ok()?;
-    let same = |at: &usize| slot.contains(at) || script.get(*at) == should.get(*at);
-    let at = (0..script.len().max(should.len())).find(|at| !same(at))?;
+/// Number of the first line, outside the slot, in which a script differs from what it should be.
+fn first_different_line(script: &[u8], expected: &[u8]) -> Option<usize> {
+    let slot = slot::find(expected).ok()?;
+    let same = |at: &usize| slot.contains(at) || script.get(*at) == expected.get(*at);
+    let at = (0..script.len().max(expected.len())).find(|at| !same(at))?;
     let lines = script[..at.min(script.len())].iter().filter(|byte| **byte == b'\n').count();
     Some(lines + 1)
 }

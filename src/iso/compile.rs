@@ -1,5 +1,5 @@
-//! Compiles iPXE from its source, trusting one CA, for those who cannot or
-//! will not take a distribution's binaries.
+//! Compiles iPXE from source, trusting one CA, for operators who cannot or will not use a
+//! distribution's binaries. Reads and writes files and runs `make`.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -26,36 +26,36 @@ use crate::ipxe::reroot;
 const BIOS: &str = "bin/ipxe.lkrn";
 const EFI: &str = "bin-x86_64-efi/ipxe.efi";
 
-/// Laid over iPXE's own configuration.
+/// These files override iPXE's own configuration.
 const CONFIG: &[(&str, &str)] = &[
     ("general.h", include_str!("../../ipxe/config/general.h")),
     ("crypto.h", include_str!("../../ipxe/config/crypto.h")),
 ];
 
-/// Programs that the build needs, and the Debian packages that have them.
+/// Programs that the build needs, and their Debian packages.
 const PROGRAMS: &[(&str, &str)] =
     &[("make", "make"), ("gcc", "gcc"), ("ld", "binutils"), ("perl", "perl"), ("awk", "mawk")];
 
-/// What to compile, and with what inside.
+/// A build of iPXE.
 pub struct Build<'a> {
-    /// iPXE's source tree, with `src/Makefile` in it. It is left as it is.
+    /// iPXE's source tree, which contains `src/Makefile`. It is only read.
     pub source: &'a Path,
     /// The CA that the result trusts, PEM.
     pub ca: &'a [u8],
-    /// The same as a fingerprint.
+    /// Fingerprint of the same CA.
     pub root: Fingerprint,
-    /// The build's date, so that a second build gives the same bytes.
+    /// The date built into iPXE. With a fixed date, a second build gives the same bytes.
     pub timestamp: i64,
-    /// Where results are kept for the next time.
+    /// The directory where results are cached.
     pub cache: &'a Path,
 }
 
 impl Build<'_> {
-    /// Compiles, or takes what an earlier call compiled from the same input.
-    /// `step` is called for each step of the build.
+    /// Compiles iPXE, or returns the cached result of an earlier build of the same input. Calls
+    /// `step` for each step of the build.
     pub fn run(&self, mut step: impl FnMut()) -> Result<Ipxe> {
         if !self.source.join("src/Makefile").is_file() {
-            bail!("{} is no iPXE source tree: it has no src/Makefile", self.source.display());
+            bail!("{} is not an iPXE source tree: src/Makefile is missing", self.source.display());
         }
         let kept = self.cache.join(format!("ipxe-{}", self.key()?));
         if !kept.is_dir() {
@@ -64,7 +64,7 @@ impl Build<'_> {
         self.read(&kept)
     }
 
-    /// Names all that the result depends on.
+    /// The cache key: a hash of everything that the result depends on.
     fn key(&self) -> Result<String> {
         let mut digest = Sha256::new();
         for (name, text) in CONFIG {
@@ -88,7 +88,7 @@ impl Build<'_> {
                 bail!("compiling iPXE needs {program}: install Debian's package {package}");
             }
         }
-        // In the cache, so that the finished folder can be renamed into place.
+        // Build inside the cache, so that the finished directory can be renamed into place.
         let build = tempfile::Builder::new()
             .prefix("build-")
             .tempdir_in(self.cache)
@@ -112,7 +112,7 @@ impl Build<'_> {
         for file in [BIOS, EFI] {
             fs::copy(tree.join(file), done.path().join(file_name(file)))?;
         }
-        // Another process may have been faster; its result is the same.
+        // Another process may have finished first. Its result has the same bytes.
         match fs::rename(done.path(), kept) {
             Err(_) if kept.is_dir() => Ok(()),
             result => {
@@ -146,7 +146,7 @@ impl Build<'_> {
         let errors = make.stderr.take().map(|mut pipe| {
             std::thread::spawn(move || {
                 let mut text = Vec::new();
-                // What was read up to an error is still worth showing.
+                // After a read error, the text that was read so far is still useful.
                 let _ = pipe.read_to_end(&mut text);
                 String::from_utf8_lossy(&text).into_owned()
             })
@@ -159,7 +159,7 @@ impl Build<'_> {
         if status.success() { Ok(()) } else { bail!("{}", explain(&errors)) }
     }
 
-    /// Reads the result and makes sure that it trusts the CA.
+    /// Reads the result and checks that it trusts the CA.
     fn read(&self, kept: &Path) -> Result<Ipxe> {
         let read = |kind, file| {
             let path = kept.join(file_name(file));
@@ -176,7 +176,7 @@ fn file_name(path: &str) -> &OsStr {
     Path::new(path).file_name().unwrap_or_default()
 }
 
-/// One line for what made iPXE's build fail.
+/// Reduces the output of a failed build to one line.
 fn explain(errors: &str) -> String {
     if errors.contains("lzma.h") {
         return "compiling iPXE needs liblzma's headers: install Debian's package liblzma-dev"
@@ -186,7 +186,7 @@ fn explain(errors: &str) -> String {
         .lines()
         .find(|line| line.contains("error:"))
         .or_else(|| errors.lines().last())
-        .unwrap_or("make failed without a word");
+        .unwrap_or("make failed without an error message");
     format!("compiling iPXE failed: {}", line.trim())
 }
 
@@ -195,8 +195,7 @@ fn is_installed(program: &str) -> bool {
         .is_some_and(|path| std::env::split_paths(&path).any(|dir| dir.join(program).is_file()))
 }
 
-/// Visits the files of a source tree in a fixed order, without what earlier
-/// builds left there.
+/// Visits the files of a source tree in a fixed order, without the output of earlier builds.
 fn walk(
     root: &Path,
     below: &Path,
@@ -215,7 +214,7 @@ fn walk(
         let from = root.join(&path);
         let built = below.as_os_str().is_empty()
             && name.to_str().is_some_and(|name| name == "bin" || name.starts_with("bin-"));
-        // Settings that somebody made by hand are part of the source.
+        // Settings that somebody added by hand are part of the source too.
         let kind =
             fs::metadata(&from).with_context(|| format!("cannot read {}", from.display()))?;
         if kind.is_dir() && !built {
@@ -237,6 +236,6 @@ mod tests {
         assert!(explain(lzma).contains("liblzma-dev"));
         let other = "In file x:\na.c:1: error: no such thing\nmake: *** [a.o] Error 1\n";
         assert_eq!(explain(other), "compiling iPXE failed: a.c:1: error: no such thing");
-        assert!(explain("").contains("without a word"));
+        assert!(explain("").contains("without an error message"));
     }
 }

@@ -1,4 +1,4 @@
-//! The Master Boot Record in front of the image, which makes a disk of it.
+//! The Master Boot Record at the start of the image, which makes it bootable as a disk.
 
 use sha2::Digest;
 use sha2::Sha256;
@@ -7,25 +7,25 @@ use super::BLOCK;
 use super::SECTOR;
 use super::word_at;
 
-/// Length of isohdpfx.bin: the code that finds and starts isolinux.
+/// Length of isohdpfx.bin, the code that finds and starts isolinux.
 pub(super) const CODE_LEN: usize = 432;
-/// Where that code expects isolinux.bin's first sector.
+/// Position of the field that tells this code isolinux.bin's first sector.
 const ISOLINUX: usize = 432;
 const DISK_ID: usize = 440;
 const TABLE: usize = 446;
 const ENTRY: usize = 16;
 const SIGNATURE: [u8; 2] = [0x55, 0xaa];
 
-/// Type of a partition that UEFI starts from.
+/// Type of the partition that UEFI starts from.
 const EFI_SYSTEM: u8 = 0xef;
-/// As xorriso's isohybrid images have it: active for BIOS, but ignored by
-/// UEFI, which refuses a table whose partitions overlap.
+/// The partition type of xorriso's isohybrid images: BIOS sees an active partition, and UEFI
+/// ignores it. UEFI refuses a table whose partitions overlap.
 const EMPTY: u8 = 0x00;
 
-/// Writes the record into an image that is otherwise complete.
+/// Writes the record into an otherwise complete image.
 pub(super) fn write(image: &mut [u8], code: &[u8], isolinux_block: usize, efi_block: usize) {
-    // Derived from the content: the same for the same image, and different for
-    // media with different iPXEs in one machine.
+    // The disk id is derived from the content: the same image has the same id, and media with
+    // different iPXEs in one machine have different ones.
     let digest = Sha256::digest(&image[SECTOR..]);
     let total = image.len();
     let record = &mut image[..SECTOR];
@@ -51,14 +51,14 @@ fn entry(status: u8, kind: u8, first: usize, count: usize) -> [u8; ENTRY] {
     entry
 }
 
-/// The geometry that isohybrid images use: 64 heads, 32 sectors.
+/// The geometry of isohybrid images: 64 heads, 32 sectors.
 fn cylinder_head_sector(sector: usize) -> [u8; 3] {
     let cylinder = (sector / (64 * 32)).min(1023);
     let head = sector / 32 % 64;
     [head as u8, (sector % 32 + 1) as u8 | ((cylinder >> 2) & 0xc0) as u8, cylinder as u8]
 }
 
-/// Whether a BIOS would start isolinux, found at this block, from a disk.
+/// True if a BIOS would start isolinux at this block when the image is on a disk.
 pub(super) fn starts_isolinux(image: &[u8], isolinux_block: usize) -> bool {
     let active = |index| image.get(TABLE + index * ENTRY) == Some(&0x80);
     image.get(510..512) == Some(&SIGNATURE)
@@ -67,7 +67,7 @@ pub(super) fn starts_isolinux(image: &[u8], isolinux_block: usize) -> bool {
         && (0..4).any(active)
 }
 
-/// Where the partition that UEFI starts from begins, in bytes.
+/// Start of the partition that UEFI starts from, in bytes.
 pub(super) fn efi_partition(image: &[u8]) -> Option<usize> {
     if image.get(510..512)? != SIGNATURE {
         return None;

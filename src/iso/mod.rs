@@ -1,13 +1,13 @@
-//! The boot media: one hybrid file that starts as CD and as USB stick, under
-//! BIOS and under UEFI on x86-64.
+//! Boot images: one hybrid file that starts as a CD and as a USB stick, under BIOS and under UEFI
+//! on x86-64.
 //!
-//! The image is ISO 9660 with a Master Boot Record in front. BIOS starts
-//! isolinux, which loads `IPXE.LKRN`; UEFI starts the iPXE in `EFI.IMG`, a FAT
-//! file system. Both then run the same script: the directory record of
-//! `AUTOEXEC.IPXE` points into `EFI.IMG`, so there is one slot to seal.
+//! An image is an ISO 9660 file system with a Master Boot Record in front. BIOS starts isolinux,
+//! which loads `IPXE.LKRN`. UEFI starts the iPXE in `EFI.IMG`, a FAT file system. Both run the same
+//! script, because the directory record of `AUTOEXEC.IPXE` points into `EFI.IMG`. So there is only
+//! one slot to seal.
 //!
-//! All but [`sources`] and [`compile`] is pure: bytes in, bytes out. Nothing in
-//! an image depends on clock, user or folder.
+//! [`sources`] and [`compile`] read and write files. Everything else is pure: bytes in, bytes out.
+//! An image does not depend on the clock, the user or the directory.
 
 mod base;
 mod compare;
@@ -32,22 +32,22 @@ pub use verify::Error as VerifyError;
 pub use verify::Report;
 pub use verify::verify;
 
-/// Logical block of ISO 9660, and cluster of the FAT file system in it.
+/// Block size of ISO 9660, and cluster size of the FAT file system in it.
 const BLOCK: usize = 2048;
-/// Sector of a disk.
+/// Sector size of a disk.
 const SECTOR: usize = 512;
 
-/// Reads `N` bytes at an offset, if they are there.
+/// Reads `N` bytes at an offset, if the data is long enough.
 fn bytes_at<const N: usize>(data: &[u8], offset: usize) -> Option<[u8; N]> {
     data.get(offset..offset.checked_add(N)?)?.try_into().ok()
 }
 
-/// Reads a little-endian word at an offset, if it is there.
+/// Reads a little-endian 32-bit number at an offset, if the data is long enough.
 fn word_at(data: &[u8], offset: usize) -> Option<usize> {
     bytes_at(data, offset).map(|bytes| u32::from_le_bytes(bytes) as usize)
 }
 
-/// Reads a little-endian half-word at an offset, if it is there.
+/// Reads a little-endian 16-bit number at an offset, if the data is long enough.
 fn half_at(data: &[u8], offset: usize) -> Option<usize> {
     bytes_at(data, offset).map(|bytes| usize::from(u16::from_le_bytes(bytes)))
 }

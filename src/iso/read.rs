@@ -1,4 +1,5 @@
-//! Reads an image that anybody may have made: every offset is checked.
+//! Reads ISO 9660 images. The file is untrusted, so every offset is checked. Pure: bytes in, values
+//! out.
 
 use std::ops::Range;
 
@@ -13,7 +14,7 @@ const DESCRIPTOR: usize = 16 * BLOCK;
 const BOOT_RECORD: usize = 17 * BLOCK;
 const ROOT_RECORD: usize = DESCRIPTOR + 156;
 
-/// An ISO 9660 image's folder and boot catalog.
+/// An ISO 9660 image with its directory and boot catalog.
 pub(super) struct Image<'a> {
     bytes: &'a [u8],
     files: Vec<(String, Range<usize>)>,
@@ -25,7 +26,7 @@ pub(super) fn is_iso9660(bytes: &[u8]) -> bool {
     bytes_at(bytes, DESCRIPTOR) == Some(*b"\x01CD001")
 }
 
-/// Bytes that an image has by its own word.
+/// The length that the image claims in its volume descriptor.
 pub(super) fn volume_len(bytes: &[u8]) -> Option<usize> {
     let blocks = is_iso9660(bytes).then(|| word_at(bytes, DESCRIPTOR + 80)).flatten()?;
     blocks.checked_mul(BLOCK)
@@ -50,7 +51,7 @@ impl<'a> Image<'a> {
         Ok(Self { bytes, files, bios, efi })
     }
 
-    /// A file's place, by its name without version.
+    /// Position of a file, by its name without the version.
     pub(super) fn place(&self, name: &'static str) -> Result<Range<usize>, Error> {
         let found = self.files.iter().find(|(file, _)| file == name);
         found.map(|(_, place)| place.clone()).ok_or(Error::Missing { name })
@@ -75,7 +76,7 @@ impl<'a> Image<'a> {
     }
 }
 
-/// Which firmware finds something to start, from which medium.
+/// Which firmware finds something to start, on which medium.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct BootPaths {
     pub(super) bios_cd: bool,
@@ -84,7 +85,7 @@ pub(super) struct BootPaths {
     pub(super) uefi_usb: bool,
 }
 
-/// Name and place of the file whose directory record stands at an offset.
+/// Name and position of the file whose directory record begins at an offset.
 fn record(bytes: &[u8], offset: usize) -> Option<(String, Range<usize>)> {
     let start = word_at(bytes, offset + 2)?.checked_mul(BLOCK)?;
     let end = start.checked_add(word_at(bytes, offset + 10)?)?;
@@ -100,7 +101,7 @@ fn folder(bytes: &[u8], place: Range<usize>) -> Option<Vec<(String, Range<usize>
     let mut offset = place.start;
     while offset < place.end && files.len() < MOST_FILES {
         match usize::from(*bytes.get(offset)?) {
-            // A record does not reach over a block's end.
+            // A record never crosses the end of a block.
             0 => offset = (offset + 1).next_multiple_of(BLOCK),
             len => {
                 files.push(record(bytes, offset)?);
@@ -141,32 +142,24 @@ fn catalog(bytes: &[u8]) -> Option<(Option<usize>, Option<usize>)> {
     Some((bios, None))
 }
 
-/// Why an image cannot be read.
+/// Why an image could not be read.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// No bytes at all.
     #[error("the file is empty")]
     Empty,
-    /// Something else.
     #[error("not an ISO 9660 image")]
     NotIso9660,
-    /// The end is missing.
     #[error("the image is truncated: it has {have} of {need} bytes")]
     Truncated {
-        /// Bytes it says it has.
+        /// Length that the image claims.
         need: usize,
-        /// Bytes it has.
+        /// Length of the file.
         have: usize,
     },
-    /// Its folder points nowhere.
     #[error("the image is damaged: its folder cannot be read")]
     Damaged,
-    /// A file is not there.
-    #[error("no {name} is on it: not an image that farmgate made")]
-    Missing {
-        /// The file.
-        name: &'static str,
-    },
+    #[error("no {name} found: not an image that farmgate made")]
+    Missing { name: &'static str },
 }
 
 #[cfg(test)]

@@ -1,3 +1,5 @@
+//! Writes an identity into the slot of an image. Pure: bytes in, bytes out.
+
 use std::time::Duration;
 
 use rustls::pki_types::UnixTime;
@@ -17,11 +19,11 @@ use crate::ipxe::media::Facts;
 use crate::ipxe::media::FactsError;
 use crate::ipxe::slot;
 
-/// The image with this identity in its slot, in place of what was there. `ca` is the certificate
-/// (DER) of a CA that the image may be for; it counts where the image does not carry its own.
+/// Returns the image with this identity in its slot, in place of any earlier one.
 ///
-/// An identity that another CA issued is refused: every boot host of the image's fleet would
-/// refuse it, for ever.
+/// `ca` is the certificate (DER) of a CA that the image may be for. It is used when the image does
+/// not carry its own CA. An identity of another CA is refused: every boot host of the image's fleet
+/// would always refuse it.
 pub fn seal(image: &[u8], identity: &Identity, ca: Option<&[u8]>) -> Result<Vec<u8>, Error> {
     whole(image)?;
     usable_client(&identity.certificate)?;
@@ -42,9 +44,9 @@ pub fn seal(image: &[u8], identity: &Identity, ca: Option<&[u8]>) -> Result<Vec<
     Ok(slot::seal(image, &contents)?)
 }
 
-/// Whether a certificate's key or its issuer's signature is ECDSA.
+/// True if the certificate's key or its issuer's signature is ECDSA.
 pub fn uses_ecdsa(certificate: &[u8]) -> bool {
-    /// ecdsa-with-SHA1, -SHA224, -SHA256 ... begin so (RFC 5758).
+    /// Common prefix of ecdsa-with-SHA1, -SHA224, -SHA256 and so on (RFC 5758).
     const ECDSA_WITH: &str = "1.2.840.10045.4.";
     parse_x509_certificate(certificate).is_ok_and(|(_, certificate)| {
         certificate.public_key().algorithm.algorithm == OID_KEY_TYPE_EC_PUBLIC_KEY
@@ -52,8 +54,8 @@ pub fn uses_ecdsa(certificate: &[u8]) -> bool {
     })
 }
 
-/// Whether the root that an image trusts has issued a client certificate; `None` if nobody knows
-/// that root. When it is valid is another question.
+/// Checks that the root of an image issued a client certificate. Returns `None` if the root's
+/// certificate is not known. Ignores the validity dates.
 pub(super) fn issued_by_root(
     certificate: &[u8],
     facts: &Facts,
@@ -70,7 +72,7 @@ pub(super) fn issued_by_root(
     Some(issued())
 }
 
-/// A file that lost its end would still have a slot.
+/// Refuses a truncated image. It could still contain a complete slot.
 fn whole(image: &[u8]) -> Result<(), Error> {
     let size = read::volume_len(image).ok_or(Error::NotIso9660)?;
     if size > image.len() {
@@ -94,54 +96,45 @@ fn script_start(image: &[u8]) -> Result<usize, Error> {
 /// Why an image was not sealed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Not an image at all.
     #[error("not an ISO 9660 image")]
     NotIso9660,
-    /// The end is missing.
     #[error("the image is truncated: it has {have} of {need} bytes")]
     Truncated {
-        /// Bytes it says it has.
+        /// Length that the image claims.
         need: usize,
-        /// Bytes it has.
+        /// Length of the file.
         have: usize,
     },
-    /// iPXE cannot use the certificate.
     #[error("no gateway could boot with this certificate")]
     Unusable(#[from] Unusable),
-    /// The slot cannot be used.
     #[error(transparent)]
     Slot(#[from] slot::Error),
-    /// The script cannot be read.
     #[error(transparent)]
     Facts(#[from] FactsError),
-    /// The identity is of another fleet.
     #[error(
         "the CA that this image trusts ({root}) did not issue the certificate, so its boot hosts \
-         would refuse it for ever: take the base image of the gateway's own fleet"
+         would always refuse it: use the base image of the gateway's own fleet"
     )]
     NotIssued {
-        /// What the image trusts.
+        /// The CA that the image trusts.
         root: Fingerprint,
-        /// What is wrong with it.
         source: VerifyError,
     },
-    /// Nobody can tell whose the identity is.
     #[error(
-        "the image trusts the CA {root}, whose certificate is neither on it nor that of this \
-         state, so nobody can tell whether its boot hosts would take the identity: give --ca FILE, \
-         or make the base image anew"
+        "the image trusts the CA {root}, whose certificate is neither on the image nor in this \
+         state, so it is unknown whether its boot hosts would accept the identity: give --ca FILE, \
+         or make the base image again"
     )]
     UnknownRoot {
-        /// What the image trusts.
+        /// The CA that the image trusts.
         root: Fingerprint,
     },
-    /// A P-256 identity for an iPXE that has no ECDSA.
     #[error(
         "a P-256 identity needs an image with iPXE 2.0 or later, but this one has {version}: make \
          the base image with a later iPXE, or give the gateway an RSA certificate"
     )]
     NoEcdsa {
-        /// The version of the image's iPXE.
+        /// Version of the image's iPXE.
         version: String,
     },
 }

@@ -1,5 +1,5 @@
-//! Finds the files that a base image is made of: iPXE and isolinux, as the
-//! distributions install them.
+//! Finds and reads the files of a base image: iPXE and isolinux, where distributions install them.
+//! Reads files.
 
 use std::fs::File;
 use std::io;
@@ -21,13 +21,13 @@ use crate::ipxe::RerootError;
 use crate::ipxe::reroot;
 use crate::store::files;
 
-/// Debian, Fedora.
+/// The directories of Debian and Fedora.
 const IPXE_DIRS: &[&str] = &["/usr/lib/ipxe", "/usr/share/ipxe"];
 const BIOS_NAMES: &[&str] = &["ipxe.lkrn"];
 const EFI_NAMES: &[&str] = &["ipxe.efi", "ipxe-amd64.efi", "ipxe-x86_64.efi"];
 
-/// Where a part of an image comes from on this system: the Debian package `debian`,
-/// or the package `nixpkgs` of NixOS, and the option that names a directory.
+/// How to get a missing part on this system: the Debian package `debian`, or the NixOS package
+/// `nixpkgs`, and the option that names a directory.
 fn way_out(debian: &str, nixpkgs: &str, option: &str) -> String {
     if on_nixos() {
         format!("give {option} \"$(nix build --no-link --print-out-paths nixpkgs#{nixpkgs})\"")
@@ -36,9 +36,9 @@ fn way_out(debian: &str, nixpkgs: &str, option: &str) -> String {
     }
 }
 
-/// Whether this system is NixOS, where packages are not installed by hand.
+/// True on NixOS, where packages are not installed by hand.
 pub fn on_nixos() -> bool {
-    // Every NixOS has this file, and nothing else does.
+    // Every NixOS has this file, and no other system does.
     Path::new("/etc/NIXOS").exists()
 }
 
@@ -46,31 +46,28 @@ fn ipxe_way_out() -> String {
     way_out("ipxe (trixie, Debian 13, or later)", "ipxe", "--ipxe")
 }
 
-/// Debian; Arch; Fedora.
+/// The directories of Debian, Arch and Fedora.
 const SYSLINUX_DIRS: &[&str] = &[
     "/usr/lib/ISOLINUX",
     "/usr/lib/syslinux/modules/bios",
     "/usr/lib/syslinux/bios",
     "/usr/share/syslinux",
 ];
-/// Where these files are below a prefix, as Nix installs them.
+/// Where Nix installs these files below a prefix.
 const BELOW_PREFIX: &[&str] = &["", "share/syslinux", "ISOLINUX", "syslinux/modules/bios"];
 
-/// No image and no part of one is larger.
+/// Size limit of a file. No image and no part of one is larger.
 const MOST: u64 = 64 * 1024 * 1024;
 
-/// Files of isolinux, which starts iPXE under BIOS.
+/// The files of isolinux, which starts iPXE under BIOS.
 pub struct Syslinux {
-    /// `isolinux.bin`.
     pub isolinux: Vec<u8>,
-    /// `isohdpfx.bin`.
     pub isohdpfx: Vec<u8>,
-    /// `ldlinux.c32`.
     pub ldlinux: Vec<u8>,
 }
 
 impl Syslinux {
-    /// Finds them in `dir`, else where distributions put them.
+    /// Searches `dir`, or the directories of distributions.
     pub fn find(dir: Option<&Path>) -> Result<Self> {
         let dirs: Vec<PathBuf> = match dir {
             Some(dir) => BELOW_PREFIX.iter().map(|below| dir.join(below)).collect(),
@@ -88,11 +85,8 @@ impl Syslinux {
     }
 }
 
-/// A file that was found.
 pub struct Found {
-    /// Where it is.
     pub path: PathBuf,
-    /// What it holds.
     pub bytes: Vec<u8>,
 }
 
@@ -105,7 +99,7 @@ pub struct Ipxe {
 }
 
 impl Ipxe {
-    /// Finds them in `dir`, else where distributions put them.
+    /// Searches `dir`, or the directories of distributions.
     pub fn find(dir: Option<&Path>) -> Result<Self> {
         let dirs: Vec<PathBuf> = match dir {
             Some(dir) => vec![dir.to_owned()],
@@ -115,7 +109,7 @@ impl Ipxe {
         Ok(Self { bios: find(BIOS_NAMES)?, efi: find(EFI_NAMES)? })
     }
 
-    /// The binaries for BIOS and UEFI, trusting this root alone.
+    /// The binaries for BIOS and UEFI, trusting only this root.
     pub fn rerooted(&self, root: &Fingerprint) -> Result<(Vec<u8>, Vec<u8>)> {
         Ok((rerooted(Kind::Bios, &self.bios, root)?, rerooted(Kind::Efi, &self.efi, root)?))
     }
@@ -134,7 +128,7 @@ fn rerooted(kind: Kind, file: &Found, root: &Fingerprint) -> Result<Vec<u8>> {
     }
 }
 
-/// The first file of one of these names in one of these folders.
+/// Reads the first file with one of these names in one of these directories.
 fn find(dirs: &[PathBuf], names: &[&str], way_out: impl Fn() -> String) -> Result<Found> {
     for path in dirs.iter().flat_map(|dir| names.iter().map(|name| dir.join(name))) {
         match files::open_image(&path) {
@@ -151,8 +145,8 @@ fn find(dirs: &[PathBuf], names: &[&str], way_out: impl Fn() -> String) -> Resul
     bail!("no {} in {}: {}", names.join(" or "), places.join(", "), way_out())
 }
 
-/// Reads a file that may be anything, or the image on the device that it was written to. A stick
-/// is larger than the image, and what is behind that is not ours.
+/// Reads an image file, or the image on a device. A USB stick is larger than the image; only the
+/// image is read.
 pub fn read_image(path: &Path) -> Result<Vec<u8>> {
     files::open_image(path)
         .map_err(anyhow::Error::from)
@@ -167,12 +161,12 @@ fn read_all(file: File) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.take(MOST + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > MOST {
-        bail!("it is larger than {MOST} bytes, which no boot image is");
+        bail!("it is larger than {MOST} bytes, so it is not a boot image");
     }
     Ok(bytes)
 }
 
-/// The image at the beginning of a device, which says how long it is.
+/// Reads the image at the beginning of a device. The image itself says how long it is.
 fn image_on(device: impl Read) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     device.take(MOST).read_to_end(&mut bytes)?;
@@ -190,12 +184,12 @@ fn cannot_read(path: &Path) -> String {
 mod tests {
     use super::*;
 
-    /// A stick has room behind the image. One of more than 64 MB was "larger than any image".
+    /// A stick of more than 64 MB used to be refused as "larger than any image".
     #[test]
     fn a_device_is_read_as_far_as_its_image_goes() {
         const BLOCKS: u8 = 40;
         let mut image = vec![7; usize::from(BLOCKS) * 2048];
-        // ECMA-119, 8.4: the primary volume descriptor, with the number of blocks.
+        // ECMA-119, 8.4: the primary volume descriptor, which contains the number of blocks.
         image[16 * 2048..][..6].copy_from_slice(b"\x01CD001");
         image[16 * 2048 + 80..][..4].copy_from_slice(&[BLOCKS, 0, 0, 0]);
         assert!(image_on(image.chain(io::repeat(1))).unwrap() == image);

@@ -1,3 +1,6 @@
+//! Reads an image and reports what is on it and what is wrong with it. Pure: the caller passes the
+//! time.
+
 use std::fmt;
 
 use serde::Serialize;
@@ -24,53 +27,48 @@ use crate::ipxe::media::Facts;
 use crate::ipxe::media::FactsError;
 use crate::ipxe::slot;
 
-/// What is on an image. The private key is not in it.
+/// What is on an image. The report never contains the private key.
 #[derive(Debug, Serialize)]
 pub struct Report {
-    /// Bytes of the image.
+    /// Size of the image in bytes.
     pub size: usize,
-    /// Version of its iPXE, when that says it.
+    /// Version of its iPXE, if the iPXE states it.
     pub ipxe_version: Option<Foreign>,
-    /// Whether its iPXE can use a P-256 PKI.
+    /// True if its iPXE can use a P-256 PKI.
     pub ecdsa: bool,
-    /// SHA-256 of the root certificate that it trusts.
+    /// SHA-256 of the root certificate that the image trusts.
     pub root: Fingerprint,
-    /// Whether that is the CA at hand, when there is one.
+    /// True if that is the CA of this state; `None` if the state has none.
     pub root_is_this_ca: Option<bool>,
     /// The boot hosts, in the order in which they are asked.
     pub urls: Vec<String>,
     /// Ways to start it: `bios-cd`, `uefi-cd`, `bios-usb`, `uefi-usb`.
     pub starts: Vec<&'static str>,
-    /// The identity in its slot; none when that is empty.
+    /// The identity in its slot; `None` if the slot is empty.
     pub identity: Option<SealedIdentity>,
-    /// What is wrong with it.
     pub problems: Vec<String>,
-    /// What could not be held against what it should be, and why.
+    /// What could not be compared, and why.
     pub not_compared: Vec<String>,
 }
 
-/// A client certificate in a slot.
+/// The client certificate in the slot.
 #[derive(Debug, Serialize)]
 pub struct SealedIdentity {
-    /// Its subject.
     pub subject: Foreign,
-    /// Its fingerprint.
     pub fingerprint: Fingerprint,
-    /// Who issued it.
     pub issuer: Foreign,
-    /// First moment at which it is valid.
     #[serde(with = "time::serde::rfc3339")]
     pub not_before: OffsetDateTime,
-    /// Last moment at which it is valid.
     #[serde(with = "time::serde::rfc3339")]
     pub not_after: OffsetDateTime,
-    /// Whether the private key beside it belongs to it.
+    /// True if the private key in the slot belongs to the certificate.
     pub key_fits: bool,
-    /// Whether the root that the image trusts has issued it, where somebody knows that root.
+    /// True if the image's root issued the certificate; `None` if the root's certificate is not
+    /// known.
     pub issued_by_root: Option<bool>,
 }
 
-/// Reads an image and compares what it says with what is on it.
+/// Reads an image and compares its claims with its content.
 pub fn verify(image: &[u8], at_hand: &AtHand<'_>, now: OffsetDateTime) -> Result<Report, Error> {
     let volume = Image::read(image)?;
     let script_place = volume.place("AUTOEXEC.IPXE")?;
@@ -94,7 +92,7 @@ pub fn verify(image: &[u8], at_hand: &AtHand<'_>, now: OffsetDateTime) -> Result
     }
     let slot = slot::find(image)?;
     if slot.start < script_place.start || slot.end > script_place.end {
-        problems.push("its slot does not stand in its script".to_owned());
+        problems.push("its slot is not in its script".to_owned());
     }
     let mut compared = compare(image, &volume, at_hand);
     problems.append(&mut compared.problems);
@@ -230,28 +228,21 @@ impl fmt::Display for Report {
     }
 }
 
-/// Why an image cannot be verified.
+/// Why an image could not be verified.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Not an image that can be read.
     #[error(transparent)]
     Read(#[from] read::Error),
-    /// Its script is not one of ours.
     #[error(transparent)]
     Facts(#[from] FactsError),
-    /// Its slot is not one of ours.
     #[error(transparent)]
     Slot(#[from] slot::Error),
-    /// Nothing for UEFI to start.
     #[error("its EFI.IMG holds no boot loader and script")]
     NoEfi,
-    /// Its iPXE for BIOS is not one.
     #[error("its iPXE for BIOS cannot be read")]
     Bios(#[source] BinaryError),
-    /// Its iPXE for UEFI is not one.
     #[error("its iPXE for UEFI cannot be read")]
     Efi(#[source] BinaryError),
-    /// The slot's certificate is not one.
-    #[error("what stands in its slot is no certificate")]
+    #[error("its slot holds something that is not a certificate")]
     NoCertificate,
 }

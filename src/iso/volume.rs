@@ -1,5 +1,5 @@
-//! Writes ISO 9660 (ECMA-119) with an El Torito boot catalog: one folder,
-//! plain names, nothing that changes from one run to the next.
+//! Writes an ISO 9660 file system (ECMA-119) with an El Torito boot catalog: one directory, plain
+//! names, and nothing that changes from run to run. Pure: bytes in, bytes out.
 
 use super::BLOCK;
 use super::SECTOR;
@@ -13,25 +13,25 @@ const ROOT: usize = 21;
 const CATALOG: usize = 22;
 const FIRST_FILE: usize = 23;
 
-/// 1980-01-01, the first day that FAT knows, in either format.
+/// 1980-01-01, the first day that FAT can express, in both formats of ISO 9660.
 const RECORD_DATE: [u8; 7] = [80, 1, 1, 0, 0, 0, 0];
 const VOLUME_DATE: &[u8; 17] = b"1980010100000000\0";
 
-/// A file whose content is appended to the volume.
+/// A file to be written to the volume.
 pub(super) struct File {
-    /// As ISO 9660 has it: `NAME.EXT;1`.
+    /// The ISO 9660 name: `NAME.EXT;1`.
     pub(super) name: &'static str,
     pub(super) content: Vec<u8>,
 }
 
-/// A file that is there.
+/// A file with its position.
 pub(super) struct Placed {
     pub(super) name: &'static str,
     pub(super) block: usize,
     pub(super) len: usize,
 }
 
-/// Lays out files one after the other, from the first free block on.
+/// Lays out the files one after the other, from the first free block.
 pub(super) fn place(files: &[File]) -> Vec<Placed> {
     let mut next = FIRST_FILE;
     files
@@ -44,8 +44,8 @@ pub(super) fn place(files: &[File]) -> Vec<Placed> {
         .collect()
 }
 
-/// Writes the volume: `contents` where `placed` (in the same order) says, and
-/// every one of `names` in the folder.
+/// Writes the volume. `placed` says where each of `contents` goes, in the same order. `names` are
+/// the entries of the directory.
 pub(super) fn write(
     contents: &[File],
     placed: &[Placed],
@@ -69,7 +69,7 @@ pub(super) fn write(
     image
 }
 
-/// The catalog's own entry in the folder.
+/// The directory entry of the boot catalog itself.
 pub(super) fn catalog_file() -> Placed {
     Placed { name: "BOOT.CAT;1", block: CATALOG, len: BLOCK }
 }
@@ -93,7 +93,7 @@ fn both16(value: u16) -> [u8; 4] {
     both
 }
 
-/// ECMA-119, 8.4.
+/// The primary volume descriptor (ECMA-119, 8.4).
 fn primary_descriptor(blocks: usize) -> Vec<u8> {
     const PATH_TABLE_LEN: usize = 10;
     let mut descriptor = vec![0; BLOCK];
@@ -123,7 +123,7 @@ fn primary_descriptor(blocks: usize) -> Vec<u8> {
     descriptor
 }
 
-/// El Torito 1.0, section 2.0.
+/// The boot record (El Torito 1.0, section 2.0).
 fn boot_record() -> Vec<u8> {
     let mut record = b"\0CD001\x01EL TORITO SPECIFICATION".to_vec();
     record.resize(71, 0);
@@ -135,7 +135,7 @@ fn path_table(root: [u8; 4], parent: [u8; 2]) -> Vec<u8> {
     [&[1, 0][..], &root, &parent, &[0, 0]].concat()
 }
 
-/// ECMA-119, 9.1.
+/// A directory record (ECMA-119, 9.1).
 fn record(name: &[u8], block: usize, len: usize, folder: bool) -> Vec<u8> {
     let size = (33 + name.len()).next_multiple_of(2);
     let mut record = vec![size as u8, 0];
@@ -161,7 +161,7 @@ fn folder(names: &[Placed]) -> Vec<u8> {
     folder
 }
 
-/// El Torito 1.0, section 2.1 to 2.4; platform 0xEF is UEFI's (UEFI
+/// The boot catalog (El Torito 1.0, sections 2.1 to 2.4). Platform 0xEF is UEFI (UEFI
 /// specification, section 13.3.2.1).
 fn catalog(bios: usize, (efi, efi_len): (usize, usize)) -> Vec<u8> {
     let mut validation = [0u8; 32];
@@ -178,7 +178,7 @@ fn catalog(bios: usize, (efi, efi_len): (usize, usize)) -> Vec<u8> {
     [validation, boot_entry(bios, 4), section, boot_entry(efi, efi_sectors)].concat()
 }
 
-/// A bootable entry without emulation.
+/// A bootable entry without floppy or disk emulation.
 fn boot_entry(block: usize, sectors: usize) -> [u8; 32] {
     let mut entry = [0; 32];
     entry[0] = 0x88;

@@ -1,4 +1,4 @@
-//! Finds the process that has a lock, a port or a socket. Reads `/proc`.
+//! Finds the process that holds a lock, a port or a socket. Reads `/proc`.
 
 use std::fmt;
 use std::fs;
@@ -11,17 +11,16 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::path::PathBuf;
 
-/// Longest command that is shown.
+/// Longest command line that is shown.
 const MAX_COMMAND: usize = 80;
 
-/// A process that holds what this one wants.
+/// A process that holds a resource which this process wants.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Holder {
-    /// Its number.
     pub pid: u32,
     name: String,
     command: String,
-    /// It was stopped, by Ctrl-Z for instance.
+    /// The process was stopped, for instance by Ctrl-Z.
     stopped: bool,
 }
 
@@ -30,19 +29,19 @@ impl fmt::Display for Holder {
         let Self { pid, command, stopped, .. } = self;
         write!(f, "process {pid} ({command})")?;
         if *stopped {
-            write!(f, ", which is stopped (`kill -CONT {pid}` lets it go on)")?;
+            write!(f, ", which is stopped (`kill -CONT {pid}` resumes it)")?;
         }
         Ok(())
     }
 }
 
 impl Holder {
-    /// The process with this number, if it can be seen.
+    /// The process with this id, if it is visible.
     pub fn read(pid: u32) -> Option<Self> {
         let home = PathBuf::from(format!("/proc/{pid}"));
         let name = fs::read_to_string(home.join("comm")).ok()?.trim_end().to_owned();
         let mut command = name.clone();
-        // Arguments of other programs could be secrets; ours never are.
+        // Arguments of other programs could hold secrets. farmgate's own never do.
         if name == "farmgate"
             && let Ok(line) = fs::read(home.join("cmdline"))
         {
@@ -53,31 +52,30 @@ impl Holder {
         }
         let command = command.chars().filter(|c| !c.is_control()).take(MAX_COMMAND).collect();
         let stat = fs::read_to_string(home.join("stat")).unwrap_or_default();
-        // The name in parentheses can hold anything, also parentheses (proc_pid_stat(5)).
+        // The name in parentheses can contain anything, even parentheses (proc_pid_stat(5)).
         let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
         Some(Self { pid, name, command, stopped: matches!(state, Some('T' | 't')) })
     }
 
-    /// Whether it is this program.
     pub fn is(&self, program: &str) -> bool {
         self.name == program
     }
 }
 
-/// Who holds the lock (flock(2)) of an open file.
+/// The process that holds the lock (flock(2)) of an open file.
 pub fn of_lock(file: &File) -> Option<Holder> {
     let metadata = file.metadata().ok()?;
     let table = fs::read_to_string("/proc/locks").ok()?;
     let device = (rustix::fs::major(metadata.dev()), rustix::fs::minor(metadata.dev()));
     let holds = |lock: &Lock| {
-        // Some file systems show another device there than to stat(2).
+        // On some file systems, this device number differs from the one in stat(2).
         lock.device == device || has_open(lock.pid, (metadata.dev(), metadata.ino()))
     };
     let lock = locks(&table).find(|lock| lock.inode == metadata.ino() && holds(lock))?;
     Holder::read(lock.pid)
 }
 
-/// Who listens on a TCP port that cannot be bound.
+/// The process that listens on a TCP port.
 pub fn of_port(address: SocketAddr) -> Option<Holder> {
     let tables = ["/proc/net/tcp", "/proc/net/tcp6"].map(fs::read_to_string);
     let alike = |found: &Listening| {
@@ -96,19 +94,19 @@ pub fn of_port(address: SocketAddr) -> Option<Holder> {
             .any(|path| fs::read_link(path).is_ok_and(|target| sockets.contains(&target)))
     };
     let mut pids: Vec<u32> = pids().collect();
-    // systemd hands its sockets on: who has it from there is the one that uses it.
+    // systemd passes its sockets on. The process that got a socket from it is the one to name.
     pids.sort_unstable_by_key(|pid| (*pid == 1, *pid));
     pids.into_iter().find(has_one).and_then(Holder::read)
 }
 
-/// A held lock in `/proc/locks` (proc_locks(5)).
+/// A line of `/proc/locks` (proc_locks(5)).
 struct Lock {
     pid: u32,
     device: (u32, u32),
     inode: u64,
 }
 
-/// All `flock` locks that are held. A line with `->` is of a process that waits.
+/// All `flock` locks that are held. A line with `->` is a process that waits for the lock.
 fn locks(table: &str) -> impl Iterator<Item = Lock> {
     table.lines().filter_map(|line| {
         let mut words = line.split_whitespace().skip(1);
@@ -123,7 +121,7 @@ fn locks(table: &str) -> impl Iterator<Item = Lock> {
     })
 }
 
-/// A listening socket in `/proc/net/tcp` or `tcp6`.
+/// A listening socket in `/proc/net/tcp` or `/proc/net/tcp6`.
 struct Listening {
     address: SocketAddr,
     inode: u64,
@@ -139,7 +137,7 @@ fn listeners(table: &str) -> impl Iterator<Item = Listening> {
     })
 }
 
-/// The kernel prints each 32 bits of an address as a number of this machine.
+/// The kernel prints each 32 bits of an address as a number in the byte order of this machine.
 fn ip_address(hex: &str) -> Option<IpAddr> {
     let mut bytes = Vec::new();
     for part in hex.as_bytes().chunks(8) {
@@ -161,7 +159,7 @@ fn pids() -> impl Iterator<Item = u32> {
     names(Path::new("/proc")).filter_map(|path| path.file_name()?.to_str()?.parse().ok())
 }
 
-/// None of processes of others, unless this is root.
+/// Empty for processes of other users, unless this process is root.
 fn descriptors(pid: u32) -> impl Iterator<Item = PathBuf> {
     names(Path::new(&format!("/proc/{pid}/fd")))
 }
@@ -196,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_only_waits_for_a_lock_holds_none() {
+    fn a_waiting_process_holds_no_lock() {
         let table = "1: FLOCK  ADVISORY  WRITE 71 fe:00:42 0 EOF\n\
                      1: -> FLOCK  ADVISORY  WRITE 72 fe:00:42 0 EOF\n\
                      2: POSIX  ADVISORY  WRITE 73 fe:00:42 0 EOF\n";
@@ -215,7 +213,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_table_is_too_strange(table in any::<String>(), words in "([0-9A-F:> -]|FLOCK|\n){0,99}") {
+        fn survives_any_table(table in any::<String>(), words in "([0-9A-F:> -]|FLOCK|\n){0,99}") {
             for table in [table, words] {
                 locks(&table).count();
                 listeners(&table).count();

@@ -1,4 +1,4 @@
-//! Limits of this process: descriptors, core dumps.
+//! Limits of this process: open files, core dumps.
 
 use std::io;
 
@@ -12,8 +12,8 @@ pub fn forbid_dumps() -> io::Result<()> {
     Ok(rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?)
 }
 
-/// Raises the number of descriptors that this process may open as far as it is allowed to, and
-/// returns it. The usual soft limit of 1024 is for programs that call `select`.
+/// Raises the soft limit of open files to the hard limit and returns it. The usual soft limit of
+/// 1024 exists only for programs that call `select`.
 pub fn raise_descriptors() -> u64 {
     let Rlimit { current, maximum } = rustix::process::getrlimit(Resource::Nofile);
     let raised = Rlimit { current: maximum, maximum };

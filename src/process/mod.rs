@@ -1,4 +1,4 @@
-//! This process, and what others on this machine hold, as far as `/proc` shows it.
+//! This process's limits, and what `/proc` shows of other processes on this machine.
 
 mod holder;
 mod limits;

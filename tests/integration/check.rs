@@ -173,9 +173,7 @@ fn what_is_no_kernel_is_not_published() {
     let dir = folder.to_str().unwrap();
     state.ok(&["publish", "lab-1", dir]);
     let pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 14149568\n";
-    for (content, what) in
-        [(&pointer[..], "a pointer of Git LFS"), (&kernel()[..1500], "cut short")]
-    {
+    for (content, what) in [(&pointer[..], "a Git LFS pointer"), (&kernel()[..1500], "cut short")] {
         state.folder("f", &[("vmlinuz", content)]);
         let error = state.fails(&["publish", "lab-1", dir]);
         assert!(error.contains("FG047") && error.contains(what), "{error}");

@@ -313,7 +313,7 @@ fn what_is_missing_is_named_with_its_package() {
         .env_remove("FARMGATE_IPXE")
         .output()
         .unwrap();
-    assert!(String::from_utf8_lossy(&bare.stderr).contains("no iPXE source tree"));
+    assert!(String::from_utf8_lossy(&bare.stderr).contains("not an iPXE source tree"));
 }
 
 #[test]
@@ -502,7 +502,7 @@ fn an_identity_of_another_fleet_is_not_sealed() {
     farm.ok(&["iso", "seal", "old.iso", "--gateway", "lab-1", "-o", "z.iso"]);
     let line =
         other.refused(&["iso", "seal", &farm.path("old.iso"), "--gateway", "lab-1", "-o", "x"]);
-    assert!(line.contains("neither on it nor that of this state"), "{line}");
+    assert!(line.contains("neither on the image nor in this state"), "{line}");
 }
 
 /// `verify` used to say of it that the private key fits, and nothing else.

@@ -46,7 +46,7 @@ fn settings_that_would_keep_gateways_out_are_not_taken_up() {
         ("url = ", "farmgate.toml", at_length),
         ("surprise = 1\nurl = \"https://127.0.0.1:8443\"\n", "surprise", at_length),
         // A name that the server's certificate does not have.
-        ("url = \"https://other.example.org\"\n", "does not name the host", fails),
+        ("url = \"https://other.example.org\"\n", "does not contain the host name", fails),
     ] {
         std::fs::write(&config, wrong).unwrap();
         let error = fails(&state, &["serve", "--check"]);

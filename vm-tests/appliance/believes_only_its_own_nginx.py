@@ -1,4 +1,4 @@
-"""When nginx's configuration has lost its header lines, nobody gets in, whatever he sends."""
+"""If nginx's configuration has lost its header lines, nobody gets in, whatever headers they send."""
 
 import urllib.parse
 

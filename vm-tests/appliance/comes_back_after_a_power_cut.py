@@ -1,4 +1,4 @@
-"""After a power cut of the boot host a gateway boots without anybody's hand."""
+"""After a power cut of the boot host, a gateway boots without anybody's help."""
 
 image = make_gateway("lab-1")
 publish("lab-1")
@@ -6,7 +6,7 @@ mine = identity("lab-1")
 
 with subtest("a gateway is served before"):
     expect(302, "/boot/ipxe", mine)
-    # What was answered may be on the disk a moment later, as on any machine.
+    # Data may reach the disk a moment after the answer, as on any machine.
     host.succeed("sync")
 
 with subtest("the power is cut, and comes back"):

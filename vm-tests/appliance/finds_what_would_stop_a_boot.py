@@ -1,4 +1,4 @@
-"""`farmgate doctor` is content with a boot host that works, and says what is wrong with one that does not."""
+"""`farmgate doctor` finds no problem on a working boot host, and says what is wrong with a broken one."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The service is as locked up as systemd can make it: an exposure of 1.5 or below."""
+"""The service is hardened: `systemd-analyze security` gives it an exposure of 1.5 or below."""
 
 farmgate("gateway add lab-1")
 publish_script("lab-1")
@@ -14,7 +14,7 @@ with subtest("systemd-analyze security rates it 1.5 or below"):
 
 with subtest("systemd has nothing to say against the units"):
     units = "farmgate.service farmgate.socket farmgate-tls.socket farmgate-admin.socket"
-    # It reads every unit that ours name, and has its say about these too.
+    # It also reads the units that ours name, and reports about these too.
     said = host.execute(f"systemd-analyze verify --man=no {units} 2>&1")[1]
     complaints = [line for line in said.splitlines() if "farmgate" in line]
     assert not complaints, complaints
@@ -29,7 +29,7 @@ with subtest("it has no network of its own, is nobody, and can write its state a
     for path in ("/etc", "/usr", "/boot", "/var/log", "/root"):
         host.fail(f"nsenter --target {pid} --mount touch {path}/farmgate-was-here 2>&1")
     host.succeed(f"nsenter --target {pid} --mount touch {STATE}/probe && rm {STATE}/probe")
-    # What media trust is root's to say: neither written nor put out of the way.
+    # Root decides what media trust: the server can neither write nor replace these.
     assert host.succeed(f"stat -c %U {STATE}/pki {STATE}/cache").split() == ["root", "root"]
     for folder in (f"{STATE}/pki", f"{STATE}/cache"):
         host.fail(f"nsenter --target {pid} --mount touch {folder}/farmgate-was-here 2>&1")

@@ -25,10 +25,10 @@ with subtest("a user can open neither nginx's socket nor the state"):
         claims += f" --header 'X-SSL-Client-{name}: {value}'"
     address = "http://boot.farmgate.test/g/1/boot.ipxe 2>&1"
     forged = f"{claims} --header 'X_Farmgate_Proxy: {secret} {fingerprint}' {address}"
-    # Just so does nginx ask.
+    # nginx sends exactly this.
     assert "the script of lab-1" in host.succeed(forged)
     host.fail(f"{NOBODY} {forged}")
-    # What everybody can compute is not enough, for root neither.
+    # A value that anybody can compute is not enough, even for root.
     host.fail(f"{claims} --header 'X_Farmgate_Proxy: {fingerprint}' {address}")
     folders = (
         "",
@@ -50,7 +50,7 @@ with subtest("no file of the state that holds a key or a secret can be read by a
     assert len(holders) >= 4, f"the secrets are nowhere: {holders}"
     for path in holders:
         host.fail(f"{NOBODY} cat {path} 2>&1")
-        # Not even by the group that nginx is in.
+        # Not even nginx's group can read it.
         mode = host.succeed(f"stat -c %a {path}").strip()
         assert mode.endswith("00"), f"{path} has mode {mode}"
 

@@ -1,4 +1,4 @@
-"""A socket that another service holds: the message says which address it is, and nothing else breaks."""
+"""If another service holds a socket, the message names the address, and nothing else breaks."""
 
 farmgate("gateway add lab-1")
 publish_script("lab-1")
@@ -6,7 +6,7 @@ mine = identity("lab-1")
 expect(200, "/g/1/boot.ipxe", mine)
 
 with subtest("farmgate-tls.socket, where nginx has the port: systemd names the address"):
-    # systemd adds no socket to a service that runs.
+    # systemd does not add a socket to a running service.
     host.succeed("systemctl stop farmgate.service 2>&1")
     since = now()
     host.fail("systemctl start farmgate-tls.socket 2>&1")

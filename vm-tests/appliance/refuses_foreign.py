@@ -1,4 +1,4 @@
-"""A certificate of another CA gets nothing, even with a gateway's name in it."""
+"""A certificate of another CA is refused, even if it contains a gateway's name."""
 
 farmgate("gateway add lab-1")
 publish_script("lab-1")

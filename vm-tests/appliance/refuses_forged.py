@@ -1,4 +1,4 @@
-"""Who a gateway is comes from its handshake with nginx, whatever headers it sends."""
+"""A gateway is identified by its handshake with nginx, whatever headers it sends."""
 
 import urllib.parse
 

@@ -1,4 +1,4 @@
-"""A revoked certificate gets nothing from that moment on, and a gateway with it boots nothing."""
+"""A revoked certificate is refused from that moment on, and a gateway with it does not boot."""
 
 image = make_gateway("lab-1")
 publish("lab-1")

@@ -1,4 +1,4 @@
-"""A reload takes up what is right, and keeps the old when the new is wrong; no connection notices."""
+"""A reload applies valid settings, and keeps the old ones if the new ones are wrong; no connection breaks."""
 
 CRT = f"{STATE}/pki/server.crt"
 

@@ -1,4 +1,4 @@
-"""A generation that never acknowledges is left for the last good one; so is one that is rolled back."""
+"""A gateway goes back to the last good generation if the new one never acknowledges, or after a rollback."""
 
 TRIES = 3
 

@@ -1,4 +1,4 @@
-"""A CRL that ran out keeps every gateway out; the boot host says so, and how to mend it."""
+"""An expired CRL keeps every gateway out; the boot host says so, and how to fix it."""
 
 CONFIGURATION = """\
 [ca]

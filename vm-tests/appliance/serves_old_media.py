@@ -1,4 +1,4 @@
-"""Old media with RSA key exchange are served on a port of their own, and on no other."""
+"""Old media with RSA key exchange are served on their own port, and on no other."""
 
 MAIN, LEGACY = 8443, 8444
 

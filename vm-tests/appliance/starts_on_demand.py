@@ -34,7 +34,7 @@ with subtest("fifty first requests at once are all answered by one service"):
         f"{curl} {mine} --output '/tmp/answer-#1' --write-out '%{{http_code}}\n' "
         f"'{BOOT}/g/1/boot.ipxe#[1-50]' | sort | uniq -c"
     )
-    # Those of one gateway wait for each other; who finds the line full is told to come again.
+    # Requests of one gateway wait for each other. When the queue is full, a request is told to come again.
     counts = dict(zip(answers.split()[1::2], map(int, answers.split()[::2]), strict=True))
     assert set(counts) <= {"200", "503"} and sum(counts.values()) == 50, answers
     assert counts["200"] > 10, answers

@@ -1,9 +1,9 @@
-"""A service that hangs is found by its watchdog and started again, and then gateways boot."""
+"""The watchdog restarts a service that hangs, and then gateways boot."""
 
 image = make_gateway("lab-1")
 publish("lab-1")
 mine = identity("lab-1")
-# A test need not wait as long as a farm.
+# A test waits less than a real farm.
 override("farmgate.service", "[Service]\nWatchdogSec=6\n")
 expect(200, "/g/1/boot.ipxe", mine)
 host.wait_for_unit("farmgate.service")

@@ -1,4 +1,4 @@
-"""What the scenarios share: processes, gateways in QEMU, the boot host, and how results are told.
+"""Code that the scenarios share: processes, gateways in QEMU, the boot host, and reports.
 
 Only the standard library is used, so that the tests need nothing but Debian's python3.
 """

@@ -1,6 +1,6 @@
-"""What the scenarios in vm-tests/appliance/ share: short words for a boot host and its gateways.
+"""Helpers for the scenarios in vm-tests/appliance/: a boot host and its gateways.
 
-This is the beginning of each scenario's script, not a module. What it finds are the globals that
+This is the beginning of each scenario's script, not a module. It uses the globals that
 vm-tests/README.md lists: `host`, `gateway`, `subtest`. The NixOS driver checks the types of the whole.
 """
 
@@ -29,7 +29,7 @@ def now() -> str:
 
 
 def journal(since: str) -> str:
-    """What was logged after the cursor `since`, by whomever.
+    """The log lines of all units after the cursor `since`.
 
     With --unit journalctl would leave out the first line when the cursor is at another unit's.
     """
@@ -43,7 +43,7 @@ def wait_for_journal(since: str, text: str) -> None:
 
 
 def make_gateway(name: str) -> str:
-    """Registers a gateway; the path of its image on the boot host."""
+    """Registers a gateway; returns the path of its image on the boot host."""
     farmgate(f"gateway add {name}")
     return make_image(name)
 
@@ -67,7 +67,7 @@ def publish(name: str, change: str = "true") -> None:
 
 
 def publish_script(name: str) -> None:
-    """Publishes a script alone, which is enough where nothing boots."""
+    """Publishes only a script, which is enough for tests that do not boot."""
     host.succeed(
         "rm -rf /tmp/generation && mkdir /tmp/generation && cd /tmp/generation && "
         f"printf '#!ipxe\\necho this is the script of {name}\\nreboot\\n' >boot.ipxe && "
@@ -76,7 +76,7 @@ def publish_script(name: str) -> None:
 
 
 def reload() -> None:
-    """Has the service read its settings anew, and waits until it did: systemd does not."""
+    """Makes the service reload its settings, and waits until it has; systemd does not wait."""
     since = now()
     host.succeed("systemctl reload farmgate.service 2>&1")
     wait_for_journal(since, "INFO reloaded")
@@ -95,7 +95,7 @@ def ask(path: str, options: str = "", url: str = BOOT, ca: str = CA) -> tuple[in
     curl = f"curl --silent --show-error --include --path-as-is --max-time 60 --cacert {ca}"
     curl += f" {options} --write-out '\\n%{{http_code}}'"
     answer = host.succeed(f"{curl} '{url}{path}' 2>&1 || true")
-    # What curl has to say of a failure comes after the status.
+    # curl's message about a failure comes after the status.
     lines = answer.split("\n")
     status = next((line for line in reversed(lines) if len(line) == 3 and line.isdigit()), "000")
     return int(status), answer
@@ -109,7 +109,7 @@ def expect(status: int, path: str, options: str = "", url: str = BOOT, ca: str =
 
 
 def refused(paths: tuple[str, ...], options: str = "", url: str = BOOT) -> None:
-    """Requests that must get nothing: no answer at all, or one that says no."""
+    """Requests that must be refused, with no answer at all or with an error status."""
     curl = f"curl --silent --path-as-is --max-time 60 --cacert {CA} {options}"
     curl += " --write-out '%{http_code}\n'"
     urls = " ".join(f"--output /dev/null '{url}{path}'" for path in paths)
@@ -137,10 +137,10 @@ def boots(
 
 
 def does_not_boot(image: str, firmware: str = "bios", medium: str = "cd") -> None:
-    """A gateway with this image asks, is turned away, and has started no kernel."""
+    """A gateway with this image asks, is refused, and starts no kernel."""
     machine = gateway(image, firmware=firmware, medium=medium)
     machine.start()
-    # An error's number, after the address that was asked.
+    # The number of an error, after the address that the gateway asked.
     machine.wait_for_console_text(r"boot\.farmgate\.test[\s\S]*ipxe\.org/[0-9a-f]{8}", timeout=240)
     log = machine.get_console_log()
     machine.crash()
@@ -185,7 +185,7 @@ def override(unit: str, text: str) -> None:
 
 
 def serves_certless_names_alone(public: str, ca: str, mine: str) -> None:
-    """Subtests of a second name: booted systems acknowledge there, and nothing else is to be had.
+    """Subtests of a second name: booted systems acknowledge there, and it serves nothing else.
 
     `public` is its URL, `ca` the file of the authority that it has its certificate from, and `mine`
     curl's options for the identity of lab-1, which has a generation.

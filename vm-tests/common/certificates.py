@@ -72,7 +72,7 @@ def version_1(authority: Identity, name: str, where: Path) -> Identity:
 
 
 def replace_authority(host: BootHost, *options: str) -> None:
-    """Another CA in the place of the host's own, made by `openssl req -x509` with `options`.
+    """Replaces the host's own CA with one made by `openssl req -x509` with `options`.
 
     The server's certificate is its first; gateways that are there lose their way.
     """

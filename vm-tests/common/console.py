@@ -1,4 +1,4 @@
-"""What a machine wrote on its serial console, as text to search in.
+"""The output of a machine's serial console, as text to search in.
 
 The NixOS tests begin with this file too, so it imports nothing of this package.
 """

@@ -1,7 +1,7 @@
 """The appliance test's boot host on plain Debian, and gateways on its network. No root is needed.
 
-One host is started from the disk that scripts/install-packages made, gets the package and is
-initialised. Then it is written to a file, and each scenario wakes its own copy of it.
+One host starts from the disk that scripts/install-packages made, gets the package and is
+initialised. Then it is saved to a file, and each scenario resumes its own copy of it.
 
 The network is a hub inside the host's QEMU with some sockets, one for each gateway that may run at
 a time. The host itself is its DHCP and DNS server.
@@ -94,12 +94,12 @@ dhcp-leasefile=/run/dnsmasq.leases
 log-facility=-
 """
 
-# Nothing of the boot host, and time at each start.
+# Not needed on the boot host, and slow at each start.
 _MASKED = ("e2scrub_reap.service", "getty@tty1.service", "proc-sys-fs-binfmt_misc.automount")
 
 _UNITS = {"shell": _SHELL_UNIT, "lan": _LAN_UNIT, "dhcp": _DHCP_UNIT}
 
-# Until here the scenarios come: an initialised boot host behind nginx, and no gateways.
+# All scenarios start from here: an initialised boot host behind nginx, without gateways.
 _INITIALISE = (
     "dpkg --install /etc/farmgate-test/farmgate.deb 2>&1",
     f"farmgate init --url https://{NAME} --nginx",
@@ -216,7 +216,7 @@ class Snapshot:
         return Machine("the boot host", arguments, where, log)
 
     def wake(self, name: str, logs: Path) -> Host:
-        """A `Host` of its own for the scenario `name`."""
+        """A separate `Host` for the scenario `name`."""
         where = self._where / name
         disk = self._where / f"{name}.qcow2"
         self._overlay(self._disk, "qcow2", disk)
@@ -293,7 +293,7 @@ class Host:
         return f"{place}/{name}"
 
     def free_socket(self) -> Path:
-        """One of the hub's sockets that no running gateway has."""
+        """A socket of the hub that no running gateway uses."""
         taken = {gateway.socket for gateway in self._gateways}
         for number in range(_SOCKETS):
             path = self._where / f"lan-{number}"
@@ -302,7 +302,7 @@ class Host:
         raise Failure(f"more than {_SOCKETS} gateways at once")
 
     def journal(self) -> None:
-        """Writes the host's journal to the logs, if there is still somebody to ask."""
+        """Writes the host's journal to the logs, if the host still answers."""
         try:
             text = self.machine.succeed(
                 "journalctl --no-pager --output=short-monotonic", timeout=30

@@ -126,7 +126,7 @@ class BootHost:
         )
 
     def farmgate(self, *arguments: Word) -> str:
-        """Runs farmgate on this state; its standard output. A Failure when it fails."""
+        """Runs farmgate on this state; returns its standard output, or raises a Failure."""
         done = self.run(*arguments)
         if done.returncode != 0:
             words = " ".join(str(argument) for argument in arguments)
@@ -149,7 +149,7 @@ class BootHost:
         return path
 
     def parts(self, ipxe: Path | None = None) -> tuple[Word, ...]:
-        """What images are made of. No time server: the tests reach nothing but this machine."""
+        """Options for making images. No time server, because the tests reach only this machine."""
         return "--ipxe", ipxe or self.tools.ipxe, "--ntp", "none"
 
     def seal(self, base: Path, certificate: Path, key: Path, name: str) -> Path:
@@ -170,7 +170,7 @@ class BootHost:
         return path
 
     def publish(self, name: str, folder: Path | None = None) -> str:
-        """Publishes a folder, or the test system, for `name`: a generation more, also of the same files."""
+        """Publishes a folder, or the test system, for `name`, always as a new generation."""
         return self.farmgate("publish", "--force", name, folder or self.tools.generation)
 
     def folder(
@@ -205,13 +205,13 @@ class BootHost:
 
     @contextlib.contextmanager
     def serving(self, door: str = "own", log_all: bool = True) -> Iterator[Self]:
-        """Serves inside the `with` block. Without `log_all`, nginx logs what it would anywhere."""
+        """Serves inside the `with` block. Without `log_all`, nginx logs as it does on a real host."""
         self._served += 1
         prefix = f"{self.name}-{self._served}"
         self.logs.mkdir(parents=True, exist_ok=True)
         with contextlib.ExitStack() as stack:
             server_log = self.logs / f"{prefix}-farmgate.log"
-            # Both doors at once, as on a real boot host; the gateways' port has one of them.
+            # Both listeners run at once, as on a real boot host. The gateways' port leads to one of them.
             own_port = self.port if door == "own" else free_port()
             self.unix = self.scratch / "farmgate.sock"
             self.set_listen(own_port)
@@ -234,19 +234,19 @@ class BootHost:
                 inside = line.strip() == "[listen]"
             if not inside:
                 kept.append(line)
-        # `accel` concerns nginx alone: through own TLS farmgate still sends every byte.
+        # `accel` affects only nginx. With its own TLS, farmgate still sends every byte.
         kept += ["[listen]", f'tls = "{self.listen}:{port}"', f'unix = "{self.unix}"']
         kept += ['accel = "/farmgate-blobs"', ""]
         path.write_text("\n".join(kept))
 
     def share_store(self, directory: Path) -> None:
-        """Gives the fleet a store in this directory. Before its other boot hosts are made."""
+        """Gives the fleet a store in this directory. Call it before its other boot hosts are made."""
         path = self.state / "farmgate.toml"
         store = f'[store]\nurl = "file://{directory}"\ninterval = "1s"\n'
         path.write_text(f"{path.read_text()}\n{store}")
 
     def name_on_media(self, other: BootHost) -> None:
-        """Media that are made from now on go on with that boot host."""
+        """Media that are made from now on fall back to that boot host."""
         path = self.state / "farmgate.toml"
         text = path.read_text()
         named = text.replace("[media]\n", f'[media]\nfallback-urls = ["{other.url}"]\n')
@@ -258,7 +258,7 @@ class BootHost:
         prefix.mkdir()
         errors = Log(self.logs / f"{log_prefix}-nginx-error.log").path
         self.access = Log(self.logs / f"{log_prefix}-nginx-access.log")
-        # As root nginx would give its workers to another user, who cannot enter a private
+        # As root, nginx would run its workers as another user, who cannot enter a private
         # directory of the tests.
         user = "user root root;" if os.geteuid() == 0 else ""
         (prefix / "nginx.conf").write_text(
@@ -269,7 +269,7 @@ class BootHost:
             )
         )
         block = self.farmgate("nginx-config", "--listen", f"{self.listen}:{self.port}")
-        # The evidence needs every request, also where a boot host would not log it.
+        # The tests need every request in the log, even those that a boot host would not log.
         hidden = "access_log off;" if log_all else "\0"
         (prefix / "farmgate.conf").write_text(block.replace(hidden, ""))
         nginx = self.tools.nginx or "nginx"
@@ -319,7 +319,7 @@ def slot(image: bytes | bytearray) -> slice:
 
 
 def one_pem(directory: Path, mark: bytes) -> Path:
-    """The one file in `directory` that holds a PEM block with this mark."""
+    """The only file in `directory` that contains a PEM block of this type."""
     found = [
         path
         for path in sorted(Path(directory).rglob("*"))
@@ -331,7 +331,7 @@ def one_pem(directory: Path, mark: bytes) -> Path:
 
 
 def free_port() -> int:
-    """A port of the loopback that nobody has, and that nobody gets by asking for any: those are
+    """A free port of the loopback that the kernel does not give to others that ask for any port: those are
     above 32768 (`ip_local_port_range`). A port that was free a moment ago may be a client's by now.
     """
     while True:
@@ -342,7 +342,7 @@ def free_port() -> int:
 
 
 def wait_for_port(port: int, process: Process, timeout: int = 20) -> None:
-    """Returns when somebody accepts connections there."""
+    """Returns when a process accepts connections there."""
     for _ in range(timeout * 20):
         if process.ended():
             raise Failure(f"{process.name} ended at once:\n{process.log.tail()}")
@@ -354,5 +354,5 @@ def wait_for_port(port: int, process: Process, timeout: int = 20) -> None:
 
 
 def find_program(name: str) -> str | None:
-    """A program of the PATH or of the directories that a normal user's PATH lacks."""
+    """A program in the PATH, or in a directory that a normal user's PATH lacks."""
     return shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin")

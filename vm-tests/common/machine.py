@@ -22,7 +22,7 @@ from .process import Word
 from .process import pause
 
 READY = "farmgate-test-shell"
-# How long a command may take that says nothing about it.
+# Default time limit of a command.
 PATIENCE = 300
 
 
@@ -139,7 +139,7 @@ class Machine:
             self.monitor.ask("migrate-incoming", uri=f"exec:cat {shlex.quote(str(incoming))}")
             self._wait_for_monitor("query-status", lambda answer: answer["status"] == "running")
             self._shell = self._channel
-            # It slept for a while, and its clock with it.
+            # The machine was suspended, and its clock with it.
             self.succeed(f"date --set=@{time.time():.3f}")
 
     def sleep_to(self, file: Path) -> None:
@@ -165,7 +165,7 @@ class Machine:
         for channel in (self._channel, self._monitor):
             if channel:
                 channel.close()
-        # What the machine wrote to its disk stays, what it only meant to write is lost.
+        # Data that reached the machine's disk stays; data in its memory is lost.
         self._process.stop()
         self._process = self._channel = self._shell = self._monitor = None
 
@@ -179,7 +179,7 @@ class Machine:
         self.crash()
 
     def wait_for_reboot(self) -> None:
-        """Waits until the system that was told to start anew has done so; needs `allow_reboot`."""
+        """Waits until the system that was told to reboot has done so; needs `allow_reboot`."""
         self._shell = None
         self._connected()
 
@@ -313,7 +313,7 @@ class Machine:
 
     @staticmethod
     def log(_message: str) -> None:
-        """What the NixOS driver would tell; here the subtests tell enough."""
+        """The NixOS driver would log this; here the subtests say enough."""
 
 
 def indented(text: str) -> str:

@@ -1,4 +1,4 @@
-"""A network of its own for one scenario, with the faults that networks have.
+"""A separate network for one scenario, with typical network faults.
 
 The thread that enters it, and every process that it starts there, is in a network namespace which
 goes away with the last of them. In it is a bridge with the boot host on it and one cable, on which
@@ -26,7 +26,7 @@ from .scenario import Skip
 
 HOST = "10.0.2.2"
 HOST6 = "fd00:77::2"
-# Nobody has these.
+# Addresses that nobody has.
 DEAD = "10.0.2.9"
 NOWHERE6 = "fd00:99::2"
 NAME = "boot.farmgate.test"
@@ -79,7 +79,7 @@ class Network:
             "ip link add lan type bridge",
             "ip tuntap add dev wire mode tap",
             "ip link set wire master lan",
-            # Nothing is sent that is cut into frames only later, past the faults.
+            # No offloading: packets must become frames before they reach the faults.
             "ip link set lan gso_max_segs 1",
             f"ip address add {HOST}/24 dev lan",
             f"ip address add {HOST6}/64 dev lan nodad",
@@ -113,10 +113,10 @@ class Network:
     # --- Faults ---
 
     def lose_frames_over(self, length: int) -> None:
-        """Frames that are longer are lost on the cable, and nobody is told."""
+        """Longer frames are silently lost on the cable."""
         # A bridge passes what fits into the port's MTU, its header and a VLAN tag.
         run("ip", "link", "set", "wire", "mtu", str(length - 18))
-        # Else the bridge takes over the smaller MTU, and the boot host knew of it.
+        # Otherwise the bridge would adopt the smaller MTU, and the boot host would know it.
         run("ip", "link", "set", "lan", "mtu", "1500")
 
     def limit(self, rate: str) -> None:
@@ -125,11 +125,11 @@ class Network:
         run("tc", "qdisc", "add", "dev", "wire", "root", *shaper.split())
 
     def cut(self) -> None:
-        """From now on nothing comes through, and nobody is told."""
+        """From now on, everything is silently lost."""
         run("ip", "link", "set", "wire", "nomaster")
 
-    def mend(self) -> None:
-        """What `cut` did is undone."""
+    def mend(self):
+        """Undoes `cut`."""
         run("ip", "link", "set", "wire", "master", "lan")
 
     @contextlib.contextmanager

@@ -1,5 +1,5 @@
 # The NixOS test driver's side of the scenarios: a gateway is one more machine on the host's network.
-# What stands between @ signs comes from ../default.nix.
+# ../default.nix fills in the text between @ signs.
 import os
 import shutil
 import time
@@ -13,7 +13,7 @@ class Gateway:
 
     # The driver calls the machine's class differently from release to release.
     def __init__(self, machine: Any) -> None:
-        # So that the driver ends it with the others. `driver.machines` is a copy.
+        # Added so that the driver ends it with the others. `driver.machines` is a copy.
         driver.machines_qemu.append(machine)
         self.start = machine.start
         self.crash = machine.crash

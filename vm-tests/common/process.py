@@ -133,7 +133,7 @@ class Process:
         return self._child.returncode
 
     def stop(self, grace: float = 5) -> int:
-        """Ends the process, by force when it does not listen."""
+        """Ends the process, by force if it does not react."""
         self.terminate()
         try:
             self._child.wait(grace)

@@ -31,10 +31,10 @@ Ask = Callable[..., Any]
 BOOT_HOST = "10.0.2.2"
 FIRMWARES = ("bios", "uefi")
 MEDIA = ("cd", "usb")
-# What iPXE shows when it asked the boot host and got no script: the address and the error's number.
+# iPXE's line when it asked the boot host and got no script: the address and the error's number.
 REFUSED = r"https://10\.0\.2\.2:[^\n]*https?://ipxe\.org/[0-9a-f]{8}"
 BOOTED = r"^FARMGATE-BOOTED gateway=(\S*) generation=(\S*)$"
-# What the booted system says when it was told to acknowledge: yes, or no and why.
+# The booted system's line about its acknowledgement: yes, or no and why.
 ACKNOWLEDGED = r"^FARMGATE-ACK (yes|no.*)$"
 
 _PROGRAM = "qemu-system-x86_64"
@@ -47,12 +47,12 @@ if "FARMGATE_OVMF" in os.environ:
     _named = os.environ["FARMGATE_OVMF"]
     _OVMF = ((f"{_named}/OVMF_CODE.fd", f"{_named}/OVMF_VARS.fd"),)
 
-# Each machine keeps one core busy: more at once would only make all of them late.
+# Each machine keeps one core busy. More machines at once would only slow all of them down.
 _slots = threading.BoundedSemaphore(2)
 
 _turn = threading.local()
 
-# How long this thread has waited for its turn, which is no part of a boot's time.
+# How long this thread has waited for its turn. This does not count as boot time.
 queued = threading.local()
 
 
@@ -216,7 +216,7 @@ class Gateway:
 
     def wait_until_booted(self, timeout: float = 180) -> tuple[str, str, float]:
         """(gateway's name, generation, seconds since power-on) as the booted system reports them."""
-        # The medium tries again and again; when it was turned away three times, it will be so again.
+        # The medium retries forever. After three refusals it would be refused again.
         found = self.wait_for(rf"{BOOTED}|(?s:(?:{REFUSED}.*?){{3}})", timeout)
         if found[2] is None:
             raise Failure(f"the gateway does not get its script:\n{self.console.tail(12)}")

@@ -1,4 +1,4 @@
-"""How results are told, as they come."""
+"""Prints results as they come."""
 
 import threading
 from pathlib import Path

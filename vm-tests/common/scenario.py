@@ -1,7 +1,7 @@
-"""What a scenario is given: subtests, and the two questions that most of them ask.
+"""The interface of a scenario: subtests, and the two checks that most of them use.
 
-A scenario is a module in vm-tests/ whose first line says its promise and whose function
-`scenario(t)` keeps it with subtests named as sentences.
+A scenario is a module in vm-tests/ whose first line states its promise and whose function
+`scenario(t)` tests it in subtests named as sentences.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Scenario:
 
     @contextlib.contextmanager
     def subtest(self, sentence: str) -> Iterator[None]:
-        """Counts the block as one subtest; what it raises is told and does not go further."""
+        """Counts the block as one subtest. An exception is reported and not passed on."""
         started, queued.seconds = time.monotonic(), 0
         outcome, text = "passed", ""
         try:
@@ -104,7 +104,7 @@ class Scenario:
             machine.network = network.wire
         return machine
 
-    # --- The two questions ---
+    # --- The two checks ---
 
     def boots(
         self,
@@ -125,7 +125,7 @@ class Scenario:
         """The same, and then the system says `pattern` and powers off by itself; the match."""
         with self.gateway(image) as machine:
             booted_as(machine, gateway, generation)
-            # Until the end, because the system may say it in its last moment.
+            # Wait until the end, because the system may print it in its last moment.
             machine.wait_until_off()
             found = machine.console.search(pattern)
             assert found, f"it never says {pattern!r}:\n{machine.console.tail()}"
@@ -155,7 +155,7 @@ class Scenario:
         log_start = host.log.end()
         access_start = host.access.end() if host.access else 0
         with self.gateway(image, firmware, medium, clock) as machine:
-            # A medium that does not even start must not pass for one that is turned away.
+            # A medium that does not even start must not count as refused.
             machine.wait_for(r"iPXE.*Open Source Network Boot Firmware")
             machine.wait_for(f"{shown}|Linux version")
             if logged:

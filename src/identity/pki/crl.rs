@@ -1,4 +1,4 @@
-//! The certificate revocation list (RFC 5280, section 5).
+//! The certificate revocation list (CRL; RFC 5280, section 5).
 
 use std::collections::BTreeSet;
 
@@ -16,20 +16,18 @@ use super::Authority;
 use super::Error;
 use crate::identity::Serial;
 
-/// One entry of the CRL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Revoked {
-    /// Serial number.
     pub serial: Serial,
-    /// When it was revoked.
     pub at: OffsetDateTime,
 }
 
 impl Authority {
-    /// Signs a CRL (PEM) that lists `revoked`. `number` must grow (RFC 5280,
-    /// section 5.2.3). It is valid as long as the CA, and from [`ALWAYS`]: nginx refuses every
-    /// gateway outside that time, also when the clock that was wrong was ours as we signed. Negative
-    /// serial numbers are left out: rcgen would write others.
+    /// Signs a CRL (PEM) that lists `revoked`. `number` must grow (RFC 5280, section 5.2.3).
+    ///
+    /// The CRL is valid from [`ALWAYS`] until the CA ends. nginx refuses every gateway outside that
+    /// time, so the clock of the signing host must not matter. Negative serial numbers are left
+    /// out, because rcgen would write different ones.
     pub fn sign_crl(&self, revoked: &[Revoked], number: u64) -> Result<String, Error> {
         let revoked_certs = revoked
             .iter()
@@ -54,8 +52,8 @@ impl Authority {
     }
 }
 
-/// `thisUpdate` and `nextUpdate` of a CRL (PEM), between which others believe it (RFC 5280,
-/// sections 5.1.2.4 and 5.1.2.5).
+/// `thisUpdate` and `nextUpdate` of a CRL (PEM; RFC 5280, sections 5.1.2.4 and 5.1.2.5). Clients
+/// accept the CRL only between them.
 pub fn crl_validity(pem: &[u8]) -> Result<(OffsetDateTime, Option<OffsetDateTime>), Error> {
     let (_, block) = x509_parser::pem::parse_x509_pem(pem).map_err(|_| Error::Crl)?;
     let (_, crl) = CertificateRevocationList::from_der(&block.contents).map_err(|_| Error::Crl)?;
@@ -63,7 +61,7 @@ pub fn crl_validity(pem: &[u8]) -> Result<(OffsetDateTime, Option<OffsetDateTime
     Ok((crl.last_update().to_datetime(), end))
 }
 
-/// What a CRL (PEM) lists, each serial number once, and its number.
+/// The entries of a CRL (PEM), each serial number once, and the CRL's number.
 pub fn read_crl(pem: &[u8]) -> Result<(Vec<Revoked>, u64), Error> {
     let (_, block) = x509_parser::pem::parse_x509_pem(pem).map_err(|_| Error::Crl)?;
     let (_, crl) = CertificateRevocationList::from_der(&block.contents).map_err(|_| Error::Crl)?;

@@ -1,3 +1,5 @@
+//! The types of key that farmgate generates.
+
 use std::fmt;
 use std::str::FromStr;
 
@@ -8,19 +10,19 @@ use serde::Serialize;
 
 use crate::identity::Kind;
 
-/// Kind of key, for the CA and everything that it signs.
+/// The type of the CA's key and of all keys that it certifies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum KeyType {
-    /// RSA with 2048 bits: every iPXE can use it.
+    /// RSA with 2048 bits. Every iPXE can use it.
     #[default]
     Rsa2048,
-    /// ECDSA on the NIST curve P-256: needs iPXE 2.0 or later on the media.
+    /// ECDSA on the NIST curve P-256. Media need iPXE 2.0 or later.
     P256,
 }
 
 impl KeyType {
-    /// The kind of such a key.
+    /// The kind of key, as the checks for iPXE name it.
     pub fn kind(self) -> Kind {
         match self {
             Self::Rsa2048 => Kind::Rsa,
@@ -57,7 +59,6 @@ impl fmt::Display for KeyType {
     }
 }
 
-/// The text names no key type.
 #[derive(Debug, thiserror::Error)]
 #[error("expected rsa2048 or p256")]
 pub struct ParseKeyTypeError;

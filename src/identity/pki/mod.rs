@@ -1,10 +1,10 @@
-//! The fleet's own certificate authority: one root that signs the boot host's
-//! certificate, the gateways' certificates and the CRL.
+//! The fleet's certificate authority: one root signs the boot host's certificate, the gateways'
+//! certificates and the CRL.
 //!
-//! Certificates are valid from [`ALWAYS`] to [`NO_END`]. A gateway whose clock battery is
-//! dead must still accept its boot host, and a boot host whose clock is wrong its gateways;
-//! a certificate that runs out strands machines that nobody can reach. Revocation ends a
-//! certificate's life, not its date.
+//! Certificates are valid from [`ALWAYS`] to [`NO_END`]. A gateway with a dead clock battery must
+//! still accept its boot host, and a boot host with a wrong clock must accept its gateways. An
+//! expired certificate would strand machines that nobody can reach. A certificate ends by
+//! revocation, not by date.
 
 mod crl;
 mod key_type;
@@ -44,17 +44,17 @@ use super::Unusable;
 use super::usable_ca;
 use super::usable_client_key;
 
-/// Longest server chain that iPXE builds before March 2023 accept
-/// (github.com/ipxe/ipxe commit 1d1cf74a5), in bytes of DER.
+/// Longest server chain, in bytes of DER, that iPXE accepts when built before March 2023
+/// (github.com/ipxe/ipxe commit 1d1cf74a5).
 pub const MAX_CHAIN_LEN: usize = 4096;
 
-/// Where validity begins: no clock that has stood still is earlier.
+/// Start of validity. No clock that was reset is earlier.
 pub const ALWAYS: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
 
-/// 99991231235959Z, which says that a certificate has no end (RFC 5280, section 4.1.2.5).
+/// 99991231235959Z, which means that a certificate does not expire (RFC 5280, section 4.1.2.5).
 ///
-/// A clock chip keeps two digits of the year, and iPXE for BIOS takes 80 for 2080 (`rtc_time.c`):
-/// an end that a two-digit year can pass would lock out machines whose battery is dead.
+/// Clock chips store two digits of the year, and iPXE for BIOS reads 80 as 2080 (`rtc_time.c`). An
+/// end date that a two-digit year can pass would lock out machines with a dead battery.
 pub const NO_END: OffsetDateTime = {
     let (Ok(date), Ok(time)) =
         (Date::from_calendar_date(9999, Month::December, 31), Time::from_hms(23, 59, 59))
@@ -64,15 +64,15 @@ pub const NO_END: OffsetDateTime = {
     OffsetDateTime::new_utc(date, time)
 };
 
-/// A certificate that was just made, with its private key.
+/// A new certificate and its private key.
 pub struct Issued {
     /// The certificate, PEM.
     pub certificate_pem: String,
-    /// Its private key, PEM (PKCS #8).
+    /// The private key, PEM (PKCS #8).
     pub private_key_pem: String,
 }
 
-/// The certificate authority, ready to sign.
+/// The certificate authority with its private key.
 pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
     certificate: Certificate,
@@ -80,7 +80,7 @@ pub struct Authority {
 }
 
 impl Authority {
-    /// Makes a new authority whose certificate ends at `not_after`.
+    /// Creates an authority whose certificate ends at `not_after`.
     pub fn create(
         common_name: &str,
         key_type: KeyType,
@@ -94,7 +94,7 @@ impl Authority {
         Ok(Issued { certificate_pem: certificate.pem(), private_key_pem: key.serialize_pem() })
     }
 
-    /// Takes up an authority that was made earlier.
+    /// Loads an existing authority.
     pub fn from_pem(certificate_pem: &str, private_key_pem: &str) -> Result<Self, Error> {
         let certificate = Certificate::from_pem(certificate_pem.as_bytes())?;
         let key = KeyPair::from_pem(private_key_pem).map_err(Error::Key)?;
@@ -105,13 +105,12 @@ impl Authority {
         Ok(Self { issuer, certificate, certificate_pem: certificate_pem.to_owned() })
     }
 
-    /// The authority's own certificate.
     pub fn certificate(&self) -> &Certificate {
         &self.certificate
     }
 
-    /// Issues the boot host's certificate. What is returned is a chain: iPXE
-    /// knows the root by its fingerprint alone, so the server must send it.
+    /// Issues the boot host's certificate and returns it as a chain with the CA. iPXE knows the
+    /// root only by its fingerprint, so the server must send the root too.
     pub fn issue_server(
         &self,
         names: &[ServerName],
@@ -124,7 +123,7 @@ impl Authority {
         Ok(Issued { certificate_pem, private_key_pem: key.serialize_pem() })
     }
 
-    /// Another certificate of the boot host (PEM chain), for the key (PEM) that it has.
+    /// Issues a new certificate (PEM chain) for the boot host's existing key (PEM).
     pub fn renew_server(
         &self,
         names: &[ServerName],
@@ -148,7 +147,7 @@ impl Authority {
         params.subject_alt_names = names.iter().map(ServerName::san).collect::<Result<_, _>>()?;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         if key.is_compatible(&rcgen::PKCS_RSA_SHA256) {
-            // RSA key exchange, for media built before iPXE had ECDHE (January 2024).
+            // Media from before January 2024 have no ECDHE and use RSA key exchange.
             params.key_usages.push(KeyUsagePurpose::KeyEncipherment);
         }
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
@@ -173,9 +172,9 @@ impl Authority {
         Ok(Issued { certificate_pem: issued.pem(), private_key_pem: key.serialize_pem() })
     }
 
-    /// Issues a gateway's client certificate for a key that is somewhere else.
-    /// Of the request (PKCS #10, PEM), whose signature is checked, only the
-    /// public key is used: its names are for us to choose, and its extensions are not read.
+    /// Issues a gateway's client certificate for a signing request (PKCS #10, PEM), so the private
+    /// key stays elsewhere. Only the public key of the request is used, after its signature was
+    /// checked. farmgate chooses the names itself and does not read the extensions.
     pub fn sign_request(
         &self,
         name: &GatewayName,
@@ -186,14 +185,14 @@ impl Authority {
         let (_, request) =
             X509CertificationRequest::from_der(block.contents()).map_err(|_| Error::Request)?;
         let public_key = request.certification_request_info.subject_pki.raw;
-        // Before the signature: of a key that is not usable it cannot be told.
+        // The key is checked first: a signature by an unusable key cannot be verified.
         usable_client_key(public_key, &self.certificate.der).map_err(Error::ClientKey)?;
         request.verify_signature().map_err(|_| Error::RequestSignature)?;
         let public_key = SubjectPublicKeyInfo::from_der(public_key).map_err(Error::Issue)?;
         Ok(self.sign(client_params(name, validity), &public_key)?.pem())
     }
 
-    /// Fails unless gateways can use keys of this type beside this CA.
+    /// Fails unless gateways can use keys of this type with this CA.
     fn has_kind(&self, key_type: KeyType) -> Result<(), Error> {
         let ca = usable_ca(&self.certificate.der).map_err(Error::Ca)?;
         if key_type.kind() == ca { Ok(()) } else { Err(Error::KeyType { key_type, ca }) }
@@ -204,18 +203,15 @@ impl Authority {
         mut params: CertificateParams,
         key: &impl PublicKeyData,
     ) -> Result<rcgen::Certificate, Error> {
-        // Whoever verifies looks at the CA's end too: a later one would promise too much.
+        // Clients also check the CA's end, so a later end would be a false promise.
         params.not_after = params.not_after.min(self.certificate.not_after);
         params.signed_by(key, &self.issuer).map_err(Error::Issue)
     }
 }
 
-/// From when until when a client certificate is valid.
 #[derive(Clone, Copy, Debug)]
 pub struct Validity {
-    /// First moment.
     pub not_before: OffsetDateTime,
-    /// Last moment.
     pub not_after: OffsetDateTime,
 }
 
@@ -238,71 +234,50 @@ fn client_params(name: &GatewayName, validity: Validity) -> CertificateParams {
     params
 }
 
-/// 122 random bits. Not derived from the key, as rcgen would: two certificates
-/// for one key must be revocable one by one.
+/// 122 random bits. rcgen would derive the number from the key, but two certificates of one key
+/// must be revocable separately.
 fn random_serial() -> SerialNumber {
     let mut bytes = uuid::Uuid::new_v4().into_bytes();
     bytes[0] = bytes[0] & 0x7f | 0x40;
     SerialNumber::from_slice(&bytes)
 }
 
-/// Something could not be issued or read.
+/// Why a certificate or CRL was not issued or read.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// No key could be made or read.
     #[error("private key: {0}")]
     Key(rcgen::Error),
-    /// Signing failed.
     #[error("cannot issue: {0}")]
     Issue(rcgen::Error),
-    /// Not a request (PKCS #10).
     #[error("not a certificate signing request (PKCS #10, PEM)")]
     Request,
-    /// The request's signature is wrong, or of a kind that we cannot verify.
     #[error(
-        "the signature of this request cannot be verified: it is not by its own key, or not RSA \
+        "the signature of this request cannot be verified: another key made it, or it is not RSA \
          or ECDSA with SHA-256 or SHA-384"
     )]
     RequestSignature,
-    /// The request's key would be of no use on a medium.
     #[error("no gateway could boot with the key of this request: {0}")]
     ClientKey(Unusable),
-    /// The server's key would be of no use.
     #[error("no gateway would talk to a server with this key: {0}")]
     ServerKey(Unusable),
-    /// The CA would be of no use on a medium.
     #[error("no gateway can have this CA as its root: {0}")]
     Ca(Unusable),
-    /// The configured type of key is not the CA's.
     #[error(
         "`key-type` is {key_type}, but the CA of this fleet signs with {ca}, and iPXE needs both \
-         to be of one kind: set `key-type` as it was when the state was made"
+         to be of the same kind: set `key-type` as it was when the state was made"
     )]
-    KeyType {
-        /// What is configured.
-        key_type: KeyType,
-        /// The CA's.
-        ca: Kind,
-    },
-    /// CA key and CA certificate are of different pairs.
+    KeyType { key_type: KeyType, ca: Kind },
     #[error("the CA's private key does not belong to its certificate")]
     Mismatch,
-    /// A server certificate without a name.
     #[error("a server certificate needs at least one name")]
     NoName,
-    /// Older iPXE could not read the chain.
     #[error(
         "server certificate and CA certificate together have {len} bytes; \
-         iPXE takes {MAX_CHAIN_LEN} at most: use fewer or shorter names"
+         iPXE accepts {MAX_CHAIN_LEN} at most: use fewer or shorter names"
     )]
-    ChainTooLong {
-        /// Bytes of DER.
-        len: usize,
-    },
-    /// A certificate that cannot be read.
+    ChainTooLong { len: usize },
     #[error(transparent)]
     Certificate(#[from] super::ParseCertificateError),
-    /// A CRL that cannot be read.
     #[error("not a certificate revocation list")]
     Crl,
 }

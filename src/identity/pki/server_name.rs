@@ -1,3 +1,5 @@
+//! Names in the boot host's certificate.
+
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
@@ -6,12 +8,12 @@ use rcgen::SanType;
 
 use super::Error;
 
-/// A name that a server certificate speaks for.
+/// A subject alternative name of a server certificate.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ServerName {
-    /// An address: a subject alternative name of type `iPAddress`.
+    /// An `iPAddress` name.
     Ip(IpAddr),
-    /// A host name: a subject alternative name of type `dNSName`.
+    /// A `dNSName` name.
     Dns(String),
 }
 
@@ -55,7 +57,6 @@ impl fmt::Display for ServerName {
     }
 }
 
-/// The text is neither a host name nor an IP address.
 #[derive(Debug, thiserror::Error)]
 #[error("{0:?} is neither a host name nor an IP address")]
 pub struct ParseServerNameError(String);

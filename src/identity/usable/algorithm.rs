@@ -1,4 +1,4 @@
-//! Algorithms of keys and signatures, as far as iPXE knows them.
+//! Key and signature algorithms, and which of them iPXE can use.
 
 use std::fmt;
 
@@ -12,7 +12,8 @@ const RSA: &str = "1.2.840.113549.1.1.1";
 const EC: &str = "1.2.840.10045.2.1";
 const P256: &str = "1.2.840.10045.3.1.7";
 
-/// Signatures by object identifier (RFC 8017, RFC 5758, RFC 8410), and which of them are usable.
+/// Signature algorithms by object identifier (RFC 8017, RFC 5758, RFC 8410). `None` marks those
+/// that iPXE cannot use.
 const SIGNATURES: &[(&str, &str, Option<Kind>)] = &[
     ("1.2.840.113549.1.1.11", "RSA with SHA-256", Some(Kind::Rsa)),
     ("1.2.840.113549.1.1.12", "RSA with SHA-384", Some(Kind::Rsa)),
@@ -30,7 +31,7 @@ const SIGNATURES: &[(&str, &str, Option<Kind>)] = &[
     ("1.3.101.113", "Ed448", None),
 ];
 
-/// Keys that are not usable, by object identifier.
+/// Key algorithms that iPXE cannot use, by object identifier.
 const KEYS: &[(&str, &str)] = &[
     ("1.2.840.113549.1.1.10", "RSASSA-PSS"),
     ("1.2.840.10040.4.1", "DSA"),
@@ -41,12 +42,12 @@ const KEYS: &[(&str, &str)] = &[
     ("1.3.132.0.10", "ECDSA secp256k1"),
 ];
 
-/// The two kinds of keys that iPXE signs and verifies with.
+/// The kinds of keys that iPXE can sign and verify with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// RSA, which every iPXE knows.
+    /// Every iPXE knows RSA.
     Rsa,
-    /// ECDSA on P-256, for iPXE 2.0 and later.
+    /// ECDSA on P-256 needs iPXE 2.0 or later.
     Ecdsa,
 }
 

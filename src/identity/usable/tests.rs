@@ -1,5 +1,5 @@
-//! Certificates that openssl makes as operators do. Each that is refused was tried with iPXE,
-//! and never booted.
+//! The certificates here are made by openssl, the way operators make them. Each refused one was
+//! tried with iPXE and never booted.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -9,18 +9,18 @@ use tempfile::TempDir;
 
 use super::*;
 
-/// A folder in which openssl makes certificates.
+/// A directory in which openssl makes certificates.
 struct Pki {
     dir: TempDir,
 }
 
-/// What `openssl req -x509` adds by itself, and what farmgate's own CA has.
+/// The extension that `openssl req -x509` adds by itself, and that farmgate's own CA has.
 const CA: &str = "basicConstraints=critical,CA:true";
 
 impl Pki {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        // Nothing that was not asked for.
+        // An empty configuration adds no extensions.
         std::fs::write(dir.path().join("empty.cnf"), "[req]\ndistinguished_name=dn\n[dn]\n")
             .unwrap();
         Self { dir }
@@ -46,7 +46,7 @@ impl Pki {
         pem::parse(pem).unwrap().into_contents()
     }
 
-    /// `openssl req -x509` with these extensions; its certificate and key are `NAME.crt` and
+    /// Runs `openssl req -x509` with these extensions. Certificate and key are `NAME.crt` and
     /// `NAME.key`.
     #[track_caller]
     fn ca(&self, name: &str, key: &str, extensions: &[&str], more: &str) -> Vec<u8> {
@@ -64,8 +64,8 @@ impl Pki {
         self.der(&format!("{name}.crt"))
     }
 
-    /// Version 1, which `openssl ca` and `openssl x509 -req` make without extensions, up to
-    /// OpenSSL 3.1. Signed by `issuer`, or by itself.
+    /// Makes a version 1 certificate, as `openssl ca` and `openssl x509 -req` do without
+    /// extensions, up to OpenSSL 3.1. It is signed by `issuer`, or self-signed.
     fn v1(&self, name: &str, issuer: Option<&str>) -> Vec<u8> {
         let by = issuer.map_or(String::new(), |by| format!("-CA {by}.crt -CAkey {by}.key"));
         let help = Command::new("openssl").args(["req", "-help"]).output().unwrap();
@@ -73,7 +73,7 @@ impl Pki {
         self.ca(name, "rsa:2048", &[], &format!("{by} {}", if later { "-x509v1" } else { "" }))
     }
 
-    /// A certificate that `issuer` signs: `openssl x509 -req`.
+    /// Signs a certificate with `issuer` by `openssl x509 -req`.
     #[track_caller]
     fn signed(&self, name: &str, issuer: &str, key: &str, extensions: &str, more: &str) -> Vec<u8> {
         self.openssl(
@@ -100,7 +100,7 @@ impl Pki {
 const P256_KEY: &str = "ec -pkeyopt ec_paramgen_curve:P-256";
 const P384_KEY: &str = "ec -pkeyopt ec_paramgen_curve:P-384";
 
-/// All of these were taken for the root of media, but for the first.
+/// All of these but the first used to be accepted as the root of media.
 #[test]
 fn a_ca() {
     let pki = Pki::new();
@@ -141,7 +141,7 @@ fn a_gateways_certificate() {
     let use_of = "extendedKeyUsage=clientAuth";
     assert_eq!(usable_client(&pki.signed("a", "rsa", "rsa:2048", use_of, "")), Ok(()));
     assert_eq!(usable_client(&pki.signed("b", "p256", P256_KEY, use_of, "")), Ok(()));
-    // As valve-infra's.
+    // This is what valve-infra issues.
     let v1 = pki.v1("c", Some("rsa"));
     assert_eq!(read(&v1).unwrap().version(), X509Version::V1);
     assert_eq!(usable_client(&v1), Ok(()));
@@ -160,7 +160,7 @@ fn a_gateways_certificate() {
     let extension = "certificatePolicies".to_owned();
     let critical = pki.signed("h", "rsa", "rsa:2048", policies, "");
     assert_eq!(usable_client(&critical), Err(Unusable::Critical { extension }));
-    // The same of a key alone.
+    // The same applies to a key alone.
     let public_key = |der: &[u8]| read(der).unwrap().public_key().raw.to_vec();
     assert_eq!(usable_client_key(&public_key(&v1), &pki.der("rsa.crt")), Ok(()));
     assert_eq!(
@@ -169,7 +169,7 @@ fn a_gateways_certificate() {
     );
 }
 
-/// The leaf alone was judged, whatever was sent with it.
+/// Only the leaf used to be checked, whatever else was sent with it.
 #[test]
 fn a_server_chain() {
     let pki = Pki::new();
@@ -182,7 +182,7 @@ fn a_server_chain() {
     let judge = |chain: &[&Vec<u8>]| usable_chain(chain, &root);
     assert_eq!(judge(&[&direct, &root]), Ok(()));
     assert_eq!(judge(&[&leaf, &middle, &root]), Ok(()));
-    // Behind the root nobody looks.
+    // Certificates after the root are ignored.
     assert_eq!(judge(&[&direct, &root, &middle]), Ok(()));
 
     assert_eq!(judge(&[&direct]), Err(Unusable::NoRoot));
@@ -195,7 +195,7 @@ fn a_server_chain() {
     let asks = pki.signed("asks", "root", "rsa:2048", &ocsp, "");
     assert_eq!(judge(&[&asks, &root]), Err(Unusable::Ocsp));
 
-    // As farmgate's own CA: it signs nothing that signs.
+    // farmgate's own CA has this extension too: it signs no intermediate CAs.
     let zero = pki.ca("zero", "rsa:2048", &["basicConstraints=critical,CA:true,pathlen:0"], "");
     let below = pki.signed("below", "zero", "rsa:2048", ca, "");
     let leaf = pki.signed("leaf2", "below", "rsa:2048", server, "");
@@ -208,7 +208,7 @@ fn a_server_chain() {
     assert_eq!(judge(&[&leaf, &no_ca, &root]), Err(Unusable::NotCa));
 }
 
-/// A clock of 1980 is in 2080 to iPXE, and one that stood still in 2000.
+/// iPXE reads a clock of 1980 as 2080. Some clocks restart in 2000.
 #[test]
 fn clocks_without_a_battery() {
     use crate::identity::pki::Authority;
@@ -235,7 +235,7 @@ fn rubbish() {
     assert_eq!(usable_ca(&longer), Err(Unusable::NotX509));
 }
 
-/// Of version 1 webpki reads nothing: signature and dates are looked at here.
+/// webpki does not read version 1, so farmgate checks signature and dates itself.
 #[test]
 fn a_certificate_of_version_1_with_any_byte_changed_is_not_let_in() {
     use crate::identity::ClientVerifier;
@@ -252,7 +252,7 @@ fn a_certificate_of_version_1_with_any_byte_changed_is_not_let_in() {
             assert!(verifier.verify(&changed, now).is_err(), "byte {at} ^ {change}");
         }
     }
-    // It has 99 days, beginning now.
+    // The certificate is valid for 99 days from now.
     let in_days = |days: i64| {
         let seconds = (now.as_secs() as i64 + days * 86400) as u64;
         verifier.verify(&good, UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds)))

@@ -1,3 +1,5 @@
+//! The facts at the head of a medium's script, which `iso verify` reads. Pure.
+
 use std::fmt;
 
 use base64::Engine;
@@ -14,19 +16,19 @@ const ECDSA: &str = "# ecdsa: ";
 const URL: &str = "# url: ";
 const CA: &str = "# ca: ";
 
-/// What an image says about itself, in comments at the head of its script.
+/// The facts that an image states about itself, as comments at the head of its script.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Facts {
     /// SHA-256 of the root certificate that its iPXE trusts.
     pub root: Fingerprint,
-    /// Version of its iPXE, when that says it.
+    /// Version of its iPXE, if the iPXE states it.
     pub ipxe: Option<String>,
-    /// Whether its iPXE can use a P-256 identity.
+    /// True if its iPXE can use a P-256 identity.
     pub ecdsa: bool,
     /// The boot hosts, in the order in which they are asked.
     pub urls: Vec<BootUrl>,
-    /// The root certificate, DER, so that identities can be held against it wherever the image
-    /// is. Images made before it was recorded have none.
+    /// The root certificate (DER), so that identities can be checked against it on any machine.
+    /// Images from before it was recorded have none.
     pub ca: Option<Vec<u8>>,
 }
 
@@ -42,7 +44,7 @@ impl fmt::Display for Facts {
 }
 
 impl Facts {
-    /// Reads them from the beginning of a script.
+    /// Reads the facts from the beginning of a script.
     pub fn read(script: &[u8]) -> Result<Self, Error> {
         let mut lines = script.split(|byte| *byte == b'\n').map(std::str::from_utf8);
         let mut line = || lines.next().and_then(Result::ok);
@@ -82,24 +84,17 @@ impl Facts {
     }
 }
 
-/// Why the head of a script says nothing.
+/// Why the head of a script could not be read.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// Not an iPXE script.
-    #[error("its autoexec.ipxe is no iPXE script")]
+    #[error("its autoexec.ipxe is not an iPXE script")]
     NotIpxe,
-    /// An iPXE script, but not one of ours.
     #[error("its script was not written by farmgate")]
     NotOurs,
-    /// Written by another version of farmgate.
-    #[error(
-        "its format is not the one of this farmgate; use the one that made it, or make it anew"
-    )]
+    #[error("another version of farmgate made it: use that version, or make the image again")]
     OtherFormat,
-    /// The certificate is that of another root.
     #[error("the CA's certificate in its script is not the root that the image names")]
     OtherCa,
-    /// The lines are not as they should be.
     #[error("the head of its script is damaged")]
     Damaged,
 }

@@ -1,12 +1,12 @@
-//! iPXE's error numbers in words, for whoever stands in front of the screen.
+//! Explains iPXE's error numbers to the person in front of the screen. Pure.
 //!
-//! An error number has four parts (`src/include/errno.h`): the POSIX number, the
-//! source file and a number within it, which are the same everywhere, and in
-//! the last byte what the firmware calls it, which BIOS and UEFI do apart.
+//! An error number has four parts (`src/include/errno.h`): the POSIX number, the source file, a
+//! number within that file, and in the last byte the firmware's own error code. The first three are
+//! the same everywhere; the last differs between BIOS and UEFI.
 
 use std::fmt::Write;
 
-/// What an error means for this medium.
+/// An error number and its meaning on this medium.
 struct Reason {
     /// The upper three bytes.
     number: u32,
@@ -19,7 +19,7 @@ const fn reason(number: u32, firmware: [u8; 2], words: &'static str) -> Reason {
     Reason { number, firmware, words }
 }
 
-// What firmware calls the POSIX errors (`errno/pcbios.h`, `errno/efi.h`).
+// The firmware's codes for the POSIX errors (`errno/pcbios.h`, `errno/efi.h`).
 const DENIED: [u8; 2] = [0x3c, 0x8f];
 const INVALID: [u8; 2] = [0x02, 0x82];
 const IO: [u8; 2] = [0x39, 0x98];
@@ -49,19 +49,19 @@ const REASONS: &[Reason] = &[
     ),
     reason(0x1d0c64, IO, NOT_ACCEPTED),
     reason(0x1d0c65, IO, "the boot host has a fault of its own, or too much to do"),
-    // No answer at all: nginx does so when another CA of the same name signed the certificate.
+    // An empty answer. nginx sends it when another CA of the same name signed the certificate.
     reason(0x420c60, BROKEN_PIPE, CLOSED),
     // tls.c: the server ended the handshake.
     reason(0x410de1, DENIED, NOT_ACCEPTED),
-    // x509.c: no usable certificate, wrong name; validator.c: no way to the root.
+    // x509.c: no usable certificate, wrong name. validator.c: no chain to the root.
     reason(0x0216eb, DENIED, OTHER_CA),
     reason(0x1c2ee0, INVALID, OTHER_CA),
     reason(0x0216ea, DENIED, "the boot host's certificate is for another name"),
-    // dns.c: no such name, no server known, no answer.
+    // dns.c: unknown name, no server configured, no answer.
     reason(0x3e1161, NOT_FOUND, "the DNS server does not know the boot host's name"),
     reason(0x3e1162, NOT_FOUND, "the network names no DNS server"),
     reason(0x4c1160, TIMED_OUT, NO_ANSWER),
-    // tcp.c, monojob.c (our own --timeout), neighbour.c.
+    // tcp.c, monojob.c (the script's own --timeout), neighbour.c.
     reason(0x0f0a60, RESET, "the connection is refused: the boot host's port, or a firewall"),
     reason(0x4c0a60, TIMED_OUT, NO_ANSWER),
     reason(0x4c0720, TIMED_OUT, NO_ANSWER),
@@ -72,7 +72,7 @@ const REASONS: &[Reason] = &[
     reason(0x280660, UNREACHABLE, NO_ROUTE),
 ];
 
-/// Lines that set `fg-why` by what is in `fg-error`.
+/// Script lines that set `fg-why` according to `fg-error`.
 pub(super) fn lines() -> String {
     let mut text = "set fg-why see the number ||\n\
          iseq ${fg-error} 0 && set fg-why what it gave came back without a boot ||\n"
@@ -100,11 +100,11 @@ mod tests {
     fn every_number_has_one_reason() {
         let numbers: HashSet<_> = REASONS.iter().map(|reason| reason.number).collect();
         assert_eq!(numbers.len(), REASONS.len());
-        // 24 bits: with more, the last byte would not be the firmware's.
+        // 24 bits. With more, the last byte would not be the firmware's.
         assert!(numbers.iter().all(|number| *number < 1 << 24));
     }
 
-    /// The table missed four of them.
+    /// The table in the documentation used to lack four of them.
     #[test]
     fn every_reason_is_in_the_table_for_operators() {
         let docs = include_str!("../../../docs/images.md");

@@ -1,4 +1,4 @@
-//! Reads a medium's settings back from its script, so that `iso verify` can render it again.
+//! Reads a medium's settings back from its script, so that `iso verify` can render it again. Pure.
 
 use std::net::Ipv4Addr;
 
@@ -11,8 +11,8 @@ use crate::config::Contact;
 use crate::identity::pki::ServerName;
 
 impl Media {
-    /// What a script was made for, by its own lines. Only [`Media::render`] tells whether that is
-    /// all that it does.
+    /// Reads the settings from the lines of a script. The script may contain more than these
+    /// settings produce; compare it with [`Media::render`] to find out.
     pub fn reread(script: &[u8]) -> Result<Self, FactsError> {
         let facts = Facts::read(script)?;
         let text = String::from_utf8_lossy(script);
@@ -70,7 +70,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever a medium was made for, its script tells all of it.
+        /// The script contains every setting of its medium.
         #[test]
         fn what_is_read_again_renders_the_same(media in media()) {
             let script = media.render();

@@ -1,10 +1,10 @@
-//! Values that end up in a line of the media's script. Whatever could break
-//! out of the line cannot be made into one of these types.
+//! Settings that are written into lines of the media's script. These types cannot hold text that
+//! could break out of its line. Pure.
 
 use std::net::Ipv4Addr;
 use std::str::FromStr;
 
-/// An IPv4 address with the length of its network's prefix.
+/// An IPv4 address and the prefix length of its network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cidr {
     address: Ipv4Addr,
@@ -38,12 +38,11 @@ pub struct StaticAddress {
 }
 
 impl StaticAddress {
-    /// Puts the parts together.
     pub fn new(address: Cidr, router: Option<Ipv4Addr>, dns: Option<Ipv4Addr>) -> Self {
         Self { address, router, dns }
     }
 
-    /// iPXE's settings of a network card and their values.
+    /// iPXE's network card settings and their values.
     pub(super) fn settings(&self) -> impl Iterator<Item = (&'static str, Ipv4Addr)> {
         [
             Some(("ip", self.address.address)),
@@ -55,11 +54,10 @@ impl StaticAddress {
     }
 }
 
-/// The text is not what it should be.
+/// Why text is not a setting.
 #[derive(Debug, thiserror::Error)]
 pub enum ParseError {
-    /// Not an address with its prefix length.
-    #[error("{0:?} is no address: one like 192.0.2.10/24 is expected")]
+    #[error("{0:?} is not an address: one like 192.0.2.10/24 is expected")]
     Cidr(String),
 }
 

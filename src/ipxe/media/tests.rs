@@ -1,3 +1,5 @@
+//! Tests of the rendered script: its lines, its labels, and what depends on the settings.
+
 use super::*;
 use crate::identity::Fingerprint;
 
@@ -45,7 +47,7 @@ fn no_line_can_end_the_script() {
             let harmless = line.is_empty() || line.starts_with('#') || line.starts_with(':');
             assert!(harmless || line.ends_with(" ||"), "{line}");
             assert!(!line.contains('@'), "{line}");
-            // The very last command of a line decides what it returns.
+            // The last command of a line decides the result of the line.
             assert!(!line.ends_with('\\'), "{line}");
         }
     }
@@ -68,7 +70,7 @@ fn every_goto_has_its_label_and_the_script_never_runs_off_its_end() {
     }
 }
 
-/// Whatever stands before a label would run into it.
+/// A part before a label would continue into it.
 #[test]
 fn no_part_runs_into_the_next_by_accident() {
     let script = text(&media());
@@ -94,9 +96,10 @@ fn asks_every_address_and_says_what_it_is() {
     assert_eq!(slot::read(script.as_bytes()), Ok(None));
 }
 
-/// A script that came back was fetched again over IPv6 at once, which used up a try of its generation.
+/// A script that returned used to be fetched again over IPv6 at once, which used up a try of its
+/// generation.
 #[test]
-fn whoever_gave_a_script_is_not_asked_again_in_the_same_round() {
+fn a_boot_host_that_sent_a_script_is_not_asked_again_in_the_same_round() {
     let script = text(&media());
     let asks = script.split("\n:fg-ask\n").nth(1).unwrap();
     let end = asks.find("goto ${fg-after}").unwrap();
@@ -118,7 +121,8 @@ fn a_shell_opens_only_when_asked_for() {
     assert_eq!(shells(&Media { debug: true, ..media() }), 2);
 }
 
-/// As text, a list of DNS servers was cut to its first: where that one was dead, nothing booted.
+/// As text, a list of DNS servers was cut to its first entry. Where that server was dead, nothing
+/// booted.
 #[test]
 fn lists_of_servers_are_copied_as_bytes() {
     for line in text(&media()).lines().filter(|line| line.contains("set dns")) {

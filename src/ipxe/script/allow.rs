@@ -1,5 +1,5 @@
-//! Comments that silence findings: `# farmgate: allow FG012` for the next line
-//! (or its own, behind a command), `# farmgate: allow-file FG012` for all.
+//! Comments that silence findings: `# farmgate: allow FG012` silences one for the next line, or for
+//! its own line after a command. `# farmgate: allow-file FG012` silences it for the whole script.
 
 use std::collections::HashMap;
 use std::collections::HashSet;
@@ -46,7 +46,7 @@ pub(super) fn silence(script: &Script<'_>, report: &mut Report) {
     });
 }
 
-/// What follows `allow` or `allow-file`, and whether it was the latter.
+/// Returns the codes after `allow` or `allow-file`, and true for `allow-file`.
 fn directive(comment: &[u8]) -> Option<(bool, &str)> {
     let text = std::str::from_utf8(comment).ok()?.trim_start_matches('#').trim_start();
     let rest = text.strip_prefix("farmgate:")?.trim_start();

@@ -1,17 +1,17 @@
-//! What a script fetches: from where, and whether it is there.
+//! Checks what a script fetches: from where, and whether the file exists.
 
 use std::collections::HashSet;
 
+use super::Context;
 use super::Options;
-use super::Seen;
 use super::codes;
 use super::expand::is_literal;
 use super::facts::Fact;
 use super::grammar::shown;
 use super::report::Report;
 
-/// Commands that fetch what their first argument names, or use an image of that
-/// name (`imgacquire` in `src/usr/imgmgmt.c`).
+/// Commands that fetch the image that their first argument names, or use an image of that name
+/// (`imgacquire` in `src/usr/imgmgmt.c`).
 const ACQUIRE: &[&str] = &[
     "boot",
     "certstore",
@@ -30,18 +30,18 @@ const ACQUIRE: &[&str] = &[
 /// Commands that always fetch.
 pub(super) const FETCH: &[&str] = &["imgfetch", "initrd", "module"];
 
-/// Schemes that leave the way open to anybody on it (`src/config/general.h`).
+/// Schemes without protection against attackers on the network path (`src/config/general.h`).
 const OPEN: &[&str] = &["http", "tftp", "tftm", "ftp", "nfs", "slam", "x-tftp"];
 
-/// Names that images have got so far, of all lines.
+/// The image names that the lines of the script define.
 pub(super) struct Names<'a> {
     names: HashSet<&'a [u8]>,
-    /// An image may have any name.
+    /// A name is made of settings, so an image may have any name.
     any: bool,
 }
 
 impl Names<'_> {
-    /// Whether a command finds an image of that name, and fetches nothing.
+    /// True if a command finds an image of that name and fetches nothing.
     pub(super) fn known(&self, fact: &Fact<'_>, uri: &[u8]) -> bool {
         !FETCH.contains(&fact.name()) && (self.any || self.names.contains(uri))
     }
@@ -58,7 +58,7 @@ pub(super) fn names<'a>(facts: &[Fact<'a>]) -> Names<'a> {
             }
         }
         if let Some((_, uri)) = uri(fact) {
-            // What was fetched by its whole name does not make that name known.
+            // Fetching a whole URI does not define an image by that URI, only by its last part.
             let last = memchr::memrchr(b'/', uri).map(|at| &uri[at + 1..]);
             if let Some(last) = last {
                 let end = memchr::memchr2(b'?', b'#', last).unwrap_or(last.len());
@@ -70,7 +70,7 @@ pub(super) fn names<'a>(facts: &[Fact<'a>]) -> Names<'a> {
     names
 }
 
-/// The word of a command that says what is fetched.
+/// The word of a command that names what is fetched.
 pub(super) fn uri<'a>(fact: &Fact<'a>) -> Option<(usize, &'a [u8])> {
     let name = fact.name();
     if !ACQUIRE.contains(&name) && !FETCH.contains(&name) {
@@ -79,7 +79,8 @@ pub(super) fn uri<'a>(fact: &Fact<'a>) -> Option<(usize, &'a [u8])> {
     fact.argument()
 }
 
-/// The same where a setting might also be an option: people write addresses there.
+/// Like [`uri`], but also where a setting could turn out to be an option. People write addresses
+/// there.
 pub(super) fn target<'a>(fact: &Fact<'a>) -> Option<(usize, &'a [u8])> {
     let name = fact.name();
     let first = fact.arguments.as_ref().ok()?.first;
@@ -87,7 +88,7 @@ pub(super) fn target<'a>(fact: &Fact<'a>) -> Option<(usize, &'a [u8])> {
     (ACQUIRE.contains(&name) || FETCH.contains(&name)).then_some((first, *word))
 }
 
-/// The path in the folder that this command asks for in vain.
+/// The path that this command fetches from the folder, if no such file exists.
 pub(super) fn missing(fact: &Fact<'_>, names: &Names<'_>, options: &Options<'_>) -> Option<String> {
     let files = options.files?;
     let (_, uri) = uri(fact)?;
@@ -98,8 +99,8 @@ pub(super) fn missing(fact: &Fact<'_>, names: &Names<'_>, options: &Options<'_>)
     (!files.contains_key(&path)).then_some(path)
 }
 
-/// The path in the generation that a relative address leads to. None for all
-/// others, and for what only iPXE knows.
+/// The path in the generation that a relative address leads to. `None` for all other addresses, and
+/// for those that only iPXE can resolve.
 pub(super) fn relative(uri: &[u8]) -> Option<String> {
     let end = memchr::memchr2(b'?', b'#', uri).unwrap_or(uri.len());
     let path = &uri[..end];
@@ -118,10 +119,10 @@ pub(super) fn relative(uri: &[u8]) -> Option<String> {
     Some(parts.join("/")).filter(|path| !path.is_empty())
 }
 
-pub(super) fn check(seen: &Seen<'_>, options: &Options<'_>, report: &mut Report) {
+pub(super) fn check(context: &Context<'_>, options: &Options<'_>, report: &mut Report) {
     let mut initramfs = 0_u64;
     let mut counted = HashSet::new();
-    for (number, fact) in seen.facts.iter().enumerate() {
+    for (number, fact) in context.facts.iter().enumerate() {
         if let (Some(path), Some((at, _))) = (&fact.missing, uri(fact)) {
             let what = format!("`{}` is not in the folder", shown(path.as_bytes()));
             let help = if path == "secrets" {
@@ -129,10 +130,10 @@ pub(super) fn check(seen: &Seen<'_>, options: &Options<'_>, report: &mut Report)
             } else {
                 "add the file, or correct the name"
             };
-            let severity = seen.severity_of_failure(number);
-            report.add(codes::MISSING_ASSET, severity, seen.word(fact, at), what, help);
+            let severity = context.severity_of_failure(number);
+            report.add(codes::MISSING_ASSET, severity, context.word(fact, at), what, help);
         }
-        open_scheme(seen, fact, report);
+        open_scheme(context, fact, report);
         let found = uri(fact).filter(|_| FETCH.contains(&fact.name()));
         let Some((files, (at, path))) = options.files.zip(found) else { continue };
         let Some(path) = relative(path).filter(|path| counted.insert(path.clone())) else {
@@ -148,12 +149,12 @@ pub(super) fn check(seen: &Seen<'_>, options: &Options<'_>, report: &mut Report)
                 mib(options.initramfs_budget)
             );
             let help = "let the booted system fetch what it does not need to start";
-            report.warn(codes::BIG_INITRAMFS, seen.word(fact, at), what, help);
+            report.warn(codes::BIG_INITRAMFS, context.word(fact, at), what, help);
         }
     }
 }
 
-fn open_scheme(seen: &Seen<'_>, fact: &Fact<'_>, report: &mut Report) {
+fn open_scheme(context: &Context<'_>, fact: &Fact<'_>, report: &mut Report) {
     let found = match fact.name() {
         "sanboot" | "sanhook" => fact.argument(),
         "set" => fact.argument().and_then(|(at, _)| Some((at + 1, *fact.words.get(at + 1)?))),
@@ -165,6 +166,6 @@ fn open_scheme(seen: &Seen<'_>, fact: &Fact<'_>, report: &mut Report) {
     if is_open && word[colon..].starts_with(b"://") {
         let what = format!("`{}` is fetched without TLS", shown(word));
         let help = "put the file into the folder and name it by its path, or use https://";
-        report.warn(codes::NOT_HTTPS, seen.word(fact, at), what, help);
+        report.warn(codes::NOT_HTTPS, context.word(fact, at), what, help);
     }
 }

@@ -1,31 +1,30 @@
-//! All findings by their codes. Codes are stable: scripts name them to silence
-//! them. Each has a page in `docs/checks/`.
+//! All findings with their codes. Codes are stable, because scripts use them to silence findings.
+//! Each code has a page in `docs/checks/`.
 
-/// What a finding is about.
+/// The kind of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
     /// iPXE itself refuses the script, or stops with an error of its own.
     Syntax,
-    /// iPXE reads it, but a gateway may be stranded.
+    /// iPXE reads the script, but a gateway may be stranded.
     Judgement,
 }
 
-/// One code.
+/// A kind of finding.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Code {
     /// `FG` and three digits.
     pub id: &'static str,
-    /// What it is about.
     pub kind: Kind,
-    /// Why it matters, in a sentence.
+    /// Why it matters, in one sentence.
     pub why: &'static str,
 }
 
 macro_rules! codes {
     ($($name:ident $id:literal $kind:ident $why:literal)*) => {
         $(#[doc = $why] pub const $name: &Code = &Code { id: $id, kind: Kind::$kind, why: $why };)*
-        /// All of them, in order.
+        /// All codes, in order.
         pub const ALL: &[&Code] = &[$($name),*];
     };
 }
@@ -45,37 +44,36 @@ codes! {
     CONTINUED_COMMENT "FG019" Judgement "a backslash at its end continues a comment too, so iPXE does not run the next line"
     NO_LABEL "FG020" Judgement "a goto to a label that does not exist fails"
     DUPLICATE_LABEL "FG021" Judgement "goto always takes the first label of that name"
-    UNREACHABLE "FG022" Judgement "no path leads here, so what was meant to happen does not"
+    UNREACHABLE "FG022" Judgement "no path leads here, so this never runs"
     EXIT "FG023" Judgement "exit ends the script without booting anything: the medium starts over with the same script"
     FALLS_OFF "FG024" Judgement "after its last line the script is over without booting anything: the medium starts over with the same script"
     WAITS "FG025" Judgement "nobody is there to press a key"
     NOTHING_TO_BOOT "FG026" Judgement "without an image chosen by `kernel` before, boot does nothing"
-    UNGUARDED "FG027" Judgement "a line that fails ends the script at once: what tries again is then never reached"
-    TEST_ENDS "FG028" Judgement "a line that ends in failure ends the script, and a test that does not hold has failed"
-    ENDLESS "FG029" Judgement "what fails for good is tried again for ever: no boot is counted, nothing falls back, and no better generation is asked for"
-    UNSET "FG030" Judgement "iPXE puts nothing in the place of a setting that is not set"
-    BAD_TYPE "FG031" Judgement "iPXE puts nothing in the place of a setting with a type that it does not know, and does not set one"
-    NAME_AS_ADDRESS "FG032" Judgement "iPXE has a setting of its own of that name, the router's address, and shows the name as one"
-    PARTED_BEFORE "FG033" Judgement "iPXE parts a line into words before it fills in settings, so a setting is never more than one word"
+    UNGUARDED "FG027" Judgement "a line that fails ends the script at once, so the retry is never reached"
+    TEST_ENDS "FG028" Judgement "a line that ends in failure ends the script, and a test that is false has failed"
+    ENDLESS "FG029" Judgement "something that fails for good is retried forever: no boot is counted, and the gateway neither falls back nor asks for a better generation"
+    UNSET "FG030" Judgement "iPXE replaces a setting that is not set with nothing"
+    BAD_TYPE "FG031" Judgement "iPXE replaces a setting of an unknown type with nothing, and cannot set one"
+    NAME_AS_ADDRESS "FG032" Judgement "iPXE itself has a setting of that name, the router's address, and shows the gateway's name as an address"
+    SPLIT_BEFORE "FG033" Judgement "iPXE splits a line into words before it expands settings, so a setting is always one word"
     NO_TEMPLATE "FG034" Judgement "without a template there are no secrets: `secrets_url` is not set, and iPXE fetches nothing"
-    UNKNOWN_IN_TEMPLATE "FG035" Judgement "only known names are filled in: the booted system reads the text as it stands in the template"
-    MISSING_ASSET "FG040" Judgement "the boot host answers 404 for what is not in the folder"
-    NOT_HTTPS "FG041" Judgement "without TLS anybody on the way can put another system in its place"
+    UNKNOWN_IN_TEMPLATE "FG035" Judgement "only known names are replaced: the booted system gets this text as it is"
+    MISSING_ASSET "FG040" Judgement "the boot host answers 404 for a file that is not in the folder"
+    NOT_HTTPS "FG041" Judgement "without TLS, anybody on the network path can replace it with another system"
     SECRET_ARGUMENT "FG042" Judgement "every process can read /proc/cmdline, and it ends up in logs"
-    LONG_ARGUMENTS "FG043" Judgement "Linux on x86 takes 2047 bytes and drops the rest without a word"
+    LONG_ARGUMENTS "FG043" Judgement "Linux on x86 takes 2047 bytes and silently drops the rest"
     NO_PANIC "FG044" Judgement "without `panic=` a kernel that panics waits forever, and the gateway never asks again"
     NO_IMGFREE "FG045" Judgement "every round adds another copy to those in memory, and the kernel gets them all"
     BIG_INITRAMFS "FG046" Judgement "iPXE must hold it in memory twice, and a slow line makes every boot long"
-    NOT_A_KERNEL "FG047" Judgement "iPXE for BIOS jumps into whatever it takes for a kernel, and the machine stands still until somebody switches it off"
+    NOT_A_KERNEL "FG047" Judgement "iPXE for BIOS jumps into whatever it takes for a kernel, and the machine hangs until somebody switches it off"
     NOT_AN_INITRAMFS "FG048" Judgement "Linux unpacks newc archives, alone or compressed; without an init it panics"
-    ARCHIVED "FG049" Judgement "a word after the address makes iPXE put the file into an archive under that name, in place of handing it to the kernel"
+    ARCHIVED "FG049" Judgement "a word after the address makes iPXE put the file into an archive under that name, instead of passing it to the kernel as it is"
     FREED "FG050" Judgement "imgfree frees the chosen kernel too, and boot then says `No image selected`"
-    NO_TIMEOUT "FG051" Judgement "iPXE before 2.0 waits for ever when a line dies in the middle of a download"
+    NO_TIMEOUT "FG051" Judgement "iPXE before 2.0 waits forever when the connection dies in the middle of a download"
     POWEROFF "FG052" Judgement "nobody is there to switch the machine on again"
-    UNKNOWN_CODE "FG090" Judgement "a comment that should silence something silences nothing"
+    UNKNOWN_CODE "FG090" Judgement "this comment silences nothing"
 }
 
-/// The code with that id.
 pub fn find(id: &str) -> Option<&'static Code> {
     ALL.iter().copied().find(|code| code.id == id)
 }

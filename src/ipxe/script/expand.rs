@@ -1,32 +1,32 @@
-//! `${...}`, as `expand_settings` in `src/core/settings.c` finds it: the
-//! innermost first, at the first `}` after a `${`.
+//! Finds settings (`${...}`) in words, as `expand_settings` in `src/core/settings.c` does: the
+//! innermost first, each closed by the first `}` after a `${`.
 
 use std::ops::Range;
 
-/// One setting that is expanded, as ranges of the word.
+/// A setting that is expanded in a word.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reference {
     /// From `${` to `}`.
     pub span: Range<usize>,
-    /// What stands between.
+    /// The bytes between them.
     pub name: Range<usize>,
-    /// Other settings stand in the name, so that only iPXE knows it.
+    /// The name contains other settings, so only iPXE knows it.
     pub dynamic: bool,
 }
 
 /// All settings that are expanded in a word.
 #[derive(Debug, Default)]
 pub struct References {
-    /// The inner ones before those around them.
+    /// Inner settings come before outer ones.
     pub all: Vec<Reference>,
-    /// A `${` that nothing closes: iPXE leaves it as it is.
+    /// A `${` without `}`, which iPXE leaves as it is.
     pub unclosed: Option<usize>,
 }
 
-/// Finds the settings in a word. Takes one pass and no recursion.
+/// Finds the settings in a word, in one pass and without recursion.
 pub fn references(word: &[u8]) -> References {
     let mut found = References::default();
-    // Opened and not closed: where, and whether something was expanded inside.
+    // The open `${`: their positions, and whether something inside was expanded.
     let mut open: Vec<(usize, bool)> = Vec::new();
     for at in memchr::memchr2_iter(b'$', b'}', word) {
         if word[at] == b'}' {
@@ -43,12 +43,12 @@ pub fn references(word: &[u8]) -> References {
     found
 }
 
-/// Whether nothing is expanded in a word.
+/// True if a word contains no setting.
 pub fn is_literal(word: &[u8]) -> bool {
     memchr::memchr(b'$', word).is_none() || references(word).all.is_empty()
 }
 
-/// Splits `scope/name:type`, of which only the name must be there (`parse_setting_name`).
+/// Splits `scope/name:type`. Scope and type are optional (`parse_setting_name`).
 pub fn split_name(name: &[u8]) -> (Option<&[u8]>, &[u8], Option<&[u8]>) {
     let (scope, rest) = match memchr::memchr(b'/', name) {
         Some(at) => (Some(&name[..at]), &name[at + 1..]),

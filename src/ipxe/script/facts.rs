@@ -1,4 +1,4 @@
-//! What is known of every command before the paths through the script are.
+//! What is known about each command before the paths through the script are known.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -16,45 +16,43 @@ use super::options;
 use super::options::Arguments;
 use super::options::Wrong;
 
-/// A command in its place.
+/// A command and what is known about it.
 #[derive(Debug)]
 pub(super) struct Fact<'a> {
-    /// Which line of the script.
+    /// Number of the line in the script.
     pub(super) line: usize,
     pub(super) command: &'a Command,
     pub(super) last: bool,
-    /// The words' bytes.
+    /// The bytes of the words.
     pub(super) words: Vec<&'a [u8]>,
-    /// The command, if it is known and written out.
+    /// The command's definition, if the command is known and its name contains no setting.
     pub(super) spec: Option<&'static Spec>,
     pub(super) arguments: Result<Arguments<'a>, Wrong>,
     pub(super) effect: Effect,
-    /// The file that it names and that is not in the folder.
+    /// The file that the command fetches and that is missing from the folder.
     pub(super) missing: Option<String>,
 }
 
-/// What can come of a command.
+/// The possible outcomes of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Effect {
-    /// Succeeds.
     Succeeds,
     /// Succeeds or fails.
-    Plain,
-    /// Fails for certain.
+    MayFail,
     Fails,
-    /// Goes on at a line.
+    /// Continues at a line.
     Goto(usize),
     /// Goes to a label that only iPXE knows, or fails.
     GotoAny,
     /// Ends the script.
     Exit,
-    /// Gives the machine to something else, or fails.
+    /// Hands the machine over to something else, or fails.
     Boot,
-    /// The same, but may also come back: what is run may be a script.
+    /// Like `Boot`, but may also return, because the image may be a script.
     Chain,
-    /// Starts the machine anew, or switches it off.
+    /// Restarts the machine or switches it off.
     Restart,
-    /// Anything.
+    /// Any of these.
     Unknown,
 }
 
@@ -63,7 +61,7 @@ impl<'a> Fact<'a> {
         self.spec.map_or("", |spec| spec.name)
     }
 
-    /// Number of the first argument among the words, and its bytes.
+    /// The first argument: its index among the words, and its bytes.
     pub(super) fn argument(&self) -> Option<(usize, &'a [u8])> {
         let first = self.arguments.as_ref().ok().filter(|found| !found.unsure)?.first;
         self.words.get(first).map(|word| (first, *word))
@@ -77,13 +75,13 @@ impl<'a> Fact<'a> {
         self.arguments.as_ref().is_ok_and(|found| found.option(option).is_some())
     }
 
-    /// On a line of its own, whose outcome decides nothing.
+    /// The command runs whatever the result of the one before it on its line.
     pub(super) fn is_plain(&self) -> bool {
         matches!(self.command.joined, Joined::First | Joined::Then)
     }
 }
 
-/// First lines of all labels.
+/// The first line of each label.
 pub(super) type Labels<'a> = HashMap<&'a [u8], usize>;
 
 pub(super) fn labels<'a>(script: &'a Script<'_>) -> Labels<'a> {
@@ -123,11 +121,11 @@ fn fact<'a>(line: &'a Line<'_>, number: usize, command: &'a Command, last: bool)
         Some(spec) => options::parse(spec, &words).and_then(|found| numbers(spec, &words, found)),
         None => Ok(Arguments::default()),
     };
-    let effect = Effect::Plain;
+    let effect = Effect::MayFail;
     Fact { line: number, command, last, words, spec, arguments, effect, missing: None }
 }
 
-/// Arguments that must be numbers (`src/core/exec.c`, `nvo_cmd.c`).
+/// Checks arguments that must be numbers (`src/core/exec.c`, `nvo_cmd.c`).
 fn numbers<'a>(spec: &Spec, words: &[&[u8]], found: Arguments<'a>) -> Result<Arguments<'a>, Wrong> {
     let word = match spec.name {
         "sleep" | "exit" => found.first,
@@ -167,6 +165,6 @@ fn effect(fact: &Fact<'_>, labels: &Labels<'_>) -> Effect {
         "boot" | "imgexec" | "chain" => Effect::Chain,
         "autoboot" | "sanboot" | "startpxe" => Effect::Boot,
         "reboot" | "poweroff" => Effect::Restart,
-        _ => Effect::Plain,
+        _ => Effect::MayFail,
     }
 }

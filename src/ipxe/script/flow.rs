@@ -1,21 +1,24 @@
-//! The paths through a script. A state is a command and whether the last one
-//! that ran before it succeeded (`system` in `src/core/exec.c`); a line that
-//! ends in failure ends the script (`src/image/script.c`).
+//! The paths through a script, as a graph. A state is a command together with the result of the
+//! command that ran before it (`system` in `src/core/exec.c`). A line that ends in failure ends the
+//! script (`src/image/script.c`).
+
+mod loops;
 
 use super::facts::Effect;
 use super::facts::Fact;
 use super::grammar::Joined;
 use super::grammar::Script;
+use loops::Loops;
 
-/// A state, by number.
+/// Number of a state.
 pub(super) type State = usize;
 
-/// What to assume of a command that gives the machine away.
+/// An assumption about commands that hand the machine over.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Returns {
-    /// It never comes back with success.
+    /// They never return successfully.
     Never,
-    /// What may be a script may.
+    /// An image that may be a script may return.
     Scripts,
 }
 
@@ -23,26 +26,25 @@ pub(super) enum Returns {
 pub(super) struct Flow {
     /// Number of commands.
     commands: usize,
-    /// Where the next states of each begin in `edges`.
+    /// Index into `edges` of each state's first edge.
     starts: Vec<usize>,
     edges: Vec<Edge>,
     first: State,
-    /// For each state: whether something may be booted from here.
-    hopeful: Vec<bool>,
-    /// For each command: a failure before it is still one at the line's end,
-    /// with nothing run in between.
+    /// For each state: something may be booted from here.
+    can_boot: Vec<bool>,
+    /// For each command: a failure before it reaches the end of the line without another command
+    /// running in between.
     passes_failure: Vec<bool>,
 }
 
-/// On what condition a path is taken.
+/// The condition under which a path is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum When {
     Always,
-    /// What was booted comes back.
+    /// A booted script returns.
     Returned,
-    /// What fails for certain has been mended: what stands behind it deserves
-    /// to be looked at too.
-    Mended,
+    /// A command that is certain to fail was corrected. The lines after it deserve a check too.
+    Corrected,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -58,7 +60,7 @@ impl Flow {
             starts: Vec::with_capacity(2 * facts.len() + 7),
             edges: Vec::new(),
             first: 0,
-            hopeful: Vec::new(),
+            can_boot: Vec::new(),
             passes_failure: vec![false; facts.len()],
         };
         for (number, fact) in facts.iter().enumerate().rev() {
@@ -73,7 +75,7 @@ impl Flow {
                 flow.outcomes(number, ok, fact, &lines);
             }
         }
-        // The labels, then the five ends, which lead nowhere.
+        // Then come the labels, and the five end states, which have no successors.
         flow.starts.push(flow.edges.len());
         let mut seen = std::collections::HashSet::new();
         for (line, start) in script.lines.iter().zip(&lines) {
@@ -84,11 +86,11 @@ impl Flow {
         for _ in 0..6 {
             flow.starts.push(flow.edges.len());
         }
-        flow.hopeful = flow.backward(&[flow.booted()], &|_| false);
+        flow.can_boot = flow.backward(&[flow.booted()], &|_| false);
         flow
     }
 
-    /// Before a command, when the last one succeeded or failed.
+    /// The state before a command when the last command succeeded or failed.
     pub(super) fn before(&self, command: usize, ok: bool) -> State {
         2 * command + usize::from(!ok)
     }
@@ -96,14 +98,14 @@ impl Flow {
     fn any_label(&self) -> State {
         2 * self.commands
     }
-    /// The script is over: its last line succeeded.
+    /// The script reached its end: its last line succeeded.
     pub(super) fn over(&self) -> State {
         2 * self.commands + 1
     }
     fn failed(&self) -> State {
         2 * self.commands + 2
     }
-    /// The line that never ends is reached.
+    /// The script reached its unfinished last line.
     pub(super) fn unfinished(&self) -> State {
         2 * self.commands + 3
     }
@@ -111,12 +113,12 @@ impl Flow {
     pub(super) fn booted(&self) -> State {
         2 * self.commands + 4
     }
-    /// By exit or a restart.
+    /// The script ended by `exit` or a restart.
     fn gone(&self) -> State {
         2 * self.commands + 5
     }
 
-    /// The states in which the lines begin, and that after the last one.
+    /// The states in which the lines begin, and the state after the last line.
     fn line_starts(&self, script: &Script<'_>) -> Vec<State> {
         let mut lines = Vec::with_capacity(script.lines.len() + 1);
         let mut command = 0;
@@ -145,7 +147,7 @@ impl Flow {
         let next: &[State] = match fact.effect {
             _ if !runs => &[after(ok)],
             Effect::Succeeds => &[success],
-            Effect::Plain => &[success, failure],
+            Effect::MayFail => &[success, failure],
             Effect::Fails => &[failure],
             Effect::Goto(line) => &[lines[line]],
             Effect::GotoAny => &[self.any_label(), failure],
@@ -156,7 +158,7 @@ impl Flow {
         };
         let also = match fact.effect {
             Effect::Chain if runs => Some(When::Returned),
-            Effect::Fails if runs => Some(When::Mended),
+            Effect::Fails if runs => Some(When::Corrected),
             _ => None,
         };
         self.edges.extend(next.iter().map(|to| Edge { to: *to, when: When::Always }));
@@ -167,22 +169,21 @@ impl Flow {
         &self.edges[self.starts[state]..self.starts[state + 1]]
     }
 
-    /// Where the script begins.
     pub(super) fn first(&self) -> State {
         self.first
     }
 
-    /// The states that may come next, if nothing that was booted comes back.
+    /// The next states, if nothing that was booted returns.
     pub(super) fn certain(&self, state: State) -> impl Iterator<Item = State> {
         self.next(state).iter().filter(|edge| edge.when == When::Always).map(|edge| edge.to)
     }
 
-    /// Number of states; those from [`Self::over`] on are the ends.
+    /// Number of states. Those from [`Self::over`] on are end states.
     pub(super) fn states(&self) -> usize {
         self.starts.len() - 1
     }
 
-    /// All states that the script can come to.
+    /// All states that the script can reach.
     pub(super) fn reachable(&self, returns: Returns) -> Vec<bool> {
         let mut seen = vec![false; self.states()];
         let mut todo = vec![self.first];
@@ -198,7 +199,8 @@ impl Flow {
         seen
     }
 
-    /// All states that are come to from these; where a command of `ends` stands, the path ends.
+    /// All states that can be reached from these. A path ends at a command for which `ends` is
+    /// true.
     pub(super) fn forward(&self, from: Vec<State>, ends: &dyn Fn(usize) -> bool) -> Vec<bool> {
         let mut seen = vec![false; self.states()];
         let mut todo = from;
@@ -218,12 +220,13 @@ impl Flow {
         seen
     }
 
-    /// All states from which one of `targets` is come to without a command of `without`.
+    /// All states from which one of `targets` can be reached without a command for which `without`
+    /// is true.
     pub(super) fn backward(&self, targets: &[State], without: &dyn Fn(usize) -> bool) -> Vec<bool> {
-        // Incoming edges, sorted by where they lead.
+        // Incoming edges, sorted by target.
         let mut into: Vec<(State, State)> = (0..self.states())
             .flat_map(|from| self.next(from).iter().map(move |edge| (edge, from)))
-            .filter(|(edge, _)| edge.when != When::Mended)
+            .filter(|(edge, _)| edge.when != When::Corrected)
             .map(|(edge, from)| (edge.to, from))
             .collect();
         into.sort_unstable();
@@ -244,22 +247,22 @@ impl Flow {
         seen
     }
 
-    /// Whether anything may still be booted after this command has failed.
-    pub(super) fn hope_after_failure(&self, number: usize, fact: &Fact<'_>) -> bool {
-        !fact.last && self.hopeful[self.before(number + 1, false)]
+    /// True if something may still be booted after this command failed.
+    pub(super) fn may_boot_after_failure(&self, number: usize, fact: &Fact<'_>) -> bool {
+        !fact.last && self.can_boot[self.before(number + 1, false)]
     }
 
-    /// Whether anything may be booted at all.
-    pub(super) fn hope(&self) -> bool {
-        self.hopeful[self.first]
+    /// True if the script may boot anything at all.
+    pub(super) fn may_boot(&self) -> bool {
+        self.can_boot[self.first]
     }
 
-    /// Whether success of this command leads to the next one or past the line.
+    /// The state after this command succeeded.
     pub(super) fn success(&self, number: usize, fact: &Fact<'_>, lines: &[State]) -> State {
         if fact.last { lines[fact.line + 1] } else { self.before(number + 1, true) }
     }
 
-    /// Where failure of this command leads to.
+    /// The state after this command failed.
     pub(super) fn failure(&self, number: usize, fact: &Fact<'_>) -> State {
         if fact.last { self.failed() } else { self.before(number + 1, false) }
     }
@@ -269,94 +272,14 @@ impl Flow {
         self.line_starts(script)
     }
 
-    /// The script ends with failure if this command fails.
+    /// True if the script ends in failure when this command fails.
     pub(super) fn failure_ends(&self, number: usize, fact: &Fact<'_>) -> bool {
         fact.last || self.passes_failure[number + 1]
     }
 
-    /// Numbers the loops: states on a common cycle get the same number, others
-    /// 0. Leaves out labels that only iPXE knows, and the commands of `without`.
+    /// Numbers the loops: states on a common cycle get the same number, all others 0. Labels that
+    /// only iPXE knows and commands for which `without` is true are left out.
     pub(super) fn loops(&self, without: &dyn Fn(usize) -> bool) -> Vec<usize> {
         Loops::find(self, without)
-    }
-}
-
-/// Tarjan's algorithm, with its own stack: scripts can be long.
-struct Loops {
-    order: Vec<usize>,
-    low: Vec<usize>,
-    on_stack: Vec<bool>,
-    stack: Vec<State>,
-    numbers: Vec<usize>,
-    found: usize,
-    count: usize,
-}
-
-impl Loops {
-    fn find(flow: &Flow, without: &dyn Fn(usize) -> bool) -> Vec<usize> {
-        let states = flow.states();
-        let mut loops = Self {
-            order: vec![0; states],
-            low: vec![0; states],
-            on_stack: vec![false; states],
-            stack: Vec::new(),
-            numbers: vec![0; states],
-            found: 0,
-            count: 0,
-        };
-        let skip = |state: State| state >= flow.any_label() || without(state / 2);
-        for root in 0..flow.any_label() {
-            if loops.order[root] == 0 && !skip(root) {
-                loops.walk(flow, root, &skip);
-            }
-        }
-        loops.numbers
-    }
-
-    fn enter(&mut self, state: State) {
-        self.count += 1;
-        self.order[state] = self.count;
-        self.low[state] = self.count;
-        self.on_stack[state] = true;
-        self.stack.push(state);
-    }
-
-    fn walk(&mut self, flow: &Flow, root: State, skip: &dyn Fn(State) -> bool) {
-        let mut calls = vec![(root, 0)];
-        self.enter(root);
-        while let Some((state, position)) = calls.last_mut() {
-            let state = *state;
-            if let Some(edge) = flow.next(state).get(*position) {
-                *position += 1;
-                if skip(edge.to) {
-                } else if self.order[edge.to] == 0 {
-                    self.enter(edge.to);
-                    calls.push((edge.to, 0));
-                } else if self.on_stack[edge.to] {
-                    self.low[state] = self.low[state].min(self.order[edge.to]);
-                }
-                continue;
-            }
-            calls.pop();
-            if let Some((caller, _)) = calls.last() {
-                self.low[*caller] = self.low[*caller].min(self.low[state]);
-            }
-            if self.low[state] == self.order[state] {
-                self.leave(flow, state);
-            }
-        }
-    }
-
-    fn leave(&mut self, flow: &Flow, root: State) {
-        let alone =
-            self.stack.last() == Some(&root) && flow.next(root).iter().all(|edge| edge.to != root);
-        self.found += 1;
-        while let Some(state) = self.stack.pop() {
-            self.on_stack[state] = false;
-            self.numbers[state] = if alone { 0 } else { self.found };
-            if state == root {
-                break;
-            }
-        }
     }
 }

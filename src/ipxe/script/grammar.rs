@@ -1,8 +1,8 @@
-//! Lines, labels, commands and words, as `process_script` in
-//! `src/image/script.c` and `system` in `src/core/exec.c` cut them.
+//! Splits a script into lines, labels, commands and words, as `process_script` in
+//! `src/image/script.c` and `system` in `src/core/exec.c` do.
 //!
-//! There is no quoting: white space alone parts words, and `&&`, `||` and `;`
-//! count only as words of their own, before any setting is expanded.
+//! There is no quoting. Only white space separates words. `&&`, `||` and `;` count only as whole
+//! words, and before settings are expanded.
 
 use std::borrow::Cow;
 use std::fmt::Write;
@@ -20,54 +20,54 @@ use nom::combinator::opt;
 use nom::sequence::preceded;
 use nom::sequence::terminated;
 
-/// A script, cut up.
+/// A parsed script.
 #[derive(Debug)]
 pub struct Script<'a> {
-    /// The lines in their order; together they cover every byte of the source.
+    /// The lines in order. Together they cover every byte of the source.
     pub lines: Vec<Line<'a>>,
 }
 
-/// What iPXE takes for one line: several in the source, where all but the last
-/// end in a backslash.
+/// One line as iPXE sees it. In the source it can be several lines, of which all but the last end
+/// in a backslash.
 #[derive(Debug)]
 pub struct Line<'a> {
-    /// The bytes that iPXE keeps: without line ends and continuations.
+    /// The bytes that iPXE keeps, without line ends and continuations.
     pub text: Cow<'a, [u8]>,
-    /// Bytes of the source that belong to this line, with its line end.
+    /// The bytes of the source that belong to this line, including its line end.
     pub span: Range<usize>,
-    /// The script ends in the middle of this line, which iPXE never runs.
+    /// The script ends in the middle of this line, so iPXE never runs it.
     pub unfinished: bool,
-    /// Where in `text` a NUL byte hides the rest from iPXE.
+    /// Position of a NUL byte in `text`, which hides the rest of the line from iPXE.
     pub nul: Option<usize>,
-    /// The label, without its colon, as a range of `text`.
+    /// The label without its colon, as a range of `text`.
     pub label: Option<Range<usize>>,
-    /// At least one, which may be empty; none in an unfinished line.
+    /// At least one command, which may be empty. None in an unfinished line.
     pub commands: Vec<Command>,
-    /// The comment, from its `#`, without white space at its end.
+    /// The comment from its `#` on, without trailing white space.
     pub comment: Option<Range<usize>>,
-    /// Where each stretch of `text` comes from: (in `text`, in the source).
+    /// Source positions of the pieces of `text`: (position in `text`, position in the source).
     pieces: Vec<(usize, usize)>,
 }
 
-/// When a command is run.
+/// The condition under which a command runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Joined {
-    /// Always: the first of its line.
+    /// The first command of a line always runs.
     First,
-    /// After `&&`: if the last command that ran succeeded.
+    /// After `&&`: runs if the last command that ran succeeded.
     And,
-    /// After `||`: if the last command that ran failed.
+    /// After `||`: runs if the last command that ran failed.
     Or,
-    /// After `;`: always.
+    /// After `;`: always runs.
     Then,
 }
 
 /// A command and its arguments, as ranges of the line's text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Command {
-    /// What parts it from the command before.
+    /// The operator before the command.
     pub joined: Joined,
-    /// The words; none in an empty command, which does nothing and succeeds.
+    /// The words. An empty command has none; it does nothing and succeeds.
     pub words: Vec<Range<usize>>,
 }
 
@@ -76,7 +76,7 @@ pub(super) fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t'..=b'\r')
 }
 
-/// Whether iPXE takes these bytes for a script (`script_probe`).
+/// True if iPXE recognises these bytes as a script (`script_probe`).
 pub fn is_script(source: &[u8]) -> bool {
     let magic: IResult<_, _> =
         terminated(alt((tag("#!ipxe"), tag("#!gpxe"))), nom::bytes::complete::take(1_usize))
@@ -84,7 +84,8 @@ pub fn is_script(source: &[u8]) -> bool {
     magic.is_ok() && source.get(6).copied().is_some_and(is_space)
 }
 
-/// One line of the source, without its `\n`.
+/// One line of the source, without its `
+/// `.
 fn physical(input: &[u8]) -> IResult<&[u8], &[u8]> {
     terminated(take_till(|byte| byte == b'\n'), opt(char('\n'))).parse(input)
 }
@@ -102,8 +103,7 @@ fn word(input: &[u8]) -> IResult<&[u8], &[u8]> {
 }
 
 impl<'a> Script<'a> {
-    /// Cuts a script up. Every sequence of bytes has a meaning, if
-    /// [`is_script`] or not.
+    /// Parses a script. Any sequence of bytes can be parsed, even if [`is_script`] is false.
     pub fn parse(source: &'a [u8]) -> Self {
         let mut lines = Vec::new();
         let mut rest = source;
@@ -115,7 +115,7 @@ impl<'a> Script<'a> {
         Self { lines }
     }
 
-    /// Writes the script out again, one line of the source for each of its own.
+    /// Writes the script out again, one source line for each line.
     pub fn print(&self) -> Vec<u8> {
         let mut out = Vec::new();
         for line in &self.lines {
@@ -125,7 +125,7 @@ impl<'a> Script<'a> {
     }
 }
 
-/// Takes one line and its continuations.
+/// Parses one line with its continuations.
 fn logical(input: &[u8], offset: usize) -> (&[u8], Line<'_>) {
     let mut text: Cow<'_, [u8]> = Cow::Borrowed(&[]);
     let mut pieces: Vec<(usize, usize)> = Vec::new();
@@ -133,7 +133,7 @@ fn logical(input: &[u8], offset: usize) -> (&[u8], Line<'_>) {
     let unfinished = loop {
         // Neither parser fails on any input.
         let (left, piece) = physical(rest).unwrap_or((&[], rest));
-        // Pieces of which every byte was taken back.
+        // Drop pieces whose every byte was removed again.
         while pieces.last().is_some_and(|(start, _)| *start >= text.len()) {
             pieces.pop();
         }
@@ -144,8 +144,8 @@ fn logical(input: &[u8], offset: usize) -> (&[u8], Line<'_>) {
         } else {
             text.to_mut().extend_from_slice(piece);
         }
-        // In iPXE's order, and on what has been put together: a lone backslash
-        // before an empty line continues that one too.
+        // iPXE does this in the same order, on the joined text. So a lone backslash before an empty
+        // line continues that line too.
         if text.last() == Some(&b'\r') {
             shorten(&mut text);
         }
@@ -194,7 +194,7 @@ impl Line<'_> {
         let mut rest = text;
         if let Ok((left, Some(name))) = label(rest) {
             self.label = Some(at(name, left));
-            // The byte after the label became its NUL.
+            // iPXE overwrites the byte after the label with a NUL.
             rest = left.get(1..).unwrap_or_default();
         }
         let mut command = Command { joined: Joined::First, words: Vec::new() };
@@ -221,12 +221,12 @@ impl Line<'_> {
         self.commands.push(command);
     }
 
-    /// The bytes of a part of this line.
+    /// The bytes of a range of `text`.
     pub fn get(&self, range: &Range<usize>) -> &[u8] {
         &self.text[range.clone()]
     }
 
-    /// Where a part of `text` stands in the source.
+    /// Position in the source of a range of `text`.
     pub fn locate(&self, range: &Range<usize>) -> Range<usize> {
         let start = self.offset(range.start);
         let end = if range.is_empty() { start } else { self.offset(range.end - 1) + 1 };
@@ -239,8 +239,7 @@ impl Line<'_> {
         source + (at - start)
     }
 
-    /// What to point at when the whole line is meant: its text without white
-    /// space around it.
+    /// Position of the whole line for a finding, without the white space around it.
     pub fn whole(&self) -> Range<usize> {
         let start = self.text.len() - self.text.trim_ascii_start().len();
         self.locate(&(start..self.text.trim_ascii_end().len().max(start)))
@@ -250,7 +249,8 @@ impl Line<'_> {
         let start = out.len();
         if self.unfinished {
             out.extend_from_slice(&self.text);
-            // Two, or a backslash that iPXE has already read once is read anew.
+            // Restore the backslash that parsing removed. Otherwise a second backslash before it
+            // would be lost too.
             out.push(b'\\');
             return;
         }
@@ -284,7 +284,7 @@ impl Line<'_> {
     }
 }
 
-/// Bytes of a script for a message: short, and without what a terminal obeys.
+/// Formats bytes of a script for a message: shortened, and without control characters.
 pub(super) fn shown(bytes: &[u8]) -> String {
     const MOST: usize = 60;
     let mut text = String::new();

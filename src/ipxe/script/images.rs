@@ -1,36 +1,36 @@
-//! What has become of the chosen kernel when `boot` comes.
+//! Checks that the chosen kernel still exists when `boot` runs.
 
-use super::Seen;
+use super::Context;
 use super::codes;
 use super::facts::Effect;
 use super::facts::Fact;
 use super::report::Report;
 
-pub(super) fn check(seen: &Seen<'_>, report: &mut Report) {
-    let flow = seen.flow;
-    let lines = flow.lines(seen.script);
-    let runs = |number: usize| seen.runs(number);
+pub(super) fn check(context: &Context<'_>, report: &mut Report) {
+    let flow = context.flow;
+    let lines = flow.lines(context.script);
+    let runs = |number: usize| context.runs(number);
     let of = |wanted: &dyn Fn(&Fact<'_>) -> bool| -> Vec<usize> {
-        let facts = seen.facts.iter().enumerate();
+        let facts = context.facts.iter().enumerate();
         facts.filter(|(number, fact)| wanted(fact) && runs(*number)).map(|(n, _)| n).collect()
     };
     let frees = of(&frees_all);
     if frees.is_empty() {
         return;
     }
-    let after = |number: &usize| flow.success(*number, &seen.facts[*number], &lines);
+    let after = |number: &usize| flow.success(*number, &context.facts[*number], &lines);
     let before = |number: &usize| [true, false].map(|ok| flow.before(*number, ok));
     let chosen: Vec<_> = of(&chooses).iter().map(after).collect();
-    let with_kernel = flow.forward(chosen, &|number| frees_all(&seen.facts[number]));
+    let with_kernel = flow.forward(chosen, &|number| frees_all(&context.facts[number]));
     let boots: Vec<_> = of(&boots_what_is_chosen).iter().flat_map(before).collect();
-    let to_boot = flow.backward(&boots, &|number| chooses(&seen.facts[number]));
+    let to_boot = flow.backward(&boots, &|number| chooses(&context.facts[number]));
     for number in frees {
         let freed = before(&number).iter().any(|state| with_kernel[*state]);
         if freed && to_boot[after(&number)] {
-            let fact = &seen.facts[number];
-            let what = "this frees the kernel that `boot` is to start".to_owned();
+            let fact = &context.facts[number];
+            let what = "this frees the kernel that `boot` should start".to_owned();
             let help = "put `imgfree` before the `kernel`, at the start of the loop";
-            report.warn(codes::FREED, seen.word(fact, 0), what, help);
+            report.warn(codes::FREED, context.word(fact, 0), what, help);
         }
     }
 }
@@ -39,7 +39,7 @@ fn frees_all(fact: &Fact<'_>) -> bool {
     fact.name() == "imgfree" && fact.words.len() == 1
 }
 
-/// Scripts and commands that nobody knows may choose something too.
+/// Scripts and unknown commands may choose an image too.
 fn chooses(fact: &Fact<'_>) -> bool {
     matches!(fact.name(), "kernel" | "imgselect" | "imgload")
         || matches!(fact.effect, Effect::Unknown)

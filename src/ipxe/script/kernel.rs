@@ -1,6 +1,6 @@
-//! The kernel's command line.
+//! Checks the kernel's command line: length, `panic=`, secrets.
 
-use super::Seen;
+use super::Context;
 use super::assets;
 use super::codes;
 use super::expand::is_literal;
@@ -10,18 +10,18 @@ use super::facts::Fact;
 use super::grammar::shown;
 use super::report::Report;
 
-/// `COMMAND_LINE_SIZE` of Linux on x86, with its NUL.
+/// `COMMAND_LINE_SIZE` of Linux on x86, which includes the NUL.
 const COMMAND_LINE_SIZE: usize = 2048;
 
-/// Parts of names of settings that are secret.
+/// Parts of setting names that mark a secret.
 const SECRET: &[&[u8]] =
     &[b"s3_access_key", b"secret", b"password", b"passwd", b"privkey", b"token"];
-/// Settings that look like secrets and are made to be passed on.
+/// Settings whose names look like secrets but that are meant to be passed on.
 const PASSED_ON: &[&[u8]] = &[b"secrets_url", b"ack_url", b"s3_access_key_id"];
 
-pub(super) fn check(seen: &Seen<'_>, report: &mut Report) {
-    let elsewhere = seen.facts.iter().any(|fact| fact.name() == "imgargs");
-    for fact in seen.facts {
+pub(super) fn check(context: &Context<'_>, report: &mut Report) {
+    let elsewhere = context.facts.iter().any(|fact| fact.name() == "imgargs");
+    for fact in context.facts {
         if !matches!(
             fact.name(),
             "kernel" | "imgargs" | "imgselect" | "imgload" | "boot" | "imgexec"
@@ -39,26 +39,26 @@ pub(super) fn check(seen: &Seen<'_>, report: &mut Report) {
             });
             if let Some((number, b"" | b"0" | b"00")) = panic {
                 let what = "with `panic=0` a kernel that panics waits forever".to_owned();
-                let help = "give it seconds: `panic=30`";
-                report.warn(codes::NO_PANIC, seen.word(fact, at + 1 + number), what, help);
+                let help = "give the seconds until it restarts: `panic=30`";
+                report.warn(codes::NO_PANIC, context.word(fact, at + 1 + number), what, help);
             }
             let has_panic = panic.is_some();
             let unsure = arguments.iter().any(|word| word.starts_with(b"${"));
             let set_elsewhere = elsewhere && arguments.is_empty();
             if !has_panic && !unsure && !set_elsewhere {
                 let what = format!("the command line of `{}` has no `panic=`", shown(uri));
-                let help = "add `panic=30`, so that the machine starts anew after a panic";
-                report.warn(codes::NO_PANIC, seen.word(fact, at), what, help);
+                let help = "add `panic=30`, so that the machine restarts after a panic";
+                report.warn(codes::NO_PANIC, context.word(fact, at), what, help);
             }
         }
         for word in at + 1..fact.words.len() {
-            secret(seen, fact, word, report);
+            secret(context, fact, word, report);
         }
-        length(seen, fact, at + 1, report);
+        length(context, fact, at + 1, report);
     }
 }
 
-/// Boot loaders and other programs take arguments of their own.
+/// Boot loaders and other programs have arguments of their own.
 pub(super) fn may_be_linux(uri: &[u8]) -> bool {
     let end = memchr::memchr2(b'?', b'#', uri).unwrap_or(uri.len());
     let name = uri[..end].rsplit(|byte| *byte == b'/').next().unwrap_or_default();
@@ -81,7 +81,7 @@ pub(super) fn may_be_linux(uri: &[u8]) -> bool {
         && !endings.iter().any(|ending| name.ends_with(ending))
 }
 
-fn secret(seen: &Seen<'_>, fact: &Fact<'_>, at: usize, report: &mut Report) {
+fn secret(context: &Context<'_>, fact: &Fact<'_>, at: usize, report: &mut Report) {
     let word = fact.words[at];
     for reference in references(word).all.iter().filter(|reference| !reference.dynamic) {
         let (_, name, _) = split_name(&word[reference.name.clone()]);
@@ -90,12 +90,12 @@ fn secret(seen: &Seen<'_>, fact: &Fact<'_>, at: usize, report: &mut Report) {
         if is_secret {
             let what = format!("`{}` is put on the kernel's command line", shown(name));
             let help = "pass ${secrets_url} on, or `initrd ${secrets_url} /secrets.env mode=600`";
-            report.warn(codes::SECRET_ARGUMENT, seen.word(fact, at), what, help);
+            report.warn(codes::SECRET_ARGUMENT, context.word(fact, at), what, help);
         }
     }
 }
 
-fn length(seen: &Seen<'_>, fact: &Fact<'_>, first: usize, report: &mut Report) {
+fn length(context: &Context<'_>, fact: &Fact<'_>, first: usize, report: &mut Report) {
     let mut length = 0;
     let mut settings = false;
     for word in &fact.words[first..] {
@@ -103,7 +103,7 @@ fn length(seen: &Seen<'_>, fact: &Fact<'_>, first: usize, report: &mut Report) {
             0
         } else {
             settings = true;
-            // Without what may be empty; nested ones lie within others.
+            // Leave settings out: they may be empty. Nested ones lie within others.
             let mut covered = 0;
             let mut end = word.len();
             for reference in references(word).all.iter().rev() {
@@ -116,10 +116,10 @@ fn length(seen: &Seen<'_>, fact: &Fact<'_>, first: usize, report: &mut Report) {
         };
         length += 1 + word.len() - expanded;
     }
-    // The first has no space before it, and the kernel wants a NUL.
+    // The first word has no space before it, and the kernel needs a NUL.
     if length > COMMAND_LINE_SIZE {
-        let start = seen.word(fact, first);
-        let end = seen.word(fact, fact.words.len() - 1);
+        let start = context.word(fact, first);
+        let end = context.word(fact, fact.words.len() - 1);
         let more = if settings { "at least " } else { "" };
         let what = format!("the kernel's command line has {more}{} bytes", length - 1);
         let help = "shorten it; what the initramfs needs can come as a file with `initrd`";

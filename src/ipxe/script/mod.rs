@@ -1,11 +1,11 @@
-//! Boot scripts: their grammar, and what may strand a gateway that runs one.
+//! Checks boot scripts: their grammar, and what may strand a gateway that runs them. Pure.
 //!
-//! Two kinds are kept apart ([`Kind`]). A script that iPXE itself reads gets no
-//! finding of the kind syntax; judgement says what will, or may, go wrong when
-//! it is run by a machine that nobody can reach.
+//! There are two kinds of findings ([`Kind`]). Syntax: iPXE itself refuses the script; a script
+//! that iPXE reads never gets such a finding. Judgement: something will or may go wrong when a
+//! machine that nobody can reach runs the script.
 //!
-//! All passes are linear in the script's length (but for sorting) and none
-//! recurses: scripts come from users, and may be anything.
+//! Scripts come from users and may contain anything. So every pass is linear in the script's length
+//! (except for sorting), and none is recursive.
 
 mod allow;
 mod assets;
@@ -41,25 +41,25 @@ use flow::Flow;
 use flow::Returns;
 use grammar::Script;
 
-/// Most bytes of initramfs that a generation should have, if nothing else is said.
+/// Default limit for the size of a generation's initramfs.
 pub const INITRAMFS_BUDGET: u64 = 512 * 1024 * 1024;
 
-/// Most findings that are worth listing for one script.
+/// Limit of findings for one script. Nobody reads more.
 const MOST: usize = 1000;
 
-/// What to check, and against what.
+/// What to check, and what to check it against.
 #[derive(Clone, Copy, Debug)]
 pub struct Options<'a> {
-    /// Looks only for what iPXE itself would refuse.
+    /// Report only what iPXE itself would refuse.
     pub syntax_only: bool,
-    /// The files that are served with the script, with their sizes, if known.
+    /// The files that are served with the script and their sizes, if known.
     pub files: Option<&'a BTreeMap<String, u64>>,
-    /// The first [`HEAD_LEN`](super::contents::HEAD_LEN) bytes of those of them that
-    /// [`names`] lists. What is not in it is taken to be right.
+    /// The first [`HEAD_LEN`](super::contents::HEAD_LEN) bytes of each file that [`names`] lists. A
+    /// file without an entry is assumed to be right.
     pub heads: Option<&'a BTreeMap<String, Vec<u8>>>,
-    /// Whether there is a template of secrets for the script, if known.
+    /// True if there is a secrets template for the script; `None` if not known.
     pub template: Option<bool>,
-    /// Most bytes of initramfs.
+    /// Limit for the size of the initramfs, in bytes.
     pub initramfs_budget: u64,
 }
 
@@ -75,45 +75,39 @@ impl Default for Options<'_> {
     }
 }
 
-/// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
-    /// A gateway that comes here is stranded.
+    /// A gateway that gets here is stranded.
     Error,
-    /// It may be.
+    /// A gateway that gets here may be stranded.
     Warning,
 }
 
-/// A place in a script, as editors count: from 1, columns in characters.
+/// A position in a script, as editors count: from 1, columns in characters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Position {
-    /// Line of the source.
     pub line: usize,
-    /// Character in the line.
+    /// Counted in characters.
     pub column: usize,
 }
 
-/// One thing that is wrong.
 #[derive(Clone, Debug)]
 pub struct Finding {
-    /// Stable name of what it is.
+    /// Stable name of the problem.
     pub code: &'static Code,
-    /// How bad it is.
     pub severity: Severity,
-    /// Bytes of the script that it is about.
+    /// The bytes of the script that it is about.
     pub span: Range<usize>,
-    /// Where these begin.
     pub start: Position,
-    /// Where they end.
     pub end: Position,
-    /// What is wrong.
+    /// The problem.
     pub what: String,
-    /// How to mend it.
+    /// How to fix it.
     pub help: String,
 }
 
-/// Checks a script. The findings come in the order of the script.
+/// Checks a script. Findings come in the order of the script.
 pub fn check(source: &[u8], options: &Options<'_>) -> Vec<Finding> {
     let mut report = report::Report::default();
     if !grammar::is_script(source) {
@@ -126,28 +120,29 @@ pub fn check(source: &[u8], options: &Options<'_>) -> Vec<Finding> {
     let flow = Flow::new(&script, &facts);
     paths::unfinished(&script, &flow, &mut report);
     if !options.syntax_only {
-        let seen = Seen {
+        let context = Context {
             script: &script,
             facts: &facts,
             flow: &flow,
             reachable: flow.reachable(Returns::Scripts),
         };
-        words::check(&seen, &mut report);
-        values::check(&seen, &mut report);
-        assets::check(&seen, options, &mut report);
-        payload::check(&seen, options, &mut report);
-        timeouts::check(&seen, &mut report);
-        secrets::check(&seen, options, &mut report);
-        kernel::check(&seen, &mut report);
-        images::check(&seen, &mut report);
-        paths::check(&seen, &labels, &mut report);
-        endless::check(&seen, &mut report);
+        words::check(&context, &mut report);
+        values::check(&context, &mut report);
+        assets::check(&context, options, &mut report);
+        payload::check(&context, options, &mut report);
+        timeouts::check(&context, &mut report);
+        secrets::check(&context, options, &mut report);
+        kernel::check(&context, &mut report);
+        images::check(&context, &mut report);
+        paths::check(&context, &labels, &mut report);
+        endless::check(&context, &mut report);
         allow::silence(&script, &mut report);
     }
     report.finish(source)
 }
 
-/// The files of the folder that a script fetches or uses, as far as it says so.
+/// The files of the folder that a script fetches or uses, as far as their names contain no
+/// settings.
 pub fn names(source: &[u8]) -> BTreeSet<String> {
     if !grammar::is_script(source) {
         return BTreeSet::new();
@@ -157,8 +152,8 @@ pub fn names(source: &[u8]) -> BTreeSet<String> {
     facts.iter().filter_map(assets::uri).filter_map(|(_, uri)| assets::relative(uri)).collect()
 }
 
-/// Findings in a template of secrets: names that nothing fills in. They are not shown, for
-/// what looks like a name can be part of a password.
+/// Reports names in a secrets template that nothing fills in. The message does not contain the
+/// name, because it could be part of a password.
 pub fn in_template(source: &[u8], unknown: &[Range<usize>]) -> Vec<Finding> {
     let mut report = report::Report::default();
     for span in unknown {
@@ -169,16 +164,16 @@ pub fn in_template(source: &[u8], unknown: &[Range<usize>]) -> Vec<Finding> {
     report.finish(source)
 }
 
-/// What the checks look at.
-struct Seen<'a> {
+/// The input of the checks.
+struct Context<'a> {
     script: &'a Script<'a>,
     facts: &'a [facts::Fact<'a>],
     flow: &'a Flow,
     reachable: Vec<bool>,
 }
 
-impl<'a> Seen<'a> {
-    /// Whether any path leads to this command and it is run there.
+impl<'a> Context<'a> {
+    /// True if a path leads to this command and it runs there.
     fn runs(&self, number: usize) -> bool {
         use grammar::Joined;
         let [ok, failed] = [true, false].map(|ok| self.reachable[self.flow.before(number, ok)]);
@@ -189,17 +184,18 @@ impl<'a> Seen<'a> {
         }
     }
 
-    /// An error where a command that fails for certain leaves nothing to boot.
+    /// An error if something is certain to fail and nothing can be booted after it, otherwise a
+    /// warning.
     fn severity_of_failure(&self, number: usize) -> Severity {
-        let hope = self.flow.hope_after_failure(number, &self.facts[number]);
-        if self.runs(number) && !hope { Severity::Error } else { Severity::Warning }
+        let may_boot = self.flow.may_boot_after_failure(number, &self.facts[number]);
+        if self.runs(number) && !may_boot { Severity::Error } else { Severity::Warning }
     }
 
     fn line(&self, fact: &facts::Fact<'_>) -> &'a grammar::Line<'a> {
         &self.script.lines[fact.line]
     }
 
-    /// Where a word of a command stands.
+    /// Position of a word of a command.
     fn word(&self, fact: &facts::Fact<'_>, word: usize) -> Range<usize> {
         self.line(fact).locate(fact.range(word))
     }

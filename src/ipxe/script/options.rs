@@ -1,6 +1,6 @@
-//! Options and arguments, as `getopt_long` in `src/core/getopt.c` and
-//! `reparse_options` in `src/core/parseopt.c` read them: long options in full,
-//! no option after the first argument, no option's argument that begins with `-`.
+//! Parses options and arguments as `getopt_long` in `src/core/getopt.c` and `reparse_options` in
+//! `src/core/parseopt.c` do: long options must be written in full, no option comes after the first
+//! argument, and an option's argument cannot begin with `-`.
 
 use super::commands::Opt;
 use super::commands::Spec;
@@ -8,76 +8,67 @@ use super::commands::Takes;
 use super::expand::is_literal;
 use super::expand::references;
 
-/// What is wrong with the words after a command; `word` counts from the
-/// command's own name, 0.
+/// What is wrong with the words of a command. `word` is an index; the command's own name has index
+/// 0.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Wrong {
-    /// No such option.
     Unknown {
-        /// Which word.
         word: usize,
     },
     /// The option needs an argument and has none.
     NoValue {
-        /// Which word.
         word: usize,
-        /// The option.
         option: &'static str,
     },
     /// The option takes no argument and has one.
     Value {
-        /// Which word.
         word: usize,
-        /// The option.
         option: &'static str,
     },
     /// `--help`: iPXE prints the usage, does nothing and fails.
     Help {
-        /// Which word.
         word: usize,
     },
-    /// The argument is no whole number.
+    /// The argument is not a whole number.
     NotANumber {
-        /// Which word.
         word: usize,
     },
-    /// Fewer or more arguments than the command takes.
+    /// Too few or too many arguments.
     Count {
-        /// How many there are.
+        /// The number of arguments.
         found: usize,
     },
 }
 
-/// An option that is given.
+/// An option on the command line.
 #[derive(Debug)]
 pub struct Given<'a> {
-    /// Which.
     pub option: &'static Opt,
-    /// The word it stands in.
+    /// The word that contains the option.
     pub word: usize,
-    /// Its argument and the word that stands in.
+    /// The word that contains its argument, and the argument.
     pub value: Option<(usize, &'a [u8])>,
 }
 
-/// The words after a command, told apart.
+/// The parsed words of a command.
 #[derive(Debug, Default)]
 pub struct Arguments<'a> {
-    /// The options, in their order.
+    /// The options, in order.
     pub options: Vec<Given<'a>>,
-    /// The first word that is no option.
+    /// Index of the first word that is not an option.
     pub first: usize,
-    /// A setting stands where only its value tells an option from an argument.
+    /// There is a setting whose value decides whether it is an option or an argument.
     pub unsure: bool,
 }
 
 impl<'a> Arguments<'a> {
-    /// The option of that name, if it is given.
+    /// The option of that name, if given.
     pub fn option(&self, long: &str) -> Option<&Given<'a>> {
         self.options.iter().find(|given| given.option.long == long)
     }
 }
 
-/// Tells options from arguments. `words` begins with the command's name.
+/// Separates options from arguments. `words` begins with the command's name.
 pub fn parse<'a>(spec: &'static Spec, words: &[&'a [u8]]) -> Result<Arguments<'a>, Wrong> {
     let mut found = Arguments { options: Vec::new(), first: 1, unsure: false };
     if spec.name == "help" {
@@ -181,7 +172,7 @@ fn give<'a>(
             return Err(Wrong::Value { word, option: option.long });
         }
     } else if value.is_none() {
-        // An option is no argument, even where one must follow.
+        // An option is never an argument, even where an argument must follow.
         let next = words.get(found.first).filter(|next| next.first() != Some(&b'-'));
         let next = *next.ok_or(Wrong::NoValue { word, option: option.long })?;
         value = Some((found.first, next));
@@ -201,7 +192,7 @@ fn give<'a>(
     Ok(())
 }
 
-/// Whether `strtoul` with base 0 may take all of it. Says yes when in doubt.
+/// True if `strtoul` with base 0 may accept the whole text. In doubt, true.
 pub fn is_number(text: &[u8]) -> bool {
     let digits = text.strip_prefix(b"-").or(text.strip_prefix(b"+")).unwrap_or(text);
     match digits {

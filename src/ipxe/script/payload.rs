@@ -1,10 +1,10 @@
-//! Whether the files that are booted are what they are booted as.
+//! Checks that the files that are booted are kernels and initramfs archives.
 
 use std::collections::HashMap;
 use std::collections::HashSet;
 
+use super::Context;
 use super::Options;
-use super::Seen;
 use super::Severity;
 use super::assets;
 use super::assets::FETCH;
@@ -22,19 +22,20 @@ use crate::ipxe::contents::Machine;
 /// Commands that choose what is booted.
 const CHOOSE: &[&str] = &["boot", "chain", "imgexec", "imgload", "imgselect", "kernel"];
 
-const FETCH_IT: &str = "put the file itself in its place: `git lfs pull` fetches it";
+const FETCH_IT: &str = "replace it with the file itself: `git lfs pull` fetches it";
 
-pub(super) fn check(seen: &Seen<'_>, options: &Options<'_>, report: &mut Report) {
-    let fetched = fetched(seen);
+pub(super) fn check(context: &Context<'_>, options: &Options<'_>, report: &mut Report) {
+    let fetched = fetched(context);
     let of_choice = |fact: &Fact<'_>| {
         let (_, uri) = assets::uri(fact)?;
         fetched.get(uri).cloned().or_else(|| path(fact))
     };
-    let chosen: HashSet<String> = seen.facts.iter().filter(chooses).filter_map(of_choice).collect();
-    let linux = boots_linux_alone(seen);
-    let other_machines = asks_for_the_machine(seen);
-    let alone = seen.facts.iter().any(|fact| is_initramfs(fact) && words_behind(fact).is_none());
-    for (number, fact) in seen.facts.iter().enumerate() {
+    let chosen: HashSet<String> =
+        context.facts.iter().filter(chooses).filter_map(of_choice).collect();
+    let linux = boots_linux_alone(context);
+    let other_machines = asks_for_the_machine(context);
+    let alone = context.facts.iter().any(|fact| is_initramfs(fact) && words_behind(fact).is_none());
+    for (number, fact) in context.facts.iter().enumerate() {
         let Some((at, uri)) = assets::uri(fact) else { continue };
         let file = if chooses(&fact) { of_choice(fact) } else { path(fact) };
         let found = file.and_then(|path| contents(&path, options));
@@ -42,24 +43,27 @@ pub(super) fn check(seen: &Seen<'_>, options: &Options<'_>, report: &mut Report)
             if let Some((contents, len)) = found {
                 let bad = bad_kernel(fact, uri, contents, len, other_machines);
                 if let Some((what, help)) = bad {
-                    let severity = severity(seen, number, contents, len);
+                    let severity = severity(context, number, contents, len);
                     let what = format!("`{}` {what}", shown(uri));
-                    report.add(codes::NOT_A_KERNEL, severity, seen.word(fact, at), what, help);
+                    report.add(codes::NOT_A_KERNEL, severity, context.word(fact, at), what, help);
                 }
             }
         } else if is_initramfs(fact) && !path(fact).is_some_and(|path| chosen.contains(&path)) {
             let as_file = words_behind(fact);
             if let Some(contents) = found.map(|(contents, _)| contents) {
-                initramfs(seen, fact, contents, linux && as_file.is_none(), report);
+                initramfs(context, fact, contents, linux && as_file.is_none(), report);
             }
             if let Some(name) = as_file.filter(|_| linux) {
                 let is_archive = matches!(found, Some((Contents::Archive(_), _)));
                 if archived(uri, name, is_archive, alone) {
-                    let what =
-                        format!("`{}` becomes a file `{}` in an archive", shown(uri), shown(name));
-                    let help = "leave the second word out; a file that is meant to be laid into \
-                                the initramfs has a path that begins with `/`";
-                    report.warn(codes::ARCHIVED, seen.word(fact, at + 1), what, help);
+                    let what = format!(
+                        "`{}` becomes a file `{}` inside an archive",
+                        shown(uri),
+                        shown(name)
+                    );
+                    let help = "leave the second word out; to put a file into the initramfs, \
+                                give a path that begins with `/`";
+                    report.warn(codes::ARCHIVED, context.word(fact, at + 1), what, help);
                 }
             }
         }
@@ -73,7 +77,7 @@ fn chooses(fact: &&Fact<'_>) -> bool {
 fn is_initramfs(fact: &Fact<'_>) -> bool {
     let given = fact.arguments.as_ref().ok().and_then(|found| found.option("name"));
     let name = given.and_then(|given| given.value);
-    // By a name that only iPXE knows, it may be anything.
+    // A file whose name only iPXE knows may be anything.
     FETCH.contains(&fact.name())
         && assets::uri(fact).is_some()
         && name.is_none_or(|(_, name)| is_literal(name))
@@ -83,9 +87,9 @@ fn path(fact: &Fact<'_>) -> Option<String> {
     assets::uri(fact).and_then(|(_, uri)| assets::relative(uri))
 }
 
-/// The files that were fetched before they are booted, by the names that their images have.
-fn fetched<'a>(seen: &Seen<'a>) -> HashMap<&'a [u8], String> {
-    let fetches = seen.facts.iter().filter(|fact| is_initramfs(fact));
+/// The files that were fetched before they are booted, by their image names.
+fn fetched<'a>(context: &Context<'a>) -> HashMap<&'a [u8], String> {
+    let fetches = context.facts.iter().filter(|fact| is_initramfs(fact));
     let named = fetches.filter_map(|fact| {
         let (_, uri) = assets::uri(fact)?;
         let given = fact.arguments.as_ref().ok()?.option("name").and_then(|given| given.value);
@@ -107,25 +111,25 @@ fn contents(path: &str, options: &Options<'_>) -> Option<(Contents, u64)> {
     Some((Contents::of(head), len.unwrap_or(head.len() as u64)))
 }
 
-/// Boot loaders of other systems take files that no Linux would.
-fn boots_linux_alone(seen: &Seen<'_>) -> bool {
-    let mut kernels = seen.facts.iter().filter(|fact| fact.name() == "kernel").peekable();
+/// Boot loaders of other systems accept files that Linux would not.
+fn boots_linux_alone(context: &Context<'_>) -> bool {
+    let mut kernels = context.facts.iter().filter(|fact| fact.name() == "kernel").peekable();
     kernels.peek().is_some()
         && kernels.all(|fact| assets::uri(fact).is_some_and(|(_, uri)| may_be_linux(uri)))
 }
 
-/// A script that looks at the processor has kernels for several.
-fn asks_for_the_machine(seen: &Seen<'_>) -> bool {
+/// A script that looks at the processor has kernels for several processors.
+fn asks_for_the_machine(context: &Context<'_>) -> bool {
     let asks = |word: &&[u8]| {
         references(word).all.iter().any(|found| {
             let name = &word[found.name.clone()];
             name.starts_with(b"buildarch") || name.starts_with(b"cpu")
         })
     };
-    seen.facts.iter().any(|fact| fact.words.iter().any(&asks))
+    context.facts.iter().any(|fact| fact.words.iter().any(&asks))
 }
 
-/// What is wrong with a file that is booted, and what to do.
+/// The problem with a file that is booted, and how to fix it.
 fn bad_kernel(
     fact: &Fact<'_>,
     uri: &[u8],
@@ -133,25 +137,26 @@ fn bad_kernel(
     len: u64,
     other_machines: bool,
 ) -> Option<(String, &'static str)> {
-    // Network boot programs have no magic number, and `chain` is for these too.
+    // Network boot programs have no magic number, and `chain` can start them too.
     let strict = matches!(fact.name(), "kernel" | "imgselect") && may_be_linux(uri);
     if let Some(missing) = contents.cut_short(len).filter(|_| may_be_linux(uri)) {
         return Some((format!("is cut short: {missing} bytes are missing"), "copy it again"));
     }
     match contents {
-        Contents::LfsPointer => Some((format!("is {contents}, no kernel"), FETCH_IT)),
-        Contents::Page => {
-            Some((format!("is {contents}, no kernel"), "download it again, and look at what came"))
-        }
+        Contents::LfsPointer => Some((format!("is {contents}, not a kernel"), FETCH_IT)),
+        Contents::Page => Some((
+            format!("is {contents}, not a kernel"),
+            "download it again, and check what you got",
+        )),
         Contents::Empty => Some(("is empty".to_owned(), "copy it again")),
         Contents::Elf64 if strict => {
-            let help = "boot the bzImage that is built of it (arch/x86/boot/bzImage)";
+            let help = "boot the bzImage that is built from it (arch/x86/boot/bzImage)";
             Some((format!("is {contents}, which iPXE cannot boot"), help))
         }
         Contents::Armour | Contents::Archive(_) | Contents::OldCpio | Contents::Unknown
             if strict =>
         {
-            Some((format!("is no kernel, but {contents}"), "name the kernel here"))
+            Some((format!("is not a kernel, but {contents}"), "name the kernel here"))
         }
         _ => match contents.machine() {
             Some(Machine::X86) | None => None,
@@ -164,19 +169,19 @@ fn bad_kernel(
     }
 }
 
-/// A small file that is no kernel, and a kernel that is not whole, are jumped into; others are
-/// refused by iPXE, and the command fails.
-fn severity(seen: &Seen<'_>, number: usize, contents: Contents, len: u64) -> Severity {
+/// The severity of a bad kernel. iPXE jumps into a small file that is not a kernel, and into a
+/// truncated kernel. It refuses all others, and the command fails.
+fn severity(context: &Context<'_>, number: usize, contents: Contents, len: u64) -> Severity {
     let cut = matches!(contents, Contents::BzImage { .. });
     match len <= MOST_BASE_MEMORY || cut {
-        true if seen.runs(number) => Severity::Error,
+        true if context.runs(number) => Severity::Error,
         true => Severity::Warning,
-        false => seen.severity_of_failure(number),
+        false => context.severity_of_failure(number),
     }
 }
 
 fn initramfs(
-    seen: &Seen<'_>,
+    context: &Context<'_>,
     fact: &Fact<'_>,
     contents: Contents,
     unpacked: bool,
@@ -187,19 +192,19 @@ fn initramfs(
         Contents::LfsPointer => (Severity::Error, FETCH_IT),
         Contents::Archive(_) => return,
         _ if !unpacked => return,
-        Contents::Page => (Severity::Error, "download it again, and look at what came"),
+        Contents::Page => (Severity::Error, "download it again, and check what you got"),
         _ => (Severity::Warning, "make it with `cpio -o -H newc`, compressed or not"),
     };
-    let what = format!("`{}` is no initramfs, but {contents}", shown(uri));
+    let what = format!("`{}` is not an initramfs, but {contents}", shown(uri));
     let what = match contents {
         Contents::Empty => format!("`{}` is empty", shown(uri)),
         _ => what,
     };
-    report.add(codes::NOT_AN_INITRAMFS, severity, seen.word(fact, at), what, help);
+    report.add(codes::NOT_AN_INITRAMFS, severity, context.word(fact, at), what, help);
 }
 
-/// Whether a file that was meant to be the initramfs is laid into one. `name` is the word that
-/// makes it so; `alone` says that the kernel gets another one.
+/// True if a file that was meant to be the initramfs becomes a file inside an initramfs. The word
+/// `name` after the address has this effect. `alone` is true if the kernel gets another initramfs.
 fn archived(uri: &[u8], name: &[u8], is_archive: bool, alone: bool) -> bool {
     if memchr::memchr2(b'/', b'$', name).is_some() {
         return false;

@@ -1,4 +1,4 @@
-//! Findings as they are gathered, and the lines and columns they get at last.
+//! Collects findings, and computes their lines and columns at the end.
 
 use std::ops::Range;
 
@@ -52,7 +52,7 @@ impl Report {
         let end = memchr::memchr(b'\n', source).unwrap_or(source.len()).min(16);
         let (what, help) = if source.starts_with(b"\xef\xbb\xbf#!") {
             (
-                "a byte order mark stands before `#!ipxe`",
+                "there is a byte order mark before `#!ipxe`",
                 "save the file as UTF-8 without byte order mark",
             )
         } else if source.starts_with(b"\xff\xfe") || source.starts_with(b"\xfe\xff") {
@@ -65,13 +65,13 @@ impl Report {
         } else {
             (
                 "the first line is not `#!ipxe`",
-                "must begin with a line `#!ipxe`, with nothing before it",
+                "begin the file with a line `#!ipxe`, with nothing before it",
             )
         };
         self.error(codes::NOT_A_SCRIPT, 0..end, what.to_owned(), help);
     }
 
-    /// Counts lines and columns, in one pass over the script.
+    /// Computes lines and columns in one pass over the script.
     pub(super) fn finish(mut self, source: &[u8]) -> Vec<Finding> {
         if self.findings.len() > MOST {
             self.findings.sort_by_key(|finding| (finding.severity, finding.span.start));
@@ -89,7 +89,7 @@ impl Report {
             for byte in &source[at..(*place).min(source.len())] {
                 match byte {
                     b'\n' => here = Position { line: here.line + 1, column: 1 },
-                    // The rest of a character.
+                    // A continuation byte of a UTF-8 character.
                     0x80..=0xbf => {}
                     _ => here.column += 1,
                 }

@@ -1,6 +1,6 @@
-//! The settings that iPXE knows by itself.
+//! The settings that iPXE defines itself.
 
-/// Set by farmgate before the operator's script runs.
+/// Settings that farmgate's prelude sets before the operator's script runs.
 pub const PRELUDE: &[&str] = &[
     "gateway",
     "gateway_name",
@@ -16,8 +16,8 @@ pub const PRELUDE: &[&str] = &[
     "s3_region",
 ];
 
-/// Predefined settings: all `__setting` tables of iPXE 2.0.0 (`src/core`,
-/// `src/net`, `src/interface`, `src/arch`, `src/drivers`).
+/// Predefined settings: all `__setting` tables of iPXE 2.0.0 (`src/core`, `src/net`,
+/// `src/interface`, `src/arch`, `src/drivers`).
 const PREDEFINED: &[&str] = &[
     "active-scan",
     "asset",
@@ -95,7 +95,7 @@ const PREDEFINED: &[&str] = &[
     "vram",
 ];
 
-/// Settings blocks that are there without anybody making them.
+/// Settings blocks that exist without a script creating them.
 const SCOPES: &[&str] = &[
     "acpi",
     "builtin",
@@ -141,16 +141,15 @@ fn is(list: &[&str], name: &[u8]) -> bool {
     list.iter().any(|known| known.as_bytes() == name)
 }
 
-/// Whether a setting of this name can have a value that no script gave it.
+/// True if a setting of this name can have a value that no script set.
 pub fn is_builtin(name: &[u8]) -> bool {
-    // A name of numbers is a DHCP option (`parse_setting_tag`), as is a name
-    // that is empty.
+    // A numeric or empty name is a DHCP option (`parse_setting_tag`).
     is(PREDEFINED, name)
         || is(PRELUDE, name)
         || name.iter().all(|b| b.is_ascii_hexdigit() || matches!(b, b'.' | b'x' | b'X'))
 }
 
-/// Whether settings of this block come from the machine or the network.
+/// True if the settings of this block come from the machine or the network.
 pub fn is_scope(scope: &[u8]) -> bool {
     let first = scope.split(|byte| *byte == b'.').next().unwrap_or_default();
     first.is_empty()
@@ -161,7 +160,7 @@ pub fn is_scope(scope: &[u8]) -> bool {
         })
 }
 
-/// Whether iPXE knows a setting type of this name.
+/// True if iPXE has a setting type of this name.
 pub fn is_type(name: &[u8]) -> bool {
     is(TYPES, name)
 }

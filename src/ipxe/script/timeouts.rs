@@ -1,6 +1,6 @@
-//! Downloads that nothing ends.
+//! Checks that downloads have a timeout.
 
-use super::Seen;
+use super::Context;
 use super::assets;
 use super::codes;
 use super::expand::is_literal;
@@ -21,12 +21,12 @@ const DOWNLOADS: &[&str] = &[
     "module",
 ];
 
-/// One finding for the whole script: who forgets it, forgets it everywhere.
-pub(super) fn check(seen: &Seen<'_>, report: &mut Report) {
-    let names = assets::names(seen.facts);
-    let mut without = seen.facts.iter().enumerate().filter(|(number, fact)| {
+/// Reports once for the whole script, because whoever forgets the option forgets it everywhere.
+pub(super) fn check(context: &Context<'_>, report: &mut Report) {
+    let names = assets::names(context.facts);
+    let mut without = context.facts.iter().enumerate().filter(|(number, fact)| {
         DOWNLOADS.contains(&fact.name())
-            && seen.runs(*number)
+            && context.runs(*number)
             && assets::target(fact).is_some_and(|(_, uri)| !names.known(fact, uri))
             && !has_timeout(fact)
     });
@@ -35,14 +35,14 @@ pub(super) fn check(seen: &Seen<'_>, report: &mut Report) {
         0 => format!("`{}` has no `--timeout`", first.name()),
         more => format!("`{}` has no `--timeout`, nor have {more} more downloads", first.name()),
     };
-    let help = "add `--timeout 30000`: so many milliseconds without a byte, and it fails";
-    report.warn(codes::NO_TIMEOUT, seen.word(first, 0), what, help);
+    let help = "add `--timeout 30000`: it then fails after that many milliseconds without a byte";
+    report.warn(codes::NO_TIMEOUT, context.word(first, 0), what, help);
 }
 
 fn has_timeout(fact: &Fact<'_>) -> bool {
     let given = fact.arguments.as_ref().ok().and_then(|found| found.option("timeout"));
     given.and_then(|given| given.value).is_some_and(|(_, value)| {
-        // A timeout of 0 is none.
+        // A timeout of 0 means no timeout.
         !is_literal(value) || value.iter().any(|byte| !matches!(byte, b'0' | b'x'))
     })
 }

@@ -1,8 +1,8 @@
-//! Settings: those that nothing sets, and types that do not exist.
+//! Checks settings: those that nothing sets, and types that do not exist.
 
 use std::collections::HashSet;
 
-use super::Seen;
+use super::Context;
 use super::assets;
 use super::codes;
 use super::expand::is_literal;
@@ -14,11 +14,11 @@ use super::grammar::shown;
 use super::report::Report;
 use super::settings;
 
-/// What the script gives values to, or looks at with `isset`.
+/// The settings that the script sets, or tests with `isset`.
 #[derive(Default)]
 struct Known<'a> {
     names: HashSet<&'a [u8]>,
-    /// Something else may have set anything.
+    /// A command may have set any setting.
     anything: bool,
 }
 
@@ -50,7 +50,7 @@ impl<'a> Known<'a> {
 
     fn add(&mut self, name: &'a [u8]) {
         if !is_literal(name) {
-            // `net${i}/x`: only what stands after the block's name counts.
+            // In `net${i}/x`, only the part after the block's name counts.
             match memchr::memrchr(b'/', name).map(|at| &name[at + 1..]) {
                 Some(last) if is_literal(last) => self.add(last),
                 _ => self.anything = true,
@@ -78,17 +78,17 @@ fn untyped(name: &[u8]) -> &[u8] {
     kind.map_or(name, |kind| &name[..name.len() - kind.len() - 1])
 }
 
-pub(super) fn check(seen: &Seen<'_>, report: &mut Report) {
-    let known = Known::gather(seen.facts);
-    parted_before(seen, report);
-    for (number, fact) in seen.facts.iter().enumerate() {
-        stored_type(seen, number, fact, report);
+pub(super) fn check(context: &Context<'_>, report: &mut Report) {
+    let known = Known::gather(context.facts);
+    split_before(context, report);
+    for (number, fact) in context.facts.iter().enumerate() {
+        stored_type(context, number, fact, report);
         for (at, word) in fact.words.iter().enumerate() {
             for reference in references(word).all.iter().filter(|r| !r.dynamic) {
                 let name = &word[reference.name.clone()];
                 let start = fact.range(at).start;
                 let span = start + reference.span.start..start + reference.span.end;
-                let span = seen.line(fact).locate(&span);
+                let span = context.line(fact).locate(&span);
                 let (_, _, kind) = split_name(name);
                 if let Some(kind) = kind.filter(|kind| !settings::is_type(kind)) {
                     let what = format!("iPXE has no setting type `{}`", shown(kind));
@@ -100,7 +100,7 @@ pub(super) fn check(seen: &Seen<'_>, report: &mut Report) {
                     report.warn(codes::NAME_AS_ADDRESS, span, what, help);
                 } else if !known.anything && !known.has(name) {
                     let what = format!("nothing sets `{}`", shown(name));
-                    let help = "set it, correct its name, or look with `isset` whether it is there";
+                    let help = "set it, correct its name, or test it with `isset`";
                     report.warn(codes::UNSET, span, what, help);
                 }
             }
@@ -108,10 +108,11 @@ pub(super) fn check(seen: &Seen<'_>, report: &mut Report) {
     }
 }
 
-/// A setting of several words where one word names what is booted: the words are never parted.
-fn parted_before(seen: &Seen<'_>, report: &mut Report) {
+/// Reports a setting of several words where one word names what is booted. iPXE never splits the
+/// value into words.
+fn split_before(context: &Context<'_>, report: &mut Report) {
     let mut several = HashSet::new();
-    for fact in seen.facts.iter().filter(|fact| fact.name() == "set") {
+    for fact in context.facts.iter().filter(|fact| fact.name() == "set") {
         let Some((at, name)) = fact.argument().filter(|(_, name)| is_literal(name)) else {
             continue;
         };
@@ -119,22 +120,23 @@ fn parted_before(seen: &Seen<'_>, report: &mut Report) {
             several.insert(split_name(name).1);
         }
     }
-    for fact in seen.facts {
+    for fact in context.facts {
         let command = fact.words.first().filter(|_| fact.spec.is_none()).map(|word| (0, *word));
         let Some((at, word)) = assets::target(fact).or(command) else { continue };
         for reference in references(word).all.iter().filter(|found| !found.dynamic) {
             let (_, name, _) = split_name(&word[reference.name.clone()]);
             if several.contains(name) {
-                let what = format!("`{}` has several words, and stays one here", shown(name));
+                let what =
+                    format!("`{}` has several words, but iPXE takes them as one here", shown(name));
                 let help = "put the address alone into the setting, and the arguments on this line";
-                report.warn(codes::PARTED_BEFORE, seen.word(fact, at), what, help);
+                report.warn(codes::SPLIT_BEFORE, context.word(fact, at), what, help);
             }
         }
     }
 }
 
 /// `set x:nonsense y` fails.
-fn stored_type(seen: &Seen<'_>, number: usize, fact: &Fact<'_>, report: &mut Report) {
+fn stored_type(context: &Context<'_>, number: usize, fact: &Fact<'_>, report: &mut Report) {
     if !matches!(fact.name(), "set" | "read" | "inc" | "clear" | "show" | "choose") {
         return;
     }
@@ -143,7 +145,7 @@ fn stored_type(seen: &Seen<'_>, number: usize, fact: &Fact<'_>, report: &mut Rep
     if let Some(kind) = kind.filter(|kind| !settings::is_type(kind)) {
         let what = format!("iPXE has no setting type `{}`", shown(kind));
         let help = format!("the types are {}", settings::TYPES.join(", "));
-        let severity = seen.severity_of_failure(number);
-        report.add(codes::BAD_TYPE, severity, seen.word(fact, at), what, &help);
+        let severity = context.severity_of_failure(number);
+        report.add(codes::BAD_TYPE, severity, context.word(fact, at), what, &help);
     }
 }

@@ -1,6 +1,6 @@
-//! Commands, options and words, each for itself.
+//! Checks each command, option and word by itself.
 
-use super::Seen;
+use super::Context;
 use super::Severity;
 use super::codes;
 use super::commands;
@@ -14,23 +14,28 @@ use super::grammar::shown;
 use super::options::Wrong;
 use super::report::Report;
 
-pub(super) fn check(seen: &Seen<'_>, report: &mut Report) {
-    for line in &seen.script.lines {
+pub(super) fn check(context: &Context<'_>, report: &mut Report) {
+    for line in &context.script.lines {
         line_itself(line, report);
     }
-    for (number, fact) in seen.facts.iter().enumerate() {
+    for (number, fact) in context.facts.iter().enumerate() {
         let Some(name) = fact.words.first() else { continue };
         match fact.spec {
-            Some(_) => known(seen, number, fact, report),
-            None if is_literal(name) => unknown(seen, number, fact, name, report),
+            Some(_) => known(context, number, fact, report),
+            None if is_literal(name) => unknown(context, number, fact, name, report),
             None => {}
         }
         for (at, word) in fact.words.iter().enumerate() {
             if let Some(open) = references(word).unclosed {
                 let range = fact.range(at);
-                let span = seen.line(fact).locate(&(range.start + open..range.end));
+                let span = context.line(fact).locate(&(range.start + open..range.end));
                 let what = "`${` has no `}` in this word".to_owned();
-                report.warn(codes::UNCLOSED, span, what, "close it; names hold no white space");
+                report.warn(
+                    codes::UNCLOSED,
+                    span,
+                    what,
+                    "close it; names cannot contain white space",
+                );
             }
         }
     }
@@ -43,35 +48,41 @@ fn line_itself(line: &Line<'_>, report: &mut Report) {
     }
     if let Some(comment) = &line.comment {
         let span = line.locate(comment);
-        // The continuation itself is two bytes that the text no longer holds.
+        // The continuation itself has two bytes that the text no longer contains.
         if span.len() > comment.len() {
-            let what = "this comment goes on in the next line of the file".to_owned();
+            let what = "this comment continues on the next line of the file".to_owned();
             let help = "delete the backslash at its end";
             report.warn(codes::CONTINUED_COMMENT, span, what, help);
         }
     }
 }
 
-fn unknown(seen: &Seen<'_>, number: usize, fact: &Fact<'_>, name: &[u8], report: &mut Report) {
+fn unknown(
+    context: &Context<'_>,
+    number: usize,
+    fact: &Fact<'_>,
+    name: &[u8],
+    report: &mut Report,
+) {
     if let Some(operator) = glued(name) {
         let what = format!("`{operator}` is part of the word `{}`", shown(name));
         return report.add(
             codes::GLUED_OPERATOR,
-            seen.severity_of_failure(number),
-            seen.word(fact, 0),
+            context.severity_of_failure(number),
+            context.word(fact, 0),
             what,
             &format!("put white space on both sides of `{operator}`"),
         );
     }
-    // A file that is no script at all need not be guessed at for long.
+    // A file that is not a script at all needs no long search for similar names.
     let few = report.findings.len() < super::MOST;
     let help = match few.then(|| commands::similar(name)).flatten() {
         Some(similar) => format!("did you mean `{similar}`?"),
         None => "correct it, or delete the line".to_owned(),
     };
     let what = format!("iPXE has no command `{}`", shown(name));
-    let severity = seen.severity_of_failure(number);
-    report.add(codes::UNKNOWN_COMMAND, severity, seen.word(fact, 0), what, &help);
+    let severity = context.severity_of_failure(number);
+    report.add(codes::UNKNOWN_COMMAND, severity, context.word(fact, 0), what, &help);
 }
 
 fn glued(word: &[u8]) -> Option<&'static str> {
@@ -81,53 +92,53 @@ fn glued(word: &[u8]) -> Option<&'static str> {
     })
 }
 
-fn known(seen: &Seen<'_>, number: usize, fact: &Fact<'_>, report: &mut Report) {
+fn known(context: &Context<'_>, number: usize, fact: &Fact<'_>, report: &mut Report) {
     let Some(spec) = fact.spec else { return };
     let missing = match spec.on {
         On::All => None,
         On::Efi2 => Some("of Debian's packages only iPXE 2.0.0 for UEFI has it"),
         On::Optional => Some("Debian's packages are built without it"),
-        On::Newer => Some("it came after iPXE 2.0.0"),
+        On::Newer => Some("it is newer than iPXE 2.0.0"),
     };
     if let Some(why) = missing {
         let what = format!("`{}` may be missing from the iPXE on the images: {why}", spec.name);
         let help =
-            "do without it, or put `||` behind the command, or make the images from iPXE's source";
-        if !fact_is_guarded(seen, number, fact) {
-            report.warn(codes::NOT_ON_IMAGE, seen.word(fact, 0), what, help);
+            "do without it, or put `||` after the command, or make the images from iPXE's source";
+        if !fact_is_guarded(context, number, fact) {
+            report.warn(codes::NOT_ON_IMAGE, context.word(fact, 0), what, help);
         }
     }
     match &fact.arguments {
-        Err(wrong) => bad(seen, number, fact, wrong, report),
+        Err(wrong) => bad(context, number, fact, wrong, report),
         Ok(arguments) => {
             for given in arguments.options.iter().filter(|given| given.option.on == On::Newer) {
-                let what = format!("`--{}` came after iPXE 2.0.0", given.option.long);
+                let what = format!("`--{}` is newer than iPXE 2.0.0", given.option.long);
                 let help = "do without it, or make the images from iPXE's source";
-                let span = seen.word(fact, given.word);
+                let span = context.word(fact, given.word);
                 report.warn(codes::NOT_ON_IMAGE, span, what, help);
             }
         }
     }
     if fact.effect == Effect::Fails && fact.name() == "goto" && fact.arguments.is_ok() {
-        no_label(seen, number, fact, report);
+        no_label(context, number, fact, report);
     }
     if !matches!(spec.name, "echo" | "item" | "menu" | "form" | "prompt") {
         for (at, word) in fact.words.iter().enumerate().skip(1) {
             let Some(operator) = glued(word).filter(|operator| *operator != ";") else { continue };
             let what = format!("`{operator}` is part of the word `{}`", shown(word));
             let help = format!("put white space on both sides of `{operator}`");
-            report.warn(codes::GLUED_OPERATOR, seen.word(fact, at), what, &help);
+            report.warn(codes::GLUED_OPERATOR, context.word(fact, at), what, &help);
         }
     }
-    quotes(seen, fact, report);
+    quotes(context, fact, report);
 }
 
-/// Failure is looked after on the same line.
-fn fact_is_guarded(seen: &Seen<'_>, number: usize, fact: &Fact<'_>) -> bool {
-    !seen.flow.failure_ends(number, fact)
+/// The line handles the failure.
+fn fact_is_guarded(context: &Context<'_>, number: usize, fact: &Fact<'_>) -> bool {
+    !context.flow.failure_ends(number, fact)
 }
 
-fn bad(seen: &Seen<'_>, number: usize, fact: &Fact<'_>, wrong: &Wrong, report: &mut Report) {
+fn bad(context: &Context<'_>, number: usize, fact: &Fact<'_>, wrong: &Wrong, report: &mut Report) {
     let name = fact.name();
     let word = |word: usize| shown(fact.words[word]);
     let (code, at, what, help) = match wrong {
@@ -164,7 +175,7 @@ fn bad(seen: &Seen<'_>, number: usize, fact: &Fact<'_>, wrong: &Wrong, report: &
             (codes::BAD_OPTION, *at, what, "delete it".to_owned())
         }
         Wrong::NotANumber { word: at } => {
-            let what = format!("`{}` is no whole number", word(*at));
+            let what = format!("`{}` is not a whole number", word(*at));
             let help = "give a number without unit; timeouts are in milliseconds, sleep in seconds";
             (codes::NOT_A_NUMBER, *at, what, help.to_owned())
         }
@@ -178,26 +189,33 @@ fn bad(seen: &Seen<'_>, number: usize, fact: &Fact<'_>, wrong: &Wrong, report: &
             let what = format!("`{name}` takes {takes} arguments and has {found}");
             let mut help = "see https://ipxe.org/cmd for its arguments".to_owned();
             if matches!(name, "iseq" | "isset") {
-                help = "it takes words: a setting that is compared is one word, text with spaces is several".to_owned();
+                help = "it counts words: a setting is always one word, text with spaces is several"
+                    .to_owned();
             }
             (codes::ARGUMENT_COUNT, 0, what, help)
         }
     };
-    report.add(code, seen.severity_of_failure(number), seen.word(fact, at), what, &help);
+    report.add(code, context.severity_of_failure(number), context.word(fact, at), what, &help);
 }
 
-fn no_label(seen: &Seen<'_>, number: usize, fact: &Fact<'_>, report: &mut Report) {
+fn no_label(context: &Context<'_>, number: usize, fact: &Fact<'_>, report: &mut Report) {
     let Some((at, label)) = fact.argument() else { return };
     let what = format!("there is no label `{}`", shown(label));
     let help = match label.strip_prefix(b":") {
         Some(_) => "write the label without its colon".to_owned(),
         None => format!("add a line `:{}`, or correct the name", shown(label)),
     };
-    report.add(codes::NO_LABEL, seen.severity_of_failure(number), seen.word(fact, at), what, &help);
+    report.add(
+        codes::NO_LABEL,
+        context.severity_of_failure(number),
+        context.word(fact, at),
+        what,
+        &help,
+    );
 }
 
-/// Where quotes are meant to hold words together and do not.
-fn quotes(seen: &Seen<'_>, fact: &Fact<'_>, report: &mut Report) {
+/// Reports quotes that were meant to hold words together. iPXE does not know quotes.
+fn quotes(context: &Context<'_>, fact: &Fact<'_>, report: &mut Report) {
     if !matches!(fact.name(), "set" | "isset" | "goto" | "chain" | "initrd" | "imgfetch") {
         return;
     }
@@ -211,14 +229,13 @@ fn quotes(seen: &Seen<'_>, fact: &Fact<'_>, report: &mut Report) {
         if let Some(quote @ (b'"' | b'\'')) = word.first() {
             let what = format!("the `{}` becomes part of the value", char::from(*quote));
             let help = "delete the quotes; `set` takes the rest of the line as it is";
-            return report.warn(codes::QUOTES, seen.word(fact, at), what, help);
+            return report.warn(codes::QUOTES, context.word(fact, at), what, help);
         }
     }
 }
 
-/// Warns, or more.
 impl Severity {
-    /// Whether a publish must stop.
+    /// True if the finding must stop a publish.
     pub fn is_error(self) -> bool {
         self == Self::Error
     }

@@ -1,4 +1,4 @@
-"""A reload takes up a configuration that is right, and keeps the old one when the new is wrong."""
+"""A reload applies a valid configuration, and keeps the old one if the new one is wrong."""
 
 import re
 
@@ -9,14 +9,14 @@ publish_script("lab-1")
 mine = identity("lab-1")
 
 
-# A boot is asked for once, and its script again and again.
+# The boot is requested once, and its script again and again.
 found = re.search(r"(?im)^location: (\S+)", expect(302, "/boot/ipxe", mine))
 assert found, "no address"
 script = found[1].removeprefix(BOOT)
 
 
 def public_name() -> str:
-    """The public name of the boot host, as the service gives it to who boots."""
+    """The public name of the boot host, as the service gives it to booting gateways."""
     told = re.search(r"(?m)^set public_ack_url (\S+)/boot/ack/", expect(200, script, mine))
     return told[1] if told else "none"
 

@@ -1,6 +1,6 @@
 """Booted systems acknowledge under a name with a public certificate; gateways boot only from ours."""
 
-# As a public authority's: who trusts it knows nothing of farmgate's own CA.
+# Stands for a public authority: a client that trusts it does not know farmgate's own CA.
 PUBLIC = "https://public.farmgate.test"
 PUBLIC_CA = "/tmp/public/ca.crt"
 REQUEST = "openssl req -newkey rsa:2048 -nodes"

@@ -1,4 +1,4 @@
-"""A store in a directory wants ReadWritePaths= of the locked-up service; without it gateways boot."""
+"""A store in a directory needs ReadWritePaths= in the hardened service; without it, gateways still boot."""
 
 SHARED = "/srv/farm"
 READY = "curl --silent --fail http://127.0.0.1:9180/readyz"

@@ -1,4 +1,4 @@
-"""With network.conf the service reaches a store and a provider of buckets; without it gateways boot."""
+"""With network.conf, the service reaches a store and a bucket provider; without it, gateways still boot."""
 
 import re
 
@@ -72,7 +72,7 @@ def wait_for_garage() -> None:
 
 
 def garage_answers(status: int, path: str, options: str = "", key: str = f"{KEY}:{SECRET}") -> str:
-    """What Garage answers somebody who is not farmgate; it must be with this status."""
+    """Garage's answer to another client than farmgate, which must have this status."""
     sign = f"--aws-sigv4 aws:amz:garage:s3 --user {key}"
     sign += " --header 'x-amz-content-sha256: UNSIGNED-PAYLOAD'"
     return expect(status, path, f"{sign} {options}", S3, BUNDLE)
@@ -200,7 +200,7 @@ with subtest(
     print(f"       {rated.strip().splitlines()[-1].encode('ascii', 'replace').decode()}")
     families = host.get_unit_property("farmgate.service", "RestrictAddressFamilies").split()
     assert sorted(families) == ["AF_INET", "AF_INET6", "AF_UNIX"], families
-    # This wants a socket of another family.
+    # This needs a socket of another family.
     host.succeed("bridge link")
     override("farmgate.service", "[Service]\nExecStartPost=-bridge link\n")
     since = now()

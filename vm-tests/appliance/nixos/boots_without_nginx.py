@@ -1,4 +1,4 @@
-"""With `nginx.enable = false` farmgate's own TLS serves gateways, and nothing of nginx is there."""
+"""With `nginx.enable = false`, farmgate's own TLS serves gateways, and there is no nginx."""
 
 image = make_gateway("lab-1")
 publish("lab-1")

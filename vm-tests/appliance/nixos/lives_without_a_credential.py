@@ -1,6 +1,6 @@
-"""A credential whose file is missing keeps one gateway from its secrets, and nobody else from booting.
+"""A missing credential file keeps one gateway from its secrets, and no other gateway from booting.
 
-systemd used to refuse the start of the whole service.
+systemd used to refuse to start the whole service.
 """
 
 import re
@@ -12,7 +12,7 @@ for name in ("lab-1", "lab-2", "lab-3"):
 
 
 def secrets_url(name: str) -> str:
-    """The path of the secrets that the boot of this gateway is told of; empty when of none."""
+    """The path of the secrets that this gateway's boot script gets; empty without secrets."""
     where = re.search(r"(?im)^location: (\S+)", expect(302, "/boot/ipxe", identity(name)))
     assert where, "no address"
     script = expect(200, where[1].strip().removeprefix(BOOT), identity(name))

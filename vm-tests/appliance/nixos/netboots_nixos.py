@@ -5,7 +5,7 @@ image = make_image("lab-1")
 
 
 def netboots(boots: int) -> str:
-    """The console of a gateway with the cache drive, whose boot it is by its own count."""
+    """The console of a gateway with the cache drive; it has counted this many `boots`."""
     machine = gateway(image, firmware="bios", memory=1536, drive="64M")
     machine.start()
     machine.wait_for_console_text("FARM-WORKS", timeout=600)

@@ -1,4 +1,4 @@
-"""`nginx.publicDomain` with a certificate of its own: booted systems acknowledge there, gateways boot from ours."""
+"""With `nginx.publicDomain`, booted systems acknowledge at the public name, but gateways boot from ours."""
 
 farmgate("gateway add lab-1")
 publish_script("lab-1")

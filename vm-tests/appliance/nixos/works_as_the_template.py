@@ -1,4 +1,4 @@
-"""A boot host from the template works as it comes: a gateway is added, gets its medium there, and boots."""
+"""An unchanged boot host from the template works: a gateway is added, gets its medium there, and boots."""
 
 import json
 

@@ -1,3 +1,5 @@
+//! Verifies client certificates against the fleet's CA. Pure: the caller passes the time.
+
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::SubjectPublicKeyInfoDer;
 use rustls::pki_types::TrustAnchor;
@@ -14,7 +16,8 @@ use super::usable_client;
 
 /// Decides whether a certificate is a client certificate of this fleet's CA.
 ///
-/// Whether the gateway that owns it is still welcome is for its record to say.
+/// It does not know whether the gateway was removed or the certificate revoked. The gateway's
+/// record says that.
 #[derive(Clone, Debug)]
 pub struct ClientVerifier {
     ca: Vec<u8>,
@@ -22,15 +25,14 @@ pub struct ClientVerifier {
 }
 
 impl ClientVerifier {
-    /// Trusts the CA whose certificate is given as DER, and no other.
+    /// Trusts the CA with this certificate (DER) and no other.
     pub fn new(ca: &[u8]) -> Result<Self, VerifyError> {
         let der = CertificateDer::from(ca);
         let anchor = anchor_from_trusted_cert(&der).map_err(VerifyError::Ca)?.to_owned();
         Ok(Self { ca: ca.to_vec(), anchor })
     }
 
-    /// Checks signature, validity at `now` (since the Unix epoch) and the
-    /// extended key usage `clientAuth`.
+    /// Checks the signature, the validity at `now`, and the extended key usage `clientAuth`.
     pub fn verify(&self, der: &[u8], now: UnixTime) -> Result<Certificate, VerifyError> {
         if let Some(certificate) = v1(der) {
             self.verify_v1(&certificate, now).map_err(VerifyError::Refused)?;
@@ -55,9 +57,9 @@ impl ClientVerifier {
             .map(drop)
     }
 
-    /// The same for version 1, which webpki does not read: `openssl ca` without extensions, and
-    /// so valve-infra, makes no other. Without an extended key usage a certificate is good for
-    /// every use (RFC 5280, section 4.2.1.12).
+    /// Does the same for X.509 version 1, which webpki does not read. `openssl ca` without
+    /// extensions, and therefore valve-infra, issues only version 1. A certificate without an
+    /// extended key usage is good for every use (RFC 5280, section 4.2.1.12).
     fn verify_v1(
         &self,
         certificate: &X509Certificate<'_>,
@@ -67,8 +69,8 @@ impl ClientVerifier {
         if certificate.issuer().as_raw() != ca.subject().as_raw() {
             return Err(webpki::Error::UnknownIssuer);
         }
-        signed_throughout(certificate.as_raw()).ok_or(webpki::Error::BadDer)?;
-        // No algorithm that is good for nothing, as SHA-1 is.
+        is_canonical_v1(certificate.as_raw()).ok_or(webpki::Error::BadDer)?;
+        // This refuses weak algorithms such as SHA-1.
         usable_client(certificate.as_raw()).map_err(|_| webpki::Error::UnknownIssuer)?;
         certificate
             .verify_signature(Some(ca.public_key()))
@@ -90,16 +92,16 @@ impl ClientVerifier {
     }
 }
 
-/// Holds for a certificate of version 1 (RFC 5280, section 4.1) around whose signed part stands
-/// nothing that could be otherwise: two encodings would be two fingerprints of one certificate.
-fn signed_throughout(der: &[u8]) -> Option<()> {
+/// Checks that a version 1 certificate (RFC 5280, section 4.1) has no byte outside its signed part
+/// that could differ. Otherwise one certificate could have two encodings, and so two fingerprints.
+fn is_canonical_v1(der: &[u8]) -> Option<()> {
     let (_, all, after) = element(der, SEQUENCE)?;
     let (_, signed, rest) = element(all, SEQUENCE)?;
     let (algorithm, _, rest) = element(rest, SEQUENCE)?;
     let (_, signature, rest) = element(rest, BIT_STRING)?;
     let (_, _, of_signed) = element(signed, INTEGER)?;
     let (named_within, ..) = element(of_signed, SEQUENCE)?;
-    // No bit of the last byte is unused.
+    // The first byte counts the unused bits of the last byte, and there must be none.
     let whole = signature.first() == Some(&0);
     (after.is_empty() && rest.is_empty() && whole && algorithm == named_within).then_some(())
 }
@@ -108,7 +110,8 @@ const INTEGER: u8 = 0x02;
 const BIT_STRING: u8 = 0x03;
 const SEQUENCE: u8 = 0x30;
 
-/// The DER element with this tag at the beginning: all of it, its content, and what follows.
+/// Splits off the DER element with this tag. Returns the whole element, its content, and the bytes
+/// after it.
 fn element(bytes: &[u8], tag: u8) -> Option<(&[u8], &[u8], &[u8])> {
     let (&[found, first], rest) = bytes.split_first_chunk()?;
     let (len, rest) = match first {
@@ -120,7 +123,7 @@ fn element(bytes: &[u8], tag: u8) -> Option<(&[u8], &[u8], &[u8])> {
         }
         _ => return None,
     };
-    // No longer than it needs to be.
+    // DER requires the shortest form of a length.
     let shortest = match first {
         0x81 => len > 0x7f,
         0x82 => len > 0xff,
@@ -131,7 +134,8 @@ fn element(bytes: &[u8], tag: u8) -> Option<(&[u8], &[u8], &[u8])> {
     (found == tag && shortest).then_some((element, content, after))
 }
 
-/// The public key of a certificate (DER) of X.509 version 1; of others webpki can read it.
+/// The public key of an X.509 version 1 certificate (DER). webpki reads the key of all other
+/// versions.
 pub fn v1_public_key(der: &[u8]) -> Option<SubjectPublicKeyInfoDer<'static>> {
     let key = v1(der)?.public_key().raw.to_vec();
     Some(SubjectPublicKeyInfoDer::from(key))
@@ -148,16 +152,15 @@ fn v1(der: &[u8]) -> Option<X509Certificate<'_>> {
     }
 }
 
-/// The certificate is not one of this fleet's, or not any more or not yet.
+/// Why a client certificate was refused.
 #[derive(Debug, thiserror::Error)]
 pub enum VerifyError {
-    /// The CA's own certificate cannot be a trust anchor.
     #[error("the CA certificate cannot be used as a trust anchor: {0}")]
     Ca(webpki::Error),
-    /// Not signed by the CA, expired, not a client certificate ...
+    /// Not signed by the CA, expired, not a client certificate, and so on.
     #[error("{0}")]
     Refused(webpki::Error),
-    /// Passed verification, yet cannot be read in full.
+    /// The certificate passed verification but cannot be parsed in full.
     #[error("malformed certificate")]
     Malformed,
 }

@@ -1,3 +1,5 @@
+//! Checks the boot host's certificate chain as a gateway would. Pure: the caller passes the time.
+
 use std::net::IpAddr;
 
 use rustls::pki_types::CertificateDer;
@@ -15,8 +17,8 @@ use super::Unusable;
 use super::pki::ServerName;
 use super::usable_chain;
 
-/// Checks that a gateway which trusts `ca` (DER) would take who sends `chain` (DER each) for the
-/// boot host of this name at this time.
+/// Checks that a gateway which trusts `ca` (DER) would accept `chain` (DER each) from the boot host
+/// `host` at the time `now`.
 pub fn check_host(
     chain: &[CertificateDer<'_>],
     ca: &[u8],
@@ -54,8 +56,7 @@ pub fn check_host(
     end_entity.verify_is_valid_for_subject_name(&name).map_err(|_| HostError::OtherName)
 }
 
-/// The names that a server certificate (DER) speaks for, as far as they can be hosts
-/// of a URL.
+/// The subject alternative names of a server certificate (DER) that can be the host of a URL.
 pub fn host_names(der: &[u8]) -> Result<Vec<ServerName>, ParseCertificateError> {
     let (_, certificate) =
         x509_parser::parse_x509_certificate(der).map_err(|_| ParseCertificateError::NotX509)?;
@@ -73,35 +74,30 @@ pub fn host_names(der: &[u8]) -> Result<Vec<ServerName>, ParseCertificateError> 
     Ok(names.filter_map(|name| text(name)?.parse().ok()).collect())
 }
 
-/// A gateway would not trust the boot host.
+/// Why a gateway would not trust the boot host.
 #[derive(Debug, thiserror::Error)]
 pub enum HostError {
-    /// iPXE cannot use what is sent.
+    /// iPXE cannot use a certificate of the chain.
     #[error(transparent)]
     Unusable(#[from] Unusable),
-    /// A certificate that cannot be read.
     #[error(transparent)]
     Malformed(#[from] ParseCertificateError),
-    /// Not signed by the CA, not a server certificate ...
+    /// Not signed by the CA, not a server certificate, and so on.
     #[error("{0}")]
     Refused(webpki::Error),
-    /// A certificate's end is over.
-    #[error("{whose} ran out on {}", end.date())]
+    #[error("{whose} expired on {}", end.date())]
     Ended {
-        /// Of which certificate.
+        /// "the CA", or "it" for the other certificates.
         whose: &'static str,
-        /// Its last moment.
         end: OffsetDateTime,
     },
-    /// A certificate is not valid yet.
     #[error("{whose} is valid only from {}", begin.date())]
     NotYet {
-        /// Of which certificate.
+        /// "the CA", or "it" for the other certificates.
         whose: &'static str,
-        /// Its first moment.
         begin: OffsetDateTime,
     },
-    /// The name under which gateways look for it is not in the certificate.
-    #[error("it does not name the host of `url`")]
+    /// The certificate does not contain the host name that gateways use.
+    #[error("it does not contain the host name of `url`")]
     OtherName,
 }
