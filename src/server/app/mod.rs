@@ -35,6 +35,7 @@ use crate::server::recorder::Recorder;
 use crate::server::settings::Settings;
 use crate::server::systemd;
 use crate::store::blobs::Access;
+use crate::store::commit_log::CommitLog;
 use crate::store::gateways::Gateways;
 use crate::store::generations::Generations;
 use crate::store::journal::Journals;
@@ -99,6 +100,8 @@ impl App {
                 (None, Some(format!("store away until a restart: {error:#}")))
             }
         };
+        let log = Arc::new(CommitLog::new(&state.store_dir()));
+        log.tend();
         Ok(Self {
             replica,
             store_trouble,
@@ -107,7 +110,7 @@ impl App {
             gateways: state.gateways(),
             // No thread waits for a lock: see `write`.
             generations: LiveGenerations::new(
-                Generations::new(state).with_patience(Duration::ZERO),
+                Generations::new(state).with_patience(Duration::ZERO).with_log(log),
             ),
             reads: Gates::new(READS),
             writes: Gates::new(WRITES),

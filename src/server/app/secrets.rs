@@ -76,9 +76,13 @@ impl App {
         .await
     }
 
-    /// Clears away leases that are over.
+    /// Clears away leases that are over, and events in the log that are durable without it.
     pub(in crate::server) async fn sweep(self: &Arc<Self>) -> Result<(), HttpError> {
         let app = self.clone();
-        blocking(move || Ok(app.leases.sweep(OffsetDateTime::now_utc())?)).await
+        blocking(move || {
+            app.generations.tend_log();
+            Ok(app.leases.sweep(OffsetDateTime::now_utc())?)
+        })
+        .await
     }
 }
