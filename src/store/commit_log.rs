@@ -162,16 +162,10 @@ impl CommitLog {
     }
 
     fn open(&self) -> Result<()> {
-        let disk = LogFile::open(&self.path, self.half)?;
-        let replayed = replay::recover(&disk, self.half, &self.gateways)
-            .and_then(|replayed| {
-                disk.allocate(self.half)?;
-                Ok(replayed)
-            })
-            .with_context(|| format!("cannot use {}", self.path.display()))?;
-        if replayed > 0 {
-            tracing::info!("wrote {replayed} events from {} again", self.path.display());
-        }
+        let disk = LogFile::open(&self.path, self.half, &self.gateways)?;
+        let cannot = || format!("cannot use {}", self.path.display());
+        replay::recover(&disk, self.half, &self.gateways).with_context(cannot)?;
+        disk.allocate().with_context(cannot)?;
         let mut inner = self.lock();
         inner.halves = Default::default();
         inner.disk = Some(Arc::new(disk));
@@ -191,11 +185,15 @@ impl CommitLog {
 /// Replays the log of a server that a power failure ended, if no server has it: a command may be
 /// the first to look at the state after that. Costs two small reads when there is nothing to do.
 pub(super) fn recover_left_over(store: &Path) {
-    let path = store.join(NAME);
+    let (path, gateways) = (store.join(NAME), store.join("gateways"));
     // A file that this user cannot write is the server's affair.
-    let Ok(Some(disk)) = LogFile::left_over(&path, HALF) else { return };
-    if let Err(error) = replay::recover(&disk, HALF, &store.join("gateways")) {
-        tracing::warn!("the last events may be missing: {}: {error:#}", path.display());
+    let Ok(Some(disk)) = LogFile::left_over(&path, HALF, &gateways) else { return };
+    match replay::recover(&disk, HALF, &gateways) {
+        Ok(0) => {}
+        Ok(written) => tracing::info!("wrote {written} events from {} again", path.display()),
+        Err(error) => {
+            tracing::warn!("the last events may be missing: {}: {error:#}", path.display());
+        }
     }
 }
 

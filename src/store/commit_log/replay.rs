@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use anyhow::Result;
+use anyhow::ensure;
 
 use super::disk::Disk;
 use super::line;
@@ -48,6 +49,7 @@ fn restore(line: &Line<'_>, gateways: &Path) -> Result<bool> {
 /// After an error of the disk, when nobody knows which objects it has: writes each again that is
 /// still there, and empties the log.
 pub(super) fn rewrite(disk: &dyn Disk, half: usize, gateways: &Path) -> Result<()> {
+    ensure!(gateways.is_dir(), "{} is missing", gateways.display());
     let bytes = disk.read()?;
     for line in bytes.chunks(half).flat_map(line::read) {
         if held(&line, gateways)?.is_some() {
