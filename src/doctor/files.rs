@@ -36,6 +36,7 @@ const FILES: &[&str] = &[
     "pki/crl.pem",
     "pki/server.crt",
     "pki/server.key",
+    "store/commit.log",
     "token.key",
     PROXY_MARK_FILE,
 ];

@@ -56,7 +56,7 @@ pub(super) async fn sweep(app: Arc<App>) {
         mend_index(app.settings().state.gateways()).await;
         let here = app.clone();
         let swept = on_disk(move || {
-            if let Err(error) = here.sweep_leases() {
+            if let Err(error) = here.sweep_store() {
                 tracing::warn!("{error}");
             }
             let mut problems = here.problems()?;

@@ -113,12 +113,16 @@ pub(super) fn is_left_over(found: &str, name: &str) -> bool {
 /// [`unnamed`]). A file that stands there already is left as it is.
 pub fn link(file: &File, path: &Path) -> io::Result<()> {
     file.sync_all()?;
-    let descriptor = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(file));
-    match rustix::fs::linkat(CWD, descriptor, CWD, path, AtFlags::SYMLINK_FOLLOW) {
-        Ok(()) => sync_parent(path),
-        Err(Errno::EXIST) => Ok(()),
-        Err(error) => Err(error.into()),
+    match name(file, path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        named => named.and_then(|()| sync_parent(path)),
     }
+}
+
+/// Gives a file without a name the name `path`. Neither the file nor its name is durable then.
+pub(super) fn name(file: &File, path: &Path) -> io::Result<()> {
+    let descriptor = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(file));
+    Ok(rustix::fs::linkat(CWD, descriptor, CWD, path, AtFlags::SYMLINK_FOLLOW)?)
 }
 
 /// The same in place of a file that stands there. The name leads to the one or the other at any
@@ -149,23 +153,42 @@ pub fn unnamed(directory: &Path, mode: u32) -> io::Result<File> {
 
 /// Opens a file of this process's own to append to it; it is made when it is not there.
 pub fn append(path: &Path) -> io::Result<File> {
+    open_or_make(path, OFlags::WRONLY | OFlags::APPEND)
+}
+
+/// The same to read it, and to write anywhere in it.
+pub(super) fn read_write_or_make(path: &Path) -> io::Result<File> {
+    open_or_make(path, OFlags::RDWR)
+}
+
+/// The same for a file that is there.
+pub(super) fn read_write(path: &Path) -> io::Result<File> {
+    open_own(path, OFlags::RDWR)
+}
+
+fn open_or_make(path: &Path, access: OFlags) -> io::Result<File> {
     // Each way out of the loop is one of the three: it can be opened, it can be made, or neither.
     // That it is made and taken away by others in turns is not worth more patience.
     const TRIES: usize = 100;
     for _ in 0..TRIES {
-        // A link would be followed to where nobody asked for a file, and a pipe waited for.
-        let flags =
-            OFlags::WRONLY | OFlags::APPEND | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        match rustix::fs::open(path, flags, Mode::empty()) {
-            Ok(file) => return regular(File::from(file)),
-            Err(Errno::NOENT) => {}
-            Err(Errno::LOOP | Errno::NXIO) => return Err(not_regular()),
-            Err(error) => return Err(error.into()),
+        match open_own(path, access) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            opened => return opened,
         }
         // Not for others: whoever can open it could hold its lock for ever.
         link(&unnamed(parent(path), 0o600)?, path)?;
     }
     Err(io::Error::other("others make it and take it away all the time"))
+}
+
+fn open_own(path: &Path, access: OFlags) -> io::Result<File> {
+    // A link would be followed to where nobody asked for a file, and a pipe waited for.
+    let flags = access | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    match rustix::fs::open(path, flags, Mode::empty()) {
+        Ok(file) => regular(File::from(file)),
+        Err(Errno::LOOP | Errno::NXIO) => Err(not_regular()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Reads a file of the state: a regular one, so that nobody can have this wait for ever.

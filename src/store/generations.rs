@@ -18,11 +18,13 @@ use time::OffsetDateTime;
 use super::State;
 use super::blobs::Access;
 use super::blobs::Blobs;
+use super::commit_log::CommitLog;
 use super::files;
 use super::lock;
 use super::objects::Unreadable;
 use super::objects::object_names;
 use super::objects::read_object;
+use super::objects::to_bytes;
 use super::objects::write;
 use crate::fleet::Event;
 use crate::fleet::EventId;
@@ -52,6 +54,7 @@ pub struct Generations {
     private: Blobs,
     pub(super) dir: PathBuf,
     patience: Duration,
+    log: Option<Arc<CommitLog>>,
 }
 
 /// What could be read of a gateway's events, and why others could not.
@@ -66,12 +69,16 @@ pub struct Readable {
 impl Generations {
     /// The generations that `state` holds.
     pub fn new(state: &State) -> Self {
-        let store = state.store_dir();
+        Self::in_store(&state.store_dir())
+    }
+
+    pub(super) fn in_store(store: &Path) -> Self {
         Self {
-            public: Blobs::new(&store, Access::Public),
-            private: Blobs::new(&store, Access::Private),
+            public: Blobs::new(store, Access::Public),
+            private: Blobs::new(store, Access::Private),
             dir: store.join("gateways"),
             patience: lock::PATIENCE,
+            log: None,
         }
     }
 
@@ -79,6 +86,19 @@ impl Generations {
     #[must_use]
     pub fn with_patience(self, patience: Duration) -> Self {
         Self { patience, ..self }
+    }
+
+    /// The same, with events written by way of `log`.
+    #[must_use]
+    pub fn with_log(self, log: Arc<CommitLog>) -> Self {
+        Self { log: Some(log), ..self }
+    }
+
+    /// See [`CommitLog::tend`].
+    pub fn tend_log(&self) {
+        if let Some(log) = &self.log {
+            log.tend();
+        }
     }
 
     /// The blobs that assets are kept in.
@@ -144,7 +164,14 @@ impl Generations {
             ObjectName::Event(id) | ObjectName::Pack(id) => *id,
         });
         let id = EventId::after(latest.max(), unix_millis(now));
-        write(&dir, ObjectName::Event(id), &Event { format: FORMAT, at: now, kind })?;
+        let object = to_bytes(&Event { format: FORMAT, at: now, kind })?;
+        if !self.log.as_ref().is_some_and(|log| log.record(gateway, id, &object)) {
+            let name = ObjectName::Event(id);
+            write(&dir, name, &object).inspect_err(|_| {
+                // It may be there already, and only not be durable. Nobody is told of it.
+                let _ = files::remove_if_there(&dir.join(name.to_string()));
+            })?;
+        }
         if names.len() >= MOST_OBJECTS
             && let Err(error) = self.compact(gateway, &dir, now)
         {
@@ -176,7 +203,7 @@ impl Generations {
         }
         let events = union(&objects);
         let Some((name, pack)) = pack(&events, now) else { return Ok(None) };
-        write(dir, name, &pack)?;
+        write(dir, name, &to_bytes(&pack)?)?;
         for name in objects.keys() {
             fs::remove_file(dir.join(name.to_string()))?;
         }

@@ -149,6 +149,11 @@ impl LiveGenerations {
         }
     }
 
+    /// See [`Generations::tend_log`].
+    pub fn tend_log(&self) {
+        self.generations.tend_log();
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<GatewayId, Arc<Snapshot>>> {
         // Nothing that could panic runs while the map is locked.
         self.snapshots.lock().unwrap_or_else(PoisonError::into_inner)

@@ -2,6 +2,7 @@
 //! the store of blobs and events that generations are made of.
 
 pub mod blobs;
+pub mod commit_log;
 mod exchange;
 pub mod files;
 pub mod gateways;

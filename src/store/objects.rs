@@ -15,11 +15,15 @@ use crate::fleet::ObjectName;
 use crate::fleet::format;
 use crate::fleet::parse_object;
 
-pub(super) fn write(dir: &Path, name: ObjectName, object: &impl Serialize) -> Result<()> {
-    files::replace(&dir.join(name.to_string()), 0o600, |file| {
-        serde_json::to_writer(&mut *file, object)?;
-        file.write_all(b"\n")
-    })
+/// The bytes of an object's file: one line.
+pub(super) fn to_bytes(object: &impl Serialize) -> Result<Vec<u8>> {
+    let mut bytes = serde_json::to_vec(object)?;
+    bytes.push(b'\n');
+    Ok(bytes)
+}
+
+pub(super) fn write(dir: &Path, name: ObjectName, object: &[u8]) -> Result<()> {
+    files::replace(&dir.join(name.to_string()), 0o600, |file| file.write_all(object))
 }
 
 pub(super) fn object_names(dir: &Path) -> Result<BTreeSet<ObjectName>> {

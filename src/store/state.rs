@@ -13,6 +13,7 @@ use anyhow::anyhow;
 use anyhow::bail;
 use anyhow::ensure;
 
+use super::commit_log;
 use super::files;
 use super::gateways::Gateways;
 use super::owner;
@@ -109,6 +110,7 @@ impl State {
         if pki.is_sure() {
             Vault::cache(dir)?;
         }
+        commit_log::recover_left_over(&dir.join("store"));
         Ok(Self { dir: dir.to_path_buf(), config, pki: Arc::new(pki) })
     }
 

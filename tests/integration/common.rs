@@ -352,6 +352,41 @@ impl Drop for TestServer {
     }
 }
 
+/// A file system of its own, for as long as this lives.
+pub(crate) struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    /// `None` where that is not allowed: it is said so, past the capture of the test harness.
+    pub(crate) fn mount(at: &Path, options: &str, what: &str) -> Option<Self> {
+        fs::create_dir_all(at).unwrap();
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(at);
+        if mount.status().is_ok_and(|status| status.success()) {
+            return Some(Self(at.to_owned()));
+        }
+        let mut stderr = std::io::stderr().lock();
+        let _ = writeln!(stderr, "NOT TESTED: {what}: only root can mount a tmpfs");
+        None
+    }
+
+    /// Leaves no byte of room.
+    pub(crate) fn fill(&self) -> PathBuf {
+        let path = self.0.join("ballast");
+        let mut file = fs::File::options().create(true).append(true).open(&path).unwrap();
+        for size in [64 * 1024, 4096, 1] {
+            while file.write_all(&vec![0; size]).is_ok() {}
+        }
+        path
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // Also where a server that a failed test left is still in there.
+        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
+    }
+}
+
 /// A TLS connection to whoever has that name at a port of this host.
 pub(crate) fn tls_to(
     state: &TestState,

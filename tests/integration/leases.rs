@@ -1,9 +1,6 @@
-use std::fs::File;
-use std::io::Write;
 use std::path::Path;
-use std::path::PathBuf;
-use std::process::Command;
 
+use crate::common::SmallDisk;
 use crate::common::TestServer;
 use crate::common::TestState;
 use crate::common::setting_path;
@@ -26,41 +23,6 @@ fn lease(server: &TestServer, state: &TestState, gateway: &str) -> String {
 fn count_files(dir: &Path) -> usize {
     let entries = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
     entries.map(|path| if path.is_dir() { count_files(&path) } else { 1 }).sum()
-}
-
-/// A file system of its own, for as long as this lives.
-struct SmallDisk(PathBuf);
-
-impl SmallDisk {
-    /// `None` where that is not allowed: it is said so, past the capture of the test harness.
-    fn mount(at: &Path, options: &str) -> Option<Self> {
-        std::fs::create_dir_all(at).unwrap();
-        let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(at);
-        if mount.status().is_ok_and(|status| status.success()) {
-            return Some(Self(at.to_owned()));
-        }
-        let mut stderr = std::io::stderr().lock();
-        let _ = writeln!(stderr, "NOT TESTED: leases on a full disk: only root can mount a tmpfs");
-        None
-    }
-
-    /// Leaves no byte of room.
-    fn fill(&self) -> PathBuf {
-        let path = self.0.join("ballast");
-        let mut file = File::options().create(true).append(true).open(&path).unwrap();
-        for size in [64 * 1024, 4096, 1] {
-            while file.write_all(&vec![0; size]).is_ok() {}
-        }
-        path
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        // Also where a server that a failed test left is still in there.
-        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
-    }
 }
 
 /// A minute of requests for a boot script used to leave 53,496 leases, 435 MB.
@@ -87,8 +49,9 @@ fn a_gateway_that_asks_for_its_script_in_a_circle_leaves_few() {
 #[test]
 fn a_full_disk_keeps_no_gateway_from_its_secrets() {
     let mut disk = None;
-    let state =
-        TestState::prepared_with(&[], |dir| disk = SmallDisk::mount(dir, "size=8m,mode=711"));
+    let state = TestState::prepared_with(&[], |dir| {
+        disk = SmallDisk::mount(dir, "size=8m,mode=711", "leases on a full disk");
+    });
     let Some(disk) = disk else { return };
     for gateway in ["lab-1", "lab-2", "lab-3"] {
         state.ok(&["gateway", "add", gateway]);

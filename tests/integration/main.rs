@@ -14,6 +14,7 @@ mod busy;
 mod certificates;
 mod check;
 mod clock;
+mod commit_log;
 mod connections;
 mod damage;
 mod doctor;

@@ -43,6 +43,7 @@ use crate::fleet::GatewayId;
 use crate::fleet::History;
 use crate::fleet::Kind;
 use crate::replica::Replica;
+use crate::store::commit_log::CommitLog;
 use crate::store::gateways::KnownGateways;
 use crate::store::generations::Generations;
 use crate::store::journal::Journals;
@@ -91,6 +92,8 @@ impl App {
                 (None, Some(format!("store away until a restart: {error:#}")))
             }
         };
+        let log = Arc::new(CommitLog::new(&state.store_dir()));
+        log.tend();
         Ok(Self {
             replica,
             store_trouble,
@@ -99,7 +102,7 @@ impl App {
             gateways: KnownGateways::new(state.gateways()),
             // No thread waits for a lock: whoever asks tries again.
             generations: LiveGenerations::new(
-                Generations::new(state).with_patience(Duration::ZERO),
+                Generations::new(state).with_patience(Duration::ZERO).with_log(log),
             ),
             nginx: nginx::Nginx::new(state),
             verified: authenticate::Verified::default(),

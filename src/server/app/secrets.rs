@@ -95,8 +95,9 @@ impl App {
         Ok(given.values)
     }
 
-    /// Removes leases that have ended.
-    pub(in crate::server) fn sweep_leases(&self) -> Result<()> {
+    /// Removes leases that have ended, and events from the log that are durable without it.
+    pub(in crate::server) fn sweep_store(&self) -> Result<()> {
+        self.generations.tend_log();
         Ok(self.leases.sweep(OffsetDateTime::now_utc())?)
     }
 }

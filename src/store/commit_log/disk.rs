@@ -1,0 +1,113 @@
+//! The file of the log, locked for as long as it is open.
+
+use std::fmt::Debug;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context;
+use anyhow::Result;
+
+use crate::store::files;
+use crate::store::lock;
+
+/// What the log asks of a disk.
+pub(super) trait Disk: Debug + Send + Sync {
+    /// All bytes of both halves, or fewer.
+    fn read(&self) -> io::Result<Vec<u8>>;
+    /// Writes; nothing says when that is durable.
+    fn write(&self, bytes: &[u8], at: usize) -> io::Result<()>;
+    /// Makes what was written durable.
+    fn sync(&self) -> io::Result<()>;
+    /// Makes all objects of the store durable.
+    fn sync_objects(&self) -> io::Result<()>;
+}
+
+#[derive(Debug)]
+pub(super) struct LogFile {
+    file: File,
+    len: u64,
+    /// The folder of all objects, and where it is. Open from the beginning, or `syncfs` would not
+    /// tell of errors before.
+    gateways: (File, PathBuf),
+}
+
+impl LogFile {
+    /// Opens the log, which is made if it is not there. Fails if another process has it.
+    pub(super) fn open(path: &Path, half: usize, gateways: &Path) -> Result<Self> {
+        let cannot = || format!("cannot open {}", path.display());
+        Self::locked(files::read_write_or_make(path).with_context(cannot)?, path, half, gateways)
+    }
+
+    /// The same for a log that is there, has lines, and is nobody's.
+    pub(super) fn left_over(path: &Path, half: usize, gateways: &Path) -> Result<Option<Self>> {
+        let file = files::read_write(path)?;
+        let mut first = [0];
+        let mut used = false;
+        for at in [0, half as u64] {
+            used |= file.read_at(&mut first, at)? == 1 && first != [0];
+        }
+        if !used {
+            return Ok(None);
+        }
+        Self::locked(file, path, half, gateways).map(Some)
+    }
+
+    fn locked(file: File, path: &Path, half: usize, gateways: &Path) -> Result<Self> {
+        lock::take(&file, path, Duration::ZERO)?;
+        // Where it is missing, no gateway was removed, and all lines are still needed.
+        let folder =
+            File::open(gateways).with_context(|| format!("cannot open {}", gateways.display()))?;
+        Ok(Self { file, len: 2 * half as u64, gateways: (folder, gateways.to_path_buf()) })
+    }
+
+    /// Has the file system find room for both halves, now and not in the middle of a boot. Takes
+    /// none where there is too little.
+    pub(super) fn allocate(&self) -> io::Result<()> {
+        let before = self.file.metadata()?.len();
+        if before >= self.len {
+            return Ok(());
+        }
+        // Not `fallocate`: the first write to such a block changes metadata again.
+        let zeros = vec![0; (self.len - before) as usize];
+        let written = self.file.write_all_at(&zeros, before).and_then(|()| self.file.sync_all());
+        written.inspect_err(|_| {
+            let _ = self.file.set_len(before);
+        })
+    }
+}
+
+impl Disk for LogFile {
+    fn read(&self) -> io::Result<Vec<u8>> {
+        let len = self.file.metadata()?.len().min(self.len);
+        let mut bytes = vec![0; len as usize];
+        self.file.read_exact_at(&mut bytes, 0)?;
+        Ok(bytes)
+    }
+
+    fn write(&self, bytes: &[u8], at: usize) -> io::Result<()> {
+        self.file.write_all_at(bytes, at as u64)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+
+    fn sync_objects(&self) -> io::Result<()> {
+        // One call for all: thousands of `fsync` would take thousands of commits of the file
+        // system's journal.
+        let (folder, path) = &self.gateways;
+        rustix::fs::syncfs(folder)?;
+        let (held, now) = (folder.metadata()?, std::fs::metadata(path)?);
+        if (held.dev(), held.ino()) == (now.dev(), now.ino()) {
+            Ok(())
+        } else {
+            let moved = format!("{} is another folder than at the start", path.display());
+            Err(io::Error::other(moved))
+        }
+    }
+}
