@@ -93,7 +93,7 @@ impl B2 {
                 account: answer.text("/accountId")?,
                 token: answer.text("/authorizationToken")?,
                 // Where all else is asked: no less private than where the key was sent.
-                api: storage("apiUrl")?.parse().ok().filter(ApiUrl::is_private)?,
+                api: storage("apiUrl")?.parse().ok().filter(|api: &ApiUrl| api.is_private())?,
                 s3: storage("s3ApiUrl")?,
             })
         };
