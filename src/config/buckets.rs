@@ -1,6 +1,7 @@
 //! `[buckets]`: who keeps the gateways' buckets, and what gateways are told about them. Pure.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -10,6 +11,7 @@ use serde::de;
 use super::api_url::ApiUrl;
 use super::period;
 use super::size;
+use super::text::parsed;
 
 /// Backblaze's own address.
 const B2: &str = "https://api.backblazeb2.com";
@@ -17,6 +19,8 @@ const B2: &str = "https://api.backblazeb2.com";
 /// Longest server name in the name of a valve-infra bucket: 18 of 50 characters must be left for
 /// a fingerprint.
 const MAX_SERVER_NAME: usize = 26;
+
+const PROVIDERS: &str = "\"none\", \"b2\" or \"s3\"";
 
 /// Where each gateway's bucket comes from.
 #[derive(Clone, Debug, Deserialize)]
@@ -112,12 +116,29 @@ struct Written {
     valve_infra_server_name: Option<Plain>,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "kebab-case")]
 enum Word {
     None,
     B2,
     S3,
+}
+
+impl FromStr for Word {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "none" => Ok(Self::None),
+            "b2" => Ok(Self::B2),
+            "s3" => Ok(Self::S3),
+            _ => Err(format!("{text:?} is not a provider: expected {PROVIDERS}")),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Word {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        parsed(deserializer, PROVIDERS)
+    }
 }
 
 fn default_timeout() -> Duration {

@@ -50,7 +50,7 @@ impl<'de> Deserialize<'de> for Contact {
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ParseContactError {
     /// Empty, or longer than a line.
-    #[error("a contact must have 1 to {MOST} characters")]
+    #[error("the contact is empty or too long: expected 1 to {MOST} characters")]
     Length,
     /// A character that the screen or the script cannot hold.
     #[error(

@@ -20,6 +20,7 @@ const CONNECTIONS_PER_ADDRESS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(5
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Listen {
     /// Own mutual TLS (rustls). Left out behind nginx.
+    #[serde(deserialize_with = "address")]
     pub tls: Option<SocketAddr>,
     /// Unix socket that only nginx can open.
     pub unix: Option<PathBuf>,
@@ -63,6 +64,15 @@ impl Listen {
         (self.tls, &self.unix, &self.unix_group, &self.admin)
             == (other.tls, &other.unix, &other.unix_group, &other.admin)
     }
+}
+
+fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SocketAddr>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    text.parse().map(Some).map_err(|_| {
+        de::Error::custom(format!(
+            "{text:?} is not an address: expected an IP address and a port, such as \"0.0.0.0:443\""
+        ))
+    })
 }
 
 /// An internal nginx location: `/name`, without a slash at its end.

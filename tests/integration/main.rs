@@ -14,6 +14,7 @@ mod busy;
 mod certificates;
 mod check;
 mod clock;
+mod configuration;
 mod connections;
 mod damage;
 mod doctor;
