@@ -46,9 +46,9 @@ in
       default = if pkgs.stdenv.hostPlatform.isx86_64 then pkgs.callPackage ../ipxe { } else null;
       defaultText = literalMD "nixpkgs' iPXE with farmgate's settings, on x86-64; else `null`";
       description = ''
-        The iPXE that `farmgate iso make` on this host takes, with nixpkgs' isolinux. It is compiled when the
-        system is built, which takes some minutes, once for each change of nixpkgs' iPXE. `null` leaves it out,
-        where all media are made elsewhere.
+        The iPXE that `farmgate iso make` on this host uses, with nixpkgs' isolinux. It is compiled when the
+        system is built, which takes some minutes, once for each change of nixpkgs' iPXE. Set `null` if all
+        media are made elsewhere.
       '';
     };
 
@@ -56,8 +56,8 @@ in
       type = types.strMatching "[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?";
       example = "boot.example.org";
       description = ''
-        Name under which gateways ask for their boot script. It is on every boot medium and in the boot
-        host's certificate, which the fleet's own CA issues when the state is made.
+        The name that gateways ask for their boot script. It is on every boot medium and in the boot
+        host's certificate, which the fleet's own CA issues when the state is created.
       '';
     };
 
@@ -133,7 +133,7 @@ in
       description = "The checked `farmgate.toml`, made of the settings.";
     };
 
-    openFirewall = mkEnableOption "the ports in the firewall that gateways, and ACME if it is used, need";
+    openFirewall = mkEnableOption "the firewall's ports for gateways, and for ACME if it is used";
 
     credentials = mkOption {
       type = types.attrsOf types.str;
