@@ -31,6 +31,9 @@ let
     "services.farmgate.settings.listen.tls is for a boot host without nginx" = {
       settings.listen.tls = "0.0.0.0:443";
     };
+    "The option definition `services.farmgate.sync' in `<unknown-file>' no longer has any effect" = {
+      sync.url = "https://git.example.org/farm";
+    };
     "services.farmgate.gateways.lab-3.boot needs exactly one of" = {
       gateways.lab-3.boot.cmdline = "quiet";
     };
@@ -49,6 +52,11 @@ let
     words: mistake: !lib.any (message: lib.hasPrefix words message) (said mistake)
   ) mistakes;
 
+  # A name of before, which still counts.
+  renamed =
+    (boot.extendModules { modules = [ { services.farmgate.buckets.provider = "b2"; } ]; })
+    .config.services.farmgate.settings.buckets;
+
   # What the types refuse, the module system explains with the option's name.
   refused =
     services:
@@ -60,9 +68,11 @@ assert lib.assertMsg (said { } == [ ]) "the example itself is refused: ${toStrin
 assert lib.assertMsg (
   wrong == { }
 ) "no such word: ${lib.concatStringsSep "; " (lib.attrNames wrong)}";
+assert renamed == { provider = "b2"; };
 assert refused { farmgate.domain = lib.mkForce "boot example org"; };
 assert refused { farmgate.gateways.lab-1.certificate = lib.mkForce ./no-such-file.crt; };
 assert refused { farmgate.gateways.Lab_3 = { }; };
 assert refused { farmgate.settings.assessment.tries = "three"; };
+assert refused { farmgate.settings.buckets.provider = "gcs"; };
 assert refused { farmgate.nginx.legacyListen = 8443; };
 runCommand "refuses-bad-input" { } "touch $out"

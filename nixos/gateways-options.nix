@@ -1,4 +1,4 @@
-# What can be set of services.farmgate.gateways.
+# The options of services.farmgate.gateways.
 { lib, ... }:
 
 let
@@ -28,14 +28,14 @@ let
         type = types.separatedString " ";
         default = "";
         example = "console=tty0 console=ttyS0 quiet";
-        description = "What to add to the kernel command line. iPXE's settings, like `\${gateway_name}`, can stand in it.";
+        description = "Added to the kernel command line. It can hold iPXE's settings, such as `\${gateway_name}`.";
       };
       script = mkOption {
         type = types.nullOr types.lines;
         default = null;
         description = ''
-          The whole boot script, instead of one that loads kernel and initramfs, hands over the address to
-          acknowledge at, and lays secrets into the initramfs as `/secrets.env` if there are any.
+          The whole boot script. Without it, the script loads kernel and initramfs, passes the address for
+          the acknowledgement, and puts secrets into the initramfs as `/secrets.env` if there are any.
         '';
       };
       files = mkOption {
@@ -59,8 +59,8 @@ in
       }
     '';
     description = ''
-      Gateways that this configuration cares for. Others can be added by `farmgate gateway add` all the same;
-      and one that is taken out here stays registered until `farmgate gateway remove`.
+      Gateways that this configuration registers and publishes for. Others can still be added with
+      `farmgate gateway add`. A gateway that is removed here stays registered until `farmgate gateway remove`.
     '';
     type = types.attrsOf (
       types.submodule (

@@ -1,4 +1,4 @@
-# What can be set of services.farmgate.nginx.
+# The options of services.farmgate.nginx.
 { config, lib, ... }:
 
 let
@@ -11,8 +11,8 @@ in
       type = types.bool;
       default = true;
       description = ''
-        Whether nginx terminates TLS and sends the assets. Otherwise farmgate does both itself, and nothing
-        else can listen on its port.
+        Whether nginx terminates TLS and sends the assets. Otherwise farmgate does both, and nothing else
+        can listen on its port.
       '';
     };
     publicDomain = mkOption {
@@ -20,8 +20,8 @@ in
       default = null;
       example = "boot-public.example.org";
       description = ''
-        A second name, with a certificate that everybody trusts, for what needs no client certificate:
-        `/secrets` and `/boot/ack`, asked by booted systems that do not know the fleet's CA.
+        A second name with a public certificate, for the requests that need no client certificate:
+        `/secrets` and `/boot/ack`, from booted systems that do not know the fleet's CA.
       '';
     };
     acme.enable = mkOption {
@@ -50,7 +50,7 @@ in
       default = null;
       example = "0.0.0.0:8443";
       description = ''
-        A second address with RSA key exchange, which media from 2022 need and nobody else should be offered.
+        A second address with RSA key exchange, which only media from 2022 need.
       '';
     };
   };

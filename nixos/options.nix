@@ -1,4 +1,4 @@
-# What can be set of services.farmgate, but for nginx and gateways, which have their own files.
+# The options of services.farmgate, except nginx and gateways, which have files of their own.
 {
   config,
   lib,
@@ -12,12 +12,25 @@ let
     literalMD
     mkEnableOption
     mkOption
+    mkRemovedOptionModule
+    mkRenamedOptionModule
     types
     ;
   cfg = config.services.farmgate;
   toml = pkgs.formats.toml { };
 in
 {
+  imports = [
+    (mkRenamedOptionModule
+      [ "services" "farmgate" "buckets" ]
+      [ "services" "farmgate" "settings" "buckets" ]
+    )
+    (mkRemovedOptionModule [ "services" "farmgate" "sync" ] ''
+      farmgate.toml has no section [sync], so no value of this option ever made a configuration that
+      farmgate takes. Remove it; to publish from a flake, use services.farmgate.gateways.NAME.boot.
+    '')
+  ];
+
   options.services.farmgate = {
     enable = mkEnableOption "farmgate, the boot server for CI-farm gateways";
 
@@ -33,9 +46,9 @@ in
       default = if pkgs.stdenv.hostPlatform.isx86_64 then pkgs.callPackage ../ipxe { } else null;
       defaultText = literalMD "nixpkgs' iPXE with farmgate's settings, on x86-64; else `null`";
       description = ''
-        The iPXE that `farmgate iso make` on this host takes, with nixpkgs' isolinux. It is compiled when the
-        system is built, which takes some minutes, once for each change of nixpkgs' iPXE. `null` leaves it out,
-        where all media are made elsewhere.
+        The iPXE that `farmgate iso make` on this host uses, with nixpkgs' isolinux. It is compiled when the
+        system is built, which takes some minutes, once for each change of nixpkgs' iPXE. Set `null` if all
+        media are made elsewhere.
       '';
     };
 
@@ -43,16 +56,16 @@ in
       type = types.strMatching "[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?";
       example = "boot.example.org";
       description = ''
-        Name under which gateways ask for their boot script. It is on every boot medium and in the boot
-        host's certificate, which the fleet's own CA issues when the state is made.
+        The name that gateways ask for their boot script. It is on every boot medium and in the boot
+        host's certificate, which the fleet's own CA issues when the state is created.
       '';
     };
 
     settings = mkOption {
       description = ''
-        `farmgate.toml`. Every key of it can stand here; the ones below are those that this module has
-        something to say about. The file is checked by `farmgate check` while the system is built, so a
-        wrong key or value never reaches the boot host.
+        `farmgate.toml` (docs/configuration.md). Every key of it can be set here; the options below are
+        the keys that this module has defaults or checks for. `farmgate check` checks the file while
+        the system is built, so a wrong key or value never reaches the boot host.
       '';
       default = { };
       example = literalExpression ''
@@ -60,6 +73,7 @@ in
           assessment.tries = 5;
           media.fallback-urls = [ "https://boot2.example.org" ];
           secrets.ttl = "2m";
+          buckets.provider = "b2"; # its credentials: services.farmgate.credentials.bucket-provider
         }
       '';
       type = types.submodule {
@@ -78,6 +92,19 @@ in
             ];
             default = "rsa2048";
             description = "Kind of keys for new certificates; `p256` needs iPXE 2.0 on all media.";
+          };
+          buckets.provider = mkOption {
+            type = types.enum [
+              "none"
+              "b2"
+              "s3"
+            ];
+            default = "none";
+            description = ''
+              Who keeps a bucket for each gateway (docs/buckets.md, which has the other keys of `buckets`).
+              With a provider, the service gets access to the network. The provider's credentials belong in
+              {option}`services.farmgate.credentials`, as `bucket-provider`.
+            '';
           };
           listen.proxy-mark = mkOption {
             type = types.bool;
@@ -106,7 +133,7 @@ in
       description = "The checked `farmgate.toml`, made of the settings.";
     };
 
-    openFirewall = mkEnableOption "the ports in the firewall that gateways, and ACME if it is used, need";
+    openFirewall = mkEnableOption "the firewall's ports for gateways, and for ACME if it is used";
 
     credentials = mkOption {
       type = types.attrsOf types.str;
@@ -121,28 +148,6 @@ in
         boot host. `secrets-NAME` is the template of the secrets of the gateway NAME, `server.key` and
         `server.crt` replace the state's own, `bucket-provider` and `store` are for those two. Files in the
         Nix store, which every user can read, are refused.
-      '';
-    };
-
-    buckets = mkOption {
-      type = toml.type;
-      default = { };
-      example = {
-        provider = "b2";
-      };
-      description = ''
-        The section `[buckets]` of `farmgate.toml`: who keeps a bucket for each gateway (docs/buckets.md). With
-        a provider, the service gets a network of its own, to ask it. The provider's credentials belong into
-        `credentials.bucket-provider`.
-      '';
-    };
-
-    sync = mkOption {
-      type = toml.type;
-      default = { };
-      description = ''
-        The section `[sync]` of `farmgate.toml`, once this version of farmgate has it: until then the
-        build-time check refuses it.
       '';
     };
   };

@@ -60,19 +60,13 @@ let
 
   # What several boot hosts share.
   store = cfg.settings.store.url or "";
-  asksOthers = (cfg.settings.buckets.provider or "none") != "none" || lib.hasPrefix "s3:" store;
+  asksOthers = cfg.settings.buckets.provider != "none" || lib.hasPrefix "s3:" store;
 
   hostOf = url: lib.head (builtins.match "https://(\\[[^]]*]|[^:/]*).*" url);
 in
 {
   config = lib.mkIf cfg.enable {
-    services.farmgate = {
-      inherit configFile;
-      settings = {
-        buckets = lib.mkIf (cfg.buckets != { }) cfg.buckets;
-        sync = lib.mkIf (cfg.sync != { }) cfg.sync;
-      };
-    };
+    services.farmgate = { inherit configFile; };
 
     assertions = [
       {

@@ -1,11 +1,19 @@
-//! `STATE/farmgate.toml`. Unknown keys are errors that name key and line.
+//! `STATE/farmgate.toml`: parsing only, every value into a type that cannot hold a wrong one. Pure.
+//!
+//! Unknown keys are errors that name key and line. docs/configuration.md lists every key.
 
 mod api_url;
+mod boot_url;
 mod buckets;
 mod contact;
+mod endpoint;
 mod listen;
+mod period;
 mod rewrite;
+mod size;
 mod store;
+mod store_url;
+mod text;
 mod url;
 
 use std::num::NonZeroU32;
@@ -17,20 +25,24 @@ use serde::Deserializer;
 use serde::de;
 
 pub use api_url::ApiUrl;
-pub use api_url::ParseApiUrlError;
+pub use boot_url::BootUrl;
 pub use buckets::Buckets;
 pub use buckets::BucketsError;
 pub use buckets::Provider;
 pub use contact::Contact;
 pub use contact::ParseContactError;
+pub use endpoint::Endpoint;
 pub use listen::AccelPrefix;
 pub use listen::AdminAddress;
 pub use listen::Listen;
-pub use store::Endpoint;
-pub use store::ParseStoreUrlError;
+pub use period::ParsePeriodError;
+pub use period::Period;
+pub use size::ParseSizeError;
+pub use size::Size;
 pub use store::Store;
-pub use store::StoreUrl;
-pub use url::BootUrl;
+pub use store_url::ParseStoreUrlError;
+pub use store_url::StoreUrl;
+pub use url::HttpUrl;
 pub use url::ParseUrlError;
 
 use crate::identity::pki::KeyType;
@@ -41,8 +53,8 @@ use crate::identity::pki::KeyType;
 pub struct Config {
     /// Where gateways find this boot host.
     pub url: BootUrl,
-    /// Where systems that have booted find it, if they do not know the fleet's CA:
-    /// a name with a public certificate, for what needs no client certificate.
+    /// Where booted systems that do not know the fleet's CA find it: a name with a public
+    /// certificate, for the requests that need no client certificate.
     pub public_url: Option<BootUrl>,
     /// Kind of keys for new certificates.
     #[serde(default)]
@@ -50,10 +62,10 @@ pub struct Config {
     /// Where the server listens.
     #[serde(default)]
     pub listen: Listen,
-    /// What goes on the boot media besides `url`.
+    /// What boot media carry besides `url`.
     #[serde(default)]
     pub media: Media,
-    /// How new generations are tried.
+    /// How new generations are assessed.
     #[serde(default)]
     pub assessment: Assessment,
     /// How secrets are handed out.
@@ -62,7 +74,7 @@ pub struct Config {
     /// Where each gateway's bucket comes from.
     #[serde(default)]
     pub buckets: Buckets,
-    /// What several boot hosts share.
+    /// The store that several boot hosts share.
     #[serde(default)]
     pub store: Store,
 }
@@ -72,12 +84,11 @@ pub struct Config {
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Secrets {
     /// How long after its boot script a gateway can read its secrets.
-    #[serde(deserialize_with = "duration")]
+    #[serde(deserialize_with = "period::deserialize")]
     pub ttl: Duration,
-    /// How often.
+    /// How many times it can read them.
     pub max_reads: NonZeroU32,
-    /// Folder of templates outside of what is published: one file per gateway, named
-    /// like it.
+    /// Directory of templates that are not published: one file per gateway, with its name.
     pub dir: Option<PathBuf>,
 }
 
@@ -87,16 +98,16 @@ impl Default for Secrets {
     }
 }
 
-/// Most boots that a new generation can get: more are not remembered
+/// Most tries that a new generation can get, because no more boots are remembered
 /// ([`crate::fleet::REMEMBERED`]).
 pub const MOST_TRIES: u32 = 64;
 
-/// How new generations are tried.
+/// How new generations are assessed.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Assessment {
-    /// Boots that a new generation gets, at most [`MOST_TRIES`]. If none of them is
-    /// acknowledged, the last good generation is served again.
+    /// Boots that a new generation gets, at most [`MOST_TRIES`]. If none is acknowledged, the last
+    /// good generation is served again.
     #[serde(deserialize_with = "tries")]
     pub tries: NonZeroU32,
 }
@@ -107,18 +118,17 @@ impl Default for Assessment {
     }
 }
 
-/// What goes on the boot media besides the URL.
+/// What boot media carry besides the URL.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Media {
-    /// Tried in turn when `url` does not answer.
+    /// Tried in this order when `url` does not answer.
     pub fallback_urls: Vec<BootUrl>,
-    /// Time server that a gateway asks before its first TLS connection. The
-    /// media do without when left out: certificates are made to be valid for a
-    /// clock that was reset to the distant past.
+    /// Time server that a gateway asks before its first TLS connection. Media need none:
+    /// certificates are valid for a clock that was reset to the distant past.
     pub ntp: Option<String>,
-    /// Whom the screen of a gateway that does not boot names: a telephone number, a chat room,
-    /// an address.
+    /// Shown on the screen of a gateway that does not boot: a telephone number, a chat room, an
+    /// address.
     pub contact: Option<Contact>,
 }
 
@@ -132,27 +142,10 @@ impl Config {
 fn tries<'de, D: Deserializer<'de>>(deserializer: D) -> Result<NonZeroU32, D::Error> {
     let tries = NonZeroU32::deserialize(deserializer)?;
     if tries.get() > MOST_TRIES {
-        return Err(de::Error::custom(format!("{tries} tries are more than {MOST_TRIES}")));
+        let error = format!("{tries} is too many: expected 1 to {MOST_TRIES}");
+        return Err(de::Error::custom(error));
     }
     Ok(tries)
-}
-
-/// Reads `"90s"`, `"5m"`, `"1h"`.
-fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    let parsed = text.split_at_checked(text.len().saturating_sub(1)).and_then(|(count, unit)| {
-        let count: u64 = count.parse().ok()?;
-        let unit = match unit {
-            "s" => 1,
-            "m" => 60,
-            "h" => 3600,
-            _ => return None,
-        };
-        Some(Duration::from_secs(count.checked_mul(unit)?))
-    });
-    parsed.ok_or_else(|| {
-        de::Error::custom(format!("{text:?} is no duration: expected something like \"60s\""))
-    })
 }
 
 #[cfg(test)]
@@ -208,7 +201,7 @@ mod tests {
             Config::parse(&format!("url = \"https://a\"\n[assessment]\ntries = {tries}\n"))
         };
         assert_eq!(parse(MOST_TRIES).unwrap().assessment.tries.get(), MOST_TRIES);
-        assert!(parse(MOST_TRIES + 1).unwrap_err().to_string().contains("more than 64"));
+        assert!(parse(MOST_TRIES + 1).unwrap_err().to_string().contains("1 to 64"));
         assert_eq!(MOST_TRIES as usize, crate::fleet::REMEMBERED);
     }
 }

@@ -1,4 +1,5 @@
-//! Asks other servers: one HTTP exchange over one connection.
+//! One HTTP exchange over one connection, for callers that need the connection's own facts: the
+//! server's certificates, or a Unix socket. Network.
 
 use std::io;
 use std::sync::Arc;
@@ -23,30 +24,26 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_util::task::AbortOnDropHandle;
 
-/// Who is asked.
+/// The server to ask.
 pub struct Server<'a> {
     /// Host name or address, an IPv6 address without its brackets.
     pub host: &'a str,
     /// TCP port.
     pub port: u16,
-    /// Whom to believe; without, there is no TLS.
+    /// TLS and whom it trusts. Without it, there is no TLS.
     pub tls: Option<Arc<ClientConfig>>,
 }
 
-/// An answer in full.
+/// A complete answer.
 pub struct Answer {
-    /// Its status.
     pub status: StatusCode,
-    /// Its headers.
     pub headers: HeaderMap,
-    /// Its body.
     pub body: Bytes,
-    /// The certificates that the server showed, its own first.
+    /// The server's certificate chain, its own first. Empty without TLS.
     pub chain: Vec<CertificateDer<'static>>,
 }
 
-/// Sends `request`, and reads an answer of `most` bytes at most. Whoever calls it sees to
-/// the time.
+/// Sends `request` and reads an answer of at most `most` bytes. The caller limits the time.
 pub async fn exchange(
     server: &Server<'_>,
     request: Request<Full<Bytes>>,
@@ -61,7 +58,7 @@ pub async fn exchange(
     Ok(Answer { chain, ..exchange_over(stream, request, most).await? })
 }
 
-/// The same over a connection that is open.
+/// The same as [`exchange`], over an open connection.
 pub async fn exchange_over<S>(
     stream: S,
     request: Request<Full<Bytes>>,
@@ -72,7 +69,7 @@ where
 {
     let (mut sender, connection) =
         http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
-    // Ends with this request, also when that is given up.
+    // Ends with this request, also when the caller gives up.
     let _connection = AbortOnDropHandle::new(tokio::spawn(connection));
     let answer = sender.send_request(request).await.map_err(io::Error::other)?;
     let (parts, body) = answer.into_parts();
@@ -81,14 +78,20 @@ where
     Ok(Answer { status, headers, body, chain: Vec::new() })
 }
 
-/// Believes whom the system believes (`SSL_CERT_FILE` names another bundle); `None` if that
-/// is nobody.
+/// TLS that trusts the CAs of the system (`SSL_CERT_FILE` names another bundle); `None` if there
+/// are none.
 pub fn believing_the_system() -> Option<Arc<ClientConfig>> {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    if roots.is_empty() {
-        return None;
-    }
+    if roots.is_empty() { None } else { trusting(roots) }
+}
+
+/// TLS that fails, for clients that are to speak none.
+pub fn trusting_nobody() -> Option<Arc<ClientConfig>> {
+    trusting(RootCertStore::empty())
+}
+
+fn trusting(roots: RootCertStore) -> Option<Arc<ClientConfig>> {
     let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
         .ok()?

@@ -1,10 +1,12 @@
-//! Backblaze B2 by its native API. Keys for one bucket are those of version 3: version 4
-//! lists and deletes multi-bucket keys only.
+//! Backblaze B2 by its native API. Network.
+//!
+//! Version 3, because version 4 lists and deletes only keys for several buckets.
 
 use std::time::Duration;
 
 use ::http::Method;
 use ::http::StatusCode;
+use async_trait::async_trait;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::Value;
@@ -24,15 +26,15 @@ use super::provider::Provider;
 use super::stored::Secret;
 use crate::config::ApiUrl;
 
-/// List, read, write, delete. `listBuckets` shows the one bucket that the key is for:
-/// clients look its id up by its name.
+/// List, read, write, delete. `listBuckets` shows the key's own bucket, whose id clients look up
+/// by its name.
 const CAPABILITIES: [&str; 5] =
     ["listBuckets", "listFiles", "readFiles", "writeFiles", "deleteFiles"];
 
 /// Key of `bucketInfo` that says which gateway a bucket was made for.
 const GATEWAY: &str = "farmgate-gateway";
 
-/// Keys in one answer: as many as B2 gives for the price of one.
+/// Keys in one answer: the most that B2 charges as one call.
 const PAGE: u32 = 1000;
 
 /// One account of B2.
@@ -46,7 +48,7 @@ pub(super) struct B2 {
     session: Mutex<Option<Session>>,
 }
 
-/// What authorizing gave: good for a day at most.
+/// The result of authorization, valid for a day at most.
 #[derive(Clone)]
 struct Session {
     account: String,
@@ -92,8 +94,8 @@ impl B2 {
             Some(Session {
                 account: answer.text("/accountId")?,
                 token: answer.text("/authorizationToken")?,
-                // Where all else is asked: no less private than where the key was sent.
-                api: storage("apiUrl")?.parse().ok().filter(ApiUrl::is_private)?,
+                // Every other call goes there, so it must be as private as the first address.
+                api: storage("apiUrl")?.parse().ok().filter(|api: &ApiUrl| api.is_private())?,
                 s3: storage("s3ApiUrl")?,
             })
         };
@@ -101,7 +103,7 @@ impl B2 {
         Ok(session.insert(fresh).clone())
     }
 
-    /// Asks; once more with a new session if the old one has run out.
+    /// Sends a call, and repeats it with a new session if the old one has expired.
     async fn call(
         &self,
         call: &'static str,
@@ -157,6 +159,7 @@ fn text(value: &Value, key: &str) -> Option<String> {
     value.get(key)?.as_str().map(str::to_owned)
 }
 
+#[async_trait]
 impl Provider for B2 {
     fn name(&self) -> &'static str {
         "b2"
@@ -193,7 +196,7 @@ impl Provider for B2 {
                 let id = answer.text("/bucketId").ok_or_else(|| self.not_understood(call))?;
                 Ok(Found { id, ours: true })
             }
-            // It is not in this account: that was asked before.
+            // Not in this account: the caller looked there first.
             _ if answer.code() == "duplicate_bucket_name" => Err(Error::TakenElsewhere {
                 bucket: name.to_owned(),
                 gateway: owner.name.to_owned(),
@@ -203,7 +206,7 @@ impl Provider for B2 {
     }
 
     async fn set_quota(&self, _: &str, _: Option<u64>) -> Result<(), Error> {
-        // The configuration allows none for B2.
+        // The configuration refuses a quota for B2.
         Ok(())
     }
 
@@ -218,7 +221,7 @@ impl Provider for B2 {
             })
         };
         let answer = self.ok(call, body).await?;
-        // Should the provider have forgotten the restriction, nobody gets the key.
+        // If the provider did not restrict the key to the bucket, nobody gets it.
         if answer.text("/bucketId").as_deref() != Some(bucket_id) {
             return Err(self.not_understood(call));
         }
@@ -251,7 +254,7 @@ impl Provider for B2 {
                 keys.push(listed().ok_or_else(|| self.not_understood(call))?);
             }
             let next = answer.text("/nextApplicationKeyId");
-            // A list that does not move on would have no end.
+            // A list that does not advance would never end.
             if next.is_none() || next == start {
                 return Ok(keys);
             }
@@ -262,7 +265,7 @@ impl Provider for B2 {
     async fn delete_key(&self, id: &str) -> Result<(), Error> {
         let call = "b2_delete_key";
         let answer = self.call(call, |_| json!({"applicationKeyId": id})).await?;
-        // For a key that is not there B2 has no code of its own.
+        // B2 has no error code for a missing key.
         if answer.status == StatusCode::BAD_REQUEST
             && self.keys().await?.iter().all(|key| key.id != id)
         {

@@ -1,3 +1,5 @@
+//! The condition of a gateway's bucket, for operators and monitoring. Disk.
+
 use std::fmt;
 
 use serde::Serialize;
@@ -9,21 +11,20 @@ use super::stored::Stored;
 use crate::fleet::Record;
 use crate::store::State;
 
-/// How the bucket of a gateway is doing, for people and their monitoring.
+/// The condition of a gateway's bucket.
 #[derive(Clone, Debug, Serialize)]
 pub struct Condition {
-    /// In a word.
     #[serde(rename = "state")]
     pub standing: Standing,
-    /// What is wrong with it.
+    /// Why it is not as it should be.
     pub error: Option<String>,
-    /// When the key was made that boots are given.
+    /// When the active key was made.
     #[serde(skip)]
     pub key_made: Option<OffsetDateTime>,
 }
 
 impl Condition {
-    /// As this host knows it; `None` if gateways have no buckets.
+    /// What this host knows; `None` if gateways have no buckets.
     pub fn of(state: &State, record: &Record) -> Option<Self> {
         state.config().buckets.provider.as_ref()?;
         Some(match Disk::new(state).load(&record.id) {
@@ -43,7 +44,7 @@ impl Condition {
         })
     }
 
-    /// Whether somebody should look at it.
+    /// Whether no operator needs to look at it.
     pub fn is_well(&self) -> bool {
         matches!(self.standing, Standing::Ready | Standing::Rotating)
     }

@@ -1,3 +1,5 @@
+//! The provider's credentials, from a file or from systemd. Disk.
+
 use std::path::Path;
 
 use anyhow::Result;
@@ -11,21 +13,13 @@ use crate::store::files;
 /// Name of systemd's credential.
 const CREDENTIAL: &str = "bucket-provider";
 
-/// What proves to the provider that it is us.
+/// The provider's credentials.
 #[derive(Debug)]
 pub enum Credentials {
     /// An application key of B2.
-    B2 {
-        /// `keyID`.
-        key_id: String,
-        /// `applicationKey`.
-        key: Secret,
-    },
-    /// Garage's admin API.
-    S3 {
-        /// A bearer token.
-        token: Secret,
-    },
+    B2 { key_id: String, key: Secret },
+    /// A bearer token for Garage's admin API.
+    S3 { token: Secret },
 }
 
 #[derive(Deserialize)]
@@ -42,8 +36,8 @@ struct S3 {
 }
 
 impl Credentials {
-    /// Reads them for the provider called `provider`: from the configuration's file, or from
-    /// the folder that systemd puts credentials in.
+    /// Reads them for the provider called `provider`: from the file that the configuration names,
+    /// or from systemd's credentials directory.
     pub(super) fn read(
         buckets: &Buckets,
         provider: &'static str,
@@ -53,7 +47,7 @@ impl Credentials {
         let Some((path, text)) = secret else {
             bail!(
                 "there are no credentials for the provider of buckets: name a file with them in \
-                 buckets.credentials, or hand them to the service with \
+                 buckets.credentials, or pass them to the service with \
                  LoadCredential={CREDENTIAL}:FILE"
             )
         };
@@ -61,14 +55,14 @@ impl Credentials {
             "b2" => toml::from_str(&text).map(|B2 { key_id, key }| Self::B2 { key_id, key }),
             _ => toml::from_str(&text).map(|S3 { admin_token }| Self::S3 { token: admin_token }),
         };
-        // The parser's own words would quote the line, and the secret in it.
+        // The parser's own message would quote the line with the secret.
         parsed.map_err(|_| {
             let expected = if provider == "b2" {
                 "key-id = \"...\" and key = \"...\""
             } else {
                 "admin-token = \"...\""
             };
-            anyhow::anyhow!("{} does not hold just {expected}", path.display())
+            anyhow::anyhow!("{} must hold {expected} and nothing else", path.display())
         })
     }
 }
@@ -100,7 +94,7 @@ mod tests {
             ("K005unmistakable", "b2"),
         ] {
             let error = read(text, 0o600, provider).unwrap_err();
-            assert!(error.contains("does not hold") && !error.contains("unmist"), "{error}");
+            assert!(error.contains("must hold") && !error.contains("unmist"), "{error}");
         }
         let none = Credentials::read(&Buckets::default(), "b2", None).unwrap_err();
         assert!(none.to_string().contains("buckets.credentials"));

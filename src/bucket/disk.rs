@@ -1,3 +1,5 @@
+//! `STATE/buckets/`: what this boot host remembers about buckets. Disk.
+
 use std::fs;
 use std::io;
 use std::path::PathBuf;
@@ -23,36 +25,34 @@ use crate::store::lock;
 
 const HOST: &str = "host";
 
-/// How long a boot waits for others who change what is noted. Then it gets what stands there.
+/// How long a boot waits for the lock of its bucket's file. Then it gets what the file says.
 const HAND_OUT: Duration = Duration::from_millis(500);
 
-/// How long a command waits for another one, or the server, to be done with a slow provider.
+/// How long a command waits for another one, or for the server, to finish with a slow provider.
 const RECONCILING: Duration = Duration::from_secs(10 * 60);
 
-/// What this boot host knows of all buckets: `STATE/buckets/ID.json`, 0600. Secrets are in
-/// it, so it never leaves the local disk; each boot host makes keys of its own.
+/// The files `STATE/buckets/ID.json`, mode 0600. They hold secrets, so they never leave the local
+/// disk; each boot host makes keys of its own.
 #[derive(Clone, Debug)]
 pub struct Disk {
     dir: PathBuf,
 }
 
 impl Disk {
-    /// The buckets of `state`.
     pub fn new(state: &State) -> Self {
         Self { dir: state.dir().join("buckets") }
     }
 
-    /// The directory.
     pub fn dir(&self) -> &PathBuf {
         &self.dir
     }
 
-    /// The file about one gateway.
+    /// The file of one gateway.
     pub fn file(&self, gateway_id: &GatewayId) -> PathBuf {
         self.dir.join(format!("{gateway_id}.json"))
     }
 
-    /// Ids of all gateways that there is a file of.
+    /// Ids of all gateways with a file.
     pub fn ids(&self) -> Result<Vec<GatewayId>> {
         let read = || -> io::Result<Vec<GatewayId>> {
             let mut ids = Vec::new();
@@ -71,7 +71,7 @@ impl Disk {
         read().with_context(|| format!("cannot read {}", self.dir.display()))
     }
 
-    /// What is known of a gateway's bucket.
+    /// Reads a gateway's file; `None` if there is none.
     pub fn load(&self, gateway_id: &GatewayId) -> Result<Option<Stored>> {
         let path = self.file(gateway_id);
         let text = match files::read(&path) {
@@ -88,8 +88,8 @@ impl Disk {
         format::read(&path.display(), &text, FORMAT, &damaged).map(Some)
     }
 
-    /// Changes what is on disk and returns it. Nobody else changes it meanwhile; it is never
-    /// held up by the network.
+    /// Changes a gateway's file under its lock, and returns the new content. The lock is never held
+    /// over network calls.
     pub fn update(
         &self,
         gateway_id: &GatewayId,
@@ -119,13 +119,13 @@ impl Disk {
         Ok(stored)
     }
 
-    /// Forgets a gateway that nothing was made for.
+    /// Removes the file of a gateway that nothing was made for.
     pub(super) fn forget(&self, gateway_id: &GatewayId) -> Result<()> {
         let path = self.file(gateway_id);
         files::remove_if_there(&path).with_context(|| format!("cannot remove {}", path.display()))
     }
 
-    /// What `boot` of a gateway is given. Asks nobody but the disk.
+    /// The values that `boot` gets. Reads only the disk.
     pub fn hand_out(
         &self,
         gateway_id: &GatewayId,
@@ -145,7 +145,7 @@ impl Disk {
         }
     }
 
-    /// Eight hex digits that tell this boot host's keys from those of others.
+    /// Eight hex digits that tell this boot host's keys from those of other hosts.
     pub(super) fn host(&self) -> Result<String> {
         let _lock = self.locked("lock", lock::PATIENCE)?;
         let path = self.dir.join(HOST);
@@ -165,12 +165,12 @@ impl Disk {
         }
     }
 
-    /// Waits until nobody else asks the provider.
+    /// Waits for the lock of the reconciler.
     pub fn reconciling(&self) -> Result<Lock> {
         self.locked("reconciling", RECONCILING)
     }
 
-    /// The same without waiting; `None` if somebody does.
+    /// The same without waiting; `None` if somebody holds it.
     pub fn try_reconciling(&self) -> Result<Option<Lock>> {
         files::create_dir(&self.dir, 0o700)?;
         files::try_lock(&self.dir.join("reconciling"))

@@ -1,146 +1,78 @@
-use std::io;
+//! Why a provider did not do what it was asked, in words for the operator. Pure.
+
 use std::time::Duration;
 
 use crate::foreign::Foreign;
 
-/// Why the provider did not do what it was asked.
+/// Why the provider did not do what it was asked. `host` is the server, `said` its own words.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// No connection, or one that broke.
-    #[error("{host} cannot be reached: {source}")]
-    Unreachable {
-        /// Who was asked.
-        host: String,
-        /// What happened.
-        source: io::Error,
-    },
-    /// Nothing, or not all, was heard in time.
+    #[error("{host} cannot be reached: {reason}")]
+    Unreachable { host: String, reason: String },
+    /// No answer, or only a part of one, within `buckets.timeout`.
     #[error("{host} did not answer within {} s (buckets.timeout)", .after.as_secs())]
-    TimedOut {
-        /// Who was asked.
-        host: String,
-        /// How long was waited.
-        after: Duration,
-    },
-    /// Without roots of trust nobody can be believed.
-    #[error("there are no CA certificates to know {host} by: install the package ca-certificates")]
-    NoRoots {
-        /// Who was asked.
-        host: String,
-    },
+    TimedOut { host: String, after: Duration },
+    #[error("there are no CA certificates to verify {host}: install the package ca-certificates")]
+    NoRoots { host: String },
     /// The credentials are wrong, expired, or allow too little.
     #[error(
-        "{host} refuses the credentials ({said}): put good ones in place, \
-         with the rights that docs/buckets.md lists"
+        "{host} refuses the credentials ({said}): replace them by ones with the rights that \
+         docs/buckets.md lists"
     )]
-    Unauthorized {
-        /// Who was asked.
-        host: String,
-        /// In its words.
-        said: Foreign,
-    },
+    Unauthorized { host: String, said: Foreign },
     /// 429 or 503.
-    #[error("{host} has no time now ({status})")]
-    Busy {
-        /// Who was asked.
-        host: String,
-        /// The HTTP status.
-        status: u16,
-        /// How long it wants to be left alone.
-        retry_after: Option<Duration>,
-    },
-    /// The provider has a fault of its own: 500 and the like.
+    #[error("{host} is busy ({status})")]
+    Busy { host: String, status: u16, retry_after: Option<Duration> },
+    /// 500 and the like.
     #[error("{host} failed ({status}): {said}")]
-    Failed {
-        /// Who was asked.
-        host: String,
-        /// The HTTP status.
-        status: u16,
-        /// In its words.
-        said: Foreign,
-    },
-    /// It was asked for something that it does not do.
+    Failed { host: String, status: u16, said: Foreign },
+    /// Any other status that is not a success. `code` is the provider's own.
     #[error("{host} refused {call}: {said} ({code})")]
-    Refused {
-        /// Who was asked.
-        host: String,
-        /// What for.
-        call: &'static str,
-        /// The provider's code for it.
-        code: Foreign,
-        /// In its words.
-        said: Foreign,
-    },
-    /// What came is not what the API answers.
-    #[error("what {host} answered to {call} is not what the API says: is the address right?")]
-    NotUnderstood {
-        /// Who was asked.
-        host: String,
-        /// What for.
-        call: &'static str,
-    },
-    /// The name belongs to somebody else.
+    Refused { host: String, call: &'static str, code: Foreign, said: Foreign },
+    /// The answer is not one of the API.
+    #[error("the answer of {host} to {call} is not one of the API: is the address right?")]
+    NotUnderstood { host: String, call: &'static str },
+    /// The bucket belongs to somebody else.
     #[error(
-        "bucket {bucket} is there already, and was not made for this gateway; \
-         `farmgate bucket adopt {gateway} {bucket}` takes it all the same, or rename or delete it"
+        "bucket {bucket} exists already, and was not made for this gateway; \
+         `farmgate bucket adopt {gateway} {bucket}` takes it anyway, or rename or delete it"
     )]
-    Taken {
-        /// Its name.
-        bucket: String,
-        /// The gateway that was to get it.
-        gateway: String,
-    },
-    /// B2's names are shared by all of its accounts.
+    Taken { bucket: String, gateway: String },
+    /// All accounts of B2 share one space of names.
     #[error(
         "the name {bucket} belongs to another account of the provider; make a bucket of your own \
          with any name, and let `farmgate bucket adopt {gateway} BUCKET` take it"
     )]
-    TakenElsewhere {
-        /// Its name.
-        bucket: String,
-        /// The gateway that was to get it.
-        gateway: String,
-    },
-    /// Whoever knows the name could read it.
+    TakenElsewhere { bucket: String, gateway: String },
     #[error("bucket {bucket} is public: make it private, then `farmgate bucket sync`")]
-    Public {
-        /// Its name.
-        bucket: String,
-    },
-    /// It was there once, or an operator believed so.
+    Public { bucket: String },
+    /// The bucket was there once, or an operator named it.
     #[error(
         "there is no bucket {bucket} at the provider; restore it, or give the gateway another one \
          with `farmgate bucket adopt {gateway} BUCKET`"
     )]
-    Gone {
-        /// Its name.
-        bucket: String,
-        /// Whose it is.
-        gateway: String,
-    },
+    Gone { bucket: String, gateway: String },
     /// The configuration names another provider than the one that has the bucket.
     #[error(
         "its bucket is at provider {theirs:?}, but buckets.provider is {ours:?}: set it back, or \
          move the data and remove {file}"
     )]
     Elsewhere {
-        /// Where the bucket is.
         theirs: String,
-        /// What the configuration says.
         ours: &'static str,
-        /// What remembers it.
+        /// The file that says where the bucket is.
         file: String,
     },
-    /// A value that a boot script cannot hold.
-    #[error("the provider's {what} holds characters that iPXE would read: it cannot be handed out")]
-    Unsafe {
-        /// Which value.
-        what: &'static str,
-    },
+    /// A boot script cannot hold the value.
+    #[error(
+        "the provider's {what} holds a character that iPXE would interpret: it is not handed out"
+    )]
+    Unsafe { what: &'static str },
 }
 
 impl Error {
-    /// Whether asking for another gateway would come to the same.
+    /// Whether a request for another gateway would fail in the same way.
     pub fn is_general(&self) -> bool {
         match self {
             Self::Unreachable { .. }
@@ -160,7 +92,7 @@ impl Error {
         }
     }
 
-    /// How long the provider wants to be left alone.
+    /// How long the provider asks to be left alone.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Busy { retry_after, .. } => *retry_after,

@@ -1,9 +1,10 @@
-//! Garage by version 2 of its admin API.
+//! Garage by version 2 of its admin API. Network.
 
 use std::time::Duration;
 
 use ::http::Method;
 use ::http::StatusCode;
+use async_trait::async_trait;
 use percent_encoding::NON_ALPHANUMERIC;
 use percent_encoding::utf8_percent_encode;
 use serde_json::Value;
@@ -72,8 +73,8 @@ impl Garage {
     }
 }
 
-/// Garage keeps no notes about a bucket. It is the gateway's own if one of the gateway's keys
-/// opens it, or if it is empty and nobody has a key: then making it was cut off.
+/// Garage stores no notes about a bucket. It is the gateway's own if one of the gateway's keys opens
+/// it, or if it is empty and without keys: then its creation was cut off.
 fn is_ours(bucket: &Value, gateway_id: &str) -> bool {
     let keys = bucket.get("keys").and_then(Value::as_array);
     let Some(keys) = keys else { return false };
@@ -84,6 +85,7 @@ fn is_ours(bucket: &Value, gateway_id: &str) -> bool {
     keys.iter().any(own) || (keys.is_empty() && empty)
 }
 
+#[async_trait]
 impl Provider for Garage {
     fn name(&self) -> &'static str {
         "s3"
@@ -129,7 +131,7 @@ impl Provider for Garage {
 
     async fn make_key(&self, name: &str, bucket_id: &str) -> Result<NewKey, Error> {
         let call = "CreateKey";
-        // It opens nothing, and cannot make buckets, until it is allowed to.
+        // The key opens nothing until `AllowBucketKey`, and can make no buckets.
         let body = json!({"name": name, "allow": {"createBucket": false}});
         let answer = self.ok(call, None, Some(body)).await?;
         let key = || {
@@ -152,7 +154,7 @@ impl Provider for Garage {
         let keys = answer.body.as_array().ok_or_else(|| self.not_understood(call))?;
         let listed = |key: &Value| {
             let text = |name: &str| key.get(name)?.as_str().map(str::to_owned);
-            // An expired key opens nothing any more: it is as good as gone.
+            // An expired key opens nothing, as if it were deleted.
             let expired = key.get("expired") == Some(&Value::Bool(true));
             let listed = ListedKey { id: text("id")?, name: text("name").unwrap_or_default() };
             Some((listed, expired))

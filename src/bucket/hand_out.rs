@@ -1,19 +1,22 @@
+//! The values of a bucket that a boot gets. Pure.
+
 use super::error::Error;
 use super::stored::Key;
+use super::stored::Secret;
 use super::stored::Stored;
 
-/// What a boot is told of its bucket.
+/// The values that a boot gets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Values {
     endpoint: String,
     region: Option<String>,
     key_id: String,
-    secret: super::Secret,
+    secret: Secret,
     bucket: String,
 }
 
 impl Values {
-    /// The names that boot scripts and secrets templates know, with their values.
+    /// The values, by their names in boot scripts and secrets templates.
     pub fn named(&self) -> impl Iterator<Item = (&'static str, &str)> {
         let values = [
             ("s3_endpoint", &*self.endpoint),
@@ -24,7 +27,7 @@ impl Values {
         values.into_iter().chain(self.region.as_deref().map(|region| ("s3_region", region)))
     }
 
-    /// Every name, also those that have no value.
+    /// All names, also of values that are missing.
     pub const NAMES: [&'static str; 5] =
         ["s3_endpoint", "s3_access_key_id", "s3_access_key", "s3_bucket_name", "s3_region"];
 
@@ -42,27 +45,26 @@ impl Values {
     }
 }
 
-/// Whether iPXE's command line takes `value` as it is (`src/core/exec.c`): no blanks,
-/// quotes, `$`, `\`, `#`, `&` or `|`, nor anything else that is no part of keys and addresses.
+/// Whether iPXE's command line takes `value` literally (`src/core/exec.c`): no blanks, quotes, `$`,
+/// `\`, `#`, `&` or `|`, and no other character that keys and addresses do not need.
 pub(super) fn is_safe(value: &str) -> bool {
     let safe = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:/+=[]".contains(&byte);
     !value.is_empty() && value.bytes().all(safe)
 }
 
-/// What one boot is given, and why not.
+/// The values for one boot, or the reason why there are none.
 #[derive(Debug, Default)]
 pub struct HandOut {
-    /// The values, if there are any.
     pub values: Option<Values>,
-    /// Why there are none, or older ones than there should be.
+    /// Why there are none, or older ones than intended.
     pub problem: Option<String>,
 }
 
-/// What a boot is given of what is on disk.
+/// The values for a boot, from the content of the file.
 pub fn hand_out(stored: &Stored) -> HandOut {
     let trouble = stored.trouble.as_ref().map(|trouble| trouble.error.clone());
     let Some(active) = stored.active() else {
-        let waiting = || "there is no bucket for it yet".to_owned();
+        let waiting = || "it has no bucket yet".to_owned();
         return HandOut { values: None, problem: Some(trouble.unwrap_or_else(waiting)) };
     };
     match Values::of(stored, active) {
@@ -71,9 +73,10 @@ pub fn hand_out(stored: &Stored) -> HandOut {
     }
 }
 
-/// The same when it cannot be recorded. A key that was never handed out would be taken for
-/// unused, and deleted some day. Nor may it be an older one: should the same boot ask again, and
-/// get the new one, its acknowledgement would end the old one, which it may be using.
+/// The same when the hand-out cannot be recorded. A key that was never handed out before is not
+/// given: it would count as unused, and be deleted some day. Nor is an older key: if the same boot
+/// asked again and got the new one, its acknowledgement would delete the old one, which it may be
+/// using.
 pub(super) fn hand_out_unrecorded(stored: &Stored, problem: String) -> HandOut {
     let known = stored.active().filter(|key| key.delivered);
     let values = known.and_then(|key| Values::of(stored, key).ok().flatten());

@@ -1,18 +1,22 @@
-use std::io;
+//! JSON over HTTP, for the APIs of providers. Network.
+
+use std::error::Error as _;
+use std::sync::Arc;
 use std::time::Duration;
 
-use ::http::HeaderMap;
+use ::http::HeaderValue;
 use ::http::Method;
-use ::http::Request;
 use ::http::StatusCode;
-use ::http::header;
-use http_body_util::Full;
-use hyper::body::Bytes;
+use ::http::header::AUTHORIZATION;
+use ::http::header::CONTENT_TYPE;
+use reqwest::Client;
+use reqwest::redirect::Policy;
+use rustls::ClientConfig;
 use serde_json::Value;
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc2822;
 
 use super::error::Error;
+use crate::backoff::retry_after;
 use crate::config::ApiUrl;
 use crate::foreign::Foreign;
 use crate::http_client;
@@ -20,50 +24,55 @@ use crate::http_client;
 /// Longest answer: a list of a thousand keys has a tenth of it.
 const MAX_LEN: usize = 4 * 1024 * 1024;
 
-/// Longest part of somebody else's words in an error message.
+/// Longest part of the provider's own words in an error message.
 const MAX_SAID: usize = 200;
 
-/// Speaks JSON over HTTP, one connection for each request: they are few.
+const USER_AGENT: &str = concat!("farmgate/", env!("CARGO_PKG_VERSION"));
+
+/// Clients with and without TLS.
 pub(super) struct Http {
     timeout: Duration,
+    plain: Option<Client>,
+    /// `None` if the system trusts no CA.
+    tls: Option<Client>,
 }
 
 /// One request.
 pub(super) struct Ask<'a> {
-    /// What for, in error messages.
+    /// Name of the call, for error messages.
     pub(super) call: &'static str,
     pub(super) method: Method,
     pub(super) base: &'a ApiUrl,
-    /// Path after that of `base`, with its query.
+    /// Path and query, appended to `base`.
     pub(super) path: String,
     pub(super) authorization: String,
     pub(super) body: Option<Value>,
 }
 
-/// An answer that the provider itself gave.
+/// The provider's answer, whatever its status.
 pub(super) struct Answer {
     pub(super) status: StatusCode,
     pub(super) body: Value,
 }
 
 impl Answer {
-    /// A text in an answer.
+    /// The string at a JSON pointer.
     pub(super) fn text(&self, pointer: &str) -> Option<String> {
         self.body.pointer(pointer)?.as_str().map(str::to_owned)
     }
 
-    /// The error code in an answer.
+    /// The provider's error code, or else the HTTP status.
     pub(super) fn code(&self) -> String {
         self.text("/code").unwrap_or_else(|| self.status.as_u16().to_string())
     }
 
-    /// What it says of the error, in few and printable words.
+    /// The provider's own words about the error, shortened and printable.
     pub(super) fn said(&self) -> Foreign {
         let said = self.text("/message").filter(|said| !said.is_empty());
         brief(&said.unwrap_or_else(|| self.code()))
     }
 
-    /// The error that it is, for whoever expected none.
+    /// The error for a caller that expected success.
     pub(super) fn refused(&self, host: &ApiUrl, call: &'static str) -> Error {
         let host = host.host().to_owned();
         match self.status {
@@ -79,28 +88,34 @@ impl Answer {
 }
 
 impl Http {
+    /// Requests take at most `timeout` each.
     pub(super) fn new(timeout: Duration) -> Self {
-        Self { timeout }
+        // Credentials may cross this machine without TLS, but no proxy.
+        let plain = client(http_client::trusting_nobody(), Client::builder().no_proxy());
+        let tls = client(http_client::believing_the_system(), Client::builder());
+        Self { timeout, plain, tls }
     }
 
-    /// Asks, and waits for the whole answer no longer than the timeout, however slowly it
-    /// drips. Being busy is an error; what else the provider says is up to the caller.
+    /// Sends a request and reads the whole answer. The timeout covers all of it, however slowly
+    /// the answer drips. A busy provider is an error; other statuses are up to the caller.
     pub(super) async fn ask(&self, ask: Ask<'_>) -> Result<Answer, Error> {
         let (base, call) = (ask.base, ask.call);
         let host = base.host().to_owned();
-        let exchange = tokio::time::timeout(self.timeout, exchange(ask));
-        let http_client::Answer { status, headers, body, .. } = match exchange.await {
-            Ok(answer) => answer?,
+        let client = if base.tls() { &self.tls } else { &self.plain };
+        let client = client.as_ref().ok_or_else(|| Error::NoRoots { host: host.clone() })?;
+        let exchange = tokio::time::timeout(self.timeout, exchange(client, ask));
+        let (status, retry_after, body) = match exchange.await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(reason)) => return Err(Error::Unreachable { host, reason }),
             Err(_) => return Err(Error::TimedOut { host, after: self.timeout }),
         };
         if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
-            let retry_after = retry_after(&headers, OffsetDateTime::now_utc());
             return Err(Error::Busy { host, status: status.as_u16(), retry_after });
         }
         let body = if body.is_empty() { Ok(Value::Null) } else { serde_json::from_slice(&body) };
         match body {
             Ok(body) => Ok(Answer { status, body }),
-            // A proxy's page, for instance.
+            // The error page of a proxy, for instance.
             Err(_) if status.is_server_error() => {
                 let said = status.canonical_reason().unwrap_or("no reason given").into();
                 Err(Error::Failed { host, status: status.as_u16(), said })
@@ -110,62 +125,53 @@ impl Http {
     }
 }
 
-async fn exchange(ask: Ask<'_>) -> Result<http_client::Answer, Error> {
-    let host = ask.base.host();
-    let unreachable = |source| Error::Unreachable { host: host.to_owned(), source };
-    let no_roots = || Error::NoRoots { host: host.to_owned() };
-    let tls = match ask.base.tls() {
-        true => Some(http_client::believing_the_system().ok_or_else(no_roots)?),
-        false => None,
-    };
-    let authority = ask.base.as_str().split('/').nth(2).unwrap_or(host);
-    let mut request = Request::builder()
-        .method(ask.method)
-        .uri(format!("{}{}", ask.base.path(), ask.path))
-        .header(header::HOST, authority)
-        .header(header::AUTHORIZATION, ask.authorization)
-        .header(header::USER_AGENT, concat!("farmgate/", env!("CARGO_PKG_VERSION")));
-    if ask.body.is_some() {
-        request = request.header(header::CONTENT_TYPE, "application/json");
-    }
-    let body = ask.body.map_or_else(Bytes::new, |body| body.to_string().into());
-    // Credentials with a line break in them, for instance.
-    let request = request.body(Full::new(body)).map_err(|e| unreachable(io::Error::other(e)))?;
-    let server = http_client::Server { host, port: ask.base.port(), tls };
-    http_client::exchange(&server, request, MAX_LEN).await.map_err(unreachable)
+/// A client that follows no redirect, because credentials go to the configured server alone, and
+/// keeps no connection: requests are few, and an idle connection may be dead when the next comes.
+fn client(tls: Option<Arc<ClientConfig>>, builder: reqwest::ClientBuilder) -> Option<Client> {
+    let builder = builder
+        .tls_backend_preconfigured(Arc::unwrap_or_clone(tls?))
+        .http1_only()
+        .pool_max_idle_per_host(0)
+        .redirect(Policy::none())
+        .user_agent(USER_AGENT);
+    builder.build().ok()
 }
 
-/// `Retry-After`: seconds, or a date.
-fn retry_after(headers: &HeaderMap, now: OffsetDateTime) -> Option<Duration> {
-    let value = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = value.parse() {
-        return Some(Duration::from_secs(seconds));
+/// Status, `Retry-After` and body of the answer; or why there is none.
+async fn exchange(
+    client: &Client,
+    ask: Ask<'_>,
+) -> Result<(StatusCode, Option<Duration>, Vec<u8>), String> {
+    let url = format!("{}{}", ask.base, ask.path);
+    let authorization = HeaderValue::try_from(ask.authorization);
+    let mut authorization =
+        authorization.map_err(|_| "the credentials hold a character that no header can")?;
+    authorization.set_sensitive(true);
+    let mut request = client.request(ask.method, url).header(AUTHORIZATION, authorization);
+    if let Some(body) = ask.body {
+        request = request.header(CONTENT_TYPE, "application/json").body(body.to_string());
     }
-    let date = OffsetDateTime::parse(value, &Rfc2822).ok()?;
-    (date - now).try_into().ok()
+    let mut answer = request.send().await.map_err(reason)?;
+    let retry_after = retry_after(answer.headers(), OffsetDateTime::now_utc());
+    let mut body = Vec::new();
+    while let Some(chunk) = answer.chunk().await.map_err(reason)? {
+        if body.len() + chunk.len() > MAX_LEN {
+            return Err(format!("its answer is longer than {MAX_LEN} bytes"));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok((answer.status(), retry_after, body))
+}
+
+/// The cause at the bottom: what is above it says only that a request failed, and its URL.
+fn reason(error: reqwest::Error) -> String {
+    let mut cause = error.source();
+    while let Some(next) = cause.and_then(std::error::Error::source) {
+        cause = Some(next);
+    }
+    cause.map_or_else(|| error.to_string(), ToString::to_string)
 }
 
 fn brief(said: &str) -> Foreign {
     Foreign::shorter(said, MAX_SAID)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn retry_after_is_read_in_both_forms() {
-        let now = OffsetDateTime::from_unix_timestamp(1_445_412_480).unwrap(); // 07:28:00
-        for (value, expected) in [
-            ("4", Some(4)),
-            ("Wed, 21 Oct 2015 07:29:00 GMT", Some(60)),
-            ("Wed, 21 Oct 2015 07:27:00 GMT", None),
-            ("soon", None),
-            ("-1", None),
-        ] {
-            let mut headers = HeaderMap::new();
-            headers.insert(header::RETRY_AFTER, value.parse().unwrap());
-            assert_eq!(retry_after(&headers, now), expected.map(Duration::from_secs), "{value}");
-        }
-    }
 }

@@ -1,15 +1,15 @@
 //! A bucket for each gateway, and a key that opens it and no other.
 //!
-//! Nothing here is on the way of a boot: [`reconcile`](reconcile()) brings what the provider
-//! has in line with what gateways should have, in the background, and leaves what it came to
-//! on the local disk ([`Disk`]). A boot takes what lies there ([`hand_out`](hand_out())).
+//! No boot waits for a provider. [`reconcile`](reconcile()) makes the provider's buckets and keys
+//! match the gateways in the background, and records the result on the local disk ([`Disk`]). A
+//! boot reads it from there ([`hand_out`](hand_out())).
 //!
-//! What is to be done next is decided by pure functions (`plan.rs`) from what is on disk.
-//! Each step is recorded before and after, so that it can be cut off anywhere.
+//! Pure functions (`plan.rs`) decide the next step from what is on disk. Each step is recorded
+//! before and after, so that it can be cut off anywhere.
 
 mod b2;
-mod backoff;
 mod condition;
+mod connect;
 mod credentials;
 mod disk;
 mod error;
@@ -23,6 +23,7 @@ mod reconcile;
 mod stored;
 
 pub use condition::Condition;
+pub use connect::AnyProvider;
 pub use credentials::Credentials;
 pub use disk::Disk;
 pub use error::Error;
@@ -32,7 +33,6 @@ pub use hand_out::hand_out;
 pub use name::KeyName;
 pub use name::bucket_name;
 pub use name::valve_infra_name;
-pub use provider::AnyProvider;
 pub use reconcile::Report;
 pub use reconcile::Scope;
 pub use reconcile::reconcile;

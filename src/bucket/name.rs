@@ -8,16 +8,16 @@ const PREFIX: &str = "farmgate-";
 /// Longest name of a bucket: B2 allows 63, but 50 in its older documentation.
 const MAX_LEN: usize = 50;
 
-/// Hex digits of the digest in the place of a name that is too long.
+/// Hex digits of the digest that replace the end of a long name.
 const DIGEST_LEN: usize = 16;
 
-/// Hex digits of a boot host in the name of a key, and of what tells its keys apart.
+/// Hex digits in a key's name: of the boot host, and of the part that is unique on it.
 const PART_LEN: usize = 8;
 
-/// The name of a gateway's bucket, from the id of its record: `farmgate-` and the id, which
-/// ends in eight hex digits, or, for ids longer than 41 characters, the beginning of it and
-/// 16 digits of its SHA-256. The two kinds cannot meet: in the first the ninth
-/// character from the end is a hyphen, in the second a digit.
+/// The name of a gateway's bucket, from the id of its record: `farmgate-` and the id, which ends in
+/// eight hex digits. Of ids longer than 41 characters it is the beginning and 16 digits of the
+/// SHA-256. The two kinds never collide: the ninth character from the end is a hyphen in the first
+/// and a digit in the second.
 pub fn bucket_name(gateway_id: &str) -> String {
     let whole = format!("{PREFIX}{gateway_id}");
     if whole.len() <= MAX_LEN {
@@ -36,18 +36,18 @@ pub fn valve_infra_name(server_name: &str, fingerprint: &str) -> String {
     name
 }
 
-/// The name of one key: bucket, boot host, and eight digits that no other key of that
-/// host has. A key whose secret was lost on its way is found by it.
+/// The name of a key: bucket, boot host, and eight digits that are unique on that host. By its name
+/// a key is found whose secret was lost on the way.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyName;
 
 impl KeyName {
-    /// Names a new key of `host`, which is eight hex digits as `unique` is.
+    /// The name of a new key. `host` and `unique` are eight hex digits each.
     pub fn new_for(gateway_id: &str, host: &str, unique: &str) -> String {
         format!("{}-{host}-{unique}", bucket_name(gateway_id))
     }
 
-    /// The boot host that has made the key called `name`, if it is one for this gateway.
+    /// The boot host that made the key called `name`, if the key is for this gateway.
     pub fn host<'a>(name: &'a str, gateway_id: &str) -> Option<&'a str> {
         let rest = name.strip_prefix(&bucket_name(gateway_id))?.strip_prefix('-')?;
         let (host, unique) = rest.split_once('-')?;

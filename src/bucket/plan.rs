@@ -1,66 +1,67 @@
-//! What is to be done next for one gateway. Pure.
+//! The next step for one gateway's bucket. Pure.
 
 use time::Duration;
 use time::OffsetDateTime;
 
-use super::backoff;
 use super::stored::KeyState;
 use super::stored::Since;
 use super::stored::Stored;
+use crate::backoff::Backoff;
+use crate::backoff::LONGEST_RETRY_AFTER;
 use crate::fleet::EventId;
 
-/// How often the provider is asked whether all is still there.
+/// Waits between attempts at one gateway's bucket.
+pub(super) const RETRY: Backoff =
+    Backoff::new(std::time::Duration::from_secs(10), LONGEST_RETRY_AFTER);
+
+/// How often buckets and keys are checked at the provider.
 const CHECK: Duration = Duration::hours(6);
 
-/// What the plan depends on besides what is on disk.
+/// What the next step depends on besides the file on disk.
 pub(super) struct Situation<'a> {
-    /// Whether the gateway is still there.
+    /// Whether the gateway still exists.
     pub(super) wanted: bool,
-    /// S3 address and region that the configuration tells gateways.
+    /// S3 address and region for gateways, from the configuration.
     pub(super) endpoint: Option<(&'a str, Option<&'a str>)>,
     /// Most bytes in its bucket.
     pub(super) quota: Option<u64>,
-    /// Whether the system that was booted has said that it works.
+    /// Whether a boot was acknowledged.
     pub(super) acknowledged: &'a dyn Fn(EventId) -> bool,
-    /// Now.
     pub(super) now: OffsetDateTime,
-    /// Whether an operator wants to know that all is there.
+    /// Whether an operator asked for a check.
     pub(super) check: bool,
 }
 
-/// One step. Everything else follows from what it leads to.
+/// One step. The following one is planned from its result.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Step {
-    /// All is as it should be.
+    /// Everything is as it should be.
     Nothing,
-    /// Nothing was ever done for a gateway that is gone.
+    /// Remove the file of a removed gateway that nothing was made for.
     Forget,
-    /// An attempt to make this key was cut off: delete whatever has its name.
+    /// The creation of this key was cut off: delete any key of its name.
     ClearKey(String),
-    /// Find its bucket, or make it.
+    /// Find the bucket, or make one.
     FindBucket,
-    /// Tell gateways another address of the same bucket.
+    /// Give gateways another address of the same bucket.
     TellEndpoint,
-    /// Set the bucket's quota.
     SetQuota,
-    /// Make a key.
     MakeKey,
-    /// Look up the gateway's last boot, now that the key is on disk.
+    /// Look up the gateway's last boot, after the key is on disk.
     Settle(String),
-    /// Delete this key.
     DeleteKey(String),
-    /// Ask the provider whether all is there.
+    /// Check bucket and keys at the provider.
     Check,
 }
 
 impl Step {
-    /// Whether the provider has to be asked for it.
+    /// Whether the step needs the provider.
     pub(super) fn is_remote(&self) -> bool {
         !matches!(self, Self::Nothing | Self::Forget | Self::TellEndpoint | Self::Settle(_))
     }
 }
 
-/// What to do next.
+/// The next step.
 pub(super) fn next(stored: &Stored, situation: &Situation<'_>) -> Step {
     if let Some(name) = &stored.making {
         return Step::ClearKey(name.clone());
@@ -93,13 +94,13 @@ pub(super) fn next(stored: &Stored, situation: &Situation<'_>) -> Step {
         return Step::DeleteKey(id);
     }
     let age = |checked| situation.now - checked;
-    // A time in the future says nothing: the clock was set back.
+    // A time in the future means nothing: the clock was set back.
     let fresh = stored.checked.map(age).is_some_and(|age| (Duration::ZERO..CHECK).contains(&age));
     if situation.check || !fresh { Step::Check } else { Step::Nothing }
 }
 
-/// A key that the gateway cannot need any more: nobody was given it, or a boot that was given
-/// a later one is known to work.
+/// A key that the gateway cannot need any more: nobody got it, or a boot with a later key was
+/// acknowledged.
 fn superfluous(stored: &Stored, acknowledged: &dyn Fn(EventId) -> bool) -> Option<String> {
     let older = stored.keys.len().saturating_sub(1);
     let works_later = |from: usize| {
@@ -112,11 +113,11 @@ fn superfluous(stored: &Stored, acknowledged: &dyn Fn(EventId) -> bool) -> Optio
     found.map(|(_, key)| key.id.clone())
 }
 
-/// Whether it is time to try again. A time further away than any wait is the work of a clock.
+/// Whether it is time to try again. A time further away than any wait comes from a wrong clock.
 pub(super) fn is_due(stored: &Stored, now: OffsetDateTime) -> bool {
     let Some(trouble) = &stored.trouble else { return true };
     let wait = trouble.not_before - now;
-    !wait.is_positive() || wait > backoff::LONGEST
+    !wait.is_positive() || wait > LONGEST_RETRY_AFTER
 }
 
 #[cfg(test)]

@@ -1,119 +1,86 @@
-use std::borrow::Cow;
+//! `[buckets] api-url` and `s3-endpoint`: addresses that also stand in boot scripts. Pure.
+
 use std::fmt;
+use std::ops::Deref;
 use std::str::FromStr;
 
-use http::Uri;
 use serde::Deserialize;
 use serde::Deserializer;
-use serde::de;
 
-use super::url::port;
+use super::text::parsed;
+use super::url::HttpUrl;
+use super::url::ParseUrlError;
+use super::url::Reason;
 
-/// Address of an API: `https://` or `http://`, a host, perhaps a port and a path. It holds
-/// nothing that iPXE's command line would read.
+const EXAMPLE: &str = "https://garage.example.org:3903";
+
+/// Address of an API. It holds no character that has a meaning on iPXE's command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ApiUrl {
-    text: String,
-    host: String,
-    port: u16,
-    tls: bool,
+pub struct ApiUrl(HttpUrl);
+
+impl Deref for ApiUrl {
+    type Target = HttpUrl;
+
+    fn deref(&self) -> &HttpUrl {
+        &self.0
+    }
 }
 
-impl ApiUrl {
-    /// The URL, without a slash at its end.
-    pub fn as_str(&self) -> &str {
-        &self.text
-    }
+impl FromStr for ApiUrl {
+    type Err = ParseUrlError;
 
-    /// Host name or address, an IPv6 address without its brackets.
-    pub fn host(&self) -> &str {
-        &self.host
-    }
-
-    /// TCP port.
-    pub fn port(&self) -> u16 {
-        self.port
-    }
-
-    /// Whether it is https.
-    pub fn tls(&self) -> bool {
-        self.tls
-    }
-
-    /// The path that comes before all others, without a slash at its end.
-    pub fn path(&self) -> &str {
-        let rest = self.text.split_once("://").map_or("", |(_, rest)| rest);
-        rest.find('/').map_or("", |at| &rest[at..])
-    }
-
-    /// Whether nobody between here and there can listen.
-    pub fn is_private(&self) -> bool {
-        let loopback = |ip: std::net::IpAddr| ip.is_loopback();
-        self.tls || self.host == "localhost" || self.host.parse().is_ok_and(loopback)
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let parse = || -> Result<Self, Reason> {
+            let url = HttpUrl::parse(text)?;
+            let plain = |c: char| c.is_ascii_alphanumeric() || "-._~:/[]".contains(c);
+            match text.chars().find(|c| !plain(*c)) {
+                Some(bad) => Err(format!("a boot script cannot hold {bad:?}").into()),
+                None => Ok(Self(url)),
+            }
+        };
+        parse().map_err(|reason| ParseUrlError {
+            url: text.to_owned(),
+            purpose: "the address of an API",
+            reason,
+            example: EXAMPLE,
+        })
     }
 }
 
 impl fmt::Display for ApiUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
-    }
-}
-
-impl FromStr for ApiUrl {
-    type Err = ParseApiUrlError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let because = |reason: Cow<'static, str>| ParseApiUrlError { url: text.to_owned(), reason };
-        let error = |reason: &'static str| because(reason.into());
-        let plain = |c: char| c.is_ascii_alphanumeric() || "-._~:/[]".contains(c);
-        if !text.chars().all(plain) {
-            return Err(error("it holds characters that do not belong there"));
-        }
-        let text = text.trim_end_matches('/');
-        let uri: Uri = text.parse().map_err(|_| error("it is not a URL"))?;
-        let tls = match uri.scheme_str() {
-            Some("https") => true,
-            Some("http") => false,
-            _ => return Err(error("it must begin with https://")),
-        };
-        let host = uri.host().filter(|host| !host.is_empty());
-        let host = host.ok_or_else(|| error("it names no host"))?;
-        let named = uri.authority().map(port).transpose();
-        let named = named.map_err(|reason| because(reason.into()))?.flatten();
-        let port = named.unwrap_or(if tls { 443 } else { 80 });
-        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-        Ok(Self { text: text.to_owned(), host, port, tls })
+        self.0.fmt(f)
     }
 }
 
 impl<'de> Deserialize<'de> for ApiUrl {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+        parsed(deserializer, "a URL such as \"https://garage.example.org:3903\"")
     }
-}
-
-/// The text is not the address of an API.
-#[derive(Debug, thiserror::Error)]
-#[error("{url:?} cannot be used: {reason} (example: https://garage.example.org:3903)")]
-pub struct ParseApiUrlError {
-    url: String,
-    reason: Cow<'static, str>,
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
-    /// A port that is none was taken for 443.
     #[test]
-    fn a_port_is_one_or_refused() {
-        for bad in ["https://a:99999", "https://a:0", "https://a:", "http://[::1]:65536/x"] {
-            let error = bad.parse::<ApiUrl>().map(|url| url.port()).unwrap_err().to_string();
-            assert!(error.contains("is not a port") || error.contains("is not a URL"), "{error}");
+    fn a_path_is_allowed_but_nothing_that_ipxe_would_read() {
+        let url: ApiUrl = "http://[::1]:3903/admin/".parse().unwrap();
+        assert_eq!((url.port(), url.path(), url.tls()), (3903, "/admin", false));
+        assert!(EXAMPLE.parse::<ApiUrl>().is_ok());
+        for bad in ["https://a/$x", "https://a/&b", "https://a/%20", "https://a/b;c", "s3://a"] {
+            assert!(bad.parse::<ApiUrl>().is_err(), "{bad} was accepted");
         }
-        let port = |url: &str| url.parse::<ApiUrl>().unwrap().port();
-        assert_eq!(port("https://a:65535/x"), 65535);
-        assert_eq!(port("http://[::1]:3903"), 3903);
-        assert_eq!((port("https://a"), port("http://[::1]/x")), (443, 80));
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_shown_is_read_as_the_same(text in "https?://[a-z0-9.-]{1,9}(:[0-9]{1,5})?[/a~.]{0,5}") {
+            if let Ok(url) = text.parse::<ApiUrl>() {
+                prop_assert_eq!(url.to_string().parse::<ApiUrl>().unwrap(), url);
+            }
+        }
     }
 }

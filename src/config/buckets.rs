@@ -1,21 +1,26 @@
-//! `[buckets]`: who keeps the gateways' buckets, and what gateways are told of them.
+//! `[buckets]`: who keeps the gateways' buckets, and what gateways are told about them. Pure.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use serde::Deserialize;
 use serde::Deserializer;
 use serde::de;
 
-use super::ApiUrl;
-use super::duration;
+use super::api_url::ApiUrl;
+use super::period;
+use super::size;
+use super::text::parsed;
 
 /// Backblaze's own address.
 const B2: &str = "https://api.backblazeb2.com";
 
-/// Longest part of a valve-infra bucket's name that may come from its server's name:
-/// 18 of 50 characters must be left for a fingerprint.
+/// Longest server name in the name of a valve-infra bucket: 18 of 50 characters must be left for
+/// a fingerprint.
 const MAX_SERVER_NAME: usize = 26;
+
+const PROVIDERS: &str = "\"none\", \"b2\" or \"s3\"";
 
 /// Where each gateway's bucket comes from.
 #[derive(Clone, Debug, Deserialize)]
@@ -23,8 +28,8 @@ const MAX_SERVER_NAME: usize = 26;
 pub struct Buckets {
     /// Who keeps the buckets; `None` if gateways have none.
     pub provider: Option<Provider>,
-    /// File with the credentials for the provider, 0600. Without it, systemd's
-    /// credential `bucket-provider`.
+    /// File with the provider's credentials, mode 0600. Without it, systemd's credential
+    /// `bucket-provider`.
     pub credentials: Option<PathBuf>,
     /// Longest wait for one answer.
     pub timeout: Duration,
@@ -37,20 +42,20 @@ pub struct Buckets {
 pub enum Provider {
     /// Backblaze B2, by its native API.
     B2 {
-        /// The API.
+        /// Address of the API.
         api: ApiUrl,
-        /// S3 address that gateways are told, in place of the account's own.
+        /// S3 address for gateways. Without it, the account's own.
         endpoint: Option<ApiUrl>,
-        /// Its region.
+        /// Region of that address.
         region: Option<String>,
     },
     /// Garage: buckets and keys by its admin API, data by S3.
     S3 {
-        /// The admin API.
+        /// Address of the admin API.
         api: ApiUrl,
-        /// S3 address that gateways are told.
+        /// S3 address for gateways.
         endpoint: ApiUrl,
-        /// Its region.
+        /// Region of that address.
         region: Option<String>,
         /// Most bytes in one bucket.
         quota: Option<u64>,
@@ -58,7 +63,7 @@ pub enum Provider {
 }
 
 impl Provider {
-    /// The word for it in the configuration.
+    /// Its name in the configuration.
     pub fn name(&self) -> &'static str {
         match self {
             Self::B2 { .. } => "b2",
@@ -66,7 +71,7 @@ impl Provider {
         }
     }
 
-    /// S3 address and region that gateways are told, where the configuration says.
+    /// S3 address and region for gateways, if the configuration has them.
     pub fn endpoint(&self) -> Option<(&ApiUrl, Option<&str>)> {
         let (endpoint, region) = match self {
             Self::B2 { endpoint, region, .. } => (endpoint.as_ref()?, region),
@@ -75,7 +80,7 @@ impl Provider {
         Some((endpoint, region.as_deref()))
     }
 
-    /// Most bytes in one bucket, where the provider can see to that.
+    /// Most bytes in one bucket, if the provider can limit them.
     pub fn quota(&self) -> Option<u64> {
         match self {
             Self::B2 { .. } => None,
@@ -95,7 +100,7 @@ impl Default for Buckets {
     }
 }
 
-/// The table as it is written, before its keys are held against each other.
+/// The table as it is written, before its keys are checked against each other.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct Written {
@@ -103,19 +108,37 @@ struct Written {
     api_url: Option<ApiUrl>,
     s3_endpoint: Option<ApiUrl>,
     s3_region: Option<Plain>,
-    quota: Option<Size>,
+    #[serde(default, deserialize_with = "size::deserialize_positive")]
+    quota: Option<u64>,
     credentials: Option<PathBuf>,
-    #[serde(default = "default_timeout", deserialize_with = "duration")]
+    #[serde(default = "default_timeout", deserialize_with = "period::deserialize_positive")]
     timeout: Duration,
     valve_infra_server_name: Option<Plain>,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "kebab-case")]
 enum Word {
     None,
     B2,
     S3,
+}
+
+impl FromStr for Word {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "none" => Ok(Self::None),
+            "b2" => Ok(Self::B2),
+            "s3" => Ok(Self::S3),
+            _ => Err(format!("{text:?} is not a provider: expected {PROVIDERS}")),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Word {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        parsed(deserializer, PROVIDERS)
+    }
 }
 
 fn default_timeout() -> Duration {
@@ -155,15 +178,12 @@ impl TryFrom<Written> for Buckets {
                 api: api_url.ok_or(BucketsError::NoApi)?,
                 endpoint: endpoint.ok_or(BucketsError::NoEndpoint)?,
                 region,
-                quota: quota.map(|Size(bytes)| bytes),
+                quota,
             }),
         };
         let server_name = written.valve_infra_server_name.map(|Plain(name)| name);
         if server_name.as_ref().is_some_and(|name| name.len() > MAX_SERVER_NAME) {
             return Err(BucketsError::LongServerName);
-        }
-        if written.timeout.is_zero() {
-            return Err(BucketsError::NoTime);
         }
         Ok(Self {
             provider,
@@ -174,36 +194,33 @@ impl TryFrom<Written> for Buckets {
     }
 }
 
-/// Keys of `[buckets]` that do not go together.
+/// Keys of `[buckets]` that contradict each other.
 #[derive(Debug, thiserror::Error)]
 pub enum BucketsError {
-    /// A key that means nothing without a provider.
+    /// A key that needs a provider.
     #[error("buckets.{key} is set, but buckets.provider is \"none\": set it to \"b2\" or \"s3\"")]
     WithoutProvider {
         /// The key.
         key: &'static str,
     },
-    /// B2 has none.
+    /// B2 limits no bucket.
     #[error("buckets.quota is set, but b2 has no quota for one bucket: leave it out")]
     NoQuota,
-    /// Only B2 is where everybody knows.
-    #[error("buckets.api-url is missing: for \"s3\" it is the address of Garage's admin API")]
+    /// Only B2 has an address that everybody knows.
+    #[error("buckets.api-url is missing: with \"s3\" it is the address of Garage's admin API")]
     NoApi,
-    /// Gateways would not know where to go.
-    #[error("buckets.s3-endpoint is missing: the address that gateways find the S3 API at")]
+    /// Gateways would not know where their buckets are.
+    #[error("buckets.s3-endpoint is missing: it is the address of the S3 API for gateways")]
     NoEndpoint,
-    /// Credentials for all buckets go over it.
-    #[error("buckets.api-url must begin with https://, unless it is on the loopback")]
+    /// The credentials for all buckets are sent to it.
+    #[error("buckets.api-url must begin with https://, unless it is on this machine")]
     InTheClear,
     /// Too little of a fingerprint would be left.
     #[error("buckets.valve-infra-server-name is longer than {MAX_SERVER_NAME} characters")]
     LongServerName,
-    /// Nothing could be answered in no time.
-    #[error("buckets.timeout must be at least \"1s\"")]
-    NoTime,
 }
 
-/// Letters, digits, `-`, `_` and `.`: what needs no quoting anywhere.
+/// Letters, digits, `-`, `_` and `.`: a text that needs no quoting anywhere.
 struct Plain(String);
 
 impl<'de> Deserialize<'de> for Plain {
@@ -218,39 +235,13 @@ impl<'de> Deserialize<'de> for Plain {
     }
 }
 
-/// `"500MB"`, `"20GB"`, `"1TB"`, or with `KiB`, `MiB`, `GiB`, `TiB`.
-struct Size(u64);
-
-impl<'de> Deserialize<'de> for Size {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-        let (count, unit) = text.split_at(digits);
-        let unit = match unit.trim_start() {
-            "MB" => Some(1_000_000),
-            "GB" => Some(1_000_000_000),
-            "TB" => Some(1_000_000_000_000),
-            "KiB" => Some(1 << 10),
-            "MiB" => Some(1 << 20),
-            "GiB" => Some(1 << 30),
-            "TiB" => Some(1_u64 << 40),
-            _ => None,
-        };
-        let bytes =
-            count.parse().ok().zip(unit).and_then(|(n, unit): (u64, _)| n.checked_mul(unit));
-        bytes.filter(|bytes| *bytes > 0).map(Self).ok_or_else(|| {
-            de::Error::custom(format!("{text:?} is no size: expected something like \"20GB\""))
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn parse(table: &str) -> Result<Buckets, String> {
         let text = format!("url = \"https://a\"\n[buckets]\n{table}\n");
-        let config = super::super::Config::parse(&text);
+        let config = crate::config::Config::parse(&text);
         config.map(|config| config.buckets).map_err(|error| error.to_string())
     }
 
@@ -279,13 +270,13 @@ mod tests {
             ("provider = \"s3\"\ns3-endpoint = \"https://s\"", "buckets.api-url"),
             ("provider = \"s3\"\napi-url = \"https://g\"", "buckets.s3-endpoint"),
             ("provider = \"b2\"\napi-url = \"http://192.0.2.1\"", "buckets.api-url"),
-            ("provider = \"b2\"\ntimeout = \"0s\"", "buckets.timeout"),
+            ("provider = \"b2\"\ntimeout = \"0s\"", "timeout = \"0s\""),
             ("provider = \"b2\"\nkey = \"secret\"", "unknown field `key`"),
             ("provider = \"gcs\"", "gcs"),
-            (&format!("{s3}quota = \"many\""), "no size"),
-            (&format!("{s3}quota = \"0GB\""), "no size"),
+            (&format!("{s3}quota = \"many\""), "not a size"),
+            (&format!("{s3}quota = \"0GB\""), "too small"),
             (&format!("{s3}s3-region = \"a b\""), "a b"),
-            ("provider = \"b2\"\napi-url = \"https://a/$x\"", "do not belong"),
+            ("provider = \"b2\"\napi-url = \"https://a/$x\"", "cannot hold '$'"),
             (
                 "provider = \"b2\"\nvalve-infra-server-name = \"abcdefghijklmnopqrstuvwxyz0\"",
                 "valve-infra-server-name",

@@ -1,25 +1,26 @@
-//! `[media] contact`: whom a gateway's screen names when nothing boots.
+//! `[media] contact`: whom a gateway's screen names when nothing boots. Pure.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::Deserialize;
 use serde::Deserializer;
-use serde::de;
 
-/// A line of text for the screen of a gateway that does not boot. It becomes a
-/// word of a script, so it has nothing that iPXE takes for more than text.
+use super::text::parsed;
+
+/// A line of text for the screen of a gateway that does not boot. It becomes a word of a script, so
+/// it holds nothing that iPXE would interpret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Contact(String);
 
-/// The screen has 80 columns, and our own words stand before it.
+/// The screen has 80 columns, and our own words come before it.
 const MOST: usize = 55;
 
 impl FromStr for Contact {
     type Err = ParseContactError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        // iPXE parts words at white space and puts one space between them.
+        // iPXE splits words at white space and joins them with one space.
         let words: Vec<_> = text.split_ascii_whitespace().collect();
         let text = words.join(" ");
         if text.is_empty() || text.len() > MOST {
@@ -41,18 +42,20 @@ impl fmt::Display for Contact {
 
 impl<'de> Deserialize<'de> for Contact {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+        parsed(deserializer, "a line of text")
     }
 }
 
 /// The text cannot stand on a gateway's screen.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ParseContactError {
-    /// Nothing, or more than fits on a line.
-    #[error("a contact has 1 to {MOST} characters")]
+    /// Empty, or longer than a line.
+    #[error("the contact is empty or too long: expected 1 to {MOST} characters")]
     Length,
-    /// A character that the screen or the script has no place for.
-    #[error("{0:?} cannot be in a contact: letters (ASCII), digits and -_.,:;/@+()?!'=~* can")]
+    /// A character that the screen or the script cannot hold.
+    #[error(
+        "a contact cannot hold {0:?}: expected letters (ASCII), digits, space and -_.,:;/@+()?!'=~*"
+    )]
     Character(char),
 }
 

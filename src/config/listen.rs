@@ -1,4 +1,4 @@
-//! `[listen]`: where the server listens.
+//! `[listen]`: where the server listens. Pure.
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -9,38 +9,37 @@ use serde::Deserialize;
 use serde::Deserializer;
 use serde::de;
 
-use super::duration;
+use super::period;
 
-/// As many as nginx is told to allow (`limit_conn`): a lab full of gateways behind one address.
+/// As many as nginx is configured to allow (`limit_conn`): a lab full of gateways behind one
+/// address.
 const CONNECTIONS_PER_ADDRESS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(511);
 
-/// Where the server listens. At least one of `tls` and `unix` must be open, unless
-/// systemd hands a socket over.
+/// Where the server listens. It needs at least one of `tls` and `unix`, or a socket from systemd.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Listen {
-    /// Own mutual TLS (rustls). Leave out behind nginx.
+    /// Own mutual TLS (rustls). Left out behind nginx.
+    #[serde(deserialize_with = "address")]
     pub tls: Option<SocketAddr>,
-    /// Unix socket that nginx alone can open.
+    /// Unix socket that only nginx can open.
     pub unix: Option<PathBuf>,
     /// Group that may open `unix`: the one that nginx runs as.
     pub unix_group: Option<String>,
-    /// Behind nginx: the internal location (`X-Accel-Redirect`) under which
-    /// nginx serves `STATE/store/blobs`. Without it, the server sends assets itself.
+    /// Behind nginx: the internal location (`X-Accel-Redirect`) under which nginx serves
+    /// `STATE/store/blobs`. Without it, the server sends assets itself.
     pub accel: Option<AccelPrefix>,
-    /// Behind nginx: believe only a certificate that nginx also names, beside a secret that it
-    /// shares with the server, in a header which no client can send (`X_Farmgate_Proxy`: nginx
-    /// drops headers of clients that have an underscore in their name). Should lines of its
-    /// configuration get lost, or somebody else reach the socket, nobody is let in as somebody
-    /// else.
+    /// Behind nginx: believe a certificate only if a secret comes with it that nginx and the server
+    /// share. It is in a header that no client can send (`X_Farmgate_Proxy`: nginx drops client
+    /// headers with an underscore). If lines of nginx's configuration get lost, or somebody else
+    /// reaches the socket, nobody can impersonate a gateway.
     pub proxy_mark: bool,
-    /// For operators and monitoring, never for gateways: an address of the loopback,
-    /// or a Unix socket.
+    /// For operators and monitoring, never for gateways: a loopback address or a Unix socket.
     pub admin: Option<AdminAddress>,
-    /// Own TLS: connections that may be open from one address, or from one network of IPv6 (/64).
+    /// Own TLS: open connections that one address, or one IPv6 network (/64), may have.
     pub connections_per_address: NonZeroUsize,
     /// How long running downloads may take to finish after SIGTERM.
-    #[serde(deserialize_with = "duration")]
+    #[serde(deserialize_with = "period::deserialize")]
     pub drain: Duration,
 }
 
@@ -60,11 +59,20 @@ impl Default for Listen {
 }
 
 impl Listen {
-    /// Whether a server with these settings would listen just where one with `other` does.
+    /// Whether a server with these settings listens where one with `other` does.
     pub fn same_doors(&self, other: &Self) -> bool {
         (self.tls, &self.unix, &self.unix_group, &self.admin)
             == (other.tls, &other.unix, &other.unix_group, &other.admin)
     }
+}
+
+fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SocketAddr>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    text.parse().map(Some).map_err(|_| {
+        de::Error::custom(format!(
+            "{text:?} is not an address: expected an IP address and a port, such as \"0.0.0.0:443\""
+        ))
+    })
 }
 
 /// An internal nginx location: `/name`, without a slash at its end.
@@ -85,16 +93,17 @@ impl<'de> Deserialize<'de> for AccelPrefix {
         match text.strip_prefix('/') {
             Some(name) if !name.is_empty() && name.chars().all(plain) => Ok(Self(text)),
             _ => Err(de::Error::custom(format!(
-                "{text:?} is no internal location: expected something like \"/farmgate-blobs\""
+                "{text:?} is not an internal location: expected one name, such as \
+                 \"/farmgate-blobs\""
             ))),
         }
     }
 }
 
-/// Where operators ask: nobody who is not on this machine.
+/// Where operators and monitoring ask: reachable from this machine only.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AdminAddress {
-    /// An address of the loopback.
+    /// A loopback address.
     Tcp(SocketAddr),
     /// A Unix socket.
     Unix(PathBuf),
@@ -109,8 +118,8 @@ impl<'de> Deserialize<'de> for AdminAddress {
         match text.parse::<SocketAddr>() {
             Ok(address) if address.ip().is_loopback() => Ok(Self::Tcp(address)),
             _ => Err(de::Error::custom(format!(
-                "{text:?} is neither on the loopback nor a Unix socket: \
-                 expected something like \"127.0.0.1:9180\" or \"/run/farmgate-admin.sock\""
+                "{text:?} is neither a loopback address nor a Unix socket: expected something \
+                 like \"127.0.0.1:9180\" or \"/run/farmgate-admin.sock\""
             ))),
         }
     }

@@ -1,11 +1,13 @@
+//! Changes one key of a configuration's text. Pure.
+
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::BootUrl;
 use super::Config;
+use super::boot_url::BootUrl;
 
 impl Config {
-    /// The text of a configuration with another `url`; everything else stays as it is.
+    /// The text of a configuration with another `url`. Everything else stays as it is.
     pub fn with_url(text: &str, url: &BootUrl) -> Result<String, toml::de::Error> {
         #[derive(Deserialize)]
         struct OnlyUrl {
@@ -13,7 +15,7 @@ impl Config {
         }
         let OnlyUrl { url: old } = toml::from_str(text)?;
         let mut text = text.to_owned();
-        // What may stand in a URL needs no quoting in TOML.
+        // No character of a URL needs quoting in TOML.
         text.replace_range(old.span(), &format!("\"{url}\""));
         Ok(text)
     }

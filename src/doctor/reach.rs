@@ -14,7 +14,6 @@ use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::CertificateDer;
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc2822;
 
 use super::finding::Findings;
 use super::finding::Verdict;
@@ -210,5 +209,5 @@ async fn clock(url: &str) -> Option<OffsetDateTime> {
     let exchange = http_client::exchange(&server, request, MOST);
     let answer = tokio::time::timeout(LIMIT, exchange).await.ok()?.ok()?;
     let date = answer.headers.get("date")?.to_str().ok()?;
-    OffsetDateTime::parse(date, &Rfc2822).ok()
+    httpdate::parse_http_date(date).ok().map(OffsetDateTime::from)
 }

@@ -269,7 +269,7 @@ fn s3(
     systemd: Option<&FilePath>,
 ) -> AnyResult<object_store::aws::AmazonS3> {
     let key = Key::read(config, systemd)?;
-    let tls = config.endpoint.as_ref().is_none_or(config::Endpoint::tls);
+    let tls = config.endpoint.as_ref().is_none_or(|endpoint| endpoint.tls());
     let options = ClientOptions::new()
         .with_connect_timeout(config.timeout)
         // Each question has its own end; one here would end the sending of a part, too.

@@ -83,12 +83,12 @@ fn each_bad_answer_is_one_clear_line_in_good_time() {
         Box::new(move |stream| stream.write_all(text.as_bytes()).unwrap())
     };
     let cases: Vec<(&str, Behaviour)> = vec![
-        ("has no time now (503)", says("HTTP/1.1 503 x\r\nContent-Length: 0\r\n\r\n")),
-        ("has no time now (429)", says("HTTP/1.1 429 x\r\nContent-Length: 2\r\n\r\n{}")),
+        ("is busy (503)", says("HTTP/1.1 503 x\r\nContent-Length: 0\r\n\r\n")),
+        ("is busy (429)", says("HTTP/1.1 429 x\r\nContent-Length: 2\r\n\r\n{}")),
         ("failed (500)", says("HTTP/1.1 500 x\r\nContent-Length: 6\r\n\r\n<html>")),
-        ("is not what the API says", says("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n<html>")),
-        ("is not what the API says", says("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")),
-        ("is not what the API says", says("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")),
+        ("is not one of the API", says("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n<html>")),
+        ("is not one of the API", says("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")),
+        ("is not one of the API", says("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")),
         ("refuses the credentials", says("HTTP/1.1 401 x\r\nContent-Length: 2\r\n\r\n{}")),
         ("cannot be reached", says("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{\"accountId\"")),
         ("cannot be reached", says("")),
@@ -185,6 +185,51 @@ fn credentials_go_to_nobody_who_cannot_prove_who_it_is() {
         .unwrap();
     let error = String::from_utf8(output.stderr).unwrap();
     assert!(error.contains("refuses the credentials"), "{error}");
+}
+
+#[test]
+fn credentials_do_not_follow_a_redirect() {
+    let state = TestState::quick();
+    let (elsewhere, followed) = provider(None, |_| {});
+    let (port, asked) = provider(None, move |stream| {
+        let location = format!("Location: http://127.0.0.1:{elsewhere}/b2api/v3/x\r\n");
+        let answer = format!("HTTP/1.1 302 x\r\n{location}Content-Length: 2\r\n\r\n{{}}");
+        stream.write_all(answer.as_bytes()).unwrap();
+    });
+    configure(&state, &format!("http://127.0.0.1:{port}"));
+    let error = state.fails(&["-q", "bucket", "sync"]);
+    assert!(error.contains("refused b2_authorize_account"), "{error}");
+    assert_eq!((asked.load(Ordering::SeqCst), followed.load(Ordering::SeqCst)), (1, 0));
+}
+
+#[test]
+fn a_proxy_gets_no_credentials_without_tls_but_is_used_with_tls() {
+    let state = TestState::quick();
+    let (port, asked) = provider(None, |stream| {
+        stream.write_all(b"HTTP/1.1 401 x\r\nContent-Length: 2\r\n\r\n{}").unwrap();
+    });
+    let (proxy, relayed) = provider(None, |stream| {
+        stream.write_all(b"HTTP/1.1 407 x\r\nContent-Length: 0\r\n\r\n").unwrap();
+    });
+    let proxy = format!("http://127.0.0.1:{proxy}");
+    for (scheme, through_proxy, expected) in
+        [("http", 0, "refuses the credentials"), ("https", 1, "cannot be reached")]
+    {
+        configure(&state, &format!("{scheme}://127.0.0.1:{port}"));
+        let output = Command::new(BIN)
+            .envs(["HTTP_PROXY", "http_proxy", "HTTPS_PROXY"].map(|name| (name, &proxy)))
+            .env_remove("NO_PROXY")
+            .env_remove("no_proxy")
+            .arg("--state")
+            .arg(state.dir())
+            .args(["-q", "bucket", "sync"])
+            .output()
+            .unwrap();
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(error.contains(expected), "{error}");
+        assert_eq!(relayed.load(Ordering::SeqCst), through_proxy, "{scheme}");
+    }
+    assert_eq!(asked.load(Ordering::SeqCst), 1);
 }
 
 #[test]

@@ -31,7 +31,7 @@ const LAYERS: &[(&str, &[&str])] = &[
 ];
 
 /// Modules that know no files, clock, network or environment: bytes in, values out.
-const PURE: &[&str] = &["config", "fleet", "foreign", "identity", "ipxe"];
+const PURE: &[&str] = &["backoff", "config", "fleet", "foreign", "identity", "ipxe"];
 
 const IMPURE: &[&str] = &[
     "axum",

@@ -15,6 +15,7 @@ mod certificates;
 mod check;
 mod clock;
 mod commit_log;
+mod configuration;
 mod connections;
 mod damage;
 mod doctor;

@@ -1,10 +1,12 @@
+//! Why a step failed: at the provider, or on this machine. Pure.
+
 use crate::bucket::error::Error;
 
-/// Why a step was not taken.
+/// Why a step failed.
 pub(super) enum Failure {
-    /// The provider's fault, or that of what it was asked.
+    /// The provider failed or refused.
     Provider(Error),
-    /// This machine's fault.
+    /// This machine failed.
     Local(anyhow::Error),
 }
 

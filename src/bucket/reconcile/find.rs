@@ -1,4 +1,4 @@
-//! Which bucket a gateway has.
+//! Which bucket a gateway has. Network; writes what it found to the disk.
 
 use super::failure::Failure;
 use super::remote::Remote;
@@ -6,11 +6,10 @@ use super::work::Work;
 use crate::bucket::error::Error;
 use crate::bucket::name::bucket_name;
 use crate::bucket::name::valve_infra_name;
-use crate::bucket::provider::Provider;
 use crate::bucket::stored::Bucket;
 use crate::bucket::stored::Stored;
 
-impl<P: Provider> Remote<'_, P> {
+impl Remote<'_> {
     pub(super) async fn find_bucket(&self, work: &Work, stored: &Stored) -> Result<(), Failure> {
         let bucket = self.bucket(work, stored).await?;
         tracing::info!(gateway = work.name.as_str(), bucket = bucket.name, "has its bucket");
@@ -18,7 +17,7 @@ impl<P: Provider> Remote<'_, P> {
         Ok(())
     }
 
-    /// The bucket that an operator wants, or the one that bears the gateway's id, or one of
+    /// The bucket that an operator named, or the one with the gateway's id, or one of
     /// valve-infra's, or a new one.
     async fn bucket(&self, work: &Work, stored: &Stored) -> Result<Bucket, Failure> {
         let provider = self.provider;
@@ -48,8 +47,7 @@ impl<P: Provider> Remote<'_, P> {
         Ok(Bucket { name, id, endpoint: endpoint.url, region: endpoint.region, quota: None })
     }
 
-    /// The bucket that valve-infra made for one of the gateway's certificates, the newest
-    /// first.
+    /// The bucket that valve-infra made for one of the gateway's certificates, newest first.
     async fn of_valve_infra(&self, work: &Work) -> Result<Option<(String, String)>, Failure> {
         let server_name = self.pass.buckets.valve_infra_server_name.as_ref();
         let Some((server_name, record)) = server_name.zip(work.record.as_ref()) else {

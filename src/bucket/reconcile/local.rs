@@ -1,9 +1,9 @@
-//! The steps that need no provider.
+//! The steps that need no provider. Disk and clock.
 
 use anyhow::Result;
 use time::OffsetDateTime;
 
-use super::MOST_STEPS;
+use super::pass::MOST_STEPS;
 use super::pass::Pass;
 use super::work::Work;
 use crate::bucket::plan;
@@ -12,7 +12,7 @@ use crate::bucket::stored::Stored;
 use crate::config;
 
 impl Pass<'_> {
-    /// Takes the steps that need no provider; whether there are others that are due.
+    /// Takes the steps that need no provider. Returns whether others are due.
     pub(super) fn local(&self, work: &Work) -> Result<bool> {
         for _ in 0..MOST_STEPS {
             let stored = self.load(work)?;
@@ -35,7 +35,7 @@ impl Pass<'_> {
         match step {
             Step::Forget => self.disk.forget(&work.id),
             Step::Settle(key) => {
-                // The key is on disk: boots from here on are given it.
+                // The key is on disk, so later boots get it.
                 let history = self.generations.history(&work.id)?;
                 let last = history.boots().keys().next_back().copied();
                 self.update(work, |stored| stored.settled(key, last)).map(drop)

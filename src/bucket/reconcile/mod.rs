@@ -1,8 +1,11 @@
+//! Makes the provider's buckets and keys match the gateways. Disk, network and clock.
+
 mod failure;
 mod find;
 mod local;
 mod pass;
 mod remote;
+mod scope;
 mod work;
 
 use anyhow::Result;
@@ -11,45 +14,28 @@ use failure::Failure;
 use pass::Pass;
 use remote::Remote;
 
+pub use scope::Report;
+pub use scope::Scope;
+
+use super::connect::AnyProvider;
 use super::disk::Disk;
-use super::provider::AnyProvider;
 use super::provider::Provider;
-use crate::identity::GatewayName;
 use crate::store::State;
 use crate::store::generations::Generations;
 
-/// More steps than any gateway needs. What is left is done the next time.
-const MOST_STEPS: usize = 64;
-
-/// What is to be brought in line.
-#[derive(Clone, Debug, Default)]
-pub struct Scope {
-    /// Only this gateway.
-    pub only: Option<GatewayName>,
-    /// Also what failed a moment ago, or was looked at not long ago.
-    pub now: bool,
-}
-
-/// What came of it.
-#[derive(Debug, Default)]
-pub struct Report {
-    /// Gateways whose buckets are not as they should be, with the reason.
-    pub failed: Vec<(GatewayName, String)>,
-}
-
-/// Brings what the provider has in line with what gateways should have. Whoever calls it
-/// holds [`Disk::reconciling`]. It can be cut off anywhere.
+/// Reconciles the gateways in `scope`. The caller holds [`Disk::reconciling`]. It can be cut off
+/// anywhere.
 pub async fn reconcile(
     state: &State,
     connect: impl FnOnce() -> Result<AnyProvider>,
     scope: &Scope,
 ) -> Result<Report> {
-    run(state, connect, scope).await
+    run(state, || connect().map(AnyProvider::into_inner), scope).await
 }
 
-async fn run<P: Provider>(
+async fn run<'p>(
     state: &State,
-    connect: impl FnOnce() -> Result<P>,
+    connect: impl FnOnce() -> Result<Box<dyn Provider + 'p>>,
     scope: &Scope,
 ) -> Result<Report> {
     let disk = Disk::new(state);
@@ -64,7 +50,6 @@ async fn run<P: Provider>(
     let mut report = Report::default();
     let mut todo = Vec::new();
     for work in work::works(state, &disk, scope)? {
-        // What the disk alone can settle needs no provider.
         match pass.local(&work) {
             Ok(true) => todo.push(work),
             Ok(false) => {}
@@ -82,14 +67,14 @@ async fn run<P: Provider>(
             return Ok(report);
         }
     };
-    let mut remote = Remote::new(&pass, &provider);
+    let mut remote = Remote::new(&pass, &*provider);
     for (at, work) in todo.iter().enumerate() {
         match remote.take(work).await {
             Ok(()) => {}
             Err(Failure::Local(error)) => {
                 report.failed.push((work.name.clone(), format!("{error:#}")));
             }
-            // The others would fare no better, and each would wait for it.
+            // The others would fail in the same way, and each would wait for it.
             Err(Failure::Provider(error)) if error.is_general() => {
                 let retry_after = error.retry_after();
                 pass.all_failed(&todo[at..], &error.to_string(), retry_after, &mut report);

@@ -1,12 +1,14 @@
+//! What one run of the reconciler works with, and how it records failures. Disk and clock.
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::Result;
 use time::OffsetDateTime;
 
-use super::Report;
+use super::scope::Report;
 use super::work::Work;
-use crate::bucket::backoff;
+use crate::backoff::jitter;
 use crate::bucket::disk::Disk;
 use crate::bucket::plan;
 use crate::bucket::plan::Situation;
@@ -19,7 +21,10 @@ use crate::fleet::EventId;
 use crate::store::State;
 use crate::store::generations::Generations;
 
-/// What one run of the reconciler has at hand.
+/// More steps than any gateway needs. The next pass takes the rest.
+pub(super) const MOST_STEPS: usize = 64;
+
+/// What one run of the reconciler works with.
 pub(super) struct Pass<'a> {
     pub(super) state: &'a State,
     pub(super) disk: &'a Disk,
@@ -39,7 +44,7 @@ impl Pass<'_> {
     }
 
     pub(super) fn next(&self, work: &Work, stored: &Stored, check: bool) -> Result<Step> {
-        // Only while there are several keys it matters what gateways said.
+        // Acknowledgements matter only while there are several keys.
         let acknowledged: BTreeSet<EventId> = if stored.keys.len() > 1 && work.record.is_some() {
             let history = self.generations.history(&work.id)?;
             let boots = history.boots().iter();
@@ -60,7 +65,7 @@ impl Pass<'_> {
         Ok(plan::next(stored, &situation))
     }
 
-    /// All is as it should be with a gateway.
+    /// Records that a gateway needs nothing more.
     pub(super) fn all_well(&self, work: &Work, stored: &Stored) -> Result<()> {
         if stored.trouble.is_some() {
             self.update(work, |stored| stored.trouble = None)?;
@@ -89,11 +94,10 @@ impl Pass<'_> {
     ) {
         report.failed.push((work.name.clone(), error.to_owned()));
         let at = OffsetDateTime::now_utc();
-        let random = f64::from(uuid::Uuid::new_v4().as_bytes()[0]) / f64::from(u8::MAX);
         let written = self.update(work, |stored| {
             let attempts = stored.trouble.as_ref().map_or(0, |trouble| trouble.attempts);
+            let not_before = at + plan::RETRY.wait(attempts, retry_after, jitter());
             let attempts = attempts.saturating_add(1);
-            let not_before = at + backoff::wait(attempts, retry_after, random);
             let error = error.to_owned();
             stored.trouble = Some(Trouble { error, attempts, at, not_before });
         });

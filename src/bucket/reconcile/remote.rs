@@ -1,9 +1,9 @@
-//! The steps that the provider is asked for.
+//! The steps that ask the provider. Disk, network and clock.
 
 use time::OffsetDateTime;
 
-use super::MOST_STEPS;
 use super::failure::Failure;
+use super::pass::MOST_STEPS;
 use super::pass::Pass;
 use super::work::Work;
 use crate::bucket::disk::unique;
@@ -16,20 +16,20 @@ use crate::bucket::stored::Rotate;
 use crate::bucket::stored::Stored;
 use crate::config;
 
-/// A provider at work for one gateway after the other.
-pub(super) struct Remote<'a, P> {
+/// Works on one gateway after the other.
+pub(super) struct Remote<'a> {
     pub(super) pass: &'a Pass<'a>,
-    pub(super) provider: &'a P,
-    /// Its keys, as they were listed for the whole fleet.
+    pub(super) provider: &'a dyn Provider,
+    /// Its keys, listed once for the whole fleet.
     keys: Option<Vec<ListedKey>>,
 }
 
-impl<'a, P: Provider> Remote<'a, P> {
-    pub(super) fn new(pass: &'a Pass<'a>, provider: &'a P) -> Self {
+impl<'a> Remote<'a> {
+    pub(super) fn new(pass: &'a Pass<'a>, provider: &'a dyn Provider) -> Self {
         Self { pass, provider, keys: None }
     }
 
-    /// Takes all steps that there are.
+    /// Takes every step that the gateway needs.
     pub(super) async fn take(&mut self, work: &Work) -> Result<(), Failure> {
         let mut check = self.pass.now;
         for _ in 0..MOST_STEPS {
@@ -67,7 +67,7 @@ impl<'a, P: Provider> Remote<'a, P> {
     }
 
     async fn clear_key(&mut self, work: &Work, stored: &Stored, name: &str) -> Result<(), Failure> {
-        // Asked now: the listing may be older than the key.
+        // A fresh list: the cached one may be older than the key.
         let keys = self.provider.keys().await?;
         let known = |id: &str| stored.keys.iter().any(|key| key.id == id);
         for key in keys.iter().filter(|key| key.name == name && !known(&key.id)) {
@@ -95,7 +95,7 @@ impl<'a, P: Provider> Remote<'a, P> {
     async fn make_key(&mut self, work: &Work, stored: &Stored) -> Result<(), Failure> {
         let Some(bucket) = &stored.bucket else { return Ok(()) };
         let name = KeyName::new_for(work.id.as_str(), &self.pass.host, &unique());
-        // Before it is made: whatever becomes of it, it can be found.
+        // Recorded before the key is made, so that it can be found whatever happens.
         self.pass.update(work, |stored| stored.making = Some(name.clone()))?;
         let key = self.provider.make_key(&name, &bucket.id).await?;
         let gateway = work.name.as_str();
@@ -121,7 +121,6 @@ impl<'a, P: Provider> Remote<'a, P> {
         let gone = || Error::Gone { bucket: bucket.name.clone(), gateway: work.name.to_string() };
         let found = found.ok_or_else(gone)?;
         let endpoint = self.provider.endpoint().await?;
-        // One list serves the whole fleet.
         let keys = match &mut self.keys {
             Some(keys) => keys,
             none => none.insert(self.provider.keys().await?),
@@ -132,14 +131,14 @@ impl<'a, P: Provider> Remote<'a, P> {
             keys.iter().filter(own).map(|key| (key.id.clone(), key.name.clone())).collect();
         let lost = stored.keys.iter().filter(|key| present.iter().all(|(id, _)| *id != key.id));
         for key in lost {
-            tracing::warn!(gateway = %work.name, key = key.id, "the provider has this key no more");
+            tracing::warn!(gateway = %work.name, key = key.id, "the provider no longer has this key");
         }
         let now = OffsetDateTime::now_utc();
         self.pass.update(work, |stored| {
             stored.checked(&present, now);
             if let Some(bucket) = &mut stored.bucket {
                 (bucket.endpoint, bucket.region) = (endpoint.url, endpoint.region);
-                // Made anew under the same name: keys for the old one do not open it.
+                // A new bucket under the same name: keys of the old one do not open it.
                 if bucket.id != found.id {
                     bucket.id = found.id;
                     stored.rotate.get_or_insert(Rotate::Overlap);

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::future::pending;
 use std::sync::Mutex;
 
+use async_trait::async_trait;
 use time::OffsetDateTime;
 use tokio::sync::Notify;
 
@@ -17,6 +18,7 @@ use crate::bucket::provider::NewKey;
 use crate::bucket::provider::Owner;
 use crate::bucket::stored::Rotate;
 use crate::bucket::stored::Secret;
+use crate::identity::GatewayName;
 use crate::identity::pki::Authority;
 use crate::identity::pki::KeyType;
 use crate::identity::pki::Validity;
@@ -41,7 +43,7 @@ struct Fake<'a> {
 }
 
 impl Fake<'_> {
-    async fn call<T>(&self, effect: impl FnOnce(&mut Kept) -> T) -> Result<T, Error> {
+    async fn call<T>(&self, effect: impl FnOnce(&mut Kept) -> T + Send) -> Result<T, Error> {
         let result = {
             let mut kept = self.kept.lock().unwrap();
             kept.calls += 1;
@@ -58,6 +60,7 @@ impl Fake<'_> {
     }
 }
 
+#[async_trait]
 impl Provider for Fake<'_> {
     fn name(&self) -> &'static str {
         "b2"
@@ -135,7 +138,7 @@ fn state(dir: &std::path::Path) -> State {
 async fn once(state: &State, kept: &Mutex<Kept>, at: u32, after: bool) -> bool {
     let killed = Notify::new();
     kept.lock().unwrap().calls = 0;
-    let connect = || Ok(Fake { kept, killed: &killed, at, after });
+    let connect = || Ok(Box::new(Fake { kept, killed: &killed, at, after }) as Box<dyn Provider>);
     let scope = Scope { now: true, ..Scope::default() };
     tokio::select! {
         biased;

@@ -1,8 +1,10 @@
+//! The gateways to work on: present ones, and removed ones that still have keys. Disk.
+
 use std::collections::BTreeSet;
 
 use anyhow::Result;
 
-use super::Scope;
+use super::scope::Scope;
 use crate::bucket::disk::Disk;
 use crate::bucket::provider::Owner;
 use crate::fleet::GatewayId;
@@ -10,7 +12,7 @@ use crate::fleet::Record;
 use crate::identity::GatewayName;
 use crate::store::State;
 
-/// One gateway, there or removed.
+/// A gateway that is present or was removed.
 pub(super) struct Work {
     pub(super) id: GatewayId,
     pub(super) name: GatewayName,
@@ -24,9 +26,9 @@ impl Work {
     }
 }
 
-/// Those in `scope`.
+/// The gateways in `scope`.
 pub(super) fn works(state: &State, disk: &Disk, scope: &Scope) -> Result<Vec<Work>> {
-    // First, so that a gateway which is added meanwhile is not taken for a removed one.
+    // Listed first, or a gateway that is added meanwhile would be taken for a removed one.
     let ids: BTreeSet<GatewayId> = disk.ids()?.into_iter().collect();
     let gateways = state.gateways();
     let (mut works, mut known, mut all) = (Vec::new(), BTreeSet::new(), true);
@@ -42,7 +44,7 @@ pub(super) fn works(state: &State, disk: &Disk, scope: &Scope) -> Result<Vec<Wor
             }
         }
     }
-    // With a record that cannot be read, nobody knows whose bucket is nobody's.
+    // If a record cannot be read, its bucket is not that of a removed gateway.
     for id in ids.into_iter().filter(|id| all && !known.contains(id)) {
         if let Ok(name) = id.name().parse() {
             works.push(Work { id, name, record: None });

@@ -1,44 +1,43 @@
+//! A key of a bucket, from its creation to its deletion. Pure.
+
 use serde::Deserialize;
 use serde::Serialize;
 use time::OffsetDateTime;
 
-use super::Secret;
+use super::secret::Secret;
 use crate::fleet::EventId;
 
 /// A key that opens one bucket.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Key {
-    /// The access key's id.
+    /// The access key id.
     pub id: String,
-    /// Its secret; unknown for a key that turned up at the provider.
+    /// Unknown for a key that was found at the provider.
     pub secret: Option<Secret>,
-    /// What it is called at the provider.
+    /// Its name at the provider.
     pub name: String,
-    /// The bucket that it opens.
+    /// Name of the bucket that it opens.
     pub bucket: String,
-    /// Where it stands in its life.
     pub state: KeyState,
-    /// When it was made.
     #[serde(with = "time::serde::rfc3339")]
     pub made: OffsetDateTime,
-    /// Whether any boot was ever given it.
+    /// Whether any boot ever got it.
     pub delivered: bool,
-    /// Boots later than this one began when the key was already there.
+    /// Boots after this one began with the key in place.
     pub since: Since,
-    /// Such boots that were given this key.
+    /// Such boots that got this key.
     pub boots: Vec<EventId>,
 }
 
-/// From which boot on a key counts as what the gateway has.
+/// From which boot on the gateway has a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Since {
-    /// Not known yet: it is looked up after the key is on disk, never before.
+    /// Not known yet: it must be looked up after the key is on disk.
     Unknown,
-    /// There was no boot before.
+    /// From the first boot on.
     First,
-    /// After this one.
     After(EventId),
 }
 
@@ -53,14 +52,14 @@ impl Since {
     }
 }
 
-/// Where a key stands in its life.
+/// The stage of a key's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum KeyState {
-    /// Boots are given it.
+    /// Boots get it.
     Active,
-    /// Good until the gateway is known to have a newer one.
+    /// Valid until the gateway is known to have a newer one.
     Retiring,
-    /// To be deleted as soon as can be.
+    /// To be deleted as soon as possible.
     Revoked,
 }

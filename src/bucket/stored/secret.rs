@@ -1,3 +1,5 @@
+//! A text that logs and errors never show. Pure.
+
 use std::fmt;
 
 use serde::Deserialize;
@@ -9,12 +11,11 @@ use serde::Serialize;
 pub struct Secret(String);
 
 impl Secret {
-    /// Keeps `text` secret.
     pub fn new(text: String) -> Self {
         Self(text)
     }
 
-    /// The text, for whoever may have it.
+    /// The text itself, for its intended reader.
     pub fn reveal(&self) -> &str {
         &self.0
     }

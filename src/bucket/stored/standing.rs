@@ -1,31 +1,32 @@
+//! The condition of a bucket in one word. Pure.
+
 use std::fmt;
 
 use serde::Serialize;
 
-use super::Stored;
+use super::state::Stored;
 
-/// How a gateway's bucket is doing, in a word.
+/// The condition of a gateway's bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Standing {
-    /// All is as it should be.
+    /// Everything is as it should be.
     Ready,
-    /// A new key is, or is about to be, handed out; the old one is still good.
+    /// A new key is or will be handed out; the old one is still valid.
     Rotating,
-    /// There is nothing to hand out yet.
+    /// Nothing to hand out yet.
     Waiting,
-    /// The last attempt failed, and there is nothing to hand out.
+    /// The last attempt failed, and nothing can be handed out.
     Failed,
-    /// The last attempt failed; what is there from before is handed out.
+    /// The last attempt failed; earlier values are handed out.
     Stale,
-    /// The gateway was removed, its keys not yet.
+    /// The gateway was removed; its keys still exist.
     Revoking,
-    /// The gateway was removed with its keys; the bucket and its data stay.
+    /// The gateway and its keys were removed; the bucket and its data remain.
     Left,
 }
 
 impl Standing {
-    /// All there are.
     pub const ALL: [Self; 7] = [
         Self::Ready,
         Self::Rotating,
@@ -36,7 +37,6 @@ impl Standing {
         Self::Left,
     ];
 
-    /// The word.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Ready => "ready",
@@ -57,7 +57,7 @@ impl fmt::Display for Standing {
 }
 
 impl Stored {
-    /// How it is doing; `wanted` tells whether the gateway is still there.
+    /// The condition; `wanted` says whether the gateway still exists.
     pub fn standing(&self, wanted: bool) -> Standing {
         match (wanted, self.active(), &self.trouble) {
             (false, ..) if self.keys.is_empty() && self.making.is_none() => Standing::Left,
