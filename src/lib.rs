@@ -3,12 +3,13 @@
 //! Dependencies point one way only:
 //!
 //! ```text
-//! main → cli → doctor → { server, iso, publish } → { bucket, replica } → { store, http_client } → process → { fleet, identity, ipxe, config, foreign }
+//! main → cli → doctor → { server, iso, publish } → { bucket, replica } → { store, http_client } → process → { fleet, identity, ipxe, config, foreign, backoff }
 //! ```
 //!
 //! The last group is pure: bytes in, values out, no tokio, axum, clock, files
 //! or environment. Only [`server`] knows axum.
 
+pub mod backoff;
 pub mod bucket;
 pub mod cli;
 pub mod config;

@@ -1,7 +1,6 @@
 use std::io;
 use std::time::Duration;
 
-use ::http::HeaderMap;
 use ::http::Method;
 use ::http::Request;
 use ::http::StatusCode;
@@ -10,9 +9,9 @@ use http_body_util::Full;
 use hyper::body::Bytes;
 use serde_json::Value;
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc2822;
 
 use super::error::Error;
+use crate::backoff::retry_after;
 use crate::config::ApiUrl;
 use crate::foreign::Foreign;
 use crate::http_client;
@@ -135,37 +134,6 @@ async fn exchange(ask: Ask<'_>) -> Result<http_client::Answer, Error> {
     http_client::exchange(&server, request, MAX_LEN).await.map_err(unreachable)
 }
 
-/// `Retry-After`: seconds, or a date.
-fn retry_after(headers: &HeaderMap, now: OffsetDateTime) -> Option<Duration> {
-    let value = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = value.parse() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let date = OffsetDateTime::parse(value, &Rfc2822).ok()?;
-    (date - now).try_into().ok()
-}
-
 fn brief(said: &str) -> Foreign {
     Foreign::shorter(said, MAX_SAID)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn retry_after_is_read_in_both_forms() {
-        let now = OffsetDateTime::from_unix_timestamp(1_445_412_480).unwrap(); // 07:28:00
-        for (value, expected) in [
-            ("4", Some(4)),
-            ("Wed, 21 Oct 2015 07:29:00 GMT", Some(60)),
-            ("Wed, 21 Oct 2015 07:27:00 GMT", None),
-            ("soon", None),
-            ("-1", None),
-        ] {
-            let mut headers = HeaderMap::new();
-            headers.insert(header::RETRY_AFTER, value.parse().unwrap());
-            assert_eq!(retry_after(&headers, now), expected.map(Duration::from_secs), "{value}");
-        }
-    }
 }

@@ -8,7 +8,6 @@
 //! Each step is recorded before and after, so that it can be cut off anywhere.
 
 mod b2;
-mod backoff;
 mod condition;
 mod credentials;
 mod disk;

@@ -3,11 +3,16 @@
 use time::Duration;
 use time::OffsetDateTime;
 
-use super::backoff;
 use super::stored::KeyState;
 use super::stored::Since;
 use super::stored::Stored;
+use crate::backoff::Backoff;
+use crate::backoff::LONGEST_RETRY_AFTER;
 use crate::fleet::EventId;
+
+/// Waits between attempts at one gateway's bucket.
+pub(super) const RETRY: Backoff =
+    Backoff::new(std::time::Duration::from_secs(10), LONGEST_RETRY_AFTER);
 
 /// How often the provider is asked whether all is still there.
 const CHECK: Duration = Duration::hours(6);
@@ -116,7 +121,7 @@ fn superfluous(stored: &Stored, acknowledged: &dyn Fn(EventId) -> bool) -> Optio
 pub(super) fn is_due(stored: &Stored, now: OffsetDateTime) -> bool {
     let Some(trouble) = &stored.trouble else { return true };
     let wait = trouble.not_before - now;
-    !wait.is_positive() || wait > backoff::LONGEST
+    !wait.is_positive() || wait > LONGEST_RETRY_AFTER
 }
 
 #[cfg(test)]

@@ -49,7 +49,7 @@ fn the_pure_modules_know_no_files_clock_network_or_environment() {
             "config",
             "foreign.rs",
             "fleet/",
-            "bucket/backoff.rs",
+            "backoff.rs",
             "bucket/error.rs",
             "bucket/hand_out.rs",
             "bucket/name.rs",

@@ -6,7 +6,7 @@ use time::OffsetDateTime;
 
 use super::Report;
 use super::work::Work;
-use crate::bucket::backoff;
+use crate::backoff::jitter;
 use crate::bucket::disk::Disk;
 use crate::bucket::plan;
 use crate::bucket::plan::Situation;
@@ -89,11 +89,10 @@ impl Pass<'_> {
     ) {
         report.failed.push((work.name.clone(), error.to_owned()));
         let at = OffsetDateTime::now_utc();
-        let random = f64::from(uuid::Uuid::new_v4().as_bytes()[0]) / f64::from(u8::MAX);
         let written = self.update(work, |stored| {
             let attempts = stored.trouble.as_ref().map_or(0, |trouble| trouble.attempts);
+            let not_before = at + plan::RETRY.wait(attempts, retry_after, jitter());
             let attempts = attempts.saturating_add(1);
-            let not_before = at + backoff::wait(attempts, retry_after, random);
             let error = error.to_owned();
             stored.trouble = Some(Trouble { error, attempts, at, not_before });
         });
