@@ -2,7 +2,7 @@
 //! the store of blobs and events that generations are made of.
 
 pub mod blobs;
-mod exchange;
+pub mod exchange;
 pub mod files;
 pub mod gateways;
 pub mod generations;
