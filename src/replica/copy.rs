@@ -60,7 +60,7 @@ impl FromStr for Place {
     }
 }
 
-/// What was copied.
+/// Counts of a copy.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Copied {

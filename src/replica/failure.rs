@@ -1,8 +1,8 @@
-//! What ends a pass, by where it went wrong.
+//! The reason why a pass failed: the store, or this host.
 
 use super::remote::error::Error;
 
-/// Why a pass, or a part of it, failed.
+/// The reason why a pass, or a part of it, failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
     /// The common store did not do as asked. That concerns all gateways.

@@ -67,7 +67,7 @@ pub(super) fn parse_revision(name: &str) -> Option<EventId> {
     EventId::parse(name.strip_suffix(".json")?)
 }
 
-/// What is below [`GATEWAYS`] or [`RECORDS`], by gateway.
+/// The contents of [`GATEWAYS`] or [`RECORDS`], by gateway.
 #[derive(Debug)]
 pub(super) struct Listing<T> {
     pub(super) gateways: BTreeMap<GatewayId, BTreeSet<T>>,

@@ -64,18 +64,18 @@ impl Replica {
         self.remote.shown()
     }
 
-    /// Whether the common store is in step, for people.
+    /// The status of the common store, for people.
     pub fn status(&self) -> String {
         self.status.line()
     }
 
-    /// What passes and fetches have done so far.
+    /// Counts of passes and fetches so far.
     pub fn counts(&self) -> Counts {
         let fetches = self.blobs.counts();
         Counts { fetched: fetches.fetched, failed_fetches: fetches.failed, ..self.status.counts() }
     }
 
-    /// How many objects the common store does not have yet; `None` before the first pass that
+    /// Counts the objects that the common store does not have yet; `None` before the first pass that
     /// succeeded, which tells what it has.
     pub fn undelivered(&self) -> Result<Option<usize>> {
         if self.counts().last_pass.is_none() {
@@ -147,7 +147,7 @@ impl Replica {
         remote::probe(&self.remote).await
     }
 
-    /// How much longer the common store asks not to be asked.
+    /// The rest of the time for which the common store asked not to be asked.
     pub(super) fn retry_after(&self) -> Option<Duration> {
         self.remote.retry_after()
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 
-/// What was logged already.
+/// The problems that were logged already.
 #[derive(Debug, Default)]
 pub(super) struct Notices {
     logged: Mutex<BTreeSet<String>>,

@@ -1,4 +1,4 @@
-//! Whether this host and the common store are in step, for people and for metrics.
+//! The status of the common store, for people and for metrics.
 
 use std::sync::Mutex;
 use std::sync::MutexGuard;
@@ -11,17 +11,17 @@ use super::exchange::Report;
 use super::failure::Failure;
 use super::remote::Error;
 
-/// Whether the store could be reached, and what passes have done.
+/// The status of the common store, and counts of passes.
 #[derive(Default)]
 pub(super) struct Status {
     reach: Mutex<Reach>,
     counts: Mutex<Counts>,
 }
 
-/// What came of passes and fetches since the server started.
+/// Counts of passes and fetches since the server started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Whether the last pass succeeded; `None` before the first.
+    /// `true` if the last pass or delivery succeeded; `None` before the first.
     pub in_step: Option<bool>,
     /// When a pass last succeeded.
     pub last_pass: Option<OffsetDateTime>,
@@ -95,7 +95,7 @@ impl Status {
         }
     }
 
-    /// Why the store is away, if it is.
+    /// The reason why the store is away, if it is.
     pub(super) fn why_away(&self) -> Option<String> {
         match &*self.reach() {
             Reach::Away { error, .. } => Some(error.to_string()),
@@ -103,7 +103,7 @@ impl Status {
         }
     }
 
-    /// What was counted so far.
+    /// The counts so far.
     pub(super) fn counts(&self) -> Counts {
         *self.counted()
     }

@@ -17,7 +17,7 @@ use crate::backoff::Backoff;
 /// The longest wait after failures, unless the store asks for more.
 const LONGEST: Duration = Duration::from_secs(60);
 
-/// How often one more blob is verified, and room is made.
+/// The time between two rounds of looking after the cached blobs.
 const TIDY_EVERY: Duration = Duration::from_secs(60);
 
 /// Events that are appended within this time are delivered together.

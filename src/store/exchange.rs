@@ -97,7 +97,7 @@ impl LocalObjects {
         self.read.get(&name)
     }
 
-    /// Why an object could not be read, if that was tried.
+    /// The error of an object that was read in vain.
     pub fn why_unreadable(&self, name: ObjectName) -> Option<&anyhow::Error> {
         self.unreadable.get(&name).map(|unreadable| &unreadable.error)
     }

@@ -47,7 +47,7 @@ pub struct Object {
     pub events: Arc<Events>,
 }
 
-/// Why an event could not be read.
+/// The error of an object that could not be read.
 #[derive(Debug)]
 pub(super) struct Unreadable {
     pub(super) error: anyhow::Error,
@@ -56,7 +56,7 @@ pub(super) struct Unreadable {
 }
 
 impl Unreadable {
-    /// Whether a newer version can read it, which may know better what is still needed.
+    /// Whether a newer farmgate wrote it, which may know better what is still needed.
     pub(super) fn is_newer(&self) -> bool {
         self.error.is::<format::Newer>()
     }

@@ -34,16 +34,16 @@ pub struct Records {
     dir: PathBuf,
 }
 
-/// What this host has of all records: listed, and of the revisions none read.
+/// All records on this host's disk, and the names of their revisions.
 #[derive(Debug, Default)]
 pub struct LocalRecords {
     /// By gateway, also of removed ones.
     pub gateways: BTreeMap<GatewayId, LocalRecord>,
-    /// Why records could not be read.
+    /// Errors of records that could not be read.
     pub damaged: Vec<anyhow::Error>,
 }
 
-/// What this host has of one record.
+/// One record on this host's disk.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LocalRecord {
     /// The record in force here; `None` if the gateway was removed, or is not known yet.

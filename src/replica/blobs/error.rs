@@ -1,10 +1,10 @@
-//! Why a blob is not here.
+//! The reason why a blob is not on this host.
 
 use crate::fleet::BlobId;
 use crate::replica::failure::Failure;
 use crate::replica::remote::Error;
 
-/// Why a blob is not here.
+/// The reason why a blob is not on this host.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BlobError {
     /// The common store did not do as asked.

@@ -54,17 +54,17 @@ struct Failed {
     error: BlobError,
 }
 
-/// How fetches ended.
+/// Counts of fetches, by how they ended.
 #[derive(Clone, Copy, Debug, Default)]
 pub(in crate::replica) struct FetchCounts {
     pub(in crate::replica) fetched: u64,
     pub(in crate::replica) failed: u64,
 }
 
-/// Whether a blob is on this host.
+/// The result of a fetch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fetch {
-    /// It is.
+    /// The blob is on this host.
     Here,
     /// It did not come within the limit; the download goes on.
     OnItsWay,
@@ -199,7 +199,7 @@ impl Fetcher {
         }
     }
 
-    /// How fetches ended so far.
+    /// Counts the fetches so far, by how they ended.
     pub(super) fn counts(&self) -> FetchCounts {
         self.flights().counts
     }

@@ -71,7 +71,7 @@ impl BlobCache {
         self.fetcher.look(asset, access)
     }
 
-    /// How many fetches succeeded and failed.
+    /// See [`Fetcher::counts`].
     pub(super) fn counts(&self) -> FetchCounts {
         self.fetcher.counts()
     }

@@ -133,7 +133,7 @@ impl EventExchange {
         Ok(Report::default())
     }
 
-    /// How many of these objects, all that this host has of a gateway, the common store does not
+    /// Counts those of `objects`, all that this host has of a gateway, that the common store does not
     /// have yet.
     pub(super) fn undelivered(&self, gateway: &GatewayId, objects: &BTreeSet<ObjectName>) -> usize {
         match self.known().get(gateway) {

@@ -110,7 +110,7 @@ impl Exchange {
         Ok(pushed)
     }
 
-    /// How many of this host's objects the common store does not have yet.
+    /// Counts the objects of this host that the common store does not have yet.
     pub(in crate::replica) fn undelivered(&self) -> anyhow::Result<usize> {
         let mut undelivered = 0;
         for gateway in self.generations.gateways()? {

@@ -37,8 +37,8 @@ pub(super) struct Puller {
     cache: Mutex<BTreeMap<GatewayId, Cache>>,
 }
 
-/// What earlier passes learned of a gateway. Losing it only repeats work, or leaves it to the next
-/// boot.
+/// A cache of what earlier passes learned of a gateway; losing it only repeats work, or leaves it to
+/// the next boot.
 #[derive(Debug, Default)]
 struct Cache {
     /// The next boot may need files that are not here yet.
@@ -52,7 +52,7 @@ struct Cache {
 /// Objects in the common store that this program cannot use, and why.
 pub(super) type Refused = BTreeMap<ObjectName, Refusal>;
 
-/// Why an object cannot be used. That does not change.
+/// The reason why an object cannot be used, which does not change.
 #[derive(Clone, Debug)]
 pub(super) struct Refusal {
     /// A newer farmgate wrote it.

@@ -37,18 +37,18 @@ pub(super) struct RecordExchange {
     cache: Mutex<Cache>,
 }
 
-/// What earlier passes learned. Losing it only repeats work.
+/// A cache of what earlier passes learned; losing it only repeats work.
 #[derive(Default)]
 struct Cache {
-    /// What this host had of each record after it was last merged, and the common store too.
+    /// Each record as both sides had it after the last merge.
     merged: BTreeMap<GatewayId, LocalRecord>,
     /// Revisions in the common store that this program cannot read.
     refused: BTreeSet<(GatewayId, EventId)>,
 }
 
-/// What came of all records.
+/// The result for all records.
 pub(super) struct ExchangedRecords {
-    /// How many changed on this host.
+    /// The number of records that changed on this host.
     pub(super) changed: usize,
     /// Gateways that were removed.
     pub(super) removed: BTreeSet<GatewayId>,
@@ -163,7 +163,8 @@ impl RecordExchange {
         Ok(Exchanged { changed: merged.changed, removed })
     }
 
-    /// Whether neither this host nor the common store has anything that was not merged yet.
+    /// The result for a record of which neither side has anything that was not merged yet; `None` if
+    /// one has.
     fn unchanged(
         &self,
         id: &GatewayId,

@@ -1,10 +1,10 @@
-//! What a pass did.
+//! Counts of one pass.
 
 use std::ops::AddAssign;
 
 use serde::Serialize;
 
-/// What a pass did.
+/// Counts of one pass.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Report {

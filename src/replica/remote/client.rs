@@ -48,7 +48,7 @@ pub struct Remote {
     directory: Option<PathBuf>,
 }
 
-/// What a listing found.
+/// The result of a listing.
 #[derive(Debug)]
 pub(in crate::replica) struct Listed {
     pub(in crate::replica) paths: Vec<String>,
@@ -95,7 +95,7 @@ impl Remote {
         &self.shown
     }
 
-    /// How much longer the store asks not to be asked (`Retry-After`).
+    /// The rest of the time for which the store asked not to be asked (`Retry-After`).
     pub(in crate::replica) fn retry_after(&self) -> Option<Duration> {
         self.throttle.remaining()
     }
@@ -227,7 +227,7 @@ impl Remote {
     }
 }
 
-/// How long the transfer of a blob of `size` bytes may take.
+/// The longest time that the transfer of a blob of `size` bytes may take.
 pub(in crate::replica) fn transfer_limit(limit: Duration, size: u64) -> Duration {
     limit + Duration::from_secs(size / SLOWEST_BYTES_PER_SECOND)
 }

@@ -9,7 +9,7 @@ use object_store::path::Path;
 
 use super::strays::Strays;
 
-/// How deep farmgate's own objects lie below `gateways`, `records` or `blobs`.
+/// The depth of farmgate's own objects below `gateways`, `records` or `blobs`.
 const DEPTH: usize = 3;
 
 /// Lists all objects in the folder `prefix` of the directory `root`. Names that object_store cannot

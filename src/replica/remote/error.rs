@@ -1,4 +1,4 @@
-//! What can go wrong with the common store, and the way out.
+//! Errors of the common store, with the way out.
 
 use std::error::Error as StdError;
 use std::time::Duration;
@@ -8,8 +8,8 @@ use object_store::client::HttpErrorKind;
 
 use crate::foreign::Foreign;
 
-/// Why the common store did not do as asked. The text stays the same for as long as the reason
-/// does: a new text is news.
+/// An error of the common store. Its text stays the same for as long as the reason does: a new text
+/// is news.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// The key is wrong, expired, or not for this bucket; or the bucket is full.

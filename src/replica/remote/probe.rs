@@ -1,4 +1,4 @@
-//! What `farmgate doctor` asks the common store.
+//! The requests by which `farmgate doctor` examines the common store.
 
 use super::client::Remote;
 use super::error::Error;

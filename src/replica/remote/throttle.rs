@@ -43,7 +43,7 @@ impl Throttle {
         self.strays.clone()
     }
 
-    /// How much longer the store asks not to be asked.
+    /// The rest of the time for which the store asked not to be asked.
     pub(super) fn remaining(&self) -> Option<Duration> {
         let until = *self.until.lock().unwrap_or_else(PoisonError::into_inner);
         until.map(|until| until.saturating_duration_since(Instant::now())).filter(|d| !d.is_zero())
