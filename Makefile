@@ -79,6 +79,15 @@ test-cluster: ## a part of test-unit, with its times: a node and a host are kill
 	@tools="$$(scripts/install-packages test)" && eval "$$tools" && \
 		$(CARGO) test --locked --test integration -- store::cluster --nocapture
 
+# Which measures, and how often: make bench BENCH=kept,syscalls ROUNDS=3
+BENCH ?=
+ROUNDS ?= 5
+
+.PHONY: bench
+bench: ## farmgate beside nginx, Caddy, Apache and Flask (BENCH=kept,syscalls ROUNDS=3): docs/performance.md
+	@tools="$$(scripts/install-packages test)" && eval "$$tools" && \
+		BENCH="$(BENCH)" ROUNDS="$(ROUNDS)" $(CARGO) bench --locked --bench load
+
 .PHONY: bench-iso
 bench-iso: ## seals 500 gateways and measures it (IPXE_SOURCE=tree compiles iPXE once beside it)
 	@tools="$$(scripts/install-packages demo)" && eval "$$tools" && \

@@ -1,33 +1,18 @@
 //! The boot server. Two doors lead gateways to the same routes: own mutual TLS, and
 //! a Unix socket behind nginx. A third is for operators.
 
-mod admin;
 mod app;
-mod asset;
+mod background;
 mod buckets;
-mod client;
-mod connection;
-mod doors;
-mod error;
-mod gates;
-mod gateway_tls;
-mod listener;
+mod edge;
+mod http;
 mod metrics;
-mod operators;
-mod peer;
+mod pki;
 mod problems;
 mod recorder;
-mod room;
-mod routes;
-mod script;
-mod secrets;
-mod seldom;
 mod settings;
 mod shown;
-mod span;
-mod systemd;
-mod tls;
-mod watchdog;
+mod templates;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,27 +28,28 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use app::App;
-use connection::Connections;
-use doors::Doors;
-use doors::Role;
-use error::HttpError;
-use operators::Operators;
+use background::Wakers;
+use background::summary;
+use edge::accept;
+use edge::connection::Connections;
+use edge::doors::Doors;
+use edge::doors::Role;
+use edge::operators::Operators;
+use edge::room::Room;
+use edge::systemd;
+use edge::watchdog;
+use http::Front;
+pub use pki::certificate_file;
+pub use pki::server_chain;
 pub use problems::certificate_problems;
 pub use problems::clock_problems;
-use room::Room;
 pub use settings::GivenDoors;
 use settings::Settings;
 pub use settings::Source;
-pub use tls::certificate_file;
-pub use tls::server_chain;
 
 use crate::process;
 use crate::replica;
 use crate::replica::Replica;
-use crate::store::gateways::Gateways;
-
-/// How often leases that are over are cleared away, and rollouts looked at unasked.
-const SWEEP: Duration = Duration::from_secs(30);
 
 /// How often systemd hears that running downloads still finish, and how much more
 /// time it is asked for.
@@ -76,7 +62,7 @@ pub fn check(source: &Source) -> Result<()> {
     let mut problems = settings.problems;
     problems.extend(settings.state.missing_folders());
     ensure!(problems.is_empty(), "{}", problems.join("; "));
-    Replica::open(&settings.state, systemd::credentials().as_deref()).map(drop)
+    Replica::open(&settings.state, settings.credentials.as_deref()).map(drop)
 }
 
 /// Serves until SIGTERM or SIGINT, then lets running downloads finish for as
@@ -93,11 +79,14 @@ pub async fn run(source: Source) -> Result<()> {
     }
     let descriptors = process::raise_descriptors();
     // Before anybody is let in.
-    mend_index(settings.state.gateways()).await;
+    background::mend_index(settings.state.gateways()).await;
     let mut doors = Doors::open(&settings.listen, passed)?;
-    let app = Arc::new(App::new(settings)?);
-    let connections = Connections::new(routes::router(app.clone()));
-    let for_operators = connections.for_operators(admin::router(app.clone()));
+    let wakers = Arc::new(Wakers::default());
+    let heard = wakers.clone();
+    let app = Arc::new(App::new(settings, accept::REASONS, move |kind| heard.event(kind))?);
+    let front = Arc::new(Front::new(app.clone()));
+    let connections = Connections::new(http::router::router(front.clone()));
+    let for_operators = connections.for_operators(http::admin::router(front));
     let operators = Operators::new().context("cannot start threads")?;
     let room = Room::for_gateways(descriptors);
 
@@ -108,18 +97,18 @@ pub async fn run(source: Source) -> Result<()> {
         if door.role == Role::Admin {
             let _there = operators.handle().enter();
             let (door, room) = (door.registered_here()?, Room::for_operators());
-            let serve = listener::serve(door, for_operators.clone(), app.clone(), room, receiver);
+            let serve = accept::serve(door, for_operators.clone(), app.clone(), room, receiver);
             tasks.spawn_on(serve, operators.handle());
         } else {
             let (connections, room) = (connections.clone(), room.clone());
-            tasks.spawn(listener::serve(door, connections, app.clone(), room, receiver));
+            tasks.spawn(accept::serve(door, connections, app.clone(), room, receiver));
         }
     }
-    tasks.spawn(sweep(app.clone()));
-    tasks.spawn(advance_rollouts(app.clone()));
-    tasks.spawn(buckets::care(app.clone()));
+    tasks.spawn(background::sweep(app.clone()));
+    tasks.spawn(background::advance_rollouts(app.clone(), wakers.clone()));
+    tasks.spawn(buckets::run(app.clone(), wakers));
     if let Some(replica) = app.replica() {
-        tasks.spawn(replica::run(replica));
+        tasks.spawn(replica::run(replica.clone()));
     }
     tasks.spawn(watchdog::run(probes));
     systemd::ready(&summary(&app).await);
@@ -213,53 +202,4 @@ async fn drain(connections: &Connections, limit: Duration) {
             tracing::warn!("stopped with downloads unfinished: the time for them was over");
         }
     }
-}
-
-/// One at a time, however many acknowledgements come in.
-async fn advance_rollouts(app: Arc<App>) {
-    loop {
-        // Also notices canaries that used up their tries.
-        app.advance_rollouts().await;
-        let _ = tokio::time::timeout(SWEEP, app.rollouts_due()).await;
-    }
-}
-
-async fn sweep(app: Arc<App>) {
-    let mut known = app.settings().problems.clone();
-    loop {
-        tokio::time::sleep(SWEEP).await;
-        mend_index(app.settings().state.gateways()).await;
-        if let Err(error) = app.sweep().await {
-            tracing::warn!("{error}");
-        }
-        match what_is_wrong(&app).await {
-            Ok(problems) => {
-                for problem in problems.iter().filter(|problem| !known.contains(problem)) {
-                    tracing::error!("{problem}");
-                }
-                known = problems;
-            }
-            Err(error) => tracing::error!("{error}"),
-        }
-        systemd::status(&summary(&app).await);
-    }
-}
-
-/// Makes what is missing of the index of certificates from the gateways' records.
-async fn mend_index(gateways: Gateways) {
-    match app::blocking(move || Ok(gateways.mend_index()?)).await {
-        Ok(0) => {}
-        Ok(mended) => tracing::warn!("made {mended} entries of gateways/.by-fingerprint anew"),
-        Err(error) => tracing::error!("certificates may not be found: {error}"),
-    }
-}
-
-async fn what_is_wrong(app: &Arc<App>) -> Result<Vec<String>, HttpError> {
-    let mut problems = app.problems().await?;
-    problems.extend(app.files().await?.problems);
-    Ok(problems)
-}
-
-async fn summary(app: &Arc<App>) -> String {
-    app.summary().await.unwrap_or_else(|error| format!("cannot read the state: {error}"))
 }

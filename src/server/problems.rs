@@ -3,7 +3,7 @@
 use anyhow::Result;
 use time::OffsetDateTime;
 
-use super::tls;
+use super::pki;
 use crate::fleet::CertificateState;
 use crate::identity::Certificate;
 use crate::identity::HostError;
@@ -16,7 +16,7 @@ const SHOWN: usize = 3;
 
 /// What concerns more than single gateways. The clock first: when that is wrong, so is what is
 /// said of certificates.
-pub(super) fn problems(state: &State, now: OffsetDateTime) -> Result<Vec<String>> {
+pub(super) fn fleet_problems(state: &State, now: OffsetDateTime) -> Result<Vec<String>> {
     let late = late_gateways(state, now).filter(|late| late.all);
     let mut problems = late_problems(state, now, late)?;
     problems.extend(certificate_problems(state, now)?);
@@ -46,9 +46,9 @@ fn late_problems(
             late.push((what, begin));
         }
     };
-    for der in tls::server_chain(state)? {
+    for der in pki::server_chain(state)? {
         if let Ok(certificate) = Certificate::from_der(&der) {
-            let file = tls::certificate_file(state);
+            let file = pki::certificate_file(state);
             see(format!("{} ({})", file.display(), certificate.subject), certificate.not_before);
         }
     }
@@ -76,7 +76,7 @@ fn late_problems(
 /// All else.
 pub fn certificate_problems(state: &State, now: OffsetDateTime) -> Result<Vec<String>> {
     let mut problems = Vec::new();
-    let (ca, chain) = (state.ca_certificate()?, tls::server_chain(state)?);
+    let (ca, chain) = (state.ca_certificate()?, pki::server_chain(state)?);
     let host = state.config().url.host();
     if let Err(error) = usable_ca(&ca) {
         problems.push(format!(
@@ -90,7 +90,7 @@ pub fn certificate_problems(state: &State, now: OffsetDateTime) -> Result<Vec<St
             Ok(()) | Err(HostError::NotYet { .. }) => {}
             Err(error) => problems.push(format!(
                 "no gateway trusts {}: {error}; `farmgate pki renew` makes a new one",
-                tls::certificate_file(state).display(),
+                pki::certificate_file(state).display(),
             )),
         }
     }

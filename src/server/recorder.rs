@@ -1,13 +1,20 @@
-use std::pin::Pin;
-use std::task::Poll;
-use std::time::Instant;
+//! Hands lines of the flight recorder to a thread that writes them. No boot waits for the disk,
+//! and what happens within a moment is written together.
 
-use axum::body::Bytes;
-use futures_core::Stream;
-use prometheus_client::metrics::counter::Counter;
+use std::collections::BTreeMap;
+use std::mem;
+use std::sync::Arc;
+use std::sync::Condvar;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::thread;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::Context;
+use anyhow::Result;
 use time::OffsetDateTime;
-use tokio::sync::mpsc;
-use tokio::sync::mpsc::error::TrySendError;
 
 use crate::fleet::EventId;
 use crate::fleet::GatewayId;
@@ -15,13 +22,16 @@ use crate::store::journal::Entry;
 use crate::store::journal::Journals;
 use crate::store::journal::Stage;
 
-/// Lines that may wait for the disk. A boot never does.
+/// Lines that may wait for the disk.
 const WAITING: usize = 4096;
 
-/// Hands lines of the flight recorder to whoever writes them.
+/// How long lines are gathered before they are written.
+const GATHER: Duration = Duration::from_millis(25);
+
+/// The flight recorder. The last lines are written when the last clone is gone.
 #[derive(Clone)]
 pub(super) struct Recorder {
-    sender: mpsc::Sender<(GatewayId, Entry)>,
+    writer: Arc<Writer>,
 }
 
 /// For whom something is recorded.
@@ -32,78 +42,105 @@ pub(super) struct Subject {
     pub(super) address: String,
 }
 
+struct Writer {
+    queue: Arc<Queue>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct Queue {
+    lines: Mutex<Lines>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Lines {
+    waiting: Vec<(GatewayId, Entry)>,
+    left_out: usize,
+    closed: bool,
+}
+
 impl Recorder {
-    /// Starts the writer; it ends once all recorders are gone.
-    pub(super) fn start(journals: Journals) -> Self {
-        let (sender, mut receiver) = mpsc::channel::<(GatewayId, Entry)>(WAITING);
-        tokio::task::spawn_blocking(move || {
-            while let Some((gateway, entry)) = receiver.blocking_recv() {
-                if let Err(error) = journals.append(&gateway, &entry) {
-                    tracing::warn!(gateway_id = %gateway, "the journal misses a line: {error:#}");
+    /// Starts the writer.
+    pub(super) fn start(journals: Journals) -> Result<Self> {
+        let queue = Arc::new(Queue::default());
+        let theirs = queue.clone();
+        let thread = thread::Builder::new()
+            .name("farmgate-journal".to_owned())
+            .spawn(move || theirs.write_all(&journals))
+            .context("cannot start a thread")?;
+        Ok(Self { writer: Arc::new(Writer { queue, thread: Some(thread) }) })
+    }
+
+    pub(super) fn record(&self, subject: Subject, stage: Stage) {
+        let Subject { gateway_id, boot, address } = subject;
+        let entry = Entry { at: OffsetDateTime::now_utc(), boot, address: address.into(), stage };
+        let queue = &self.writer.queue;
+        let mut lines = queue.lock();
+        if lines.waiting.len() >= WAITING {
+            lines.left_out += 1;
+            return;
+        }
+        lines.waiting.push((gateway_id, entry));
+        // A writer that has some already looks again before it sleeps.
+        if lines.waiting.len() == 1 {
+            queue.changed.notify_one();
+        }
+    }
+}
+
+impl Queue {
+    fn write_all(&self, journals: &Journals) {
+        loop {
+            let closed = self.wait();
+            if !closed {
+                thread::sleep(GATHER);
+            }
+            let (waiting, left_out) = {
+                let mut lines = self.lock();
+                (mem::take(&mut lines.waiting), mem::take(&mut lines.left_out))
+            };
+            if left_out > 0 {
+                tracing::warn!("journals miss {left_out} lines: the disk is too slow");
+            }
+            let mut by_gateway: BTreeMap<GatewayId, Vec<Entry>> = BTreeMap::new();
+            for (gateway, entry) in waiting {
+                by_gateway.entry(gateway).or_default().push(entry);
+            }
+            for (gateway, entries) in &by_gateway {
+                if let Err(error) = journals.append(gateway, entries) {
+                    tracing::warn!(
+                        gateway = gateway.name(),
+                        "the journal misses a line: {error:#}"
+                    );
                 }
             }
-        });
-        Self { sender }
-    }
-
-    pub(super) fn record(&self, subject: &Subject, stage: Stage) {
-        let Subject { gateway_id, boot, address } = subject.clone();
-        let entry = Entry { at: OffsetDateTime::now_utc(), boot, address: address.into(), stage };
-        if let Err(TrySendError::Full((gateway, _))) = self.sender.try_send((gateway_id, entry)) {
-            tracing::warn!(gateway_id = %gateway, "the journal misses a line: the disk is too slow");
+            if closed {
+                return;
+            }
         }
     }
-}
 
-/// Where the fate of a file is to be recorded.
-pub(super) struct Recording {
-    pub(super) recorder: Recorder,
-    pub(super) subject: Subject,
-    pub(super) path: String,
-    /// Where its bytes are counted.
-    pub(super) sent: Counter,
-}
+    /// Waits for lines, or for the end, and says whether it has come.
+    fn wait(&self) -> bool {
+        let nothing = |lines: &mut Lines| lines.waiting.is_empty() && !lines.closed;
+        let lines = self.changed.wait_while(self.lock(), nothing);
+        lines.unwrap_or_else(PoisonError::into_inner).closed
+    }
 
-/// A body that is recorded when its last byte, or the client, is gone.
-pub(super) struct Recorded<S> {
-    inner: Pin<Box<S>>,
-    recording: Recording,
-    size: u64,
-    bytes: u64,
-    began: Instant,
-}
-
-impl<S> Recorded<S> {
-    /// Wraps `inner`, which yields `size` bytes.
-    pub(super) fn new(inner: S, recording: Recording, size: u64) -> Self {
-        Self { inner: Box::pin(inner), recording, size, bytes: 0, began: Instant::now() }
+    fn lock(&self) -> MutexGuard<'_, Lines> {
+        // Nothing that could panic runs while it is locked.
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl<S: Stream<Item = std::io::Result<Bytes>>> Stream for Recorded<S> {
-    type Item = S::Item;
-
-    fn poll_next(
-        mut self: Pin<&mut Self>,
-        context: &mut std::task::Context<'_>,
-    ) -> Poll<Option<Self::Item>> {
-        let polled = self.inner.as_mut().poll_next(context);
-        if let Poll::Ready(Some(Ok(bytes))) = &polled {
-            self.bytes += bytes.len() as u64;
-            self.recording.sent.inc_by(bytes.len() as u64);
-        }
-        polled
-    }
-}
-
-impl<S> Drop for Recorded<S> {
+impl Drop for Writer {
     fn drop(&mut self) {
-        let stage = Stage::File {
-            path: std::mem::take(&mut self.recording.path).into(),
-            size: self.size,
-            bytes: self.bytes,
-            millis: self.began.elapsed().as_millis().try_into().unwrap_or(u64::MAX),
-        };
-        self.recording.recorder.record(&self.recording.subject, stage);
+        self.queue.lock().closed = true;
+        self.queue.changed.notify_one();
+        if let Some(thread) = self.thread.take() {
+            // It panics nowhere; if it did, that was told of already.
+            let _ = thread.join();
+        }
     }
 }

@@ -9,11 +9,11 @@ use anyhow::Result;
 use rustls::ServerConfig;
 use time::OffsetDateTime;
 
-use super::problems::problems;
-use super::secrets;
-use super::secrets::Templates;
-use super::systemd;
-use super::tls;
+use super::edge::tls;
+use super::pki;
+use super::problems::fleet_problems;
+use super::templates;
+use super::templates::Templates;
 use crate::config::AccelPrefix;
 use crate::config::BootUrl;
 use crate::config::Listen;
@@ -45,7 +45,9 @@ pub struct GivenDoors {
 pub(super) struct Settings {
     pub(super) state: State,
     pub(super) listen: Listen,
-    pub(super) verifier: ClientVerifier,
+    /// The folder of systemd's credentials.
+    pub(super) credentials: Option<PathBuf>,
+    pub(super) verifier: Arc<ClientVerifier>,
     pub(super) accel: Option<AccelPrefix>,
     pub(super) tries: NonZeroU32,
     pub(super) url: BootUrl,
@@ -64,20 +66,22 @@ impl Settings {
     pub(super) fn load(source: &Source, own_tls: impl Fn(&Listen) -> bool) -> Result<Self> {
         let state = State::open(&source.state, source.config.as_deref())?;
         let config = state.config();
+        let credentials = pki::credentials();
         let mut listen = config.listen.clone();
         if let Some(doors) = &source.doors {
             (listen.tls, listen.unix) = (doors.tls, doors.unix.clone());
         }
         Ok(Self {
-            verifier: ClientVerifier::new(&state.ca_certificate()?)?,
+            verifier: Arc::new(ClientVerifier::new(&state.ca_certificate()?)?),
+            credentials: credentials.clone(),
             accel: listen.accel.clone(),
             tries: config.assessment.tries,
             url: config.url.clone(),
             public_url: config.public_url.clone(),
-            templates: Templates::new(config.secrets.dir.clone(), systemd::credentials()),
-            terms: secrets::terms(&config.secrets),
+            templates: Templates::new(config.secrets.dir.clone(), credentials),
+            terms: templates::terms(&config.secrets),
             tls: own_tls(&listen).then(|| tls::server_config(&state)).transpose()?,
-            problems: problems(&state, OffsetDateTime::now_utc())?,
+            problems: fleet_problems(&state, OffsetDateTime::now_utc())?,
             listen,
             state,
         })

@@ -27,6 +27,7 @@ use sha2::Digest as _;
 use sha2::Sha256;
 
 use super::files;
+use super::stamp::Stamp;
 use crate::fleet::Asset;
 use crate::fleet::BlobId;
 use crate::fleet::SECRETS;
@@ -82,16 +83,7 @@ pub struct Blobs {
     /// Where versions that had one tree kept private blobs: they are still read there.
     older: Option<PathBuf>,
     /// Files whose bytes were found to be right, as they were then.
-    verified: Arc<Mutex<HashSet<Stamp>>>,
-}
-
-/// Differs when a file was written to or replaced.
-type Stamp = (BlobId, u64, u64, u64, (i64, i64), (i64, i64));
-
-fn stamp(id: &BlobId, facts: &fs::Metadata) -> Stamp {
-    let modified = (facts.mtime(), facts.mtime_nsec());
-    let changed = (facts.ctime(), facts.ctime_nsec());
-    (*id, facts.dev(), facts.ino(), facts.len(), modified, changed)
+    verified: Arc<Mutex<HashSet<(BlobId, Stamp)>>>,
 }
 
 impl Blobs {
@@ -241,7 +233,7 @@ impl Blobs {
         let fault = |error| Fault::of(*id, error);
         let facts = fs::metadata(path).map_err(fault)?;
         ensure_size(*id, &facts, size)?;
-        let stamp = stamp(id, &facts);
+        let stamp = (*id, Stamp::new(&facts));
         if self.verified().contains(&stamp) {
             return Ok(facts);
         }
@@ -252,7 +244,7 @@ impl Blobs {
         Ok(facts)
     }
 
-    fn verified(&self) -> std::sync::MutexGuard<'_, HashSet<Stamp>> {
+    fn verified(&self) -> std::sync::MutexGuard<'_, HashSet<(BlobId, Stamp)>> {
         // Nothing that could panic runs while it is locked.
         self.verified.lock().unwrap_or_else(PoisonError::into_inner)
     }

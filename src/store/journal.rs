@@ -101,15 +101,18 @@ impl Journals {
         Self { dir: state.store_dir().join("gateways") }
     }
 
-    /// Adds a line.
-    pub fn append(&self, gateway: &GatewayId, entry: &Entry) -> Result<()> {
+    /// Adds lines.
+    pub fn append(&self, gateway: &GatewayId, entries: &[Entry]) -> Result<()> {
         let path = self.dir.join(gateway).join(CURRENT);
-        let mut line = serde_json::to_vec(entry)?;
-        line.push(b'\n');
+        let mut lines = Vec::new();
+        for entry in entries {
+            serde_json::to_writer(&mut lines, entry)?;
+            lines.push(b'\n');
+        }
         let append = || -> io::Result<()> {
             let mut file = files::append(&path)?;
             // In one piece: a torn line can only be the last one.
-            file.write_all(&line)?;
+            file.write_all(&lines)?;
             if file.metadata()?.len() > MOST_BYTES {
                 fs::rename(&path, path.with_file_name(OLD))?;
             }

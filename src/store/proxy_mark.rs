@@ -5,6 +5,7 @@
 //! counts: a farm must not stand still because somebody has looked at a configuration.
 
 use std::io;
+use std::path::PathBuf;
 
 use anyhow::Context;
 use anyhow::Result;
@@ -23,16 +24,38 @@ const NEW: &str = "proxy-mark.new";
 
 pub(super) const MODE: u32 = 0o600;
 
+/// What nginx' header proves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NginxProof {
+    /// It holds the secret: nobody else can have sent it.
+    Secret,
+    /// It is what an nginx sends that does not know the secret yet, and that still counts.
+    WithoutSecret,
+    /// Nothing.
+    None,
+}
+
+impl NginxProof {
+    fn without_secret<'a>(der: &[u8], values: impl Iterator<Item = &'a [u8]>) -> Self {
+        if proves_without_secret(der, values) { Self::WithoutSecret } else { Self::None }
+    }
+}
+
 impl State {
+    /// Where the secret is.
+    pub fn proxy_mark_file(&self) -> PathBuf {
+        self.dir().join(PROXY_MARK_FILE)
+    }
+
     /// Whether nginx has proved with these values of its header that the client has the key of
-    /// this certificate (DER). Asks the disk each time: nginx may have been told a moment ago.
+    /// this certificate (DER).
     pub fn is_from_nginx<'a>(
         &self,
         der: &[u8],
         values: impl Iterator<Item = &'a [u8]> + Clone,
-    ) -> Result<bool> {
+    ) -> Result<NginxProof> {
         let Some(mark) = self.proxy_mark()? else {
-            return Ok(proves_without_secret(der, values));
+            return Ok(NginxProof::without_secret(der, values));
         };
         let new = self.dir().join(NEW);
         if mark.proves(der, values.clone()) {
@@ -40,14 +63,14 @@ impl State {
             if let Err(error) = files::remove_if_there(&new) {
                 tracing::warn!("cannot remove {}: {error}", new.display());
             }
-            return Ok(true);
+            return Ok(NginxProof::Secret);
         }
-        Ok(new.exists() && proves_without_secret(der, values))
+        Ok(if new.exists() { NginxProof::without_secret(der, values) } else { NginxProof::None })
     }
 
     /// Makes the secret, if there is none.
     pub fn ensure_proxy_mark(&self) -> Result<()> {
-        let path = self.dir().join(PROXY_MARK_FILE);
+        let path = self.proxy_mark_file();
         // Whoever may only look at the state can print a configuration, too.
         if path.exists() {
             return Ok(());
@@ -62,7 +85,7 @@ impl State {
     }
 
     fn proxy_mark(&self) -> Result<Option<ProxyMark>> {
-        let path = self.dir().join(PROXY_MARK_FILE);
+        let path = self.proxy_mark_file();
         let text = match files::read_to_string(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             text => text.with_context(|| format!("cannot read {}", path.display()))?,

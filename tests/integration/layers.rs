@@ -1,144 +1,256 @@
-//! Dependencies point one way (see the crate's documentation).
+//! Dependencies point one way: see the crate's documentation. Reads the sources.
 
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
 
-fn sources(dir: &Path) -> Vec<PathBuf> {
+/// Each module, and those that it may name. What stands lower knows nothing of what stands above.
+const LAYERS: &[(&str, &[&str])] = &[
+    ("foreign", &[]),
+    ("backoff", &[]),
+    ("identity", &["foreign"]),
+    ("config", &["identity", "foreign"]),
+    ("ipxe", &["config", "identity", "foreign"]),
+    ("fleet", &["identity", "foreign"]),
+    ("process", &[]),
+    ("store", &["process", "fleet", "identity", "config", "foreign"]),
+    ("http_client", &["store", "config", "foreign"]),
+    ("replica", &["store", "http_client", "backoff", "fleet", "config", "foreign"]),
+    ("bucket", &["store", "http_client", "backoff", "fleet", "identity", "config", "foreign"]),
+    ("iso", &["store", "ipxe", "fleet", "identity", "config", "foreign"]),
+    ("publish", &["bucket", "store", "ipxe", "fleet", "identity", "config", "foreign"]),
+    (
+        "server",
+        &[
+            "replica", "bucket", "store", "process", "fleet", "identity", "config", "foreign",
+            "backoff",
+        ],
+    ),
+];
+
+/// Modules that know no files, clock, network or environment: bytes in, values out.
+const PURE: &[&str] = &["config", "fleet", "foreign", "identity", "ipxe"];
+
+const IMPURE: &[&str] = &[
+    "axum",
+    "tokio",
+    "std::fs",
+    "std::env",
+    "std::net::Tcp",
+    "std::process",
+    "SystemTime",
+    "Instant",
+    "now_utc",
+];
+
+/// One file of the crate without its tests.
+struct Source {
+    /// Below `src/`.
+    path: String,
+    /// Its module: `["store", "gateways"]` for `store/gateways/mod.rs`.
+    module: Vec<String>,
+    text: String,
+    code: String,
+}
+
+fn sources() -> Vec<Source> {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut found = Vec::new();
+    collect(&src, &mut found);
+    assert!(found.len() > 100, "the sources are not where they were");
+    found.into_iter().map(|path| read(&src, &path)).collect()
+}
+
+fn collect(dir: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
-            found.extend(sources(&path));
+            collect(&path, found);
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             found.push(path);
         }
     }
-    found
 }
 
-#[track_caller]
-fn assert_absent(modules: &[&str], words: &[&str]) {
-    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut looked_at = 0;
-    for path in sources(&src) {
-        let relative = path.strip_prefix(&src).unwrap().to_str().unwrap().to_owned();
-        let tests = relative.ends_with("/tests.rs");
-        if tests || !modules.iter().any(|module| relative.starts_with(module)) {
+fn read(src: &Path, path: &Path) -> Source {
+    let text = fs::read_to_string(path).unwrap();
+    let path = path.strip_prefix(src).unwrap().to_str().unwrap().to_owned();
+    let mut module: Vec<String> =
+        path.trim_end_matches(".rs").split('/').map(str::to_owned).collect();
+    if module.last().is_some_and(|last| last == "mod" || last == "lib") {
+        module.pop();
+    }
+    let code = if is_tests(&path) { "" } else { text.split("#[cfg(test)]").next().unwrap() };
+    let code = code.lines().map(|line| line.split("//").next().unwrap());
+    let code = code.collect::<Vec<_>>().join("\n");
+    Source { path, module, text, code }
+}
+
+fn is_tests(path: &str) -> bool {
+    path.ends_with("/tests.rs") || path.contains("/tests/")
+}
+
+/// What follows `prefix` wherever it stands in `code`, up to the end of the path.
+fn paths<'a>(code: &'a str, prefix: &'a str) -> impl Iterator<Item = Vec<&'a str>> {
+    code.match_indices(prefix).map(move |(at, _)| {
+        let rest = &code[at + prefix.len()..];
+        let end = rest.find(|c: char| !(c.is_alphanumeric() || c == '_' || c == ':'));
+        rest[..end.unwrap_or(rest.len())].split("::").collect()
+    })
+}
+
+#[test]
+fn no_module_names_one_above_it() {
+    let layers: BTreeMap<&str, &[&str]> = LAYERS.iter().copied().collect();
+    let mut seen = BTreeSet::new();
+    for source in sources() {
+        let Some((own, allowed)) =
+            source.module.first().and_then(|own| layers.get_key_value(own.as_str()))
+        else {
             continue;
+        };
+        seen.insert(*own);
+        for named in paths(&source.code, "crate::") {
+            let named = named[0];
+            let fine = named == *own || allowed.contains(&named);
+            assert!(fine, "src/{} is below crate::{named}", source.path);
         }
-        looked_at += 1;
-        let text = fs::read_to_string(&path).unwrap();
-        let code = text.split("#[cfg(test)]").next().unwrap();
-        for (number, line) in code.lines().enumerate() {
-            let line = line.split("//").next().unwrap();
-            for word in words {
-                assert!(!line.contains(word), "src/{relative}:{}: {word}", number + 1);
+    }
+    let all: BTreeSet<_> = layers.into_keys().collect();
+    assert_eq!(seen, all, "modules are not where they were");
+}
+
+#[test]
+fn pure_modules_know_no_files_clock_network_or_environment() {
+    let mut looked_at = 0;
+    for source in sources() {
+        if source.module.first().is_some_and(|own| PURE.contains(&own.as_str())) {
+            looked_at += 1;
+            for word in IMPURE {
+                assert!(!source.code.contains(word), "src/{}: {word}", source.path);
             }
         }
     }
-    assert!(looked_at >= modules.len(), "{modules:?} are not where they were");
+    assert!(looked_at > 50, "the pure modules are not where they were");
 }
 
+/// Plain functions below, the edge and HTTP above.
 #[test]
-fn the_pure_modules_know_no_files_clock_network_or_environment() {
-    assert_absent(
-        &[
-            "identity/",
-            "ipxe/",
-            "config",
-            "foreign.rs",
-            "fleet/",
-            "backoff.rs",
-            "bucket/error.rs",
-            "bucket/hand_out.rs",
-            "bucket/name.rs",
-            "bucket/plan.rs",
-            "bucket/stored/",
-        ],
-        &[
-            "axum",
-            "tokio",
-            "std::fs",
-            "std::env",
-            "std::net::Tcp",
-            "std::process",
-            "SystemTime",
-            "Instant",
-            "now_utc",
-            "crate::store",
-            "crate::server",
-            "crate::cli",
-            "crate::iso",
-            "crate::publish",
-        ],
-    );
-}
-
-#[test]
-fn nobody_depends_on_those_above() {
-    assert_absent(
-        &["store/", "fleet/", "http_client.rs"],
-        &[
-            "crate::cli",
-            "crate::doctor",
-            "crate::server",
-            "crate::publish",
-            "crate::iso",
-            "crate::bucket",
-            "crate::replica",
-        ],
-    );
-    assert_absent(
-        &["bucket/", "replica/"],
-        &[
-            "crate::cli",
-            "crate::doctor",
-            "crate::server",
-            "crate::publish",
-            "crate::iso",
-            "axum",
-        ],
-    );
-    assert_absent(
-        &["publish/", "iso/"],
-        &["crate::cli", "crate::doctor", "crate::server", "axum", "tokio"],
-    );
-    assert_absent(&["server/"], &["crate::cli", "crate::doctor", "crate::publish", "crate::iso"]);
-    assert_absent(&["doctor/"], &["crate::cli", "axum"]);
-    assert_absent(&["process/"], &["crate::", "tokio", "axum"]);
-}
-
-#[test]
-fn only_the_server_knows_axum_and_only_one_file_systemd() {
-    assert_absent(
-        &[
-            "cli/",
-            "store/",
-            "bucket/",
-            "replica/",
-            "publish/",
-            "iso/",
-            "ipxe/",
-            "identity/",
-            "http_client.rs",
-        ],
-        &["axum"],
-    );
-    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    for path in sources(&src) {
-        let text = fs::read_to_string(&path).unwrap();
-        let systemd = path.ends_with("server/systemd.rs");
-        assert_eq!(text.contains("sd_notify"), systemd, "{}", path.display());
+fn only_the_edge_and_http_know_axum_and_how_requests_are_run() {
+    let may = |source: &Source, words: &[&str]| match source.module.first().map(String::as_str) {
+        Some("server") => match source.module.get(1).map(String::as_str) {
+            Some("edge" | "http") => true,
+            Some("app" | "metrics" | "recorder" | "settings" | "problems" | "templates") => false,
+            _ => words == ["tokio"],
+        },
+        _ => words == ["tokio"],
+    };
+    for source in sources() {
+        for words in [&["axum"][..], &["tokio"]] {
+            let names = words.iter().any(|word| source.code.contains(word));
+            assert!(!names || may(&source, words), "src/{}: {words:?}", source.path);
+        }
+        let inner = source.module.get(..2) == Some(&["server".to_owned(), "app".to_owned()]);
+        if inner || source.path.starts_with("server/edge/") {
+            for above in ["server::http", "super::http"] {
+                assert!(!source.code.contains(above), "src/{}: {above}", source.path);
+            }
+        }
+        if inner {
+            assert!(!source.code.contains("server::edge"), "src/{}: the edge", source.path);
+        }
     }
 }
 
 #[test]
-fn only_the_grammar_of_boot_scripts_knows_nom() {
-    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    for path in sources(&src) {
-        let code = fs::read_to_string(&path).unwrap();
-        let knows = code.lines().any(|line| line.trim_start().starts_with("use nom"));
-        assert_eq!(knows, path.ends_with("ipxe/script/grammar.rs"), "{}", path.display());
+fn only_one_file_knows_systemd_and_one_the_parser_library() {
+    for source in sources() {
+        let systemd = source.path == "server/edge/systemd.rs";
+        assert_eq!(source.text.contains("sd_notify"), systemd, "src/{}", source.path);
+        let nom = source.code.lines().any(|line| line.trim_start().starts_with("use nom"));
+        assert_eq!(nom, source.path == "ipxe/script/grammar.rs", "src/{}", source.path);
+    }
+}
+
+/// A module's own file and those below it are one thing; any other two that need each other
+/// cannot be understood one after the other.
+#[test]
+fn no_two_files_need_each_other() {
+    let sources = sources();
+    let modules: BTreeMap<Vec<String>, usize> =
+        sources.iter().enumerate().map(|(at, source)| (source.module.clone(), at)).collect();
+    let mut needs: Vec<BTreeSet<usize>> = vec![BTreeSet::new(); sources.len()];
+    for (at, source) in sources.iter().enumerate() {
+        for target in named(source, &modules) {
+            let other = &sources[target].module;
+            let family = other.starts_with(&source.module) || source.module.starts_with(other);
+            if !family {
+                needs[at].insert(target);
+            }
+        }
+    }
+    for (at, source) in sources.iter().enumerate() {
+        if let Some(way) = way_back(at, &needs) {
+            let way: Vec<_> = way.iter().map(|at| sources[*at].path.as_str()).collect();
+            panic!("src/{} needs itself: {}", source.path, way.join(" -> "));
+        }
+    }
+}
+
+/// The files whose modules `source` names.
+fn named(source: &Source, modules: &BTreeMap<Vec<String>, usize>) -> BTreeSet<usize> {
+    let mut found = BTreeSet::new();
+    let mut resolve = |base: &[String], path: &[&str]| {
+        let mut module = base.to_vec();
+        module.extend(path.iter().map(|part| (*part).to_owned()));
+        while !module.is_empty() {
+            if let Some(at) = modules.get(&module) {
+                found.insert(*at);
+                return;
+            }
+            module.pop();
+        }
+    };
+    for path in paths(&source.code, "crate::") {
+        resolve(&[], &path);
+    }
+    for path in paths(&source.code, "super::") {
+        // Twice means twice up.
+        let up = path.iter().take_while(|part| **part == "super").count();
+        let base = source.module.len().saturating_sub(up + 1);
+        resolve(&source.module[..base], &path[up..]);
+    }
+    found
+}
+
+/// The shortest way from a file back to itself.
+fn way_back(start: usize, needs: &[BTreeSet<usize>]) -> Option<Vec<usize>> {
+    let mut ways: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    let mut next = vec![(start, vec![start])];
+    while !next.is_empty() {
+        let mut following = Vec::new();
+        for (at, way) in next {
+            for target in &needs[at] {
+                let mut way = way.clone();
+                way.push(*target);
+                if *target == start {
+                    return Some(way);
+                }
+                if ways.insert(*target, way.clone()).is_none() {
+                    following.push((*target, way));
+                }
+            }
+        }
+        next = following;
+    }
+    None
+}
+
+#[test]
+fn each_file_says_what_it_is_for() {
+    for source in sources() {
+        assert!(source.text.starts_with("//! "), "src/{} has no module doc", source.path);
     }
 }

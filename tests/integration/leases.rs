@@ -48,7 +48,7 @@ impl SmallDisk {
     /// Leaves no byte of room.
     fn fill(&self) -> PathBuf {
         let path = self.0.join("ballast");
-        let mut file = File::create(&path).unwrap();
+        let mut file = File::options().create(true).append(true).open(&path).unwrap();
         for size in [64 * 1024, 4096, 1] {
             while file.write_all(&vec![0; size]).is_ok() {}
         }
@@ -104,6 +104,8 @@ fn a_full_disk_keeps_no_gateway_from_its_secrets() {
     for path in [&before[0], &in_memory[0], &in_memory[1]] {
         assert_eq!([(); 2].map(|()| server.get_unix(path, "").status), [200, 404], "{path}");
     }
+    // A lease that was used up has left room.
+    disk.fill();
     let last = lease(&server, &state, "lab-2");
     drop(server);
 

@@ -1,38 +1,162 @@
-//! Who a gateway is.
+//! Which gateway a request comes from, by its client certificate. Reads the gateway's record;
+//! asks the clock whether the certificate is valid.
 
-use anyhow::Result;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+
 use rustls::pki_types::UnixTime;
+use time::OffsetDateTime;
 
 use super::App;
+use super::error::Error;
+use super::error::Reach;
+use super::error::Refusal;
+use super::error::Result;
 use crate::fleet::CertificateState;
+use crate::fleet::EventId;
 use crate::fleet::Record;
+use crate::identity::ClientVerifier;
 use crate::identity::Fingerprint;
-use crate::server::error::HttpError;
-use crate::server::error::Refusal;
 use crate::server::recorder::Subject;
 use crate::store::journal::Stage;
 
+/// Certificates that are known to be good. More than a fleet has; then all are verified anew.
+const MOST: usize = 16 * 1024;
+
+/// A client certificate whose key the client has proved to have, in a handshake here or in
+/// nginx's.
+#[derive(Clone, Debug)]
+pub(in crate::server) struct Presented {
+    pub(in crate::server) der: Arc<[u8]>,
+    pub(in crate::server) fingerprint: Fingerprint,
+    pub(in crate::server) via: Via,
+}
+
+/// Who ended TLS.
+#[derive(Clone, Debug)]
+pub(in crate::server) enum Via {
+    OwnTls,
+    Nginx {
+        /// Values of the header by which nginx proves to be nginx.
+        marks: Vec<Vec<u8>>,
+    },
+}
+
+impl Presented {
+    pub(in crate::server) fn new(der: &[u8], via: Via) -> Self {
+        Self { der: der.into(), fingerprint: Fingerprint::of_der(der), via }
+    }
+}
+
+/// The gateway that a request comes from.
+pub(in crate::server) struct Client {
+    pub(in crate::server) gateway: Arc<Record>,
+    /// Of the certificate that it came with.
+    pub(in crate::server) fingerprint: Fingerprint,
+    /// Where it comes from; a label.
+    pub(in crate::server) address: String,
+    pub(in crate::server) behind_nginx: bool,
+}
+
+impl Client {
+    /// For the flight recorder.
+    pub(in crate::server) fn subject(&self, boot: Option<EventId>) -> Subject {
+        let (gateway_id, address) = (self.gateway.id.clone(), self.address.clone());
+        Subject { gateway_id, boot, address }
+    }
+}
+
+/// Certificates that the CA was found to have signed. What decides it cannot change, but for the
+/// time, and for the CA: a reload brings another verifier, and all are verified again.
+#[derive(Default)]
+pub(super) struct Verified {
+    good: Mutex<HashMap<Fingerprint, Good>>,
+}
+
+struct Good {
+    by: Arc<ClientVerifier>,
+    not_before: OffsetDateTime,
+    not_after: OffsetDateTime,
+}
+
+impl Verified {
+    /// Verifies a certificate, unless that was done before, with this verifier.
+    fn verify(
+        &self,
+        verifier: &Arc<ClientVerifier>,
+        presented: &Presented,
+    ) -> std::result::Result<(), Refusal> {
+        let now = UnixTime::now();
+        let seconds = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
+        let holds = |good: &Good| {
+            Arc::ptr_eq(&good.by, verifier)
+                && (good.not_before.unix_timestamp()..=good.not_after.unix_timestamp())
+                    .contains(&seconds)
+        };
+        if self.lock().get(&presented.fingerprint).is_some_and(holds) {
+            return Ok(());
+        }
+        let certificate = verifier.verify(&presented.der, now)?;
+        let (not_before, not_after) = (certificate.not_before, certificate.not_after);
+        let good = Good { by: verifier.clone(), not_before, not_after };
+        let mut known = self.lock();
+        if known.len() >= MOST {
+            known.clear();
+        }
+        known.insert(presented.fingerprint, good);
+        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Fingerprint, Good>> {
+        // Nothing that could panic runs while it is locked.
+        self.good.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl App {
-    /// Finds the gateway that a certificate belongs to, if it lets it in: signed
-    /// by the CA and valid now, registered, and not revoked. Asks the disk each
-    /// time, so that a revocation counts from the next request on.
+    /// Finds the gateway that a certificate belongs to, if it lets it in: signed by the CA and
+    /// valid now, registered, and not revoked. Looks at the record's file each time, so that a
+    /// revocation counts from the next request on.
     pub(in crate::server) fn authenticate(
         &self,
-        der: &[u8],
-        address: String,
-    ) -> Result<(Record, Fingerprint), HttpError> {
-        let verifier = &self.settings().verifier;
-        let certificate = verifier.verify(der, UnixTime::now()).map_err(Refusal::Verify)?;
-        let fingerprint = certificate.fingerprint;
-        let record = self.gateways.owner(&fingerprint)?.ok_or(Refusal::Unknown(fingerprint))?;
-        let owned = record.certificate(&fingerprint).ok_or(Refusal::Unknown(fingerprint))?;
+        presented: &Presented,
+        address: &str,
+        reach: Reach,
+    ) -> Result<Client> {
+        let settings = self.settings();
+        let behind_nginx = match &presented.via {
+            Via::OwnTls => false,
+            Via::Nginx { marks } => {
+                if settings.listen.proxy_mark && !self.nginx.is_known(presented, marks, reach)? {
+                    return Err(Refusal::NoProxyMark.into());
+                }
+                true
+            }
+        };
+        self.verified.verify(&settings.verifier, presented)?;
+        let fingerprint = presented.fingerprint;
+        let owner = match (self.gateways.owner_in_memory(&fingerprint), reach) {
+            (None, Reach::Memory) => return Err(Error::Cold),
+            (None, Reach::Disk) => self.gateways.owner(&fingerprint)?,
+            (owner, _) => owner,
+        };
+        let unknown = || Refusal::Unknown(fingerprint);
+        let gateway = owner.ok_or_else(unknown)?;
+        let owned = gateway.certificate(&fingerprint).ok_or_else(unknown)?;
         match owned.state {
-            CertificateState::Active | CertificateState::Retiring => Ok((record, fingerprint)),
+            CertificateState::Active | CertificateState::Retiring => {
+                let address = address.to_owned();
+                Ok(Client { gateway, fingerprint, address, behind_nginx })
+            }
             CertificateState::Revoked => {
-                let subject = Subject { gateway_id: record.id.clone(), boot: None, address };
+                let (gateway_id, address) = (gateway.id.clone(), address.to_owned());
+                let subject = Subject { gateway_id, boot: None, address };
                 let error = format!("turned away: certificate {fingerprint} is revoked");
-                self.recorder.record(&subject, Stage::Error { error: error.into() });
-                Err(Refusal::Revoked { gateway: record.name, fingerprint }.into())
+                self.recorder.record(subject, Stage::Error { error: error.into() });
+                Err(Refusal::Revoked { gateway: gateway.name.clone(), fingerprint }.into())
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Boots, from the first request to the acknowledgement.
+//! Boots, from the first request to the acknowledgement. Appends events to the store.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -7,10 +7,14 @@ use std::sync::PoisonError;
 use std::time::Duration;
 use std::time::Instant;
 
-use anyhow::Result;
 use time::OffsetDateTime;
 
 use super::App;
+use super::authenticate::Client;
+use super::error::Error;
+use super::error::Reach;
+use super::error::Refusal;
+use super::error::Result;
 use crate::fleet::Barred;
 use crate::fleet::Claim;
 use crate::fleet::Decision;
@@ -22,21 +26,20 @@ use crate::fleet::Kind;
 use crate::fleet::Reason;
 use crate::fleet::Record;
 use crate::fleet::decide;
+use crate::foreign::Foreign;
 use crate::identity::Fingerprint;
-use crate::server::error::HttpError;
-use crate::server::error::Refusal;
 use crate::server::recorder::Subject;
 use crate::store::journal::Stage;
 
 /// A boot that was not acknowledged for so long does not run any more.
 const LONGEST_BOOT: Duration = Duration::from_secs(15 * 60);
 
-/// For so long the acknowledgement of a boot counts that another boot host began, and that
-/// this one knows nothing of yet.
-const BOOTED_ELSEWHERE: Duration = Duration::from_secs(24 * 60 * 60);
+/// How long an acknowledgement is accepted of a boot that another host began and that this one
+/// has not seen yet.
+const FOREIGN_ACK_WINDOW: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// So many acknowledgements of boots elsewhere are known again. One more that comes twice is
-/// recorded twice, which changes nothing.
+/// Acknowledgements of boots elsewhere that are remembered. One more that comes twice is recorded
+/// twice, which changes nothing.
 const MOST_ELSEWHERE: usize = 4096;
 
 /// A boot that has begun.
@@ -51,24 +54,33 @@ pub(super) struct Running {
     number: u64,
 }
 
+/// What iPXE says of itself: labels, which decide nothing.
+#[derive(Clone, Default)]
+pub(in crate::server) struct Labels {
+    pub(in crate::server) mac: Foreign,
+    pub(in crate::server) platform: Foreign,
+    pub(in crate::server) version: Foreign,
+}
+
 impl App {
-    /// Chooses the generation for a boot that begins now, and records the boot
-    /// before anybody hears of it: a try that was not counted could be the first
-    /// of a circle without end.
-    pub(in crate::server) async fn begin_boot(
-        self: &Arc<Self>,
-        gateway: &Record,
-        certificate: Fingerprint,
-    ) -> Result<Option<(Decision, Option<EventId>)>, HttpError> {
-        let history = self.history(gateway).await?;
+    /// Chooses the generation for a boot that begins now, and records the boot before anybody
+    /// hears of it: a try that was not counted could be the first of a circle without end.
+    /// Returns the generation's number.
+    pub(in crate::server) fn begin_boot(&self, client: &Client, labels: Labels) -> Result<u64> {
+        let gateway = &client.gateway;
+        let history = self.history(&gateway.id, Reach::Disk)?;
         let policy = gateway.policy(self.settings().tries);
-        let Some(mut decision) = decide(&history, policy) else { return Ok(None) };
-        let kind =
-            Kind::Booted { generation: decision.generation.id, certificate: Some(certificate) };
-        let boot = match self.append(&gateway.id, kind).await {
+        let Some(mut decision) = decide(&history, policy) else {
+            let error = "nothing is published".into();
+            self.recorder.record(client.subject(None), Stage::Error { error });
+            return Err(Error::NothingPublished(gateway.name.clone()));
+        };
+        let generation = decision.generation.id;
+        let certificate = Some(client.fingerprint);
+        let boot = match self.append(&gateway.id, Kind::Booted { generation, certificate }) {
             Ok(boot) => Some(boot),
             // Asked again in a moment, it can be recorded.
-            Err(error @ HttpError::Busy(_)) => return Err(error),
+            Err(error @ Error::Busy(_)) => return Err(error),
             Err(error) => {
                 tracing::error!(gateway = %gateway.name, "a boot could not be recorded: {error}");
                 if let (Reason::Trying { .. }, Some(good)) = (decision.reason, history.last_good())
@@ -78,17 +90,31 @@ impl App {
                 None
             }
         };
-        let Generation { id: generation, number, .. } = *decision.generation;
-        let running = Running { began: Instant::now(), boot, generation, number };
+        let Decision { generation, reason } = decision;
+        let Generation { id, number, .. } = *generation;
+        let running = Running { began: Instant::now(), boot, generation: id, number };
         self.booting().insert(gateway.id.clone(), running);
-        self.metrics.boot(decision.reason);
-        Ok(Some((decision, boot)))
+        self.counters.boot(reason);
+        tracing::info!(
+            gateway = %gateway.name,
+            generation = number,
+            %reason,
+            mac = labels.mac.as_str(),
+            platform = labels.platform.as_str(),
+            ipxe = labels.version.as_str(),
+            "boot"
+        );
+        let Labels { mac, platform, version: ipxe } = labels;
+        let stage =
+            Stage::Boot { generation: number, reason: reason.to_string(), mac, platform, ipxe };
+        self.recorder.record(client.subject(boot), stage);
+        Ok(number)
     }
 
-    /// The generation that a gateway means by this number: while it boots, the one that
-    /// it was sent to. That can get another number meanwhile, when another boot host has
-    /// published for the same gateway at the same time.
-    pub(in crate::server) fn meant<'a>(
+    /// The generation that a gateway means by this number: while it boots, the one that it was
+    /// sent to. That can get another number meanwhile, when another boot host has published for
+    /// the same gateway at the same time.
+    pub(super) fn meant<'a>(
         &self,
         gateway: &Record,
         history: &'a History,
@@ -103,71 +129,72 @@ impl App {
         }
     }
 
-    /// The boot that runs now, if this host began it. Not always the one with the latest
-    /// name: another host, whose clock is ahead, may have begun one before.
-    pub(in crate::server) fn begun(&self, gateway: &Record) -> Option<EventId> {
+    /// The boot that runs now, if this host began it. Not always the one with the latest name:
+    /// another host, whose clock is ahead, may have begun one before.
+    pub(super) fn begun(&self, gateway: &Record) -> Option<EventId> {
         self.running(gateway)?.boot
     }
 
-    /// Records that the booted system works. Says for which gateway, or `None` if
-    /// the token is not one of ours or its boot was too long ago. Whoever got the token with a
+    /// The gateway that a token of an acknowledgement speaks for.
+    pub(in crate::server) fn claimed_by(&self, token: &str) -> Result<GatewayId> {
+        let claim = self.tokens.check(token).ok_or_else(unknown_token)?;
+        Ok(claim.gateway_id)
+    }
+
+    /// Records that the booted system works, and logs it. Fails alike for a token that is not
+    /// one of ours and for one whose boot was too long ago. Whoever got the token with a
     /// certificate that is revoked by now is refused: a thief's word must not make a generation
     /// good.
-    pub(in crate::server) async fn acknowledge(
-        self: &Arc<Self>,
-        token: &str,
-        address: String,
-    ) -> Result<Option<(GatewayId, Option<u64>)>, HttpError> {
-        let Some(claim) = self.tokens.check(token) else { return Ok(None) };
-        let Claim { gateway_id: id, boot, .. } = claim;
-        let (app, gateway) = (self.clone(), id.clone());
-        let read = self.read(id.as_str(), move || {
-            Ok((app.gateways.find_by_id(&gateway)?, app.generations.history(&gateway)?))
-        });
-        let (Some(record), history) = read.await? else { return Ok(None) };
+    pub(in crate::server) fn acknowledge(&self, token: &str, address: &str) -> Result<()> {
+        let claim = self.tokens.check(token).ok_or_else(unknown_token)?;
+        let Claim { gateway_id: id, boot, certificate } = claim;
+        let record = self.gateways.find_by_id(&id)?.ok_or_else(unknown_token)?;
+        let history = self.history(&id, Reach::Disk)?;
+        let subject =
+            || Subject { gateway_id: id.clone(), boot: Some(boot), address: address.to_owned() };
         let known = history.boots().get(&boot);
         let begun_with = known.and_then(|known| known.certificate);
-        match record.bars_acknowledgement(begun_with.as_ref(), claim.certificate) {
+        match record.bars_acknowledgement(begun_with.as_ref(), certificate) {
             None => {}
-            Some(Barred::Unknown) => return Ok(None),
+            Some(Barred::Unknown) => return Err(unknown_token()),
             Some(Barred::Revoked(fingerprint)) => {
-                let subject = Subject { gateway_id: id.clone(), boot: Some(boot), address };
                 let error =
                     format!("acknowledgement refused: certificate {fingerprint} is revoked");
-                self.recorder.record(&subject, Stage::Error { error: error.into() });
+                self.recorder.record(subject(), Stage::Error { error: error.into() });
                 return Err(Refusal::Revoked { gateway: record.name, fingerprint }.into());
             }
         }
         self.end_boot(&id, boot);
-        let Some(known) = known else { return self.acknowledge_elsewhere(&id, boot).await };
-        // Asked again, because the answer was lost: it is the same answer.
-        if !known.acknowledged {
-            self.append(&id, Kind::Acknowledged { boot }).await?;
-            let subject = Subject { gateway_id: id.clone(), boot: Some(boot), address };
-            self.recorder.record(&subject, Stage::Acknowledged);
-            self.metrics.acknowledged();
-            self.acknowledged.notify_one();
-            self.rollouts_due.notify_one();
-        }
-        Ok(Some((id, Some(known.generation))))
+        let generation = match known {
+            // Asked again, because the answer was lost: it is the same answer.
+            Some(known) if known.acknowledged => Some(known.generation),
+            Some(known) => {
+                self.append(&id, Kind::Acknowledged { boot })?;
+                self.recorder.record(subject(), Stage::Acknowledged);
+                self.counters.acknowledged();
+                Some(known.generation)
+            }
+            None => {
+                self.acknowledge_elsewhere(&id, boot)?.ok_or_else(unknown_token)?;
+                None
+            }
+        };
+        tracing::info!(gateway = %record.name, generation, "acknowledged");
+        Ok(())
     }
 
-    /// The same for a boot that another boot host began, and of which this one has not
-    /// heard yet: it counts once it has. The token proves that there was one.
-    async fn acknowledge_elsewhere(
-        self: &Arc<Self>,
-        id: &GatewayId,
-        boot: EventId,
-    ) -> Result<Option<(GatewayId, Option<u64>)>, HttpError> {
+    /// The same for a boot that another boot host began, and of which this one has not heard yet:
+    /// it counts once it has. The token proves that there was one.
+    fn acknowledge_elsewhere(&self, id: &GatewayId, boot: EventId) -> Result<Option<()>> {
         if self.replica.is_none() || !is_recent(boot) {
             return Ok(None);
         }
-        // Said again, it adds nothing.
         let known = &self.acknowledged_elsewhere;
         let known = || known.lock().unwrap_or_else(PoisonError::into_inner);
+        // Said again, it adds nothing.
         if !known().contains(&boot) {
-            self.append(id, Kind::Acknowledged { boot }).await?;
-            self.metrics.acknowledged();
+            self.append(id, Kind::Acknowledged { boot })?;
+            self.counters.acknowledged();
             let mut known = known();
             known.retain(|boot| is_recent(*boot));
             known.insert(boot);
@@ -175,11 +202,11 @@ impl App {
                 known.pop_first();
             }
         }
-        Ok(Some((id.clone(), None)))
+        Ok(Some(()))
     }
 
     /// The path where a system acknowledges this boot, for whoever has this certificate.
-    pub(in crate::server) fn ack_path(
+    pub(super) fn ack_path(
         &self,
         gateway: &Record,
         boot: EventId,
@@ -210,6 +237,7 @@ impl App {
     }
 
     fn booting(&self) -> MutexGuard<'_, HashMap<GatewayId, Running>> {
+        // Nothing that could panic runs while it is locked.
         self.booting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -220,6 +248,10 @@ impl Running {
     }
 }
 
+fn unknown_token() -> Error {
+    Error::NotFound("not the token of a recent boot".to_owned())
+}
+
 fn is_recent(boot: EventId) -> bool {
-    (OffsetDateTime::now_utc() - boot.time()).unsigned_abs() <= BOOTED_ELSEWHERE
+    (OffsetDateTime::now_utc() - boot.time()).unsigned_abs() <= FOREIGN_ACK_WINDOW
 }

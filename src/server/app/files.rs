@@ -1,85 +1,172 @@
-//! Whether the files that the next boots need are here.
+//! Files of a gateway's generations. Reads the store.
 
+use std::fs::File;
+use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
-use anyhow::Result;
-
 use super::App;
-use super::blocking;
-use crate::fleet::Decision;
+use super::authenticate::Client;
+use super::error::Error;
+use super::error::Reach;
+use super::error::Result;
+use crate::fleet::Asset;
+use crate::fleet::BOOT_SCRIPT;
+use crate::fleet::BlobId;
+use crate::fleet::EventId;
 use crate::fleet::Generation;
-use crate::fleet::Record;
-use crate::fleet::decide;
-use crate::server::error::HttpError;
+use crate::fleet::SECRETS;
+use crate::foreign::Foreign;
+use crate::server::recorder::Subject;
+use crate::server::shown::shown;
 use crate::store::blobs::Access;
+use crate::store::blobs::Fault;
+use crate::store::journal::Stage;
 
-/// What was found about gateways' files.
-#[derive(Debug, Default)]
-pub(in crate::server) struct Files {
-    /// A gateway cannot boot.
-    pub(in crate::server) problems: Vec<String>,
-    /// It can, and somebody should see to it.
-    pub(in crate::server) warnings: Vec<String>,
+/// Of a client's `Range`, in the log: what iPXE and curl ask for has some 20 characters.
+const LONGEST_RANGE: usize = 200;
+
+/// What a gateway asks for.
+pub(in crate::server) struct Wish<'a> {
+    /// `None` for the generation that the gateway was sent to, or the current one.
+    pub(in crate::server) generation: Option<Number<'a>>,
+    pub(in crate::server) path: &'a str,
+    pub(in crate::server) method: &'a str,
+    pub(in crate::server) range: Option<&'a str>,
+}
+
+/// The number of a generation as a client wrote it.
+#[derive(Clone, Copy)]
+pub(in crate::server) struct Number<'a>(pub(in crate::server) &'a str);
+
+/// What a gateway gets.
+pub(in crate::server) enum Content {
+    /// A rendered boot script.
+    Script(Vec<u8>),
+    /// A file that this process sends, and what to record when it was sent.
+    File { file: File, asset: Asset, subject: Subject },
+    /// A file that nginx sends.
+    ByNginx { location: String, sha256: BlobId },
+}
+
+/// The file that a request is about.
+pub(super) struct Target<'a> {
+    pub(super) client: &'a Client,
+    pub(super) generation: &'a Arc<Generation>,
+    pub(super) path: &'a str,
+    pub(super) asset: &'a Asset,
+    /// The boot that it belongs to.
+    pub(super) boot: Option<EventId>,
 }
 
 impl App {
-    /// Looks for the files of all gateways' live generations: whether they are here, with all
-    /// their bytes.
-    pub(in crate::server) async fn files(self: &Arc<Self>) -> Result<Files, HttpError> {
-        let app = self.clone();
-        blocking(move || Ok(app.look_for_files()?)).await
-    }
-
-    fn look_for_files(&self) -> Result<Files> {
-        let mut files = Files::default();
-        for name in self.gateways.names()? {
-            let looked =
-                self.gateways.load(&name).and_then(|record| self.look(&record, &mut files));
-            if let Err(error) = looked {
-                files.problems.push(format!("{name}: {error:#}"));
+    /// A file of one generation of the gateway that asks.
+    ///
+    /// The path is looked up in the generation's list of files and is never part of a file name,
+    /// so there is nothing to be gained by `..` and its disguises.
+    pub(in crate::server) fn file(
+        &self,
+        client: &Client,
+        wish: &Wish<'_>,
+        reach: Reach,
+    ) -> Result<Content> {
+        let gateway = &client.gateway;
+        let history = self.history(&gateway.id, reach)?;
+        let begun = self.begun(gateway);
+        let generation = match wish.generation {
+            None => history
+                .in_use(begun)
+                .ok_or_else(|| Error::NothingPublished(gateway.name.clone()))?,
+            Some(number) => {
+                let found = number.parse().and_then(|n| self.meant(gateway, &history, n));
+                found.ok_or_else(|| {
+                    let (name, number) = (&gateway.name, shown(number.0));
+                    Error::NotFound(format!("gateway {name} has no generation {number:?}"))
+                })?
             }
-        }
-        Ok(files)
-    }
-
-    fn look(&self, record: &Record, files: &mut Files) -> Result<()> {
-        let (name, settings) = (&record.name, self.settings());
-        let history = self.generations.history(&record.id)?;
-        let Some(Decision { generation, .. }) = decide(&history, record.policy(settings.tries))
-        else {
-            return Ok(());
         };
-        if !self.generations.has_folder(&record.id) {
-            files.problems.push(format!(
-                "the folder of {name}'s events, store/gateways/{}, is missing; restore it from a \
-                 backup before the server is restarted",
-                record.id
-            ));
-        }
-        for fault in self.faults(&generation) {
-            let what = format!("{name}: {fault}");
-            // The common store may have what is missing here: then the boot waits for it.
-            if self.replica.is_some() {
-                files.warnings.push(format!("{what}; it is fetched from the store"));
-            } else {
-                files.problems.push(format!("{what}; to publish its folder again mends it"));
+        let (path, boot) = (wish.path, history.boot_of(generation.number, begun));
+        let Some(asset) = generation.asset(path) else {
+            let error = format!("generation {} has no file {:?}", generation.number, shown(path));
+            let stage = Stage::Error { error: error.as_str().into() };
+            self.recorder.record(client.subject(boot), stage);
+            return Err(Error::NotFound(format!("gateway {}: {error}", gateway.name)));
+        };
+        let target = Target { client, generation, path, asset, boot };
+        let content = if path == BOOT_SCRIPT {
+            self.at_hand(asset, Access::Public, reach)?;
+            if let Some(secrets) = generation.files().get(SECRETS) {
+                self.at_hand(secrets, Access::Private, reach)?;
             }
-        }
-        if let Some(good) = history.last_good().filter(|good| good.number != generation.number) {
-            let faults = self.faults(good).into_iter();
-            files.warnings.extend(
-                faults.map(|fault| format!("{name}: {fault}, and that is what it falls back to")),
-            );
-        }
-        Ok(())
+            Content::Script(self.script(&target, reach)?)
+        } else {
+            self.at_hand(asset, Access::Public, reach)?;
+            self.asset(&target, reach)?
+        };
+        tracing::info!(
+            gateway = %gateway.name,
+            generation = generation.number,
+            method = wish.method,
+            path,
+            range = wish.range.map(|range| Foreign::shorter(range, LONGEST_RANGE).to_string()),
+            "asset"
+        );
+        Ok(content)
     }
 
-    /// What is wrong with the files of a generation, one by one.
-    pub(in crate::server) fn faults(&self, generation: &Generation) -> Vec<String> {
-        let found = generation.files().iter().filter_map(|(path, asset)| {
-            let fault = self.generations.blobs_of(Access::to(path)).find(asset).err()?;
-            Some(format!("{path} of generation {}: {fault}", generation.number))
-        });
-        found.collect()
+    fn asset(&self, target: &Target<'_>, reach: Reach) -> Result<Content> {
+        let Target { client, path, asset, boot, .. } = *target;
+        let blobs = self.generations.blobs_of(Access::Public);
+        if client.behind_nginx
+            && let Some(prefix) = &self.settings().accel
+        {
+            let facts = blobs.find(asset).map_err(|fault| self.unservable(target, fault, reach))?;
+            // One that an older version kept as a secret: nginx would answer 403.
+            if facts.mode() & 0o004 != 0 {
+                let stage = Stage::FileByNginx { path: path.into(), size: asset.size };
+                self.recorder.record(client.subject(boot), stage);
+                let location = format!("{}/{}", prefix.as_str(), asset.sha256.path());
+                return Ok(Content::ByNginx { location, sha256: asset.sha256 });
+            }
+        }
+        reach.disk()?;
+        let file =
+            blobs.open_whole(asset).map_err(|fault| self.unservable(target, fault, reach))?;
+        Ok(Content::File { file, asset: asset.clone(), subject: client.subject(boot) })
+    }
+
+    /// Fails if a file of a generation is not here and another host can have it.
+    fn at_hand(&self, asset: &Asset, access: Access, reach: Reach) -> Result<()> {
+        let Some(replica) = &self.replica else { return Ok(()) };
+        reach.disk()?;
+        // Why it could not be looked at, whoever fetches it finds again.
+        if replica.look(asset, access).unwrap_or(false) {
+            Ok(())
+        } else {
+            Err(Error::Elsewhere(asset.clone(), access))
+        }
+    }
+
+    /// A file that is not what it was: no answer is better than a wrong one, which would be
+    /// cached or booted. The gateway begins anew, or goes on to another boot host.
+    pub(super) fn unservable(&self, target: &Target<'_>, fault: Fault, reach: Reach) -> Error {
+        if reach == Reach::Memory {
+            // Said once, when it is asked for again.
+            return Error::Cold;
+        }
+        let Target { client, generation, path, boot, .. } = *target;
+        let (name, number) = (&client.gateway.name, generation.number);
+        let error = format!("{path} of generation {number}: {fault}");
+        let stage = Stage::Error { error: error.as_str().into() };
+        self.recorder.record(client.subject(boot), stage);
+        Error::Internal(anyhow::anyhow!(
+            "gateway {name}: {error}; to publish its folder again mends it"
+        ))
+    }
+}
+
+impl Number<'_> {
+    /// One address for one thing: neither `+1` nor `01`.
+    fn parse(self) -> Option<u64> {
+        self.0.parse().ok().filter(|parsed: &u64| parsed.to_string() == self.0)
     }
 }

@@ -1,84 +1,102 @@
-//! Secrets: leases of them, and what they lead to.
+//! Secrets of boots: leases of them, what they lead to, and what boots are told of their
+//! buckets. Reads and writes leases and files about buckets.
 
 use std::sync::Arc;
 
-use anyhow::Result;
 use time::OffsetDateTime;
 
 use super::App;
-use super::blocking;
+use super::authenticate::Client;
+use super::error::Error;
+use super::error::Reach;
+use super::error::Result;
+use crate::bucket::Disk;
+use crate::bucket::Values;
 use crate::fleet::CertificateState;
 use crate::fleet::EventId;
 use crate::fleet::Generation;
 use crate::fleet::Record;
-use crate::identity::Fingerprint;
-use crate::server::error::HttpError;
 use crate::server::recorder::Subject;
 use crate::store::journal::Stage;
 
 impl App {
-    /// The path where the booted system can read its secrets, if there are any: a
-    /// new lease for each boot script that is handed out.
-    pub(in crate::server) async fn secrets_path(
-        self: &Arc<Self>,
-        gateway: &Record,
-        fingerprint: Fingerprint,
+    /// The path where the booted system can read its secrets, if there are any: a new lease for
+    /// each boot script that is handed out.
+    pub(super) fn secrets_path(
+        &self,
+        client: &Client,
         generation: &Arc<Generation>,
         boot: Option<EventId>,
-    ) -> Result<Option<String>, HttpError> {
-        let (app, gateway, generation) = (self.clone(), gateway.clone(), generation.clone());
-        let id = gateway.id.clone();
-        self.write(id.as_str(), move || {
-            let settings = app.settings();
-            if !settings.templates.any(&gateway, &generation, &app.generations)? {
-                return Ok(None);
-            }
-            let owner = (&gateway.name, &gateway.id);
-            let now = OffsetDateTime::now_utc();
-            let terms = settings.terms;
-            let generation = generation.id;
-            let token = app.leases.grant(owner, fingerprint, generation, boot, terms, now)?;
-            Ok(Some(format!("/secrets/{token}")))
-        })
-        .await
+        reach: Reach,
+    ) -> Result<Option<String>> {
+        let (settings, gateway) = (self.settings(), &client.gateway);
+        if !settings.templates.may_have(generation) {
+            return Ok(None);
+        }
+        reach.disk()?;
+        if !settings.templates.any(gateway, generation, &self.generations)? {
+            return Ok(None);
+        }
+        let owner = (&gateway.name, &gateway.id);
+        let (now, terms) = (OffsetDateTime::now_utc(), settings.terms);
+        let token =
+            self.leases.grant(owner, client.fingerprint, generation.id, boot, terms, now)?;
+        Ok(Some(format!("/secrets/{token}")))
     }
 
-    /// The secrets that a token leads to. Who was revoked since gets none.
-    pub(in crate::server) async fn redeem(
-        self: &Arc<Self>,
-        token: String,
-        address: String,
-    ) -> Result<Option<Vec<u8>>, HttpError> {
-        let (app, client) = (self.clone(), address.clone());
-        self.read(&client, move || {
-            let Some(lease) = app.leases.redeem(&token, OffsetDateTime::now_utc())? else {
-                return Ok(None);
-            };
-            let owner = app.gateways.owner(&lease.fingerprint)?;
-            let Some(gateway) = owner.filter(|gateway| gateway.id == lease.gateway_id) else {
-                return Ok(None);
-            };
-            let welcome = gateway
-                .certificate(&lease.fingerprint)
-                .is_some_and(|owned| owned.state != CertificateState::Revoked);
-            let history = app.generations.history(&gateway.id)?;
-            let Some(generation) = history.by_id(lease.generation).filter(|_| welcome) else {
-                return Ok(None);
-            };
-            let number = generation.number;
-            tracing::info!(gateway = %gateway.name, generation = number, "secrets read");
-            let subject = Subject { gateway_id: gateway.id.clone(), boot: lease.boot, address };
-            app.recorder.record(&subject, Stage::Secrets);
-            let bucket = app.told(&gateway, lease.boot);
-            let templates = &app.settings().templates;
-            Ok(templates.render(&gateway, generation, &lease, &bucket, &app.generations)?)
-        })
-        .await
+    /// The secrets that a token leads to. Whoever was revoked since gets none: used up, expired
+    /// and never made look alike.
+    pub(in crate::server) fn redeem(&self, token: &str, address: &str) -> Result<Vec<u8>> {
+        let none = || Error::NotFound("no such lease of secrets".to_owned());
+        let lease = self.leases.redeem(token, OffsetDateTime::now_utc())?.ok_or_else(none)?;
+        let owner = self.gateways.owner(&lease.fingerprint)?;
+        let gateway = owner.filter(|gateway| gateway.id == lease.gateway_id).ok_or_else(none)?;
+        let welcome = gateway
+            .certificate(&lease.fingerprint)
+            .is_some_and(|owned| owned.state != CertificateState::Revoked);
+        let history = self.history(&gateway.id, Reach::Disk)?;
+        let generation = history.by_id(lease.generation).filter(|_| welcome).ok_or_else(none)?;
+        tracing::info!(
+            gateway = %gateway.name,
+            generation = generation.number,
+            "secrets read"
+        );
+        let (gateway_id, address) = (gateway.id.clone(), address.to_owned());
+        self.recorder.record(Subject { gateway_id, boot: lease.boot, address }, Stage::Secrets);
+        let bucket = self.bucket_values(&gateway, lease.boot, Reach::Disk)?;
+        let value = |name: &str| {
+            let mut named = bucket.iter().flat_map(Values::named);
+            let value = named.find(|(known, _)| *known == name).map(|(_, value)| value);
+            // Nothing when there is no bucket, as in a script.
+            value.or_else(|| Values::NAMES.contains(&name).then_some(""))
+        };
+        let templates = &self.settings().templates;
+        templates.render(&gateway, generation, &lease, value, &self.generations)?.ok_or_else(none)
     }
 
-    /// Clears away leases that are over.
-    pub(in crate::server) async fn sweep(self: &Arc<Self>) -> Result<(), HttpError> {
-        let app = self.clone();
-        blocking(move || Ok(app.leases.sweep(OffsetDateTime::now_utc())?)).await
+    /// What `boot` is told of the gateway's bucket, from the local disk. A gateway without its
+    /// bucket still boots.
+    pub(super) fn bucket_values(
+        &self,
+        gateway: &Record,
+        boot: Option<EventId>,
+        reach: Reach,
+    ) -> Result<Option<Values>> {
+        let settings = self.settings();
+        if settings.state.config().buckets.provider.is_none() {
+            return Ok(None);
+        }
+        reach.disk()?;
+        let given = Disk::new(&settings.state).hand_out(&gateway.id, &gateway.name, boot);
+        if let Some(problem) = &given.problem {
+            let with = if given.values.is_some() { "what it had" } else { "no bucket" };
+            tracing::warn!(gateway = %gateway.name, "boots with {with}: {problem}");
+        }
+        Ok(given.values)
+    }
+
+    /// Removes leases that have ended.
+    pub(in crate::server) fn sweep_leases(&self) -> Result<()> {
+        Ok(self.leases.sweep(OffsetDateTime::now_utc())?)
     }
 }

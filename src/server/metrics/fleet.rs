@@ -1,7 +1,12 @@
+//! The fleet at one moment, in numbers for Prometheus. Reads the whole state.
+
 use std::collections::BTreeSet;
 
+use super::counters::Counters;
+use super::counters::PREFIX;
 use anyhow::Result;
 use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::prometheus_text;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -20,8 +25,8 @@ use crate::identity::Certificate;
 use crate::identity::GatewayName;
 use crate::replica;
 use crate::server::app::App;
+use crate::server::pki;
 use crate::server::problems;
-use crate::server::tls;
 use crate::store::State;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -45,7 +50,7 @@ struct WithResult {
 }
 
 /// What is on disk and in memory at one moment.
-pub(super) struct Fleet {
+pub(in crate::server) struct Fleet {
     gateways: Vec<Row>,
     /// Gateways whose record cannot be read.
     unreadable: usize,
@@ -75,7 +80,7 @@ struct Row {
 impl Fleet {
     /// For each gateway: reads some small files and one directory, and looks at the files of its
     /// next boot.
-    pub(super) fn read(app: &App) -> Result<Self> {
+    pub(in crate::server) fn read(app: &App) -> Result<Self> {
         let settings = app.settings();
         let state = &settings.state;
         let gateways = state.gateways();
@@ -109,7 +114,7 @@ impl Fleet {
             unreadable,
             certificates: certificates(state),
             // That nobody can tell is a problem, too.
-            problems: problems::problems(state, OffsetDateTime::now_utc())
+            problems: problems::fleet_problems(state, OffsetDateTime::now_utc())
                 .map_or(1, |all| all.len() + state.missing_folders().len()),
             buckets: state.config().buckets.provider.is_some(),
             left: left(state, &known, &unknown)?,
@@ -117,8 +122,23 @@ impl Fleet {
         })
     }
 
-    /// Puts all of it into `registry`; `booting` boots are running.
-    pub(super) fn register(&self, booting: usize, registry: &mut Registry) {
+    /// All of it, and what was counted, in the text format of Prometheus; `booting` boots are
+    /// running.
+    pub(in crate::server) fn encode(
+        &self,
+        counters: &Counters,
+        booting: usize,
+    ) -> Result<String, std::fmt::Error> {
+        let mut read = Registry::with_prefix(PREFIX);
+        self.register(booting, &mut read);
+        let mut text = String::new();
+        for registry in [&counters.registry, &read] {
+            prometheus_text::encode(&mut text, registry)?;
+        }
+        Ok(text)
+    }
+
+    fn register(&self, booting: usize, registry: &mut Registry) {
         let mut gauge = |name: &str, help: &str, value: usize| {
             let gauge = Gauge::<i64>::default();
             gauge.set(value.try_into().unwrap_or(i64::MAX));
@@ -189,7 +209,7 @@ impl Fleet {
 
 impl Row {
     fn read(app: &App, state: &State, record: &Record) -> Result<Self> {
-        let history = app.generations.history(&record.id)?;
+        let history = app.generations().history(&record.id)?;
         let policy = record.policy(app.settings().tries);
         let next = decide(&history, policy);
         let given_up =
@@ -284,7 +304,7 @@ fn certificates(state: &State) -> Vec<(&'static str, OffsetDateTime)> {
     let end = |der: &[u8]| Some(Certificate::from_der(der).ok()?.not_after);
     let ends = [
         ("ca", state.ca_certificate().ok().and_then(|der| end(&der))),
-        ("server", tls::server_chain(state).ok().and_then(|chain| end(chain.first()?))),
+        ("server", pki::server_chain(state).ok().and_then(|chain| end(chain.first()?))),
         ("crl", state.crl_validity().ok().and_then(|(_, end)| end)),
     ];
     ends.into_iter().filter_map(|(name, end)| Some((name, end?))).collect()

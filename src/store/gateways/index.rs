@@ -19,18 +19,21 @@ const INDEX: &str = ".by-fingerprint";
 impl Gateways {
     /// The record of the gateway that owns the certificate, in whatever state.
     pub fn owner(&self, fingerprint: &Fingerprint) -> Result<Option<Record>> {
+        let Some(name) = self.indexed(fingerprint)? else { return Ok(None) };
+        let record = self.find(&name)?;
+        Ok(record.filter(|record| record.certificate(fingerprint).is_some()))
+    }
+
+    /// The gateway to which the index leads from a certificate; its record has the last word.
+    pub(super) fn indexed(&self, fingerprint: &Fingerprint) -> Result<Option<GatewayName>> {
         let link = self.index_entry(fingerprint);
         let target = match fs::read_link(&link) {
             Ok(target) => target,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error).context(format!("cannot read {}", link.display())),
         };
-        let name: GatewayName = target
-            .to_str()
-            .and_then(|target| target.strip_prefix("../")?.parse().ok())
-            .with_context(|| format!("{} does not lead to a gateway", link.display()))?;
-        let record = self.find(&name)?;
-        Ok(record.filter(|record| record.certificate(fingerprint).is_some()))
+        let name = target.to_str().and_then(|target| target.strip_prefix("../")?.parse().ok());
+        name.map(Some).with_context(|| format!("{} does not lead to a gateway", link.display()))
     }
 
     pub(super) fn index_entry(&self, fingerprint: &Fingerprint) -> PathBuf {

@@ -10,6 +10,7 @@ mod change;
 mod folder;
 mod identity;
 mod index;
+mod known;
 
 use std::fs;
 use std::io;
@@ -17,6 +18,8 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use anyhow::Result;
+
+pub use known::KnownGateways;
 
 use crate::fleet::GatewayId;
 use crate::fleet::OwnedCertificate;

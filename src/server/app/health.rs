@@ -1,0 +1,140 @@
+//! What an operator is to know: whether gateways can boot, and what they would miss. Reads the
+//! whole state, so no request of a gateway may end here.
+
+use std::sync::PoisonError;
+
+use time::OffsetDateTime;
+
+use super::App;
+use super::error::Result;
+use crate::bucket::Condition;
+use crate::fleet::Decision;
+use crate::fleet::Generation;
+use crate::fleet::Record;
+use crate::fleet::decide;
+use crate::server::problems;
+use crate::store::blobs::Access;
+use crate::store::rollouts;
+
+/// What was found about gateways' files.
+#[derive(Debug, Default)]
+pub(in crate::server) struct Files {
+    /// A gateway cannot boot.
+    pub(in crate::server) problems: Vec<String>,
+    /// It can, and somebody should see to it.
+    pub(in crate::server) warnings: Vec<String>,
+}
+
+impl App {
+    /// Reads the state's disk as a boot would.
+    pub(in crate::server) fn touch(&self) -> Result<()> {
+        Ok(self.settings().state.ca_certificate().map(drop)?)
+    }
+
+    /// What keeps gateways from booting at this moment.
+    pub(in crate::server) fn problems(&self) -> Result<Vec<String>> {
+        let state = &self.settings().state;
+        let mut problems = problems::all_problems(state, OffsetDateTime::now_utc())?;
+        problems.extend(state.missing_folders());
+        Ok(problems)
+    }
+
+    /// A line about the fleet, for `systemctl status`.
+    pub(in crate::server) fn summary(&self) -> Result<String> {
+        let gateways = self.gateways.names()?.len();
+        let (plural, running) = (if gateways == 1 { "" } else { "s" }, self.running_boots());
+        let store = self.store_status().map_or_else(String::new, |store| format!(", {store}"));
+        Ok(format!("{gateways} gateway{plural}, {running} booting{store}"))
+    }
+
+    /// How it stands with the common store, if there is one.
+    pub(in crate::server) fn store_status(&self) -> Option<String> {
+        let status = self.replica.as_ref().map(|replica| replica.status());
+        status.or_else(|| self.store_trouble.clone())
+    }
+
+    /// Gateways whose buckets are not as they should be.
+    pub(in crate::server) fn bucket_warnings(&self) -> Result<Vec<String>> {
+        let settings = self.settings();
+        let mut warnings = Vec::new();
+        for name in self.gateways.names()? {
+            let condition = match self.gateways.load(&name) {
+                Ok(record) => Condition::of(&settings.state, &record),
+                Err(error) => {
+                    warnings.push(format!("the bucket of {name} is unknown: {error:#}"));
+                    continue;
+                }
+            };
+            if let Some(condition) = condition.filter(|condition| !condition.is_well()) {
+                warnings.push(format!("the bucket of {name} is {condition}"));
+            }
+        }
+        Ok(warnings)
+    }
+
+    /// Takes rollouts as far as they can go.
+    pub(in crate::server) fn advance_rollouts(&self) {
+        let advanced = rollouts::advance(&self.settings().state, OffsetDateTime::now_utc());
+        let trouble = advanced.err().map(|error| format!("{error:#}"));
+        let mut known = self.rollout_trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(trouble) = trouble.as_ref().filter(|_| trouble != *known) {
+            tracing::error!("not all rollouts can go on: {trouble}");
+        }
+        *known = trouble;
+    }
+
+    /// Looks for the files of all gateways' live generations: whether they are here, with all
+    /// their bytes.
+    pub(in crate::server) fn look_for_files(&self) -> Result<Files> {
+        let mut files = Files::default();
+        for name in self.gateways.names()? {
+            let looked =
+                self.gateways.load(&name).and_then(|record| self.look(&record, &mut files));
+            if let Err(error) = looked {
+                files.problems.push(format!("{name}: {error:#}"));
+            }
+        }
+        Ok(files)
+    }
+
+    fn look(&self, record: &Record, files: &mut Files) -> anyhow::Result<()> {
+        let (name, settings) = (&record.name, self.settings());
+        let history = self.generations.history(&record.id)?;
+        let Some(Decision { generation, .. }) = decide(&history, record.policy(settings.tries))
+        else {
+            return Ok(());
+        };
+        if !self.generations.has_folder(&record.id) {
+            files.problems.push(format!(
+                "the folder of {name}'s events, store/gateways/{}, is missing; restore it from a \
+                 backup before the server is restarted",
+                record.id
+            ));
+        }
+        for fault in self.faults(&generation) {
+            let what = format!("{name}: {fault}");
+            // The common store may have what is missing here: then the boot waits for it.
+            if self.replica.is_some() {
+                files.warnings.push(format!("{what}; it is fetched from the store"));
+            } else {
+                files.problems.push(format!("{what}; to publish its folder again mends it"));
+            }
+        }
+        if let Some(good) = history.last_good().filter(|good| good.number != generation.number) {
+            let faults = self.faults(good).into_iter();
+            files.warnings.extend(
+                faults.map(|fault| format!("{name}: {fault}, and that is what it falls back to")),
+            );
+        }
+        Ok(())
+    }
+
+    /// Faults of the files of a generation, one by one.
+    pub(in crate::server) fn faults(&self, generation: &Generation) -> Vec<String> {
+        let found = generation.files().iter().filter_map(|(path, asset)| {
+            let fault = self.generations.blobs_of(Access::to(path)).find(asset).err()?;
+            Some(format!("{path} of generation {}: {fault}", generation.number))
+        });
+        found.collect()
+    }
+}

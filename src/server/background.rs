@@ -1,0 +1,99 @@
+//! What the server does unasked: sweeps, rollouts, and looking whether gateways can boot.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Result;
+use tokio::sync::Notify;
+
+use super::app::App;
+use super::edge::systemd;
+use crate::fleet::Kind;
+use crate::store::gateways::Gateways;
+
+/// How often leases that have ended are removed, and rollouts looked at unasked.
+const SWEEP: Duration = Duration::from_secs(30);
+
+/// Wakes background tasks when there is something to do.
+#[derive(Default)]
+pub(super) struct Wakers {
+    /// A boot was acknowledged: a key may have become superfluous.
+    pub(super) buckets: Notify,
+    /// The same: a rollout may go on.
+    pub(super) rollouts: Notify,
+}
+
+impl Wakers {
+    /// Takes note of an event.
+    pub(super) fn event(&self, kind: &Kind) {
+        if let Kind::Acknowledged { .. } = kind {
+            self.buckets.notify_one();
+            self.rollouts.notify_one();
+        }
+    }
+}
+
+/// Advances rollouts as long as the server runs: one at a time, however many acknowledgements
+/// come in.
+pub(super) async fn advance_rollouts(app: Arc<App>, wakers: Arc<Wakers>) {
+    loop {
+        // Also notices canaries that used up their tries.
+        let here = app.clone();
+        let _ = on_disk(move || {
+            here.advance_rollouts();
+            Ok(())
+        })
+        .await;
+        let _ = tokio::time::timeout(SWEEP, wakers.rollouts.notified()).await;
+    }
+}
+
+/// Sweeps as long as the server runs, and reports what is newly wrong.
+pub(super) async fn sweep(app: Arc<App>) {
+    let mut known = app.settings().problems.clone();
+    loop {
+        tokio::time::sleep(SWEEP).await;
+        mend_index(app.settings().state.gateways()).await;
+        let here = app.clone();
+        let swept = on_disk(move || {
+            if let Err(error) = here.sweep_leases() {
+                tracing::warn!("{error}");
+            }
+            let mut problems = here.problems()?;
+            problems.extend(here.look_for_files()?.problems);
+            Ok(problems)
+        });
+        match swept.await {
+            Ok(problems) => {
+                for problem in problems.iter().filter(|problem| !known.contains(problem)) {
+                    tracing::error!("{problem}");
+                }
+                known = problems;
+            }
+            Err(error) => tracing::error!("{error:#}"),
+        }
+        systemd::status(&summary(&app).await);
+    }
+}
+
+/// Makes what is missing of the index of certificates from the gateways' records.
+pub(super) async fn mend_index(gateways: Gateways) {
+    match on_disk(move || gateways.mend_index()).await {
+        Ok(0) => {}
+        Ok(mended) => tracing::warn!("made {mended} entries of gateways/.by-fingerprint anew"),
+        Err(error) => tracing::error!("certificates may not be found: {error:#}"),
+    }
+}
+
+/// A line about the fleet, for `systemctl status`.
+pub(super) async fn summary(app: &Arc<App>) -> String {
+    let app = app.clone();
+    let summary = on_disk(move || Ok(app.summary()?)).await;
+    summary.unwrap_or_else(|error| format!("cannot read the state: {error:#}"))
+}
+
+async fn on_disk<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    tokio::task::spawn_blocking(work).await?
+}

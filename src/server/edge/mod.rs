@@ -1,0 +1,14 @@
+//! Doors and connections: sockets, TLS, systemd. What comes through them is for `http` to answer.
+
+pub(super) mod accept;
+pub(super) mod connection;
+pub(super) mod doors;
+pub(super) mod operators;
+pub(super) mod peer;
+pub(super) mod room;
+mod seldom;
+mod socket;
+pub(super) mod systemd;
+pub(super) mod tls;
+mod tls_verifier;
+pub(super) mod watchdog;

@@ -1,0 +1,127 @@
+//! What operators and their monitoring ask, on a listener of its own that gateways
+//! cannot reach.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::extract::State;
+use axum::http::HeaderValue;
+use axum::http::StatusCode;
+use axum::http::header;
+use axum::http::uri::Authority;
+use axum::middleware;
+use axum::middleware::Next;
+use axum::response::IntoResponse;
+use axum::response::Response;
+use axum::routing::get;
+
+use super::front::Front;
+use super::metrics;
+use crate::server::app::App;
+use crate::server::app::Error;
+use crate::server::edge::peer::Peer;
+
+/// Every route of the admin listener.
+pub(in crate::server) fn router(front: Arc<Front>) -> Router {
+    Router::new()
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics::show))
+        .fallback(|| async { (StatusCode::NOT_FOUND, "404 Not Found\n") })
+        .layer(middleware::from_fn(only_from_here))
+        .with_state(front)
+}
+
+/// Keeps web pages out. One that is open in a browser on this machine can have the name of its
+/// own server resolve to the loopback (DNS rebinding), and then read what it asks for; but the
+/// request names that server.
+async fn only_from_here(request: Request, next: Next) -> Response {
+    let named = request.headers().get_all(header::HOST).iter().map(HeaderValue::as_bytes);
+    let target = request.uri().authority().map(|authority| authority.as_str().as_bytes());
+    let named: Vec<&[u8]> = named.chain(target).collect();
+    match request.extensions().get() {
+        Some(Peer::Admin { unix: false })
+            if named.is_empty() || !named.iter().all(|host| is_here(host)) =>
+        {
+            let how = "421 Misdirected Request: ask localhost, 127.0.0.1 or [::1]\n";
+            (StatusCode::MISDIRECTED_REQUEST, how).into_response()
+        }
+        _ => next.run(request).await,
+    }
+}
+
+/// Whether this names the loopback, with any port.
+fn is_here(host: &[u8]) -> bool {
+    let Ok(authority) = Authority::try_from(host) else { return false };
+    let host = authority.host();
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    match address {
+        Ok(address) => address.to_canonical().is_loopback(),
+        Err(_) => host.eq_ignore_ascii_case("localhost"),
+    }
+}
+
+/// `GET /healthz`: the server answers, and so does its disk.
+pub(super) async fn healthz(State(front): State<Arc<Front>>) -> Result<&'static str, Error> {
+    front.for_operators(App::touch).await?;
+    Ok("ok\n")
+}
+
+/// `GET /readyz`: gateways can boot, or why they cannot.
+async fn readyz(State(front): State<Arc<Front>>) -> Result<(StatusCode, String), Error> {
+    front.for_operators(ready).await
+}
+
+fn ready(app: &App) -> Result<(StatusCode, String), Error> {
+    app.touch()?;
+    let mut problems = app.problems()?;
+    let files = app.look_for_files()?;
+    problems.extend(files.problems);
+    if !problems.is_empty() {
+        return Ok((StatusCode::SERVICE_UNAVAILABLE, problems.join("\n") + "\n"));
+    }
+    // A boot waits for no bucket and not for the common store: so they keep nobody from booting,
+    // and are only told of.
+    let store = app.store_status().map_or_else(String::new, |store| store + "\n");
+    let warnings = app.bucket_warnings()?;
+    let lines =
+        files.warnings.iter().chain(&warnings).map(|warning| format!("warning: {warning}\n"));
+    Ok((StatusCode::OK, format!("ready\n{store}{}", lines.collect::<String>())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_names_of_the_loopback_are_here() {
+        for here in [
+            "localhost",
+            "LocalHost:9180",
+            "127.0.0.1:9180",
+            "127.9.9.9",
+            "[::1]:9180",
+            "[::ffff:127.0.0.1]",
+        ] {
+            assert!(is_here(here.as_bytes()), "{here}");
+        }
+        for elsewhere in [
+            "",
+            "boot",
+            "evil.example",
+            "localhost.evil.example:9180",
+            "127.0.0.1.evil.example",
+            "0.0.0.0",
+            "[::]",
+            "192.0.2.1",
+            "localhost@evil.example",
+            "127.0.0.1@evil.example:9180",
+            "a b",
+            "::1",
+        ] {
+            assert!(!is_here(elsewhere.as_bytes()), "{elsewhere}");
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! What errors become in HTTP. The client learns the status and a fixed phrase; the reason goes
+//! to the log.
+
+use axum::http::HeaderValue;
+use axum::http::StatusCode;
+use axum::http::header;
+use axum::response::IntoResponse;
+use axum::response::Response;
+
+use crate::server::app::Error;
+
+/// Seconds until what is on its way, or busy, is worth another try.
+const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
+
+/// `Cache-Control` of what is for one client at one time.
+pub(super) const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+
+/// Why a client was not let in: for the counters, never for the client.
+#[derive(Clone, Copy)]
+pub(super) struct RefusedFor(pub(super) &'static str);
+
+fn status(error: &Error) -> StatusCode {
+    match error {
+        Error::Refused(_) => StatusCode::FORBIDDEN,
+        Error::NotFound(_) | Error::NothingPublished(_) => StatusCode::NOT_FOUND,
+        Error::Elsewhere(..) | Error::NotYet(_) | Error::Busy(_) => StatusCode::SERVICE_UNAVAILABLE,
+        Error::Cold | Error::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        let status = status(&self);
+        if status == StatusCode::INTERNAL_SERVER_ERROR {
+            tracing::error!("{self}");
+        } else {
+            tracing::warn!("{self}");
+        }
+        let mut response = (status, format!("{status}\n")).into_response();
+        response.headers_mut().insert(header::CACHE_CONTROL, NO_STORE);
+        if let Self::Refused(refusal) = &self {
+            response.extensions_mut().insert(RefusedFor(refusal.reason()));
+        }
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            // iPXE waits that long, and asks again, without the script hearing of it.
+            response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
+        }
+        response
+    }
+}
+
+/// An error of this host that no `anyhow::Error` came with.
+pub(super) fn internal(error: impl std::error::Error + Send + Sync + 'static) -> Error {
+    Error::Internal(error.into())
+}

@@ -1,0 +1,141 @@
+//! Sends a file piece by piece, and records when its last byte, or the client, is gone. What is in
+//! the page cache is read where it is sent; for the rest a thread waits for the disk.
+
+use std::fs::File;
+use std::io;
+use std::io::IoSliceMut;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Context;
+use std::task::Poll;
+use std::task::ready;
+use std::time::Instant;
+
+use axum::body::Bytes;
+use hyper::body::Body;
+use hyper::body::Frame;
+use hyper::body::SizeHint;
+use prometheus_client::metrics::counter::Counter;
+use rustix::io::ReadWriteFlags;
+use rustix::io::preadv2;
+use tokio::task::JoinHandle;
+
+use crate::server::recorder::Recorder;
+use crate::server::recorder::Subject;
+use crate::store::journal::Stage;
+
+/// Bytes that are read at a time; all that is ever held of an asset for one client.
+const CHUNK: usize = 32 * 1024;
+
+/// Where the fate of a file is to be recorded.
+pub(super) struct Recording {
+    pub(super) recorder: Recorder,
+    pub(super) subject: Subject,
+    pub(super) path: String,
+    /// Where its bytes are counted.
+    pub(super) sent: Counter,
+}
+
+/// Part of a file, on its way to a client.
+pub(super) struct FileBody {
+    file: Arc<File>,
+    left: Range<u64>,
+    reading: Option<JoinHandle<io::Result<Bytes>>>,
+    recording: Recording,
+    size: u64,
+    bytes: u64,
+    began: Instant,
+}
+
+impl FileBody {
+    /// Sends this range of `file`.
+    pub(super) fn new(file: File, range: Range<u64>, recording: Recording) -> Self {
+        let size = range.end - range.start;
+        let (file, began) = (Arc::new(file), Instant::now());
+        Self { file, left: range, reading: None, recording, size, bytes: 0, began }
+    }
+
+    fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
+        if self.reading.is_none() {
+            let len = usize::try_from(self.left.end - self.left.start).unwrap_or(CHUNK).min(CHUNK);
+            let start = self.left.start;
+            if let Some(piece) = read_cached(&self.file, start, len) {
+                return Poll::Ready(Ok(piece));
+            }
+            let file = self.file.clone();
+            self.reading = Some(tokio::task::spawn_blocking(move || read(&file, start, len)));
+        }
+        let Some(reading) = &mut self.reading else { return Poll::Pending };
+        let piece = ready!(Pin::new(reading).poll(context));
+        self.reading = None;
+        Poll::Ready(piece.map_err(io::Error::other)?)
+    }
+}
+
+/// Reads what is in the page cache; `None` if the disk would have to be asked.
+fn read_cached(file: &File, start: u64, len: usize) -> Option<Bytes> {
+    let mut piece = vec![0; len];
+    let buffers = &mut [IoSliceMut::new(&mut piece)];
+    // A file system that cannot do this says so.
+    let count = preadv2(file, buffers, start, ReadWriteFlags::NOWAIT).ok().filter(|n| *n > 0)?;
+    piece.truncate(count);
+    Some(piece.into())
+}
+
+fn read(file: &File, start: u64, len: usize) -> io::Result<Bytes> {
+    let mut piece = vec![0; len];
+    loop {
+        match file.read_at(&mut piece, start) {
+            // Its size was right when it was opened.
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(count) => {
+                piece.truncate(count);
+                return Ok(piece.into());
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+impl Body for FileBody {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        if self.left.is_empty() {
+            return Poll::Ready(None);
+        }
+        let piece = ready!(self.poll_piece(context))?;
+        let count = piece.len() as u64;
+        self.left.start += count;
+        self.bytes += count;
+        self.recording.sent.inc_by(count);
+        Poll::Ready(Some(Ok(Frame::data(piece))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.left.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left.end - self.left.start)
+    }
+}
+
+impl Drop for FileBody {
+    fn drop(&mut self) {
+        let stage = Stage::File {
+            path: std::mem::take(&mut self.recording.path).into(),
+            size: self.size,
+            bytes: self.bytes,
+            millis: self.began.elapsed().as_millis().try_into().unwrap_or(u64::MAX),
+        };
+        self.recording.recorder.record(self.recording.subject.clone(), stage);
+    }
+}

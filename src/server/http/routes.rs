@@ -1,0 +1,11 @@
+//! Paths of the routes, as they stand in metrics and logs.
+
+pub(super) const BOOT: &str = "/boot/ipxe";
+pub(super) const GENERATION: &str = "/g/{generation}/{*path}";
+pub(super) const FILES: &str = "/files/{*path}";
+pub(super) const ACK: &str = "/boot/ack/{token}";
+pub(super) const HEALTHZ: &str = "/healthz";
+pub(super) const SECRETS: &str = "/secrets/{token}";
+
+/// All of them.
+pub(super) const ROUTES: [&str; 6] = [BOOT, GENERATION, FILES, ACK, HEALTHZ, SECRETS];

@@ -1,0 +1,105 @@
+//! What was counted since the server started. In memory only.
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+
+use crate::fleet::Reason;
+
+/// Prefix of every name.
+pub(super) const PREFIX: &str = "farmgate";
+
+/// Seconds until an answer begins: a boot writes to disk, a file may come from the store.
+const SECONDS: [f64; 8] = [0.001, 0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 30.0];
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Answer {
+    route: &'static str,
+    status: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Route {
+    route: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Why {
+    reason: &'static str,
+}
+
+/// What was counted since the server started.
+pub(in crate::server) struct Counters {
+    pub(super) registry: Registry,
+    requests: Family<Answer, Counter>,
+    seconds: Family<Route, Histogram>,
+    boots: Family<Why, Counter>,
+    acknowledgements: Counter,
+    refusals: Family<Why, Counter>,
+    sent: Counter,
+}
+
+impl Counters {
+    /// `reasons` are all that [`Self::refused`] can be told.
+    pub(in crate::server) fn new(reasons: impl IntoIterator<Item = &'static str>) -> Self {
+        let mut registry = Registry::with_prefix(PREFIX);
+        let version = [("version", env!("CARGO_PKG_VERSION"))];
+        registry.register("build", "Version of this program", Info::new(version));
+        let requests = Family::default();
+        registry.register("requests", "Answers to gateways", requests.clone());
+        let seconds =
+            Family::new_with_constructor((|| Histogram::new(SECONDS)) as fn() -> Histogram);
+        let help = "Time until an answer to a gateway began";
+        registry.register("request_seconds", help, seconds.clone());
+        let boots = Family::<Why, Counter>::default();
+        for reason in Reason::NAMES {
+            let _ = boots.get_or_create(&Why { reason });
+        }
+        let help = "Boots, by the reason for the generation that was served";
+        registry.register("boots", help, boots.clone());
+        let acknowledgements = Counter::default();
+        let help = "Boots that were acknowledged here for the first time";
+        registry.register("acknowledgements", help, acknowledgements.clone());
+        // All that there can be, from the start: a counter that appears with its first count
+        // has no rate yet, and no alert sees it.
+        let refusals = Family::<Why, Counter>::default();
+        for reason in reasons {
+            let _ = refusals.get_or_create(&Why { reason });
+        }
+        let help = "Requests of clients that were not let in";
+        registry.register("refusals", help, refusals.clone());
+        let sent = Counter::default();
+        let help = "Bytes of files that farmgate itself sent; behind nginx, nginx does";
+        registry.register("sent_bytes", help, sent.clone());
+        Self { registry, requests, seconds, boots, acknowledgements, refusals, sent }
+    }
+
+    /// A request was answered with `status`; the answer began after `seconds`.
+    pub(in crate::server) fn answered(&self, route: &'static str, status: u16, seconds: f64) {
+        self.seconds.get_or_create(&Route { route }).observe(seconds);
+        self.requests.get_or_create(&Answer { route, status }).inc();
+    }
+
+    /// A boot was sent to a generation.
+    pub(in crate::server) fn boot(&self, reason: Reason) {
+        self.boots.get_or_create(&Why { reason: reason.as_str() }).inc();
+    }
+
+    /// A boot was acknowledged that was not before.
+    pub(in crate::server) fn acknowledged(&self) {
+        self.acknowledgements.inc();
+    }
+
+    /// A client was not let in.
+    pub(in crate::server) fn refused(&self, reason: &'static str) {
+        self.refusals.get_or_create(&Why { reason }).inc();
+    }
+
+    /// Counts the bytes of files that are sent.
+    pub(in crate::server) fn sent(&self) -> Counter {
+        self.sent.clone()
+    }
+}

@@ -1,0 +1,64 @@
+//! Gateways as the server sees them: a record is read again once its file has changed.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use anyhow::Result;
+
+use super::Gateways;
+use super::folder::RECORD;
+use crate::fleet::Record;
+use crate::identity::Fingerprint;
+use crate::store::stamp::Memo;
+use crate::store::stamp::Stamp;
+
+/// Certificates whose owner is kept in memory. Each has a record of some kB.
+const MOST: usize = 16 * 1024;
+
+/// The owners of certificates. What a command writes counts from the next request on.
+#[derive(Debug)]
+pub struct KnownGateways {
+    gateways: Gateways,
+    owners: Memo<Fingerprint, Arc<Record>>,
+}
+
+impl KnownGateways {
+    /// Follows `gateways`.
+    pub fn new(gateways: Gateways) -> Self {
+        Self { gateways, owners: Memo::new(MOST) }
+    }
+
+    /// The record of the certificate's owner, if it is in memory and still true. Costs one look
+    /// at its file, and reads nothing.
+    pub fn owner_in_memory(&self, fingerprint: &Fingerprint) -> Option<Arc<Record>> {
+        let (stamp, record) = self.owners.get(fingerprint)?;
+        let path = self.gateways.home(&record.name).join(RECORD);
+        (Stamp::read(&path).ok()? == stamp).then_some(record)
+    }
+
+    /// The record of the gateway that owns the certificate, in whatever state.
+    pub fn owner(&self, fingerprint: &Fingerprint) -> Result<Option<Arc<Record>>> {
+        if let Some(record) = self.owner_in_memory(fingerprint) {
+            return Ok(Some(record));
+        }
+        let Some(name) = self.gateways.indexed(fingerprint)? else { return Ok(None) };
+        let path = self.gateways.home(&name).join(RECORD);
+        // Before it is read: a change meanwhile shows the next time.
+        let (now, stamp) = (SystemTime::now(), Stamp::read(&path).ok());
+        let record = self.gateways.find(&name)?;
+        let owns = |record: &Record| record.certificate(fingerprint).is_some();
+        let Some(record) = record.filter(owns).map(Arc::new) else { return Ok(None) };
+        if let Some(stamp) = stamp {
+            self.owners.keep(*fingerprint, stamp, record.clone(), now);
+        }
+        Ok(Some(record))
+    }
+}
+
+impl std::ops::Deref for KnownGateways {
+    type Target = Gateways;
+
+    fn deref(&self) -> &Gateways {
+        &self.gateways
+    }
+}

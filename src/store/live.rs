@@ -1,0 +1,156 @@
+//! Generations as the server sees them: what was read once is kept in memory, and a gateway's
+//! folder is listed again once the names in it have changed.
+
+use std::collections::BTreeSet;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::SystemTime;
+
+use anyhow::Result;
+use anyhow::ensure;
+use time::OffsetDateTime;
+
+use super::blobs::Access;
+use super::blobs::Blobs;
+use super::generations::Generations;
+use super::generations::Objects;
+use super::generations::union;
+use super::stamp::Stamp;
+use crate::fleet::Event;
+use crate::fleet::EventId;
+use crate::fleet::GatewayId;
+use crate::fleet::History;
+use crate::fleet::Kind;
+use crate::fleet::ObjectName;
+use crate::fleet::event::FORMAT;
+
+/// Generations as the server sees them: a request looks at one directory, lists it if the names
+/// in it changed, and reads only the events that came since.
+#[derive(Debug)]
+pub struct LiveGenerations {
+    generations: Generations,
+    snapshots: Mutex<HashMap<GatewayId, Arc<Snapshot>>>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Snapshot {
+    objects: Objects,
+    unreadable: BTreeSet<ObjectName>,
+    history: Arc<History>,
+    /// The stamp of the folder, if any change of it since shows.
+    stamp: Option<Stamp>,
+}
+
+impl LiveGenerations {
+    /// Follows `generations`.
+    pub fn new(generations: Generations) -> Self {
+        Self { generations, snapshots: Mutex::default() }
+    }
+
+    /// The blobs that only those with this access read.
+    pub fn blobs_of(&self, access: Access) -> &Blobs {
+        self.generations.blobs_of(access)
+    }
+
+    /// Whether anything was ever recorded of a gateway, and is still there.
+    pub fn has_folder(&self, gateway: &GatewayId) -> bool {
+        self.generations.has_folder(gateway)
+    }
+
+    /// What is known of a gateway's generations, if it is in memory and still true. Costs one
+    /// look at its folder, and reads nothing.
+    pub fn history_in_memory(&self, gateway: &GatewayId) -> Option<Arc<History>> {
+        let last = self.lock().get(gateway).cloned()?;
+        let stamp = last.stamp?;
+        let now = Stamp::read(&self.generations.folder(gateway)).ok()?;
+        (now == stamp).then(|| last.history.clone())
+    }
+
+    /// What is known of a gateway's generations now. An event that cannot be read
+    /// is reported once and left out; when the directory cannot be read, what was
+    /// last seen still holds: a boot must not fail for it.
+    pub fn history(&self, gateway: &GatewayId) -> Result<Arc<History>> {
+        if let Some(history) = self.history_in_memory(gateway) {
+            return Ok(history);
+        }
+        // Before it is listed: a change meanwhile shows the next time.
+        let (now, stamp) = (SystemTime::now(), Stamp::read(&self.generations.folder(gateway)).ok());
+        let last = self.lock().get(gateway).cloned();
+        if let Some(last) = last.as_ref().filter(|last| !last.objects.is_empty())
+            && !self.generations.has_folder(gateway)
+        {
+            tracing::warn!(gateway_id = %gateway, "the folder of its events is gone; serving what was last seen");
+            return Ok(last.history.clone());
+        }
+        let none = Snapshot::default();
+        let known = last.as_deref().unwrap_or(&none);
+        let (objects, failed) = match self.generations.read(
+            gateway,
+            &known.objects,
+            &known.unreadable,
+        ) {
+            Ok(read) => read,
+            Err(error) => {
+                let last = last.ok_or(error)?;
+                tracing::warn!(gateway_id = %gateway, "events cannot be read; serving what was last seen");
+                return Ok(last.history.clone());
+            }
+        };
+        let settled = stamp.filter(|stamp| failed.is_empty() && stamp.is_settled(now));
+        if let Some(last) = &last
+            && last.objects.keys().eq(objects.keys())
+            && failed.is_empty()
+        {
+            let history = last.history.clone();
+            let last = Snapshot { stamp: settled, ..(**last).clone() };
+            self.lock().insert(gateway.clone(), Arc::new(last));
+            return Ok(history);
+        }
+        for unreadable in failed.values() {
+            tracing::error!(gateway_id = %gateway, "left out an event: {:#}", unreadable.error);
+        }
+        let lasting = failed.into_iter().filter(|(_, unreadable)| unreadable.lasting);
+        let unreadable =
+            known.unreadable.iter().copied().chain(lasting.map(|(id, _)| id)).collect();
+        let history = Arc::new(History::fold(&union(&objects)));
+        let snapshot = Snapshot { objects, unreadable, history: history.clone(), stamp: settled };
+        self.lock().insert(gateway.clone(), Arc::new(snapshot));
+        Ok(history)
+    }
+
+    /// See [`Generations::append`]. Fails where the folder of the events is gone: a new one,
+    /// with nothing but this event in it, would put an end to what was last seen.
+    pub fn append(&self, gateway: &GatewayId, kind: Kind, now: OffsetDateTime) -> Result<EventId> {
+        let seen = self.lock().get(gateway).is_some_and(|last| !last.objects.is_empty());
+        ensure!(
+            !seen || self.generations.has_folder(gateway),
+            "the folder of the events of {gateway} is gone; restore it from a backup"
+        );
+        let id = self.generations.append(gateway, kind.clone(), now)?;
+        self.remember(gateway, id, Event { format: FORMAT, at: now, kind });
+        Ok(id)
+    }
+
+    /// What was written here need not be read again.
+    fn remember(&self, gateway: &GatewayId, id: EventId, event: Event) {
+        let Some(last) = self.lock().get(gateway).cloned() else { return };
+        let mut objects = last.objects.clone();
+        objects.insert(ObjectName::Event(id), Arc::new([(id, Arc::new(event))].into()));
+        let history = Arc::new(History::fold(&union(&objects)));
+        let unreadable = last.unreadable.clone();
+        // The folder has to be listed again: another host's events may have come, too.
+        let snapshot = Snapshot { objects, unreadable, history, stamp: None };
+        let mut snapshots = self.lock();
+        let unchanged = |now: &Arc<Snapshot>| Arc::ptr_eq(now, &last);
+        if snapshots.get(gateway).is_some_and(unchanged) {
+            snapshots.insert(gateway.clone(), Arc::new(snapshot));
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<GatewayId, Arc<Snapshot>>> {
+        // Nothing that could panic runs while the map is locked.
+        self.snapshots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

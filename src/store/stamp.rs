@@ -1,0 +1,137 @@
+//! Tells whether a file is still what it was when it was read. Pure but for the clock that the
+//! caller hands in.
+
+use std::collections::HashMap;
+use std::fs;
+use std::hash::Hash;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::time::Duration;
+use std::time::SystemTime;
+
+/// Two changes within one tick of the kernel's clock leave the same times. A tick lasts 10 ms
+/// at most (`CONFIG_HZ=100`).
+const TICKS: Duration = Duration::from_millis(20);
+
+/// Differs once a file was written to or replaced, or the names in a directory changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Stamp {
+    device: u64,
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    /// The stamp of a file with these facts.
+    pub fn new(facts: &fs::Metadata) -> Self {
+        Self {
+            device: facts.dev(),
+            inode: facts.ino(),
+            size: facts.len(),
+            modified: (facts.mtime(), facts.mtime_nsec()),
+            changed: (facts.ctime(), facts.ctime_nsec()),
+        }
+    }
+
+    /// The stamp of the file that is at `path` now. One system call.
+    pub fn read(path: &Path) -> io::Result<Self> {
+        fs::metadata(path).map(|facts| Self::new(&facts))
+    }
+
+    /// Whether the last change was long enough before `now` that any later one shows. A file
+    /// that seems to have been changed in the future never is.
+    pub fn is_settled(&self, now: SystemTime) -> bool {
+        let (seconds, nanos) = self.changed;
+        let (Ok(seconds), Ok(nanos)) = (seconds.try_into(), nanos.try_into()) else { return false };
+        let changed = SystemTime::UNIX_EPOCH + Duration::new(seconds, nanos);
+        now.duration_since(changed).is_ok_and(|age| age >= TICKS)
+    }
+}
+
+/// What was read from files, each good as long as its file has the same [`Stamp`].
+#[derive(Debug)]
+pub struct Memo<K, V> {
+    known: Mutex<HashMap<K, (Stamp, V)>>,
+    most: usize,
+}
+
+impl<K: Eq + Hash, V: Clone> Memo<K, V> {
+    /// Keeps up to `most` values.
+    pub fn new(most: usize) -> Self {
+        Self { known: Mutex::default(), most }
+    }
+
+    /// What was kept for `key`, and the stamp that its file had.
+    pub fn get<Q: Eq + Hash + ?Sized>(&self, key: &Q) -> Option<(Stamp, V)>
+    where
+        K: std::borrow::Borrow<Q>,
+    {
+        self.lock().get(key).cloned()
+    }
+
+    /// Keeps a value that was read at `now` or later from a file with this stamp, which was
+    /// taken before. A file that has just been changed could change again unnoticed: what it
+    /// says is not kept.
+    pub fn keep(&self, key: K, stamp: Stamp, value: V, now: SystemTime) {
+        let mut known = self.lock();
+        if !stamp.is_settled(now) {
+            known.remove(&key);
+            return;
+        }
+        if known.len() >= self.most && !known.contains_key(&key) {
+            known.clear();
+        }
+        known.insert(key, (stamp, value));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<K, (Stamp, V)>> {
+        // Nothing that could panic runs while it is locked.
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_changed_a_moment_ago_is_read_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        fs::write(&path, "one").unwrap();
+        let stamp = Stamp::read(&path).unwrap();
+        let now = SystemTime::now();
+        assert!(!stamp.is_settled(now - Duration::from_secs(3600)));
+        assert!(stamp.is_settled(now + Duration::from_secs(1)));
+        let memo = Memo::<&str, u8>::new(2);
+        memo.keep("a", stamp, 1, now - Duration::from_secs(3600));
+        assert_eq!(memo.get("a"), None);
+        memo.keep("a", stamp, 1, now + Duration::from_secs(1));
+        assert_eq!(memo.get("a"), Some((stamp, 1)));
+        fs::write(&path, "three").unwrap();
+        assert_ne!(Stamp::read(&path).unwrap(), stamp);
+        // Never more than it may keep.
+        for key in ["b", "c", "d"] {
+            memo.keep(key, stamp, 1, now + Duration::from_secs(1));
+        }
+        assert!(memo.lock().len() <= 2);
+    }
+
+    #[test]
+    fn a_directory_changes_with_the_names_in_it() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("a"), "").unwrap();
+        let before = Stamp::read(dir.path()).unwrap();
+        fs::write(dir.path().join("a"), "longer").unwrap();
+        assert_eq!(Stamp::read(dir.path()).unwrap(), before);
+        std::thread::sleep(TICKS);
+        fs::rename(dir.path().join("a"), dir.path().join("b")).unwrap();
+        assert_ne!(Stamp::read(dir.path()).unwrap(), before);
+    }
+}
