@@ -1,4 +1,6 @@
-//! A whole store from one place to another: a directory or a bucket, both ways.
+//! Copies a whole store between a directory and a bucket, in both directions: `farmgate store copy`.
+//!
+//! Touches the network and the directories.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -16,6 +18,7 @@ use sha2::Digest;
 use sha2::Sha256;
 
 use super::layout;
+use super::remote::Error;
 use super::remote::Remote;
 use crate::config;
 use crate::config::ParseStoreUrlError;
@@ -32,12 +35,12 @@ use crate::store::blobs::Access;
 use crate::store::blobs::Blobs;
 use crate::store::files;
 
-/// Where a store is, or is to be.
+/// A directory, or the URL of a store.
 #[derive(Clone, Debug)]
 pub struct Place(StoreUrl);
 
 impl Place {
-    /// Its directory, if it is one.
+    /// The path, if it is a directory.
     pub fn directory(&self) -> Option<&Path> {
         match &self.0 {
             StoreUrl::Directory(path) => Some(path),
@@ -57,7 +60,7 @@ impl FromStr for Place {
     }
 }
 
-/// What was copied.
+/// Counts of a copy.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Copied {
@@ -65,14 +68,14 @@ pub struct Copied {
     pub blobs: usize,
     /// Events, packs, and revisions of records.
     pub objects: usize,
-    /// What was there already.
+    /// Blobs and objects that the target had already.
     pub there: usize,
-    /// Blobs whose bytes are not what their name says, and events that mean nothing: not copied.
+    /// Paths of damaged blobs and events, which were not copied.
     pub damaged: Vec<String>,
 }
 
-/// Copies all that `to` does not have. Blobs are verified on the way and come before the
-/// events that name them, so this can be stopped and begun again anywhere.
+/// Copies everything that `to` lacks. Blobs are verified on the way, and copied before the events
+/// that name them: a copy can be interrupted anywhere, and repeated.
 pub async fn copy(
     from: &Place,
     to: &Place,
@@ -85,12 +88,15 @@ pub async fn copy(
     let source = Remote::open(&from.0, config, None)?;
     let target = Target::open(&to.0, config)?;
     let ask = |remote: &Remote| format!("the store {}", remote.shown());
+    let list = async |remote: &Remote, folder: &str| -> Result<Vec<String>, Error> {
+        remote.list(folder).await.map(|listed| listed.paths)
+    };
 
     let mut copied = Copied::default();
     let (mut objects, mut uses) = (Vec::new(), BTreeMap::new());
     for folder in [layout::RECORDS, layout::GATEWAYS] {
-        let there: BTreeSet<String> = target.remote.list(folder).await?.into_iter().collect();
-        for path in source.list(folder).await.with_context(|| ask(&source))? {
+        let there: BTreeSet<String> = list(&target.remote, folder).await?.into_iter().collect();
+        for path in list(&source, folder).await.with_context(|| ask(&source))? {
             let Some(name) = known(&path) else { continue };
             let bytes = source.get(&path).await.with_context(|| ask(&source))?;
             let Some(bytes) = bytes else { continue };
@@ -114,10 +120,10 @@ pub async fn copy(
 
     let mut blobs = Vec::new();
     for access in [Access::Public, Access::Private] {
-        for path in source.list(access.folder()).await.with_context(|| ask(&source))? {
+        for path in list(&source, access.folder()).await.with_context(|| ask(&source))? {
             let id = path.rsplit('/').next().and_then(|name| name.parse::<BlobId>().ok());
             let Some(id) = id.filter(|id| layout::blob(access, id) == path) else { continue };
-            // Versions that had one tree had secrets in it, too.
+            // Older versions kept secrets among the public blobs.
             let uses = uses.get(&id).filter(|_| access == Access::Public);
             for access in uses.cloned().unwrap_or_else(|| [access].into()) {
                 blobs.push((path.clone(), access, id));
@@ -156,7 +162,8 @@ pub async fn copy(
     Ok(copied)
 }
 
-/// Whether farmgate has written what is at `path`; the name, for events and packs.
+/// Parses a path below `gateways` or `records`: `None` if farmgate has not written it, the object's
+/// name for events and packs.
 fn known(path: &str) -> Option<Option<ObjectName>> {
     let is_id = |text: &str| text.parse::<GatewayId>().is_ok();
     match path.split('/').collect::<Vec<_>>()[..] {
@@ -166,7 +173,7 @@ fn known(path: &str) -> Option<Option<ObjectName>> {
     }
 }
 
-/// Notes who may read which blob.
+/// Notes from which trees each blob is served.
 fn note_uses(events: &Events, uses: &mut BTreeMap<BlobId, BTreeSet<Access>>) {
     for event in events.values() {
         if let Kind::Published { files, .. } = &event.kind {
@@ -177,7 +184,7 @@ fn note_uses(events: &Events, uses: &mut BTreeMap<BlobId, BTreeSet<Access>>) {
     }
 }
 
-/// A directory gets the permissions that a state has; a bucket has none.
+/// Where a store is copied to. A directory gets the permissions of a state.
 struct Target {
     remote: Remote,
     directory: Option<PathBuf>,
@@ -203,8 +210,8 @@ impl Target {
         Ok(Self { remote: Remote::open(url, config, None)?, directory })
     }
 
-    /// What a directory has under the name of a blob is verified, as with `publish`; what a
-    /// bucket has can only be counted.
+    /// Whether the target has a blob. In a directory its bytes are verified, as `publish` does; in a
+    /// bucket only their number.
     async fn has(&self, access: Access, id: &BlobId, size: u64) -> Result<bool> {
         match &self.directory {
             Some(dir) => {

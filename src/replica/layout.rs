@@ -1,4 +1,4 @@
-//! Where things are in a store: the same in a directory and in a bucket.
+//! Paths in a store: the same in a directory and in a bucket. Pure.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -9,11 +9,11 @@ use crate::fleet::GatewayId;
 use crate::fleet::ObjectName;
 use crate::store::blobs::Access;
 
-/// Where the events of all gateways are.
+/// Folder of all gateways' events.
 pub(super) const GATEWAYS: &str = "gateways";
-/// Where the revisions of all gateways' records are.
+/// Folder of all revisions of gateways' records.
 pub(super) const RECORDS: &str = "records";
-/// Where the names of blobs are that some host could not get.
+/// Folder of markers, one for each blob that a host could not fetch.
 pub(super) const WANTED: &str = "wanted";
 
 /// The path of a blob.
@@ -21,7 +21,7 @@ pub(super) fn blob(access: Access, id: &BlobId) -> String {
     format!("{}/{}", access.folder(), id.path())
 }
 
-/// Where a blob may be: versions that had one tree gave private ones to that of the others.
+/// The paths that a blob may have: older versions kept private blobs among the public ones.
 pub(super) fn blob_places(access: Access, id: &BlobId) -> Vec<String> {
     match access {
         Access::Public => vec![blob(Access::Public, id)],
@@ -39,12 +39,12 @@ pub(super) fn revision(gateway: &GatewayId, id: EventId) -> String {
     format!("{RECORDS}/{gateway}/{id}.json")
 }
 
-/// The path of what is written to see whether it can be.
+/// The path of an object that is written only to see whether it can be.
 pub(super) fn probe(id: &uuid::Uuid) -> String {
     format!("probe/{id}")
 }
 
-/// The path of the word that a blob is wanted.
+/// The path of the marker that says that a blob is wanted.
 pub(super) fn wanted(access: Access, id: &BlobId) -> String {
     match access {
         Access::Public => format!("{WANTED}/{id}"),
@@ -52,7 +52,7 @@ pub(super) fn wanted(access: Access, id: &BlobId) -> String {
     }
 }
 
-/// Reads such a path.
+/// Parses the path of such a marker.
 pub(super) fn parse_wanted(path: &str) -> Option<(Access, BlobId)> {
     let name = path.strip_prefix(WANTED)?.strip_prefix('/')?;
     let private = name.strip_prefix(Access::Private.folder());
@@ -62,21 +62,22 @@ pub(super) fn parse_wanted(path: &str) -> Option<(Access, BlobId)> {
     }
 }
 
-/// Reads the file name of a revision.
+/// Parses the file name of a revision.
 pub(super) fn parse_revision(name: &str) -> Option<EventId> {
     EventId::parse(name.strip_suffix(".json")?)
 }
 
-/// What is below [`GATEWAYS`] or [`RECORDS`], by gateway, and what does not belong there.
+/// The contents of [`GATEWAYS`] or [`RECORDS`], by gateway.
 #[derive(Debug)]
 pub(super) struct Listing<T> {
     pub(super) gateways: BTreeMap<GatewayId, BTreeSet<T>>,
+    /// Paths that farmgate cannot have written.
     pub(super) foreign: Vec<String>,
 }
 
 impl<T: Ord> Listing<T> {
-    /// Sorts `paths`, whose last part `parse` knows.
-    pub(super) fn sort(
+    /// Groups `paths` by gateway; `parse` parses their last part.
+    pub(super) fn group(
         paths: impl IntoIterator<Item = String>,
         parse: impl Fn(&str) -> Option<T>,
     ) -> Self {
@@ -103,12 +104,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn word_that_a_blob_is_wanted_says_of_which_tree() {
+    fn a_wanted_marker_names_the_tree() {
         let id = "ab".repeat(32).parse().unwrap();
         for access in [Access::Public, Access::Private] {
             assert_eq!(parse_wanted(&wanted(access, &id)), Some((access, id)));
         }
-        // What older versions write, and all that they understand.
+        // The only form that older versions write and read.
         assert_eq!(wanted(Access::Public, &id), format!("wanted/{id}"));
         for foreign in ["wanted/private-", "wanted/x", "wanted", "other/private-ab"] {
             assert_eq!(parse_wanted(foreign), None, "{foreign}");
@@ -116,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_belong_there_is_told_apart() {
+    fn foreign_paths_are_kept_apart() {
         let event = "0192a8c0-0000-7000-8000-000000000001";
         let paths = [
             format!("gateways/lab-1-00/{event}.json"),
@@ -127,7 +128,7 @@ mod tests {
             "gateways/lab-1-00/journal.jsonl".to_owned(),
             "gateways/readme".to_owned(),
         ];
-        let listing = Listing::sort(paths, ObjectName::parse);
+        let listing = Listing::group(paths, ObjectName::parse);
         assert_eq!(listing.gateways.len(), 1);
         assert_eq!(listing.gateways["lab-1-00"].len(), 2);
         assert_eq!(listing.foreign.len(), 5);

@@ -1,3 +1,5 @@
+//! The status of the common store, for people and for metrics.
+
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
@@ -5,44 +7,44 @@ use std::sync::PoisonError;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::error::Error;
-use super::pass::Report;
+use super::exchange::Report;
+use super::failure::Failure;
+use super::remote::Error;
 
-/// How it stands with the common store.
+/// The status of the common store, and counts of passes.
 #[derive(Default)]
 pub(super) struct Status {
-    now: Mutex<Now>,
+    reach: Mutex<Reach>,
     counts: Mutex<Counts>,
 }
 
-/// What came of passes and fetches since the server started.
+/// Counts of passes and fetches since the server started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Whether the last pass went well; `None` before there was one.
+    /// `true` if the last pass or delivery succeeded; `None` before the first.
     pub in_step: Option<bool>,
-    /// When a pass last went well.
+    /// When a pass last succeeded.
     pub last_pass: Option<OffsetDateTime>,
-    /// Passes that failed.
+    /// Passes and deliveries that failed.
     pub failed_passes: u64,
     /// Objects that were delivered.
     pub pushed: u64,
-    /// Objects that were brought here.
+    /// Objects that were fetched.
     pub pulled: u64,
     /// Generations that waited for their files in the last pass.
     pub held_back: u64,
     /// Objects that this program could not read in the last pass.
     pub left_out: u64,
-    /// Files that were brought here.
+    /// Blobs that were fetched.
     pub fetched: u64,
-    /// Files that could not be had, each time that it was tried.
+    /// Attempts to fetch a blob that failed.
     pub failed_fetches: u64,
 }
 
 #[derive(Default)]
-enum Now {
-    /// It was not asked yet.
+enum Reach {
     #[default]
-    Unknown,
+    NotAsked,
     InStep,
     Away {
         since: OffsetDateTime,
@@ -51,12 +53,12 @@ enum Now {
 }
 
 impl Status {
-    /// A line for people.
+    /// One line for people.
     pub(super) fn line(&self) -> String {
-        match &*self.lock() {
-            Now::Unknown => "store not asked yet".to_owned(),
-            Now::InStep => "store in step".to_owned(),
-            Now::Away { since, error } => {
+        match &*self.reach() {
+            Reach::NotAsked => "store not asked yet".to_owned(),
+            Reach::InStep => "store in step".to_owned(),
+            Reach::Away { since, error } => {
                 let since = since.replace_nanosecond(0).unwrap_or(*since);
                 let since = since.format(&Rfc3339).unwrap_or_default();
                 format!("store away since {since}: it {error}")
@@ -64,44 +66,52 @@ impl Status {
         }
     }
 
-    /// A pass went well. Whether that is news.
+    /// Notes a success, and says whether it is the first after failures.
     pub(super) fn in_step(&self) -> bool {
-        let mut now = self.lock();
-        let news = matches!(*now, Now::Away { .. });
-        *now = Now::InStep;
+        let mut reach = self.reach();
+        let news = matches!(*reach, Reach::Away { .. });
+        *reach = Reach::InStep;
         news
     }
 
-    /// A pass failed. Whether that, or why it did, is news.
-    pub(super) fn away(&self, new: Error, at: OffsetDateTime) -> bool {
-        let mut now = self.lock();
-        match &mut *now {
-            Now::Away { error, .. } => {
-                // How long it asks us to wait differs each time.
+    /// Notes a failure, and says whether it, or its reason, is new.
+    pub(super) fn away(&self, failure: &Failure, at: OffsetDateTime) -> bool {
+        let new = match failure {
+            Failure::Store(error) => error.clone(),
+            Failure::Local(error) => Error::Other(format!("could not be asked: {error:#}").into()),
+        };
+        let mut reach = self.reach();
+        match &mut *reach {
+            Reach::Away { error, .. } => {
+                // By their text: `Retry-After` differs each time.
                 let news = error.to_string() != new.to_string();
                 *error = new;
                 news
             }
             _ => {
-                *now = Now::Away { since: at, error: new };
+                *reach = Reach::Away { since: at, error: new };
                 true
             }
         }
     }
 
-    /// How often what happened.
-    pub(super) fn counts(&self) -> Counts {
-        *self.count()
+    /// The reason why the store is away, if it is.
+    pub(super) fn why_away(&self) -> Option<String> {
+        match &*self.reach() {
+            Reach::Away { error, .. } => Some(error.to_string()),
+            _ => None,
+        }
     }
 
-    /// Counts a pass that ended `at` this moment; `None` if it failed.
-    pub(super) fn passed(&self, report: Option<&Report>, at: OffsetDateTime) {
-        let mut counts = self.count();
-        counts.in_step = Some(report.is_some());
-        let Some(report) = report else {
-            counts.failed_passes += 1;
-            return;
-        };
+    /// The counts so far.
+    pub(super) fn counts(&self) -> Counts {
+        *self.counted()
+    }
+
+    /// Counts a pass that succeeded.
+    pub(super) fn count_pass(&self, report: &Report, at: OffsetDateTime) {
+        let mut counts = self.counted();
+        counts.in_step = Some(true);
         counts.last_pass = Some(at);
         counts.pushed += report.pushed as u64;
         counts.pulled += report.pulled as u64;
@@ -109,17 +119,23 @@ impl Status {
         counts.left_out = report.left_out as u64;
     }
 
-    /// Counts a fetch.
-    pub(super) fn fetched(&self, came: bool) {
-        let mut counts = self.count();
-        *(if came { &mut counts.fetched } else { &mut counts.failed_fetches }) += 1;
+    /// Counts objects that were delivered between passes.
+    pub(super) fn count_delivery(&self, pushed: usize) {
+        self.counted().pushed += pushed as u64;
     }
 
-    fn lock(&self) -> MutexGuard<'_, Now> {
-        self.now.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Counts a pass or a delivery that failed.
+    pub(super) fn count_failure(&self) {
+        let mut counts = self.counted();
+        counts.in_step = Some(false);
+        counts.failed_passes += 1;
     }
 
-    fn count(&self) -> MutexGuard<'_, Counts> {
+    fn reach(&self) -> MutexGuard<'_, Reach> {
+        self.reach.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn counted(&self) -> MutexGuard<'_, Counts> {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -132,8 +148,9 @@ mod tests {
     fn only_changes_are_news() {
         let (status, at) = (Status::default(), OffsetDateTime::UNIX_EPOCH);
         assert!(!status.in_step());
-        assert!(status.away(Error::Slow, at) && !status.away(Error::Slow, at));
-        assert!(status.away(Error::Broken, at));
+        let (slow, broken) = (Failure::Store(Error::Slow), Failure::Store(Error::Broken));
+        assert!(status.away(&slow, at) && !status.away(&slow, at));
+        assert!(status.away(&broken, at));
         assert_eq!(
             status.line(),
             "store away since 1970-01-01T00:00:00Z: it breaks off in the middle of an answer"

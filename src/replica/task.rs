@@ -1,57 +1,87 @@
+//! The background task of a server that has a common store.
+//!
+//! Touches the clock; all else by the replica.
+
 use std::sync::Arc;
 use std::time::Duration;
-use std::time::Instant;
 
 use time::OffsetDateTime;
+use tokio::time::Instant;
 
-use super::Replica;
-use super::backoff;
-use super::error::Error;
+use super::failure::Failure;
+use super::member::Replica;
+use super::notices::Notices;
+use crate::backoff;
+use crate::backoff::Backoff;
 
-/// How often one more blob is read to its end, and room is made.
+/// The longest wait after failures, unless the store asks for more.
+const LONGEST: Duration = Duration::from_secs(60);
+
+/// The time between two rounds of looking after the cached blobs.
 const TIDY_EVERY: Duration = Duration::from_secs(60);
 
-/// Keeps this host and the common store in step for as long as it is polled.
+/// Events that are appended within this time are delivered together.
+const COLLECT: Duration = Duration::from_millis(500);
+
+/// Keeps this host and the common store in step for as long as it is polled: a pass each interval,
+/// which hears of other hosts, and between passes a delivery of what this host appends.
 pub async fn run(replica: Arc<Replica>) {
-    let mut failures = 0;
-    let mut tidied = Instant::now();
+    let retry = Backoff::new(replica.interval, LONGEST);
+    let notices = Notices::default();
+    let (mut failures, mut tidied) = (0u32, Instant::now());
     loop {
         let result = replica.pass().await;
-        failures = if result.is_ok() { 0 } else { failures + 1 };
-        replica.status.passed(result.as_ref().ok(), OffsetDateTime::now_utc());
-        replica.note(&result.map(drop));
+        if let Ok(report) = &result {
+            replica.status.count_pass(report, OffsetDateTime::now_utc());
+        }
+        failures = note(&replica, &result.map(drop), failures);
         if failures == 0 && tidied.elapsed() > TIDY_EVERY {
             tidied = Instant::now();
             if let Err(error) = replica.tidy().await {
-                replica.report_once(format!("the cache is not looked after: {error:#}"));
+                notices.error(format!("the cache is not looked after: {error:#}"));
             }
         }
-        let rest = replica.remote.wants_rest();
-        let wait = backoff::wait(replica.interval, failures, rest, backoff::random());
-        tokio::time::sleep(wait).await;
+        if failures == 0 {
+            let due = Instant::now() + retry.wait(0, replica.retry_after(), backoff::jitter());
+            let delivered = deliver_until(&replica, due).await;
+            failures = note(&replica, &delivered, failures);
+        }
+        if failures > 0 {
+            let wait = retry.wait(failures, replica.retry_after(), backoff::jitter());
+            tokio::time::sleep(wait).await;
+        }
     }
 }
 
-impl Replica {
-    /// Tells of how a pass went: once, until it changes.
-    fn note(&self, result: &anyhow::Result<()>) {
-        let Err(error) = result else {
-            if self.status.in_step() {
-                tracing::info!("the store {} is back", self.remote.shown());
-            }
-            return;
-        };
-        let error = match error.downcast_ref::<Error>() {
-            Some(error) => error.clone(),
-            None => Error::Other(format!("could not be asked: {error:#}").into()),
-        };
-        let text = error.to_string();
-        if self.status.away(error, OffsetDateTime::now_utc()) {
-            tracing::warn!(
-                "the store {} {text}; gateways boot from what is here, and what happens is \
-                 delivered later",
-                self.remote.shown()
-            );
+/// Delivers what this host appends until a pass is `due`, or a delivery fails.
+async fn deliver_until(replica: &Replica, due: Instant) -> Result<(), Failure> {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep_until(due) => return Ok(()),
+            () = replica.woken() => {}
         }
+        tokio::time::sleep_until(due.min(Instant::now() + COLLECT)).await;
+        let pushed = replica.deliver().await?;
+        replica.status.count_delivery(pushed);
     }
+}
+
+/// Logs how a pass or a delivery went, once for each change, and returns how many have failed in a
+/// row.
+fn note(replica: &Replica, result: &Result<(), Failure>, failures: u32) -> u32 {
+    let Err(failure) = result else {
+        if replica.status.in_step() {
+            tracing::info!("the store {} is back", replica.shown());
+        }
+        return 0;
+    };
+    replica.status.count_failure();
+    if replica.status.away(failure, OffsetDateTime::now_utc()) {
+        tracing::warn!(
+            "the store {} {}; gateways boot from what is here, and what happens is delivered later",
+            replica.shown(),
+            replica.status.why_away().unwrap_or_default()
+        );
+    }
+    failures.saturating_add(1)
 }

@@ -1,38 +1,44 @@
-//! What other hosts' stores and this one give each other: whole objects, under the names that
-//! they have.
+//! The objects of one gateway on this host's disk, as far as a replica exchanges them with a common
+//! store: whole, and under the same names. They are listed once, and each is read at most once.
 
+use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
-use std::sync::Arc;
+use std::path::PathBuf;
 
 use anyhow::Context;
 use anyhow::Result;
+use anyhow::bail;
 use time::OffsetDateTime;
 
 use super::files;
 use super::generations::Generations;
 use super::generations::MOST_OBJECTS;
-use super::generations::Objects;
-use super::generations::union;
+use super::objects::Object;
+use super::objects::Unreadable;
 use super::objects::object_names;
+use super::objects::read_object;
 use crate::fleet::Events;
 use crate::fleet::GatewayId;
 use crate::fleet::ObjectName;
 use crate::fleet::REMEMBERED;
 use crate::fleet::relevant;
 
-/// Objects of a gateway, by whether others know what they say.
+/// Compactions in a row that may disturb a reader.
+const MAX_LISTINGS: usize = 8;
+
+/// Objects of a gateway, by whether the common store says the same already.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct News {
-    /// They do.
-    pub told: BTreeSet<ObjectName>,
-    /// They do not.
+    /// Their events are in objects that the common store has, or decide nothing any more.
+    pub covered: BTreeSet<ObjectName>,
+    /// All others.
     pub new: BTreeSet<ObjectName>,
 }
 
 impl Generations {
-    /// The ids of all gateways that events are kept of.
+    /// The ids of all gateways that have events.
     pub fn gateways(&self) -> Result<BTreeSet<GatewayId>> {
         let read = || -> io::Result<BTreeSet<GatewayId>> {
             let names = fs::read_dir(&self.dir)?.map(|entry| Ok(entry?.file_name().into_string()));
@@ -42,56 +48,16 @@ impl Generations {
         read().with_context(|| format!("cannot read {}", self.dir.display()))
     }
 
-    /// Names of all objects of a gateway.
+    /// Lists the objects of a gateway.
     pub fn objects(&self, gateway: &GatewayId) -> Result<BTreeSet<ObjectName>> {
         object_names(&self.dir.join(gateway))
     }
 
-    /// Which objects are here: those that `known`, or the ones of these that are here, already
-    /// tell of, and those that say something new. An event that is in a known pack, or that
-    /// decides nothing any more, needs no telling.
-    pub fn news(&self, gateway: &GatewayId, known: &BTreeSet<ObjectName>) -> Result<News> {
-        let names = self.objects(gateway)?;
-        if names.is_subset(known) {
-            return Ok(News { told: names, new: BTreeSet::new() });
-        }
-        let (objects, _) = self.read(gateway, &Objects::new(), &BTreeSet::new())?;
-        let told = objects.iter().filter(|(name, _)| known.contains(name));
-        let told: BTreeSet<_> = told.flat_map(|(_, events)| events.keys().copied()).collect();
-        let decides = relevant(&union(&objects), REMEMBERED);
-        let (new, told) = names.into_iter().partition(|name| {
-            let says_more = |events: &Arc<Events>| {
-                events.keys().any(|event| decides.contains(event) && !told.contains(event))
-            };
-            // Of one that cannot be read, nobody knows what it says.
-            !known.contains(name) && objects.get(name).is_none_or(says_more)
-        });
-        Ok(News { told, new })
-    }
-
-    /// Objects that are damaged. One of a newer version is not.
-    pub fn damaged(&self, gateway: &GatewayId) -> Result<BTreeSet<ObjectName>> {
-        let (_, unreadable) = self.read(gateway, &Objects::new(), &BTreeSet::new())?;
-        let damaged = unreadable.into_iter().filter(|(_, why)| why.lasting && !why.is_newer());
-        Ok(damaged.map(|(name, _)| name).collect())
-    }
-
-    /// The bytes of an object; `None` if a pack has taken its place.
-    pub fn object(&self, gateway: &GatewayId, name: ObjectName) -> Result<Option<Vec<u8>>> {
-        let path = self.dir.join(gateway).join(name.to_string());
-        match files::read(&path) {
-            Ok(bytes) => Ok(Some(bytes)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
-        }
-    }
-
-    /// Keeps an object that another host wrote, and that was found to be whole. Whether it
-    /// comes before or after others makes no difference.
-    pub fn take_in(&self, gateway: &GatewayId, name: ObjectName, bytes: &[u8]) -> Result<()> {
+    /// Lists the objects of a gateway, to be read when they are needed.
+    pub fn local_objects(&self, gateway: &GatewayId) -> Result<LocalObjects> {
         let dir = self.dir.join(gateway);
-        files::create_dir(&dir, 0o700)?;
-        files::replace(&dir.join(name.to_string()), 0o600, |file| file.write_all(bytes))
+        let names = object_names(&dir)?;
+        Ok(LocalObjects { dir, names, ..LocalObjects::default() })
     }
 
     /// Packs the objects of a gateway into one, and returns its name.
@@ -104,12 +70,214 @@ impl Generations {
             _ => self.compact(gateway, &dir, now),
         }
     }
+}
 
-    /// The same for a gateway that has more objects than a request should have to list.
-    pub fn condense_many(&self, gateway: &GatewayId, now: OffsetDateTime) -> Result<()> {
-        if self.objects(gateway)?.len() > MOST_OBJECTS {
-            self.condense(gateway, now)?;
+/// The objects of one gateway, as they were when they were listed.
+#[derive(Debug, Default)]
+pub struct LocalObjects {
+    dir: PathBuf,
+    names: BTreeSet<ObjectName>,
+    read: BTreeMap<ObjectName, Object>,
+    unreadable: BTreeMap<ObjectName, Unreadable>,
+}
+
+impl LocalObjects {
+    /// The names of all objects.
+    pub fn names(&self) -> &BTreeSet<ObjectName> {
+        &self.names
+    }
+
+    /// Whether there are more than a request should have to list.
+    pub fn are_too_many(&self) -> bool {
+        self.names.len() > MOST_OBJECTS
+    }
+
+    /// An object, if it was read.
+    pub fn get(&self, name: ObjectName) -> Option<&Object> {
+        self.read.get(&name)
+    }
+
+    /// The error of an object that was read in vain.
+    pub fn why_unreadable(&self, name: ObjectName) -> Option<&anyhow::Error> {
+        self.unreadable.get(&name).map(|unreadable| &unreadable.error)
+    }
+
+    /// All events that can be read, each once.
+    pub fn events(&mut self) -> Result<Events> {
+        self.load()?;
+        let all = self.read.values().flat_map(|object| object.events.iter());
+        Ok(all.map(|(id, event)| (*id, event.clone())).collect())
+    }
+
+    /// The objects that are damaged. One of a newer version is not.
+    pub fn damaged(&mut self) -> Result<BTreeSet<ObjectName>> {
+        self.load()?;
+        let damaged = self.unreadable.iter().filter(|(_, why)| why.lasting && !why.is_newer());
+        Ok(damaged.map(|(name, _)| *name).collect())
+    }
+
+    /// Compares the objects with those whose names are `known` in the common store, by the events in
+    /// them. Reads all of them.
+    pub fn news(&mut self, known: &BTreeSet<ObjectName>) -> Result<News> {
+        if self.names.is_subset(known) {
+            return Ok(News { covered: self.names.clone(), new: BTreeSet::new() });
         }
+        let decisive = relevant(&self.events()?, REMEMBERED);
+        let told = self.read.iter().filter(|(name, _)| known.contains(name));
+        let told: BTreeSet<_> = told.flat_map(|(_, object)| object.events.keys()).collect();
+        let (new, covered) = self.names.iter().partition(|name| {
+            let says_more = |object: &Object| {
+                object.events.keys().any(|event| decisive.contains(event) && !told.contains(event))
+            };
+            // What an unreadable object says is not known, so it may be new.
+            !known.contains(name) && self.read.get(name).is_none_or(says_more)
+        });
+        Ok(News { covered, new })
+    }
+
+    /// Takes objects that are not in `known` for new, without comparing their events with those of
+    /// the others. Reads only them.
+    pub fn news_by_name(&mut self, known: &BTreeSet<ObjectName>) -> Result<News> {
+        self.load_those(|name| !known.contains(&name))?;
+        let (covered, new) = self.names.iter().partition(|name| known.contains(name));
+        Ok(News { covered, new })
+    }
+
+    /// Keeps an object of another host, which was read without an error. The order in which objects
+    /// come makes no difference.
+    pub fn take_in(&mut self, name: ObjectName, object: Object) -> Result<()> {
+        files::create_dir(&self.dir, 0o700)?;
+        files::replace(&self.dir.join(name.to_string()), 0o600, |file| {
+            file.write_all(&object.bytes)
+        })?;
+        self.names.insert(name);
+        self.unreadable.remove(&name);
+        self.read.insert(name, object);
         Ok(())
+    }
+
+    /// Lists the objects anew, after a compaction. What was read of those that are still there stays
+    /// read.
+    pub fn relist(&mut self) -> Result<()> {
+        self.names = object_names(&self.dir)?;
+        self.read.retain(|name, _| self.names.contains(name));
+        self.unreadable.retain(|name, _| self.names.contains(name));
+        Ok(())
+    }
+
+    fn load(&mut self) -> Result<()> {
+        self.load_those(|_| true)
+    }
+
+    /// Reads the objects that `wanted` picks and that were not read yet.
+    fn load_those(&mut self, wanted: impl Fn(ObjectName) -> bool) -> Result<()> {
+        'listing: for _ in 0..MAX_LISTINGS {
+            for name in self.names.clone() {
+                let known = self.read.contains_key(&name) || self.unreadable.contains_key(&name);
+                if known || !wanted(name) {
+                    continue;
+                }
+                match read_object(&self.dir, name) {
+                    Ok(Some(object)) => drop(self.read.insert(name, object)),
+                    // A pack has just taken its place.
+                    Ok(None) => {
+                        self.relist()?;
+                        continue 'listing;
+                    }
+                    Err(error) => drop(self.unreadable.insert(name, error)),
+                }
+            }
+            return Ok(());
+        }
+        bail!("the events in {} vanish while they are read", self.dir.display())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::fleet::Event;
+    use crate::fleet::EventId;
+    use crate::fleet::Kind;
+    use crate::fleet::event::FORMAT;
+
+    fn write(dir: &std::path::Path, name: ObjectName, event: &Event) {
+        fs::write(dir.join(name.to_string()), serde_json::to_vec(event).unwrap()).unwrap();
+    }
+
+    /// The names of boots and acknowledgements, written to `dir`.
+    fn written(dir: &std::path::Path, kinds: &[Option<u8>]) -> Vec<ObjectName> {
+        let (mut last, mut names) = (None, Vec::new());
+        let mut ids: Vec<EventId> = Vec::new();
+        for kind in kinds {
+            let id = EventId::after(last, 1);
+            let kind = match kind.and_then(|boot| ids.get(usize::from(boot))) {
+                Some(boot) => Kind::Acknowledged { boot: *boot },
+                None => Kind::Booted { generation: id, certificate: None },
+            };
+            let event = Event { format: FORMAT, at: OffsetDateTime::UNIX_EPOCH, kind };
+            write(dir, ObjectName::Event(id), &event);
+            (last, names) = (Some(id), [names, vec![ObjectName::Event(id)]].concat());
+            ids.push(id);
+        }
+        names
+    }
+
+    fn listed(dir: &std::path::Path) -> LocalObjects {
+        let names = object_names(dir).unwrap();
+        LocalObjects { dir: dir.to_owned(), names, ..LocalObjects::default() }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+
+        /// Comparing by name may deliver more than needed, and never less; it reads only what it
+        /// delivers.
+        #[test]
+        fn news_by_name_miss_nothing(
+            kinds in proptest::collection::vec(proptest::option::of(0u8..8), 1..12), old in 0usize..12,
+        ) {
+            let dir = tempfile::tempdir().unwrap();
+            let names = written(dir.path(), &kinds);
+            let known: BTreeSet<_> = names.iter().take(old).copied().collect();
+            let (mut by_event, mut by_name) = (listed(dir.path()), listed(dir.path()));
+            let needed = by_event.news(&known).unwrap();
+            let found = by_name.news_by_name(&known).unwrap();
+            prop_assert!(needed.new.is_subset(&found.new));
+            prop_assert!(found.new.is_disjoint(&known));
+            for name in names {
+                prop_assert_eq!(by_name.get(name).is_some(), found.new.contains(&name));
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_known_pack_says_is_covered_and_what_it_does_not_say_is_new() {
+        let dir = tempfile::tempdir().unwrap();
+        let names = written(dir.path(), &[None, None]);
+        let mut local = listed(dir.path());
+        let events = local.events().unwrap();
+        let (pack_name, pack) = crate::fleet::pack(&events, OffsetDateTime::UNIX_EPOCH).unwrap();
+        let bytes = serde_json::to_vec(&pack).unwrap();
+        let later = ObjectName::Event(EventId::after(None, 1_000_000));
+        let at = OffsetDateTime::UNIX_EPOCH;
+        write(dir.path(), later, &Event { format: FORMAT, at, kind: Kind::Released });
+        local = listed(dir.path());
+        local.take_in(pack_name, Object { bytes, events: events.into() }).unwrap();
+        let news = local.news(&BTreeSet::from([pack_name])).unwrap();
+        assert_eq!(news.new, BTreeSet::from([later]));
+        assert!(names.iter().all(|name| news.covered.contains(name)));
+    }
+
+    #[test]
+    fn objects_that_a_compaction_replaced_are_listed_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let names = written(dir.path(), &[None, None]);
+        let mut local = listed(dir.path());
+        fs::remove_file(dir.path().join(names[0].to_string())).unwrap();
+        assert_eq!(local.events().unwrap().len(), 1);
+        assert_eq!(local.names(), &BTreeSet::from([names[1]]));
     }
 }

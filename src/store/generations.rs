@@ -247,7 +247,7 @@ impl Generations {
                     objects.insert(name, events.clone());
                 } else if !skip.contains(&name) {
                     match read_object(&dir, name) {
-                        Ok(Some(events)) => drop(objects.insert(name, Arc::new(events))),
+                        Ok(Some(object)) => drop(objects.insert(name, object.events)),
                         // A pack has just taken its place.
                         Ok(None) => continue 'listing,
                         Err(error) => drop(unreadable.insert(name, error)),

@@ -3,7 +3,7 @@
 
 pub mod blobs;
 pub mod commit_log;
-mod exchange;
+pub mod exchange;
 pub mod files;
 pub mod gateways;
 pub mod generations;

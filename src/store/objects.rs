@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::Context;
 use anyhow::Result;
@@ -41,25 +42,35 @@ pub(super) fn object_names(dir: &Path) -> Result<BTreeSet<ObjectName>> {
     read().with_context(|| format!("cannot read {}", dir.display()))
 }
 
-/// Why an event could not be read.
+/// An object that was read.
+#[derive(Clone, Debug)]
+pub struct Object {
+    /// Its bytes, which are the same in every store.
+    pub bytes: Vec<u8>,
+    /// The events that they say.
+    pub events: Arc<Events>,
+}
+
+/// The error of an object that could not be read.
+#[derive(Debug)]
 pub(super) struct Unreadable {
     pub(super) error: anyhow::Error,
-    /// Its bytes were read, and mean nothing to this program: to try again is vain.
+    /// Its bytes were read, and mean nothing to this program: reading it again gives the same.
     pub(super) lasting: bool,
 }
 
 impl Unreadable {
-    /// Whether a newer version can read it, which may know better what is still needed.
+    /// Whether a newer farmgate wrote it, which may know better what is still needed.
     pub(super) fn is_newer(&self) -> bool {
         self.error.is::<format::Newer>()
     }
 }
 
-/// `None` if the object is not there any more.
-pub(super) fn read_object(dir: &Path, name: ObjectName) -> Result<Option<Events>, Unreadable> {
+/// The bytes of an object and the events in it; `None` if it is not there any more.
+pub(super) fn read_object(dir: &Path, name: ObjectName) -> Result<Option<Object>, Unreadable> {
     let path = dir.join(name.to_string());
-    let text = match files::read(&path) {
-        Ok(text) => text,
+    let bytes = match files::read(&path) {
+        Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => {
             let error =
@@ -67,6 +78,8 @@ pub(super) fn read_object(dir: &Path, name: ObjectName) -> Result<Option<Events>
             return Err(Unreadable { error, lasting: false });
         }
     };
-    let parsed = parse_object(&path.display(), name, &text);
-    parsed.map(Some).map_err(|error| Unreadable { error, lasting: true })
+    match parse_object(&path.display(), name, &bytes) {
+        Ok(events) => Ok(Some(Object { bytes, events: Arc::new(events) })),
+        Err(error) => Err(Unreadable { error, lasting: true }),
+    }
 }

@@ -1,5 +1,5 @@
-//! Revisions of gateways' records: `STATE/store/records/ID/REVISION.json`, and how they come to
-//! count on this host.
+//! Revisions of gateways' records, `STATE/store/records/ID/REVISION.json`: merges those of all hosts
+//! and applies the result to the record of this one.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -13,7 +13,6 @@ use anyhow::ensure;
 use time::OffsetDateTime;
 
 use super::State;
-
 use super::files;
 use super::generations::Generations;
 use crate::fleet::EventId;
@@ -28,27 +27,50 @@ use crate::identity::Fingerprint;
 /// Revisions of one record by name.
 pub type Revisions = BTreeMap<EventId, Revision>;
 
-/// The revisions that this host has.
+/// The revisions on this host's disk.
 #[derive(Clone, Debug)]
 pub struct Records {
     state: State,
     dir: PathBuf,
 }
 
-/// What a host makes of all revisions that it knows.
+/// All records on this host's disk, and the names of their revisions.
+#[derive(Debug, Default)]
+pub struct LocalRecords {
+    /// By gateway, also of removed ones.
+    pub gateways: BTreeMap<GatewayId, LocalRecord>,
+    /// Errors of records that could not be read.
+    pub damaged: Vec<anyhow::Error>,
+}
+
+/// One record on this host's disk.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LocalRecord {
+    /// The record in force here; `None` if the gateway was removed, or is not known yet.
+    pub record: Option<Record>,
+    /// Names of its revisions.
+    pub revisions: BTreeSet<EventId>,
+    /// Whether there are events of a gateway that has no record. A boot that runs while its gateway
+    /// is removed leaves some.
+    pub left_over: bool,
+}
+
+/// The merge of all revisions of a record.
 #[derive(Clone, Debug)]
-pub struct Settled {
-    /// The one that says all.
+pub struct Merged {
+    /// The name of the revision that says all of it.
     pub name: EventId,
-    /// What it says.
+    /// That revision.
     pub revision: Revision,
-    /// Those that say nothing more.
-    pub covered: BTreeSet<EventId>,
-    /// Whether something came to count on this host that did not before.
+    /// The record that it describes; `None` if the gateway was removed.
+    pub record: Option<Record>,
+    /// Revisions that add nothing to it.
+    pub superseded: BTreeSet<EventId>,
+    /// Whether the record of this host changed.
     pub changed: bool,
 }
 
-/// Reads a revision; `place` is where it was found, for the error.
+/// Parses a revision; `place` is where it was found, for the error.
 pub fn parse(place: &dyn std::fmt::Display, text: &[u8]) -> Result<Revision> {
     let damaged = || format!("{place} is damaged");
     let revision: Revision = format::read(place, text, FORMAT, &damaged)?;
@@ -63,40 +85,67 @@ impl Records {
         Self { dir: state.store_dir().join("records"), state: state.clone() }
     }
 
-    /// The ids of all gateways, also of removed ones; and what is wrong with records that
-    /// cannot be read.
-    pub fn ids(&self) -> Result<(BTreeSet<GatewayId>, Vec<anyhow::Error>)> {
-        let (mut ids, mut damaged) = (BTreeSet::new(), Vec::new());
-        let gateways = self.state.gateways();
+    /// Reads the records in force, and lists the revisions of all.
+    pub fn local(&self) -> Result<LocalRecords> {
+        let mut local = LocalRecords::default();
+        let (gateways, generations) = (self.state.gateways(), Generations::new(&self.state));
         for name in gateways.names()? {
             match gateways.load(&name) {
-                Ok(record) => drop(ids.insert(record.id)),
-                Err(error) => damaged.push(error),
+                Ok(record) => {
+                    let id = record.id.clone();
+                    local.gateways.entry(id).or_default().record = Some(record);
+                }
+                Err(error) => local.damaged.push(error),
             }
         }
         let entries = match fs::read_dir(&self.dir) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((ids, damaged)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(local),
             entries => entries.with_context(|| format!("cannot read {}", self.dir.display()))?,
         };
         for entry in entries {
-            ids.extend(entry?.file_name().into_string().ok().and_then(|id| id.parse().ok()));
+            let name = entry?.file_name();
+            let Some(id) = name.to_str().and_then(|id| id.parse::<GatewayId>().ok()) else {
+                continue;
+            };
+            let listed = self.names(&id);
+            let local_record = local.gateways.entry(id.clone()).or_default();
+            match listed {
+                Ok(revisions) => local_record.revisions = revisions,
+                Err(error) => local.damaged.push(error),
+            }
+            if local_record.record.is_none() {
+                local_record.left_over = generations.has_folder(&id);
+            }
         }
-        Ok((ids, damaged))
+        Ok(local)
     }
 
-    /// The revisions of one record. An unreadable one is an error: it may say that a
+    /// Lists the revisions of one record.
+    fn names(&self, id: &GatewayId) -> Result<BTreeSet<EventId>> {
+        let dir = self.dir.join(id);
+        let read = || -> io::Result<BTreeSet<EventId>> {
+            let entries = match fs::read_dir(&dir) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeSet::new()),
+                entries => entries?,
+            };
+            let mut names = BTreeSet::new();
+            for entry in entries {
+                let name = entry?.file_name();
+                let stem = name.to_str().and_then(|name| name.strip_suffix(".json"));
+                names.extend(stem.and_then(EventId::parse));
+            }
+            Ok(names)
+        };
+        read().with_context(|| format!("cannot read {}", dir.display()))
+    }
+
+    /// Reads the revisions of one record. An unreadable one is an error: it may say that a
     /// certificate was revoked.
     pub fn read(&self, id: &GatewayId) -> Result<Revisions> {
         let dir = self.dir.join(id);
-        let entries = match fs::read_dir(&dir) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Revisions::new()),
-            entries => entries.with_context(|| format!("cannot read {}", dir.display()))?,
-        };
         let mut revisions = Revisions::new();
-        for entry in entries {
-            let path = entry?.path();
-            let name = path.file_stem().and_then(|stem| EventId::parse(stem.to_str()?));
-            let Some(name) = name else { continue };
+        for name in self.names(id)? {
+            let path = dir.join(format!("{name}.json"));
             let text =
                 files::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
             revisions.insert(name, parse(&path.display(), &text)?);
@@ -104,14 +153,14 @@ impl Records {
         Ok(revisions)
     }
 
-    /// Lays together what this host knows of a record and what `others` wrote, has that count
-    /// here, and says what became of it; `None` if nobody knows anything.
-    pub fn settle(
+    /// Merges the record of this host and its revisions with those of `others`, and applies the
+    /// result to the record; `None` if there is nothing to merge.
+    pub fn merge_and_apply(
         &self,
         id: &GatewayId,
         others: &Revisions,
         now: OffsetDateTime,
-    ) -> Result<Option<Settled>> {
+    ) -> Result<Option<Merged>> {
         let _lock = self.state.lock()?;
         let ours = self.read(id)?;
         let here = self.here(id)?;
@@ -123,93 +172,96 @@ impl Records {
         let base = Revision::fold(ours.values());
         let change =
             here.as_ref().map(|here| self.change(here, base.as_ref(), next)).transpose()?;
-        let Some(sum) = Revision::fold(all.values().chain(&change)) else { return Ok(None) };
-        // Who finds one that says all writes no other: hosts would go on for ever.
-        let name = all.iter().rfind(|(_, revision)| **revision == sum);
+        let Some(merge) = Revision::fold(all.values().chain(&change)) else { return Ok(None) };
+        // Reuse a revision that already equals the merge, or hosts would write for ever.
+        let name = all.iter().rfind(|(_, revision)| **revision == merge);
         let name = name.map_or(next, |(name, _)| *name);
 
-        let changed = self.apply(id, &sum, here.as_ref(), now)?;
+        let record = merge.record()?;
+        let changed = self.apply(id, &merge, &record, here.as_ref(), now)?;
         let dir = self.dir.join(id);
         if !ours.contains_key(&name) {
-            self.write(id, name, &sum)?;
+            self.write(id, name, &merge)?;
         }
-        let covered: BTreeSet<_> = all.into_keys().filter(|other| *other != name).collect();
-        for other in &covered {
+        let superseded: BTreeSet<_> = all.into_keys().filter(|other| *other != name).collect();
+        for other in &superseded {
             files::remove_if_there(&dir.join(format!("{other}.json")))?;
         }
-        Ok(Some(Settled { name, revision: sum, covered, changed }))
+        let record = Some(record).filter(|_| !merge.removed);
+        Ok(Some(Merged { name, revision: merge, record, superseded, changed }))
     }
 
-    /// Notes that a gateway is removed, for all hosts. Whoever calls it holds the lock.
-    pub(super) fn bury(&self, record: &Record, now: OffsetDateTime) -> Result<()> {
+    /// Writes a tombstone: a revision that tells all hosts that a gateway was removed. The caller
+    /// holds the state's lock.
+    pub(super) fn write_tombstone(&self, record: &Record, now: OffsetDateTime) -> Result<()> {
         let ours = self.read(&record.id)?;
         if ours.is_empty() && self.state.config().store.url.is_none() {
             return Ok(());
         }
         let name = EventId::after(ours.keys().next_back().copied(), unix_millis(now));
         let base = Revision::fold(ours.values());
-        let mut grave = self.change(record, base.as_ref(), name)?;
-        grave.removed = true;
-        let sum = Revision::fold(ours.values().chain([&grave]));
-        self.write(&record.id, name, &sum.unwrap_or(grave))
+        let mut tombstone = self.change(record, base.as_ref(), name)?;
+        tombstone.removed = true;
+        let merge = Revision::fold(ours.values().chain([&tombstone]));
+        self.write(&record.id, name, &merge.unwrap_or(tombstone))
     }
 
-    /// The record of this host, if it has one with this id.
+    /// The record of the gateway with this id, if it is in force here.
     fn here(&self, id: &GatewayId) -> Result<Option<Record>> {
         let Ok(name) = id.name().parse() else { return Ok(None) };
         Ok(self.state.gateways().find(&name)?.filter(|record| record.id == *id))
     }
 
-    /// What the record here says. Its settings count as changed now if they are not those
-    /// of the revisions that this host wrote or brought into force.
+    /// The revision that describes the record of this host. Its settings count as changed now if they
+    /// differ from `base`, the merge of the revisions that this host wrote or applied.
     fn change(&self, here: &Record, base: Option<&Revision>, next: EventId) -> Result<Revision> {
         let gateways = self.state.gateways();
         let mut pems = BTreeMap::new();
         for owned in &here.certificates {
             pems.insert(owned.fingerprint, gateways.certificate_pem(here, &owned.fingerprint)?);
         }
-        let mut said = Revision::of(here, &pems, next)?;
+        let mut revision = Revision::of(here, &pems, next)?;
         let Some(base) = base else {
-            // Never told of before: any change that somebody made is later.
-            said.settings_of = EventId::after(None, unix_millis(here.added));
-            return Ok(said);
+            // The first revision: any change that another host made is later.
+            revision.settings_of = EventId::after(None, unix_millis(here.added));
+            return Ok(revision);
         };
         let known = Revision::of(&base.record()?, &pems, next)?.settings;
-        if known == said.settings {
-            said.settings_of = base.settings_of;
+        if known == revision.settings {
+            revision.settings_of = base.settings_of;
         }
-        // What a newer program added is not ours to drop, and no change of ours.
+        // Settings that only a newer program knows are kept, and are no change of this host.
         let foreign = base.settings.iter().filter(|(key, _)| !known.contains_key(*key));
-        said.settings.extend(foreign.map(|(key, value)| (key.clone(), value.clone())));
-        Ok(said)
+        revision.settings.extend(foreign.map(|(key, value)| (key.clone(), value.clone())));
+        Ok(revision)
     }
 
-    /// Has `sum` count on this host. Whether that changed anything.
+    /// Applies a merge, which describes `record`, and says whether that changed anything.
     fn apply(
         &self,
         id: &GatewayId,
-        sum: &Revision,
+        merge: &Revision,
+        record: &Record,
         here: Option<&Record>,
         now: OffsetDateTime,
     ) -> Result<bool> {
         let gateways = self.state.gateways();
-        let record = sum.record()?;
         ensure!(record.id == *id, "the record of {id} says that it is that of {}", record.id);
-        if sum.removed {
-            self.state.mend_crl(&record, now)?;
+        if merge.removed {
+            self.state.mend_crl(record, now)?;
             if let Some(here) = here {
                 gateways.remove(here)?;
             }
             Generations::new(&self.state).remove(id)?;
             return Ok(here.is_some());
         }
-        if here == Some(&record) {
+        if here == Some(record) {
             return Ok(false);
         }
         let pems: BTreeMap<Fingerprint, &str> =
-            sum.certificates.iter().map(|(fp, shared)| (*fp, shared.pem.as_str())).collect();
-        gateways.adopt(&record, &pems)?;
-        self.state.mend_crl(&record, now)?;
+            merge.certificates.iter().map(|(fp, shared)| (*fp, shared.pem.as_str())).collect();
+        gateways.adopt(record, &pems)?;
+        self.state.mend_crl(record, now)?;
         Ok(true)
     }
 

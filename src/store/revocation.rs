@@ -55,7 +55,7 @@ impl State {
         let _lock = self.lock()?;
         // Revoked meanwhile; other hosts hear of both at once.
         let record = self.gateways().load(name)?;
-        Records::new(self).bury(&record, now)?;
+        Records::new(self).write_tombstone(&record, now)?;
         self.gateways().remove(&record)?;
         Generations::new(self).remove(&record.id)
     }

@@ -112,7 +112,7 @@ async fn a_bucket_that_is_not_there_is_named() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_store_that_wants_rest_gets_it() {
-    for (status, after) in [(503, "120"), (429, "Sun, 06 Nov 2094 08:49:37 GMT")] {
+    for (status, after) in [(503, "120"), (429, "Sat, 06 Nov 2094 08:49:37 GMT")] {
         let fake = Fake::start(move |_| Answer::status(status, "").header("Retry-After", after));
         let a = Host::first(&fake.store_config());
         let error = a.replica.pass().await.unwrap_err().to_string();

@@ -1,5 +1,6 @@
 //! A store that misbehaves: answers just what it is told to.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::io::Read;
 use std::io::Write;
@@ -91,6 +92,14 @@ impl Fake {
         pause: Duration,
         answer: impl Fn(&str) -> Answer + Send + Sync + 'static,
     ) -> Self {
+        Self::start_reading(pause, move |request, _| answer(request))
+    }
+
+    /// `answer` gets the request's body, too.
+    fn start_reading(
+        pause: Duration,
+        answer: impl Fn(&str, &[u8]) -> Answer + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let asked = Arc::new(Mutex::new(Vec::new()));
@@ -102,6 +111,26 @@ impl Fake {
             }
         });
         Self { address, asked }
+    }
+
+    /// A bucket that works: it keeps what it is given.
+    pub(super) fn keeping() -> Self {
+        Self::keeping_unless(|_| None)
+    }
+
+    /// The same, but for the requests that `instead` answers.
+    pub(super) fn keeping_unless(
+        instead: impl Fn(&str) -> Option<Answer> + Send + Sync + 'static,
+    ) -> Self {
+        let objects = Mutex::new(BTreeMap::new());
+        Self::start_reading(Duration::ZERO, move |request, body| {
+            instead(request).unwrap_or_else(|| keep(&mut objects.lock().unwrap(), request, body))
+        })
+    }
+
+    /// The first lines of all requests since this was last called.
+    pub(super) fn take_requests(&self) -> Vec<String> {
+        std::mem::take(&mut self.asked.lock().unwrap())
     }
 
     /// Requests so far that wanted something.
@@ -119,11 +148,54 @@ impl Fake {
     }
 }
 
+/// What a bucket does with a request, of S3's as much as the replica uses.
+fn keep(objects: &mut BTreeMap<String, Vec<u8>>, request: &str, body: &[u8]) -> Answer {
+    let mut words = request.split(' ');
+    let (method, target) = (words.next().unwrap(), words.next().unwrap());
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let key = path.trim_start_matches("/farm").trim_start_matches('/').to_owned();
+    let found = objects.get(&key);
+    match method {
+        "GET" if query.contains("list-type=") => {
+            let prefix = query.split('&').find_map(|pair| pair.strip_prefix("prefix="));
+            let prefix = prefix.unwrap_or_default().replace("%2F", "/");
+            let listed = objects.iter().filter(|(key, _)| key.starts_with(&prefix));
+            let listed = listed.map(|(key, bytes)| {
+                format!(
+                    "<Contents><Key>{key}</Key><Size>{}</Size>\
+                     <LastModified>2026-01-01T00:00:00.000Z</LastModified></Contents>",
+                    bytes.len()
+                )
+            });
+            let listed: String = listed.collect();
+            Answer::status(200, &format!("<ListBucketResult>{listed}</ListBucketResult>"))
+        }
+        "GET" => found.map_or_else(|| Answer::status(404, ""), |bytes| Answer::object(bytes)),
+        "HEAD" => found.map_or_else(|| Answer::status(404, ""), |bytes| Answer::facts(bytes.len())),
+        "PUT" => {
+            objects.insert(key, body.to_vec());
+            Answer::object(b"")
+        }
+        "POST" if query.contains("delete") => {
+            let body = String::from_utf8_lossy(body);
+            let keys = body.split("<Key>").skip(1).filter_map(|rest| rest.split_once("</Key>"));
+            let deleted: String = keys
+                .map(|(key, _)| {
+                    objects.remove(key);
+                    format!("<Deleted><Key>{key}</Key></Deleted>")
+                })
+                .collect();
+            Answer::status(200, &format!("<DeleteResult>{deleted}</DeleteResult>"))
+        }
+        _ => Answer::status(405, ""),
+    }
+}
+
 fn serve(
     mut stream: TcpStream,
     pause: Duration,
     log: &Mutex<Vec<String>>,
-    answer: &dyn Fn(&str) -> Answer,
+    answer: &dyn Fn(&str, &[u8]) -> Answer,
 ) {
     let mut head = Vec::new();
     let mut byte = [0];
@@ -137,8 +209,9 @@ fn serve(
     // What is not read makes the kernel reset the connection, answer and all.
     let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
     let mut left: u64 = length.and_then(|length| length.parse().ok()).unwrap_or_default();
+    let mut body = Vec::new();
     while left > 0 {
-        match io::copy(&mut (&stream).take(left.min(64 * 1024)), &mut io::sink()) {
+        match io::copy(&mut (&stream).take(left.min(64 * 1024)), &mut body) {
             Ok(read) if read > 0 => left -= read,
             _ => return,
         }
@@ -146,7 +219,7 @@ fn serve(
     }
     let first = head.lines().next().unwrap_or_default();
     log.lock().unwrap().push(first.to_owned());
-    match answer(first) {
+    match answer(first, &body) {
         Answer::Silence => std::thread::sleep(Duration::from_secs(60)),
         Answer::Raw { bytes, wait } => {
             let _ = stream.write_all(&bytes);

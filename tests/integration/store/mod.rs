@@ -7,6 +7,7 @@ mod clocks;
 mod cluster;
 mod converge;
 mod copy;
+mod costs;
 mod fake;
 mod fetch;
 mod fleet;

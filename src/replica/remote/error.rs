@@ -1,9 +1,15 @@
+//! Errors of the common store, with the way out.
+
+use std::error::Error as StdError;
 use std::time::Duration;
+
+use object_store::client::HttpError;
+use object_store::client::HttpErrorKind;
 
 use crate::foreign::Foreign;
 
-/// Why the common store did not do as asked. The words are the same as long as the reason
-/// is, so that a change of it can be told.
+/// An error of the common store. Its text stays the same for as long as the reason does: a new text
+/// is news.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// The key is wrong, expired, or not for this bucket; or the bucket is full.
@@ -15,29 +21,29 @@ pub enum Error {
     /// There is no such bucket.
     #[error("has no such bucket ({0}): check [store] url")]
     NoBucket(Foreign),
-    /// It wants to be left alone for a while.
+    /// It is overloaded, and may say for how long.
     #[error("is overloaded ({status})")]
     Busy {
         /// 429 or 503.
         status: u16,
-        /// What it asks for (`Retry-After`).
+        /// Its `Retry-After`.
         retry_after: Option<Duration>,
     },
-    /// Nobody listens, or the name is not known.
+    /// Its name is unknown, or nothing listens there.
     #[error("cannot be reached: {0}")]
     Unreachable(Foreign),
-    /// It is too slow.
+    /// It did not answer within the limit.
     #[error("does not answer in time")]
     Slow,
     /// An answer ended before its end.
     #[error("breaks off in the middle of an answer")]
     Broken,
-    /// It does not understand us, or says that something is wrong with itself.
+    /// Another HTTP error.
     #[error("answers {status}: {text}")]
     Refused {
         /// HTTP status.
         status: u16,
-        /// What it says.
+        /// Its message.
         text: Foreign,
     },
     /// An object is larger than any that farmgate writes.
@@ -49,22 +55,21 @@ pub enum Error {
 }
 
 impl Error {
-    /// Reads what went wrong out of the client's error.
-    pub(super) fn of(error: &object_store::Error) -> Self {
-        use object_store::client::HttpErrorKind;
-
-        let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    /// Finds the reason in the chain of an error of object_store: the client boxes what our own
+    /// connector (see `throttle`) returns, so it has to be looked for.
+    pub(super) fn from_object_store(error: &object_store::Error) -> Self {
+        let first: &(dyn StdError + 'static) = error;
+        let chain = std::iter::successors(Some(first), |cause| (*cause).source());
         let mut last = String::new();
         let mut transport = None;
-        while let Some(cause) = source {
+        for cause in chain {
             if let Some(answer) = cause.downcast_ref::<Self>() {
                 return answer.clone();
             }
-            if let Some(http) = cause.downcast_ref::<object_store::client::HttpError>() {
+            if let Some(http) = cause.downcast_ref::<HttpError>() {
                 transport = Some(http.kind());
             }
             last = cause.to_string();
-            source = cause.source();
         }
         match (transport, error) {
             (Some(HttpErrorKind::Connect), _) => Self::Unreachable(last.into()),

@@ -1,3 +1,5 @@
+//! The key of the common store. Reads a file.
+
 use std::path::Path;
 
 use anyhow::Result;
@@ -8,10 +10,10 @@ use serde::Deserialize;
 use crate::config;
 use crate::store::files;
 
-/// Name of systemd's credential.
+/// Name of the systemd credential.
 const CREDENTIAL: &str = "store";
 
-/// What proves to the store that it is us. Never shown.
+/// An access key. Never shown.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct Key {
@@ -20,8 +22,7 @@ pub(super) struct Key {
 }
 
 impl Key {
-    /// Reads the key from the configuration's file, or from the folder that systemd puts
-    /// credentials in.
+    /// Reads the key from the file that the configuration names, or from systemd's credentials.
     pub(super) fn read(config: &config::Store, systemd: Option<&Path>) -> Result<Self> {
         let secret = files::read_secret(config.credentials.as_deref(), systemd, CREDENTIAL)?;
         let Some((path, text)) = secret else {
@@ -47,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_key_is_for_nobody_elses_eyes() {
+    fn reads_a_key_that_only_its_owner_can_read() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("key");
         let read = |text: &str, mode: u32| {

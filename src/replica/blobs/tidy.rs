@@ -1,34 +1,56 @@
-//! Blobs are cached here: bounded in size, and looked at again.
+//! Looks after the cached blobs: verifies them one by one, and evicts what was not used for longest.
 
 use std::collections::BTreeMap;
 use std::collections::HashSet;
 use std::fs::Metadata;
 use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
 use std::time::Duration;
 use std::time::SystemTime;
 
 use anyhow::Result;
 
-use super::Replica;
-use super::blocking;
-use super::layout;
-use super::pull::matter;
+use super::fetch::Fetcher;
+use super::generations::generations_to_keep;
 use crate::fleet::Asset;
 use crate::fleet::BlobId;
+use crate::replica::blocking::blocking;
+use crate::replica::failure::Failure;
+use crate::replica::layout;
+use crate::replica::remote::Remote;
 use crate::store::blobs::Access;
 use crate::store::blobs::Fault;
+use crate::store::generations::Generations;
 
-/// A blob that is here.
+/// A blob on this host's disk.
 type Found = (Access, BlobId, Metadata);
 
-/// Files that came so recently may belong to a generation that is being published.
+/// Files that came this recently may belong to a generation that is being published.
 const YOUNG: Duration = Duration::from_secs(60 * 60);
 
-impl Replica {
-    /// Looks at one more blob, makes room if the cache is full, and gives the common store
-    /// what other hosts could not get there.
-    pub async fn tidy(self: &Arc<Self>) -> Result<()> {
-        self.give_wanted().await?;
+/// Looks after the cached blobs.
+pub(super) struct Tidier {
+    remote: Remote,
+    generations: Generations,
+    cache_size: Option<u64>,
+    fetcher: Arc<Fetcher>,
+    /// The blob that was verified last.
+    verified: Mutex<Option<(Access, BlobId)>>,
+}
+
+impl Tidier {
+    pub(super) fn new(
+        remote: Remote,
+        generations: Generations,
+        cache_size: Option<u64>,
+        fetcher: Arc<Fetcher>,
+    ) -> Self {
+        Self { remote, generations, cache_size, fetcher, verified: Mutex::default() }
+    }
+
+    /// Verifies one more blob, and evicts others if the cache is full.
+    pub(super) async fn tidy(&self) -> Result<(), Failure> {
         let generations = self.generations.clone();
         let mut found = blocking(move || {
             let mut found = Vec::new();
@@ -40,19 +62,14 @@ impl Replica {
         })
         .await?;
         found.sort_by_key(|(access, id, _)| (*access, *id));
-        self.scrub(&found).await?;
+        self.verify_next(&found).await?;
         self.evict(found).await
     }
 
-    /// Reads one blob to its end, the one after the last. A damaged one is set aside before
-    /// anybody gets it, and fetched again.
-    async fn scrub(self: &Arc<Self>, found: &[Found]) -> Result<()> {
-        let last = self.memory().scrubbed;
-        let later = |(access, id, _): &&Found| Some((*access, *id)) > last;
-        let next = found.iter().find(later).or_else(|| found.first());
-        let Some((access, id, _)) = next else { return Ok(()) };
-        let (access, id) = (*access, *id);
-        self.memory().scrubbed = Some((access, id));
+    /// Verifies the blob after the last one. A damaged one is set aside, so that nobody gets it, and
+    /// fetched again.
+    async fn verify_next(&self, found: &[Found]) -> Result<(), Failure> {
+        let Some((access, id)) = self.next(found) else { return Ok(()) };
         let blobs = self.generations.blobs_of(access).clone();
         let whole = blocking(move || {
             let whole = blobs.is_whole(&id)?;
@@ -67,22 +84,30 @@ impl Replica {
         tracing::error!("blob {id} is damaged: it is set aside and fetched again");
         for place in layout::blob_places(access, &id) {
             if let Some(size) = self.remote.size(&place).await? {
-                self.fetch_in_time(&Asset { sha256: id, size }, access).await?;
+                self.fetcher.fetch_fully(&Asset { sha256: id, size }, access).await?;
                 break;
             }
         }
         Ok(())
     }
 
+    fn next(&self, found: &[Found]) -> Option<(Access, BlobId)> {
+        let mut verified = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
+        let later = |(access, id, _): &&Found| Some((*access, *id)) > *verified;
+        let (access, id, _) = found.iter().find(later).or_else(|| found.first())?;
+        *verified = Some((*access, *id));
+        *verified
+    }
+
     /// Verifies the files that the next boots of all gateways may need, fetches those that are
-    /// missing or damaged, and says which could not be had.
-    pub async fn mend(self: &Arc<Self>) -> Result<Vec<String>> {
+    /// missing or damaged, and returns what could not be fetched.
+    pub(super) async fn mend(&self) -> Result<Vec<String>> {
         let generations = self.generations.clone();
         let bad = blocking(move || {
             let mut bad = BTreeMap::new();
             for gateway in generations.gateways()? {
                 let history = generations.readable(&gateway)?.history;
-                let files = matter(&history).flat_map(|generation| generation.files());
+                let files = generations_to_keep(&history).flat_map(|generation| generation.files());
                 for (path, asset) in files {
                     let blobs = generations.blobs_of(Access::to(path));
                     match blobs.verify(asset) {
@@ -98,17 +123,17 @@ impl Replica {
         });
         let mut lost = Vec::new();
         for ((access, _), (file, asset)) in bad.await? {
-            if let Err(error) = self.fetch_in_time(&asset, access).await {
+            if let Err(error) = self.fetcher.fetch_fully(&asset, access).await {
                 lost.push(format!("{file}: {error}"));
             }
         }
         Ok(lost)
     }
 
-    /// Forgets what was not used for longest until the rest fits. What a next boot may need
-    /// stays, and so does what the common store does not have.
-    async fn evict(&self, found: Vec<Found>) -> Result<()> {
-        let Some(limit) = self.state.config().store.cache_size else { return Ok(()) };
+    /// Evicts blobs, those first that were not used for longest, until the rest fits. What a next
+    /// boot may need stays, and so does what the common store does not have.
+    async fn evict(&self, found: Vec<Found>) -> Result<(), Failure> {
+        let Some(limit) = self.cache_size else { return Ok(()) };
         let mut total: u64 = found.iter().map(|(_, _, facts)| facts.len()).sum();
         if total <= limit {
             return Ok(());
@@ -118,7 +143,7 @@ impl Replica {
             let mut needed = HashSet::new();
             for gateway in generations.gateways()? {
                 let history = generations.readable(&gateway)?.history;
-                let files = matter(&history).flat_map(|generation| generation.files().values());
+                let files = generations_to_keep(&history).flat_map(|g| g.files().values());
                 needed.extend(files.map(|asset| asset.sha256));
             }
             Ok(needed)

@@ -1,5 +1,5 @@
-//! What object_store's client lacks: it knows backoff, but not `Retry-After`, and an object whose
-//! name it cannot read ends a listing.
+//! Two things that object_store's client lacks: it does not heed `Retry-After`, and an object whose
+//! name it cannot parse ends a listing. Sits between the client and the network.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -9,7 +9,6 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use http::StatusCode;
-use http::header::RETRY_AFTER;
 use object_store::ClientOptions;
 use object_store::client::HttpClient;
 use object_store::client::HttpConnector;
@@ -20,21 +19,18 @@ use object_store::client::HttpResponse;
 use object_store::client::HttpService;
 use object_store::client::ReqwestConnector;
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc2822;
 use tokio::time::Instant;
 
 use super::error::Error;
 use super::strays::Strays;
-
+use crate::backoff::LONGEST_RETRY_AFTER;
+use crate::backoff::retry_after;
 use crate::foreign::Foreign;
 
-/// The longest wait that a store can ask for.
-const LONGEST: Duration = Duration::from_secs(60 * 60);
-
-/// Longest text of an answer that is shown.
+/// So many characters of an answer are shown.
 const MAX_TEXT: usize = 200;
 
-/// Until when the store wants to be left alone.
+/// Sends nothing to a store before its `Retry-After` has passed.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Throttle {
     until: Arc<Mutex<Option<Instant>>>,
@@ -42,19 +38,19 @@ pub(super) struct Throttle {
 }
 
 impl Throttle {
-    /// Objects that listings leave out.
+    /// Objects that were left out of listings.
     pub(super) fn strays(&self) -> Strays {
         self.strays.clone()
     }
 
-    /// How long still.
+    /// The rest of the time for which the store asked not to be asked.
     pub(super) fn remaining(&self) -> Option<Duration> {
         let until = *self.until.lock().unwrap_or_else(PoisonError::into_inner);
         until.map(|until| until.saturating_duration_since(Instant::now())).filter(|d| !d.is_zero())
     }
 
-    fn wait(&self, time: Duration) {
-        let until = Instant::now() + time.min(LONGEST);
+    fn pause(&self, time: Duration) {
+        let until = Instant::now() + time.min(LONGEST_RETRY_AFTER);
         let mut current = self.until.lock().unwrap_or_else(PoisonError::into_inner);
         *current = Some(current.map_or(until, |current| current.max(until)));
     }
@@ -74,7 +70,7 @@ struct Throttled {
 }
 
 impl Throttled {
-    async fn ask(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+    async fn send(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         if let Some(retry_after) = self.throttle.remaining() {
             let error = Error::Busy { status: 503, retry_after: Some(retry_after) };
             return Err(HttpError::new(HttpErrorKind::Unknown, error));
@@ -82,20 +78,12 @@ impl Throttled {
         let listing = request.uri().query().is_some_and(|query| query.contains("list-type="));
         let response = self.client.execute(request).await?;
         let status = response.status();
-        // That an object is not there is an answer like others; object_store itself knows what
-        // to make of it.
+        // 404 of an object is a normal answer; object_store interprets it.
         let missing = status == StatusCode::NOT_FOUND && !listing;
         if missing || !(status.is_client_error() || status.is_server_error()) {
             return if listing { self.without_strays(response).await } else { Ok(response) };
         }
-        let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| {
-            let text = value.to_str().ok()?.trim();
-            let seconds = text.parse().ok().map(Duration::from_secs);
-            seconds.or_else(|| {
-                let at = OffsetDateTime::parse(text, &Rfc2822).ok()?;
-                (at - OffsetDateTime::now_utc()).try_into().ok()
-            })
-        });
+        let retry_after = retry_after(response.headers(), OffsetDateTime::now_utc());
         let text = response.into_body().bytes().await.unwrap_or_default();
         let text = message(&String::from_utf8_lossy(&text));
         let error = match status {
@@ -103,7 +91,7 @@ impl Throttled {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Error::Denied(text),
             StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
                 if let Some(time) = retry_after {
-                    self.throttle.wait(time);
+                    self.throttle.pause(time);
                 }
                 Error::Busy { status: status.as_u16(), retry_after }
             }
@@ -129,11 +117,11 @@ impl HttpService for Throttled {
         'a: 'b,
         Self: 'b,
     {
-        Box::pin(self.ask(request))
+        Box::pin(self.send(request))
     }
 }
 
-/// The `<Message>` of S3's XML, or the beginning of whatever else it is.
+/// The `<Message>` of S3's XML, or the beginning of any other text.
 fn message(text: &str) -> Foreign {
     let inner = text.split_once("<Message>").and_then(|(_, rest)| rest.split_once("</Message>"));
     let text = inner.map_or(text, |(message, _)| message);
@@ -152,16 +140,16 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_wait_counts_and_has_an_end() {
+    fn the_longest_wait_wins_up_to_a_bound() {
         let throttle = Throttle::default();
         assert_eq!(throttle.remaining(), None);
-        throttle.wait(Duration::from_secs(30));
-        throttle.wait(Duration::from_secs(5));
+        throttle.pause(Duration::from_secs(30));
+        throttle.pause(Duration::from_secs(5));
         assert!(throttle.remaining().is_some_and(|left| left > Duration::from_secs(20)));
-        throttle.wait(Duration::from_secs(1 << 40));
-        assert!(throttle.remaining().is_some_and(|left| left <= LONGEST));
+        throttle.pause(Duration::from_secs(1 << 40));
+        assert!(throttle.remaining().is_some_and(|left| left <= LONGEST_RETRY_AFTER));
         let short = Throttle::default();
-        short.wait(Duration::from_millis(1));
+        short.pause(Duration::from_millis(1));
         std::thread::sleep(Duration::from_millis(5));
         assert_eq!(short.remaining(), None);
     }

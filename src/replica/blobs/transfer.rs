@@ -1,75 +1,81 @@
+//! Moves single blobs between this host and the common store, and remembers which ones the store has.
+
+use std::collections::HashSet;
 use std::io;
-use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::time::Duration;
 
 use sha2::Digest;
 use sha2::Sha256;
 use tokio::fs::File;
 use tokio::io::AsyncWriteExt;
 
-use super::Replica;
-use super::blocking;
-use super::error::Error;
-use super::layout;
-use super::remote::transfer_limit;
+use super::error::BlobError;
 use crate::fleet::Asset;
 use crate::fleet::BlobId;
+use crate::replica::blocking::blocking;
+use crate::replica::failure::Failure;
+use crate::replica::layout;
+use crate::replica::notices::Notices;
+use crate::replica::remote::Error;
+use crate::replica::remote::Remote;
+use crate::replica::remote::transfer_limit;
 use crate::store::blobs::Access;
+use crate::store::generations::Generations;
 
-/// Why a blob is not here.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BlobError {
-    /// The common store did not do as asked.
-    #[error("the store {0}")]
-    Remote(#[from] Error),
-    /// It is nowhere.
-    #[error("the store has no blob {0}: a host that has it is asked for it")]
-    Missing(BlobId),
-    /// What the store has under its name is something else.
-    #[error(
-        "what the store has as blob {0} are not its bytes: a host that has them is asked for them"
-    )]
-    Damaged(BlobId),
-    /// It came, and could not be kept.
-    #[error("blob {0} cannot be kept: {1}")]
-    Disk(BlobId, String),
+/// Uploads and downloads of blobs.
+pub(super) struct Transfer {
+    remote: Remote,
+    generations: Generations,
+    timeout: Duration,
+    notices: Notices,
+    /// Blobs that the common store is known to have.
+    stored: Mutex<HashSet<(Access, BlobId)>>,
 }
 
-impl Replica {
-    /// Sees that the common store has a blob.
-    pub(super) async fn push_blob(&self, access: Access, asset: &Asset) -> anyhow::Result<()> {
+impl Transfer {
+    pub(super) fn new(remote: Remote, generations: Generations, timeout: Duration) -> Self {
+        let (notices, stored) = (Notices::default(), Mutex::default());
+        Self { remote, generations, timeout, notices, stored }
+    }
+
+    /// Uploads a blob that the common store does not have yet. One that is missing or damaged here
+    /// is reported.
+    pub(super) async fn deliver(&self, access: Access, asset: &Asset) -> Result<(), Failure> {
         let id = asset.sha256;
-        if self.memory().stored.contains(&(access, id)) {
+        if self.stored().contains(&(access, id)) {
             return Ok(());
         }
-        let there = self.remote.size(&layout::blob(access, &id)).await? == Some(asset.size);
-        if there {
-            self.memory().stored.insert((access, id));
-        } else if !self.give_blob(access, id).await? {
-            // An old generation: its event is worth more than nothing.
-            self.report_once(format!(
+        if self.remote.size(&layout::blob(access, &id)).await? == Some(asset.size) {
+            self.stored().insert((access, id));
+        } else if !self.give(access, id).await? {
+            // Its generation is delivered all the same: it may be an old one, and its event counts.
+            self.notices.error(format!(
                 "blob {id} is not given to other hosts: it is missing here, or damaged"
             ));
         }
         Ok(())
     }
 
-    /// Gives the common store a blob, whatever it has under that name. `false` if it is not
-    /// here, or damaged.
-    pub(super) async fn give_blob(&self, access: Access, id: BlobId) -> anyhow::Result<bool> {
-        let given = self.give(access, id, layout::blob(access, &id)).await?;
+    /// Uploads a blob, over whatever the common store has under its name. `false` if it is missing
+    /// or damaged here.
+    pub(super) async fn give(&self, access: Access, id: BlobId) -> Result<bool, Failure> {
+        let given = self.give_as(access, id, layout::blob(access, &id)).await?;
         if given {
-            self.memory().stored.insert((access, id));
+            self.stored().insert((access, id));
         }
         Ok(given)
     }
 
-    /// The same under another name.
-    pub(super) async fn give(
+    /// Does the same under another path.
+    pub(super) async fn give_as(
         &self,
         access: Access,
         id: BlobId,
         path: String,
-    ) -> anyhow::Result<bool> {
+    ) -> Result<bool, Failure> {
         let blobs = self.generations.blobs_of(access).clone();
         let opened = blocking(move || match blobs.is_whole(&id) {
             Ok(true) => Ok(Some((blobs.open_unnoticed(&id)?, blobs.size(&id)?))),
@@ -82,18 +88,14 @@ impl Replica {
         Ok(true)
     }
 
-    /// Brings a blob here. It gets its name only once all its bytes are found to be right.
-    pub(super) async fn download(
-        self: &Arc<Self>,
-        asset: &Asset,
-        access: Access,
-    ) -> Result<(), BlobError> {
-        let limit = transfer_limit(self.state.config().store.timeout, asset.size);
-        let download = self.download_slowly(asset, access);
+    /// Downloads a blob. It gets its name only once all its bytes were verified.
+    pub(super) async fn download(&self, asset: &Asset, access: Access) -> Result<(), BlobError> {
+        let limit = transfer_limit(self.timeout, asset.size);
+        let download = self.download_from_any(asset, access);
         tokio::time::timeout(limit, download).await.map_err(|_| BlobError::Remote(Error::Slow))?
     }
 
-    async fn download_slowly(&self, asset: &Asset, access: Access) -> Result<(), BlobError> {
+    async fn download_from_any(&self, asset: &Asset, access: Access) -> Result<(), BlobError> {
         let mut outcome = Err(BlobError::Missing(asset.sha256));
         for path in layout::blob_places(access, &asset.sha256) {
             outcome = self.download_from(&path, asset, access).await;
@@ -123,7 +125,7 @@ impl Replica {
         let mut file = File::from_std(file);
         let (mut hasher, mut left) = (Sha256::new(), size);
         while let Some(piece) = pieces.next().await? {
-            // More than was announced: nothing that fills the disk.
+            // An answer longer than announced must not fill the disk.
             left = left.checked_sub(piece.len() as u64).ok_or(BlobError::Damaged(id))?;
             hasher.update(&piece);
             file.write_all(&piece).await.map_err(disk)?;
@@ -139,8 +141,12 @@ impl Replica {
         let kept = blocking(move || Ok(blobs.keep(&file, &id)?)).await;
         kept.map_err(|error| BlobError::Disk(id, error.to_string()))?;
         if path == layout::blob(access, &id) {
-            self.memory().stored.insert((access, id));
+            self.stored().insert((access, id));
         }
         Ok(())
+    }
+
+    fn stored(&self) -> MutexGuard<'_, HashSet<(Access, BlobId)>> {
+        self.stored.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

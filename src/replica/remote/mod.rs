@@ -1,0 +1,20 @@
+//! The common store as this host sees it: a bucket, or a directory. Every request has a time
+//! limit, a store that asks for rest gets it, and what goes wrong has a type of its own.
+//!
+//! Touches the network, or the store's directory.
+
+mod client;
+mod credentials;
+mod directory;
+pub(super) mod error;
+mod probe;
+mod s3;
+mod strays;
+mod throttle;
+mod upload;
+
+pub use client::Remote;
+pub use error::Error;
+
+pub(super) use client::transfer_limit;
+pub(super) use probe::probe;
