@@ -91,14 +91,7 @@ fn nobody_depends_on_those_above() {
     );
     assert_absent(
         &["bucket/", "replica/"],
-        &[
-            "crate::cli",
-            "crate::doctor",
-            "crate::server",
-            "crate::publish",
-            "crate::iso",
-            "axum",
-        ],
+        &["crate::cli", "crate::doctor", "crate::server", "crate::publish", "crate::iso", "axum"],
     );
     assert_absent(
         &["publish/", "iso/"],
