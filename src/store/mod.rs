@@ -1,5 +1,5 @@
-//! What a boot host keeps on disk: configuration, PKI, gateway records, and
-//! the store of blobs and events that generations are made of.
+//! The state on disk: configuration, PKI, gateway records, and the store of blobs and events that
+//! generations are made of.
 
 pub mod blobs;
 mod exchange;
@@ -7,10 +7,11 @@ pub mod files;
 pub mod gateways;
 pub mod generations;
 mod health;
-mod host;
 pub mod journal;
+pub mod layout;
 pub mod leases;
 pub mod lock;
+mod new_host;
 pub mod objects;
 pub mod owner;
 mod proxy_mark;
@@ -20,7 +21,6 @@ pub mod rollouts;
 mod state;
 mod vault;
 
-pub use proxy_mark::PROXY_MARK_FILE;
 pub use state::NewState;
 pub use state::State;
 pub use state::read_config;

@@ -1,4 +1,5 @@
-//! Objects of a gateway in a directory: one event each, or a pack of them.
+//! Objects of a gateway in a directory: one event each, or a pack of them. Reads and writes the
+//! disk.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -16,7 +17,7 @@ use crate::fleet::format;
 use crate::fleet::parse_object;
 
 pub(super) fn write(dir: &Path, name: ObjectName, object: &impl Serialize) -> Result<()> {
-    files::replace(&dir.join(name.to_string()), 0o600, |file| {
+    files::replace(&dir.join(name.to_string()), super::layout::PRIVATE, |file| {
         serde_json::to_writer(&mut *file, object)?;
         file.write_all(b"\n")
     })
@@ -40,18 +41,18 @@ pub(super) fn object_names(dir: &Path) -> Result<BTreeSet<ObjectName>> {
 /// Why an event could not be read.
 pub(super) struct Unreadable {
     pub(super) error: anyhow::Error,
-    /// Its bytes were read, and mean nothing to this program: to try again is vain.
+    /// The bytes were read and cannot be parsed: another try would fail, too.
     pub(super) lasting: bool,
 }
 
 impl Unreadable {
-    /// Whether a newer version can read it, which may know better what is still needed.
+    /// Whether a newer version wrote it, which may know better what is still needed.
     pub(super) fn is_newer(&self) -> bool {
         self.error.is::<format::Newer>()
     }
 }
 
-/// `None` if the object is not there any more.
+/// Reads an object; `None` if it is gone by now.
 pub(super) fn read_object(dir: &Path, name: ObjectName) -> Result<Option<Events>, Unreadable> {
     let path = dir.join(name.to_string());
     let text = match files::read(&path) {

@@ -16,6 +16,7 @@ use super::State;
 
 use super::files;
 use super::generations::Generations;
+use super::lock::StateLock;
 use crate::fleet::EventId;
 use crate::fleet::GatewayId;
 use crate::fleet::Record;
@@ -112,7 +113,7 @@ impl Records {
         others: &Revisions,
         now: OffsetDateTime,
     ) -> Result<Option<Settled>> {
-        let _lock = self.state.lock()?;
+        let lock = self.state.lock()?;
         let ours = self.read(id)?;
         let here = self.here(id)?;
         let mut all = ours.clone();
@@ -128,7 +129,7 @@ impl Records {
         let name = all.iter().rfind(|(_, revision)| **revision == sum);
         let name = name.map_or(next, |(name, _)| *name);
 
-        let changed = self.apply(id, &sum, here.as_ref(), now)?;
+        let changed = self.apply(&lock, id, &sum, here.as_ref(), now)?;
         let dir = self.dir.join(id);
         if !ours.contains_key(&name) {
             self.write(id, name, &sum)?;
@@ -187,6 +188,7 @@ impl Records {
     /// Has `sum` count on this host. Whether that changed anything.
     fn apply(
         &self,
+        lock: &StateLock,
         id: &GatewayId,
         sum: &Revision,
         here: Option<&Record>,
@@ -196,9 +198,9 @@ impl Records {
         let record = sum.record()?;
         ensure!(record.id == *id, "the record of {id} says that it is that of {}", record.id);
         if sum.removed {
-            self.state.mend_crl(&record, now)?;
+            self.state.mend_crl(lock, &record, now)?;
             if let Some(here) = here {
-                gateways.remove(here)?;
+                gateways.remove(lock, here)?;
             }
             Generations::new(&self.state).remove(id)?;
             return Ok(here.is_some());
@@ -208,8 +210,8 @@ impl Records {
         }
         let pems: BTreeMap<Fingerprint, &str> =
             sum.certificates.iter().map(|(fp, shared)| (*fp, shared.pem.as_str())).collect();
-        gateways.adopt(&record, &pems)?;
-        self.state.mend_crl(&record, now)?;
+        gateways.adopt(lock, &record, &pems)?;
+        self.state.mend_crl(lock, &record, now)?;
         Ok(true)
     }
 

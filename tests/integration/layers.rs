@@ -1,5 +1,7 @@
 //! Dependencies point one way (see the crate's documentation).
 
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
@@ -134,4 +136,79 @@ fn only_the_grammar_of_boot_scripts_knows_nom() {
         let knows = code.lines().any(|line| line.trim_start().starts_with("use nom"));
         assert_eq!(knows, path.ends_with("ipxe/script/grammar.rs"), "{}", path.display());
     }
+}
+
+/// Modules of the crate, like `cli/iso/parts`, with what each imports by `use`. A re-export is no
+/// import.
+fn imports() -> BTreeMap<String, BTreeSet<String>> {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let module = |path: &Path| {
+        let path = path.strip_prefix(&src).unwrap().with_extension("");
+        path.to_str().unwrap().trim_end_matches("/mod").to_owned()
+    };
+    let files: BTreeMap<_, _> = sources(&src).into_iter().map(|p| (module(&p), p)).collect();
+    let imported = |module: &str, path: &str| {
+        let mut at: Vec<&str> = module.split('/').collect();
+        for part in path.split("::") {
+            match part {
+                "crate" => at.clear(),
+                "super" => drop(at.pop()),
+                "self" => {}
+                name => at.push(name),
+            }
+        }
+        // What is named in a module is not a file.
+        while !at.is_empty() && !files.contains_key(&at.join("/")) {
+            at.pop();
+        }
+        Some(at.join("/")).filter(|at| !at.is_empty() && at != module)
+    };
+    let read = |(module, path): (&String, &PathBuf)| {
+        let text = fs::read_to_string(path).unwrap();
+        let code = text.split("#[cfg(test)]").next().unwrap();
+        let paths = code.lines().filter_map(|line| line.trim_start().strip_prefix("use "));
+        let paths = paths.map(|path| path.trim_end_matches(';').split(" as ").next().unwrap());
+        (module.clone(), paths.filter_map(|path| imported(module, path)).collect())
+    };
+    files.iter().filter(|(module, _)| !module.ends_with("tests")).map(read).collect()
+}
+
+/// The modules on a way from `from` back to itself.
+fn circle(imports: &BTreeMap<String, BTreeSet<String>>, from: &str) -> Option<Vec<String>> {
+    let (mut open, mut seen) = (vec![vec![from.to_owned()]], BTreeSet::new());
+    while let Some(way) = open.pop() {
+        for next in imports.get(way.last().unwrap()).into_iter().flatten() {
+            let way = [&way[..], std::slice::from_ref(next)].concat();
+            if next == from {
+                return Some(way);
+            }
+            if seen.insert(next.clone()) {
+                open.push(way);
+            }
+        }
+    }
+    None
+}
+
+#[test]
+fn no_two_files_import_each_other() {
+    let imports = imports();
+    let looked_at = |module: &&String| {
+        let (area, _) = module.split_once('/').unwrap_or((module, ""));
+        ["cli", "doctor", "publish", "store"].contains(&area)
+    };
+    let modules: Vec<_> = imports.keys().filter(looked_at).collect();
+    assert!(modules.len() > 60, "{modules:?}");
+    assert!(imports["publish/gateway"].contains("publish/folder"), "imports are not seen");
+    for module in modules {
+        if let Some(way) = circle(&imports, module) {
+            panic!("{}", way.join(" imports "));
+        }
+    }
+    // And one would be found.
+    let files = |pairs: [(&str, &str); 3]| -> BTreeMap<String, BTreeSet<String>> {
+        pairs.map(|(a, b)| (a.to_owned(), BTreeSet::from([b.to_owned()]))).into()
+    };
+    assert_eq!(circle(&files([("a", "b"), ("b", "c"), ("c", "a")]), "a").unwrap().len(), 4);
+    assert_eq!(circle(&files([("a", "b"), ("b", "c"), ("d", "a")]), "a"), None);
 }

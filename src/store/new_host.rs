@@ -1,3 +1,6 @@
+//! The state of another boot host of the same fleet. Reads this state, and writes a directory
+//! outside of it.
+
 use std::io;
 use std::path::Path;
 
@@ -8,20 +11,23 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use time::OffsetDateTime;
 
-use super::State;
 use super::files;
+use super::layout;
+use super::layout::FILES;
+use super::layout::FOLDERS;
+use super::layout::ForNewHost;
+use super::layout::Made;
 use super::owner::as_caller;
-use super::proxy_mark;
-use super::proxy_mark::PROXY_MARK_FILE;
-use super::proxy_mark::new_proxy_mark;
+use super::state::State;
+use super::state::new_proxy_mark;
 use crate::config::BootUrl;
 use crate::config::Config;
 use crate::identity::check_host;
 
 impl State {
-    /// Writes to `dir`, which must not be there, what another boot host of this fleet is
-    /// made of, and where gateways find it if that is not where they find this one. The CA's
-    /// key is not: one host issues certificates, all others only serve.
+    /// Writes the state of another boot host of this fleet to `dir`, which must not be there. `url`
+    /// is where gateways find that host, if it has a name of its own. The CA's key is not copied:
+    /// one host issues certificates, all others only serve.
     pub fn new_host(&self, dir: &Path, url: Option<&BootUrl>, now: OffsetDateTime) -> Result<()> {
         ensure!(
             !as_caller(|| dir.exists()),
@@ -29,8 +35,8 @@ impl State {
             dir.display()
         );
         if let Some(url) = url {
-            let path = self.pki_file("server.crt");
-            let own = self.read_pki("server.crt").map_err(anyhow::Error::from);
+            let path = self.pki_file(layout::SERVER);
+            let own = self.read_pki(layout::SERVER).map_err(anyhow::Error::from);
             let own: Vec<_> = own
                 .and_then(|pem| Ok(CertificateDer::pem_slice_iter(&pem).collect::<Result<_, _>>()?))
                 .with_context(|| format!("cannot read {}", path.display()))?;
@@ -44,33 +50,17 @@ impl State {
         }
         // Made when it is first asked for; both hosts must have the same.
         self.token_key()?;
-        for (name, mode) in [
-            ("", 0o711),
-            ("pki", 0o700),
-            ("gateways", 0o700),
-            ("cache", 0o700),
-            ("store", 0o711),
-            ("store/blobs", 0o711),
-            ("store/private", 0o700),
-            ("store/gateways", 0o700),
-        ] {
-            as_caller(|| files::create_own_dir(&dir.join(name), mode))?;
+        as_caller(|| files::create_own_dir(dir, layout::STATE_MODE))?;
+        for folder in FOLDERS.iter().filter(|folder| folder.made == Made::AtInit) {
+            as_caller(|| files::create_own_dir(&dir.join(folder.path), folder.mode))?;
         }
         // Each host has its own nginx, and a secret with it.
         let mark = new_proxy_mark()?;
-        files::export(&dir.join(PROXY_MARK_FILE), proxy_mark::MODE, |file| {
+        files::export(&dir.join(layout::PROXY_MARK), layout::PRIVATE, |file| {
             file.write_all(mark.as_bytes())
         })?;
-        // `format` comes last: what was interrupted is no state.
-        for (name, mode) in [
-            ("pki/ca.crt", 0o644),
-            ("pki/server.crt", 0o644),
-            ("pki/server.key", 0o600),
-            ("pki/crl.pem", 0o644),
-            ("token.key", 0o600),
-            ("farmgate.toml", 0o644),
-            ("format", 0o644),
-        ] {
+        for file in FILES.iter().filter(|file| file.for_new_host == ForNewHost::Copied) {
+            let (name, mode) = (file.path, file.mode);
             let path = self.dir().join(name);
             let read = match name.strip_prefix("pki/") {
                 Some(name) => self.read_pki(name),
@@ -78,10 +68,10 @@ impl State {
             };
             let bytes = match (read, name, url) {
                 // The configuration may be elsewhere.
-                (Err(error), "farmgate.toml", None) if error.kind() == io::ErrorKind::NotFound => {
+                (Err(error), layout::CONFIG, None) if error.kind() == io::ErrorKind::NotFound => {
                     continue;
                 }
-                (Ok(text), "farmgate.toml", Some(url)) => {
+                (Ok(text), layout::CONFIG, Some(url)) => {
                     let text = String::from_utf8(text)?;
                     Config::with_url(&text, url)?.into_bytes()
                 }
