@@ -1,3 +1,5 @@
+//! `farmgate check`: boot scripts, folders and configurations.
+
 mod show;
 
 use std::fmt;
@@ -12,13 +14,13 @@ use anyhow::bail;
 use anyhow::ensure;
 use serde::Serialize;
 
-use super::Context;
+use super::context::Context;
 use crate::ipxe::script;
-use crate::ipxe::script::Finding;
 use crate::ipxe::script::Kind;
 use crate::ipxe::script::Position;
 use crate::ipxe::script::Severity;
 use crate::publish;
+use crate::publish::Checked;
 use crate::store::read_config;
 
 /// Larger than any script: a slip such as naming a kernel ends here.
@@ -26,7 +28,7 @@ const MAX_LEN: u64 = 64 * 1024 * 1024;
 
 #[derive(clap::Args)]
 pub(super) struct Check {
-    /// Look only for what iPXE itself would refuse
+    /// Report only errors that iPXE itself would refuse
     #[arg(long)]
     syntax: bool,
     /// Boot scripts, folders with a boot.ipxe and its files, configurations (*.toml)
@@ -34,18 +36,9 @@ pub(super) struct Check {
     paths: Vec<PathBuf>,
 }
 
-/// A script and what was found in it.
-struct Checked {
-    path: PathBuf,
-    source: Vec<u8>,
-    findings: Vec<Finding>,
-    /// Its lines are not shown.
-    secret: bool,
-}
-
 /// A finding, as `--json` prints it.
 #[derive(Serialize)]
-struct Fact<'a> {
+struct FindingFact<'a> {
     file: &'a Path,
     #[serde(flatten)]
     start: Position,
@@ -61,14 +54,14 @@ struct Fact<'a> {
 /// All findings of all files.
 struct Findings<'a> {
     checked: &'a [Checked],
-    /// How many configurations were read besides.
+    /// How many configurations were checked, too.
     configurations: usize,
 }
 
 impl Serialize for Findings<'_> {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let facts = self.checked.iter().flat_map(|checked| {
-            checked.findings.iter().map(|finding| Fact {
+            checked.findings.iter().map(|finding| FindingFact {
                 file: &checked.path,
                 start: finding.start,
                 end: finding.end,
@@ -129,15 +122,13 @@ impl Check {
 
     fn check(&self, path: &Path) -> Result<Vec<Checked>> {
         if path.is_dir() {
-            let files = publish::check(path)?.into_iter();
-            let checked = files.map(|file| {
-                let publish::Checked { path, source, mut findings, secret } = file;
-                if self.syntax {
-                    findings.retain(|finding| finding.code.kind == Kind::Syntax);
+            let mut files = publish::check(path)?;
+            if self.syntax {
+                for file in &mut files {
+                    file.findings.retain(|finding| finding.code.kind == Kind::Syntax);
                 }
-                Checked { path, source, findings, secret }
-            });
-            return Ok(checked.collect());
+            }
+            return Ok(files);
         }
         let shown = path.display();
         let mut source = Vec::new();

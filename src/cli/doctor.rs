@@ -1,11 +1,13 @@
+//! `farmgate doctor`.
+
 use std::path::Path;
 
-use anyhow::Context as _;
 use anyhow::Result;
 use anyhow::bail;
 
-use super::Context;
-use super::now;
+use super::context::Context;
+use super::context::now;
+use super::context::runtime;
 use crate::doctor;
 use crate::doctor::Verdict;
 
@@ -14,10 +16,10 @@ use crate::doctor::Verdict;
   0  nothing keeps gateways from booting
   1  something does: ERROR
   2  wrong usage
-  3  nothing that was seen does, but this user may not see everything: run it as root")]
+  3  nothing that was checked does, but this user may not check everything: run it as root")]
 pub(super) struct Doctor {}
 
-/// Nothing was found, but not everything was looked at.
+/// No error was found, but not everything could be checked.
 #[derive(Debug, thiserror::Error)]
 #[error("no ERROR, but {0} of the things above could not be looked at: run it as root")]
 pub(super) struct Unseen(usize);
@@ -30,11 +32,8 @@ impl Doctor {
     pub(super) fn run(self, context: &Context) -> Result<()> {
         let state = context.state()?;
         let systemd = std::env::var_os("CREDENTIALS_DIRECTORY");
-        let findings = tokio::runtime::Builder::new_multi_thread()
-            .enable_all()
-            .build()
-            .context("cannot start")?
-            .block_on(doctor::examine(&state, systemd.as_deref().map(Path::new), now()));
+        let systemd = systemd.as_deref().map(Path::new);
+        let findings = runtime()?.block_on(doctor::examine(&state, systemd, now()));
         context.print(&findings)?;
         match findings.count(Verdict::Error) {
             0 => match findings.for_root() {

@@ -1,35 +1,37 @@
+//! `farmgate generations`, `rollback`, `pin` and `release`.
+
 use anyhow::Result;
 use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::Context;
+use super::context::Context;
+use super::context::Gateway;
+use super::context::now;
 use super::damage::Damage;
-use super::now;
-use super::store::bring;
+use super::store;
 use crate::fleet::Generation;
 use crate::fleet::Reason;
-use crate::fleet::Record;
 use crate::fleet::decide;
 use crate::identity::GatewayName;
 use crate::publish;
-use crate::store;
-use crate::store::State;
+use crate::publish::Served;
+use crate::store::generations::Readable;
 
 #[derive(clap::Args)]
 pub(super) struct Generations {
     #[command(flatten)]
-    gateway: super::Gateway,
+    gateway: Gateway,
 }
 
 #[derive(Serialize)]
 struct Listing {
     gateway: GatewayName,
-    /// The one that was activated last.
+    /// The generation that was activated last.
     current: Option<u64>,
-    /// The one that the next boot gets, and why.
+    /// The generation that the next boot gets, and why.
     next: Option<Next>,
-    generations: Vec<Row>,
+    generations: Vec<GenerationRow>,
 }
 
 #[derive(Serialize)]
@@ -40,7 +42,7 @@ struct Next {
 }
 
 #[derive(Serialize)]
-struct Row {
+struct GenerationRow {
     generation: u64,
     #[serde(with = "time::serde::rfc3339")]
     published: OffsetDateTime,
@@ -81,13 +83,13 @@ impl Generations {
     pub(super) fn run(self, context: &Context) -> Result<()> {
         let state = context.state()?;
         let record = state.gateways().load(&self.gateway.name)?;
-        let generations = store::generations::Generations::new(&state);
-        let store::generations::Readable { history, damaged } = generations.readable(&record.id)?;
+        let generations = crate::store::generations::Generations::new(&state);
+        let Readable { history, damaged } = generations.readable(&record.id)?;
         let mut damage = Damage::default();
         for error in &damaged {
             damage.note(&record.name, error);
         }
-        let row = |generation: &Generation| Row {
+        let row = |generation: &Generation| GenerationRow {
             generation: generation.number,
             published: generation.published,
             files: generation.files().len(),
@@ -112,8 +114,8 @@ impl Generations {
 #[derive(clap::Args)]
 pub(super) struct Rollback {
     #[command(flatten)]
-    gateway: super::Gateway,
-    /// Number of the generation; the one that was served before if left out
+    gateway: Gateway,
+    /// Number of the generation [default: the one that was current before]
     #[arg(value_name = "N")]
     generation: Option<u64>,
 }
@@ -121,8 +123,8 @@ pub(super) struct Rollback {
 #[derive(clap::Args)]
 pub(super) struct Pin {
     #[command(flatten)]
-    gateway: super::Gateway,
-    /// Number of the generation; the current one if left out
+    gateway: Gateway,
+    /// Number of the generation [default: the current one]
     #[arg(value_name = "N")]
     generation: Option<u64>,
 }
@@ -130,11 +132,11 @@ pub(super) struct Pin {
 #[derive(clap::Args)]
 pub(super) struct Release {
     #[command(flatten)]
-    gateway: super::Gateway,
+    gateway: Gateway,
 }
 
 #[derive(Serialize)]
-struct Changed {
+struct Chosen {
     gateway: GatewayName,
     generation: u64,
     /// The generation that is served all the same, because it is pinned.
@@ -144,13 +146,7 @@ struct Changed {
     how: &'static str,
 }
 
-/// The generation that is served whatever is current.
-pub(super) fn pinned(state: &State, record: &Record) -> Result<Option<u64>> {
-    let history = store::generations::Generations::new(state).history(&record.id)?;
-    Ok(history.pinned().map(|generation| generation.number))
-}
-
-/// Says that a pin keeps a new current generation from being served.
+/// Writes that a pin keeps a new current generation from being served.
 pub(super) fn held_back(
     f: &mut std::fmt::Formatter<'_>,
     gateway: &GatewayName,
@@ -164,7 +160,7 @@ pub(super) fn held_back(
     )
 }
 
-impl std::fmt::Display for Changed {
+impl std::fmt::Display for Chosen {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.pinned {
             Some(pinned) => held_back(f, &self.gateway, self.generation, pinned),
@@ -179,10 +175,10 @@ impl Rollback {
     pub(super) fn run(self, context: &Context) -> Result<()> {
         let state = context.state()?;
         let record = state.gateways().load(&self.gateway.name)?;
-        bring(&state, &record, self.generation)?;
-        let generation = publish::rollback(&state, &record, self.generation, now())?;
-        let pinned = pinned(&state, &record)?;
-        context.print(&Changed { gateway: record.name, generation, pinned, how: " again" })
+        store::fetch(&state, &record, self.generation)?;
+        let served = publish::rollback(&state, &record, self.generation, now())?;
+        let Served { generation, pinned } = served;
+        context.print(&Chosen { gateway: record.name, generation, pinned, how: " again" })
     }
 }
 
@@ -190,10 +186,10 @@ impl Pin {
     pub(super) fn run(self, context: &Context) -> Result<()> {
         let state = context.state()?;
         let record = state.gateways().load(&self.gateway.name)?;
-        bring(&state, &record, self.generation)?;
-        let generation = publish::pin(&state, &record, self.generation, now())?;
+        store::fetch(&state, &record, self.generation)?;
+        let Served { generation, .. } = publish::pin(&state, &record, self.generation, now())?;
         let how = ", whatever comes, until the pin is released";
-        context.print(&Changed { gateway: record.name, generation, pinned: None, how })
+        context.print(&Chosen { gateway: record.name, generation, pinned: None, how })
     }
 }
 
@@ -201,8 +197,8 @@ impl Release {
     pub(super) fn run(self, context: &Context) -> Result<()> {
         let state = context.state()?;
         let record = state.gateways().load(&self.gateway.name)?;
-        let generation = publish::release(&state, &record, now())?;
+        let Served { generation, .. } = publish::release(&state, &record, now())?;
         let how = ", if it works";
-        context.print(&Changed { gateway: record.name, generation, pinned: None, how })
+        context.print(&Chosen { gateway: record.name, generation, pinned: None, how })
     }
 }

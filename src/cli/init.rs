@@ -1,10 +1,12 @@
+//! `farmgate init`.
+
 use anyhow::Context as _;
 use anyhow::Result;
 use anyhow::bail;
 use clap::error::ErrorKind;
 use serde::Serialize;
 
-use super::Context;
+use super::context::Context;
 use super::wrong_usage;
 use crate::config::BootUrl;
 use crate::identity::Fingerprint;
@@ -21,11 +23,11 @@ pub(super) const SOCKET: &str = "/run/farmgate.sock";
 
 #[derive(clap::Args)]
 pub(super) struct Init {
-    /// Where gateways will find this boot host: https://, a host, perhaps a port. With
-    /// --config it is what that configuration says
+    /// URL at which gateways find this boot host: https://, a host, perhaps a port [default: that
+    /// of the configuration, with --config]
     #[arg(long)]
     url: Option<BootUrl>,
-    /// Another name or IP address that the server's certificate speaks for
+    /// Another name or IP address for the server's certificate
     #[arg(long, value_name = "NAME-OR-IP")]
     san: Vec<ServerName>,
     /// Kind of keys, rsa2048 or p256; p256 needs iPXE 2.0 or later on the media
@@ -34,7 +36,7 @@ pub(super) struct Init {
     /// Time server for gateways, or "none"
     #[arg(long, value_name = "HOST", default_value = "pool.ntp.org")]
     ntp: ServerNameOrNone,
-    /// Configure the server to stand behind nginx, with the socket of farmgate.socket
+    /// Configure the server to run behind nginx, with the socket of farmgate.socket
     #[arg(long)]
     nginx: bool,
 }
@@ -97,7 +99,7 @@ impl Init {
             &NewState { config: config.as_deref(), ca: &ca, server: &server, crl: &crl },
         )?;
 
-        // What was just written must be what the next command can read.
+        // The next command must be able to read it.
         context.state().context("the new state cannot be opened")?;
         context.print(&Made {
             state: context.state.display().to_string(),

@@ -13,8 +13,10 @@ use clap::Args;
 use clap::Subcommand;
 use serde::Serialize;
 
+use self::parts::PUBLIC;
 use self::parts::Parts;
-use super::Context;
+use super::context::Context;
+use super::context::now;
 use crate::identity::Certificate;
 use crate::identity::GatewayName;
 use crate::identity::Identity;
@@ -28,11 +30,9 @@ use crate::iso::sources::Syslinux;
 use crate::store::files;
 use crate::store::owner::as_caller;
 
-/// A base image holds nothing secret; a sealed one holds a private key.
-const PUBLIC: u32 = 0o644;
+/// A sealed image holds a private key.
 const PRIVATE: u32 = 0o600;
 
-/// `farmgate iso`.
 #[derive(Subcommand)]
 pub(super) enum Command {
     /// Make the base image: iPXE for BIOS and UEFI, and an empty slot
@@ -46,7 +46,6 @@ pub(super) enum Command {
 }
 
 impl Command {
-    /// Runs it.
     pub(super) fn run(self, cx: &Context) -> Result<()> {
         match self {
             Self::Base(command) => command.run(cx),
@@ -60,7 +59,7 @@ impl Command {
 /// `farmgate iso base`.
 #[derive(Args)]
 pub(super) struct Base {
-    /// Where to write the image
+    /// File to write the image to
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
     /// CA of the fleet (certificate, PEM); with --url, no state is needed
@@ -99,7 +98,7 @@ pub(super) struct Seal {
     /// not carry it, and there is no state
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
-    /// Where to write the image
+    /// File to write the image to
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
     /// Afterwards, delete the gateway's private key from the state
@@ -161,7 +160,7 @@ pub(super) struct Make {
     /// Gateways to make images for
     #[arg(required = true, value_name = "NAME")]
     names: Vec<GatewayName>,
-    /// Where to write the image, for one gateway [default: NAME.iso]
+    /// File to write the image to, for one gateway [default: NAME.iso]
     #[arg(short, long, value_name = "FILE", conflicts_with = "out_dir")]
     output: Option<PathBuf>,
     /// Folder to write the images into, as NAME.iso
@@ -181,7 +180,7 @@ impl Make {
         }
         let state = cx.state()?;
         let gateways = state.gateways();
-        // All that can fail for one gateway fails before the first is written.
+        // Whatever fails for one gateway fails before the first image is written.
         let mut identities = Vec::with_capacity(self.names.len());
         for name in &self.names {
             let identity = gateways.identity(name)?;
@@ -240,12 +239,12 @@ impl Verify {
         let ca = ca(cx, self.ca.as_deref())?;
         let (ipxe, syslinux) =
             (Ipxe::find(self.ipxe.as_deref()), Syslinux::find(self.syslinux.as_deref()));
-        // What is not there cannot be compared; what was named and is not there is a mistake.
+        // A default that is missing is not compared; a folder that was named must be there.
         let ipxe = if self.ipxe.is_some() { Some(ipxe?) } else { ipxe.ok() };
         let syslinux = if self.syslinux.is_some() { Some(syslinux?) } else { syslinux.ok() };
         let at_hand =
             AtHand { ca: ca.as_deref(), ipxe: ipxe.as_ref(), syslinux: syslinux.as_ref() };
-        let report = iso::verify(&image, &at_hand, super::now())
+        let report = iso::verify(&image, &at_hand, now())
             .with_context(|| format!("{} is not in order", self.file.display()))?;
         cx.print(&report)?;
         if !report.problems.is_empty() {

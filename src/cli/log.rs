@@ -43,8 +43,8 @@ pub(super) fn failure(why: &dyn fmt::Display) {
     };
 }
 
-/// Tells whether stderr leads to the journal. The variable alone does not tell: it is inherited also by
-/// whoever has its stderr elsewhere (systemd.exec(5), `$JOURNAL_STREAM`).
+/// Tells whether stderr leads to the journal. The variable alone does not tell: it is inherited
+/// also by whoever has its stderr elsewhere (systemd.exec(5), `$JOURNAL_STREAM`).
 fn is_journal() -> bool {
     let Some(stream) = std::env::var("JOURNAL_STREAM").ok() else { return false };
     let Ok(stderr) = std::fs::metadata("/proc/self/fd/2") else { return false };

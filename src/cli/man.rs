@@ -1,3 +1,5 @@
+//! `farmgate man`.
+
 use std::path::PathBuf;
 
 use anyhow::Context as _;
@@ -5,6 +7,8 @@ use anyhow::Result;
 use clap::CommandFactory;
 
 use super::Cli;
+use super::context::Context;
+use super::context::print;
 
 #[derive(clap::Args)]
 pub(super) struct Man {
@@ -14,8 +18,8 @@ pub(super) struct Man {
 }
 
 impl Man {
-    pub(super) fn run(self) -> Result<()> {
-        // The state of whoever calls is nobody else's default.
+    pub(super) fn run(self, _: &Context) -> Result<()> {
+        // The caller's environment must not get into the page.
         let command = Cli::command().mut_args(|arg| arg.hide_env_values(true));
         if let Some(dir) = &self.out_dir {
             std::fs::create_dir_all(dir)
@@ -25,6 +29,6 @@ impl Man {
         }
         let mut page = Vec::new();
         clap_mangen::Man::new(command).render(&mut page)?;
-        super::print(&page)
+        print(&page)
     }
 }

@@ -14,17 +14,18 @@ use anyhow::ensure;
 use self::template::Certificate;
 use self::template::Logs;
 use self::template::Server;
-use super::Context;
+use super::context::Context;
+use super::context::print;
 use super::init::SOCKET;
 use crate::config::Config;
 use crate::identity::pki::KeyType;
 use crate::identity::pki::ServerName;
-use crate::store::PROXY_MARK_FILE;
+use crate::store::layout;
 use crate::store::read_config;
 
 #[derive(clap::Args)]
 pub(super) struct NginxConfig {
-    /// Where nginx listens, if not on the URL's port of all addresses
+    /// Address for nginx to listen on [default: the URL's port of all addresses]
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Option<SocketAddr>,
     /// Socket of `farmgate serve`, if not listen.unix of the configuration
@@ -38,8 +39,8 @@ pub(super) struct NginxConfig {
     /// --pki or, without that, in STATE
     #[arg(long, value_name = "FILE")]
     proxy_mark: Option<PathBuf>,
-    /// Have nginx log these servers' requests and errors in DIR/access.log and DIR/error.log, and
-    /// not where it logs otherwise. Then no request is logged before it is known to have no token
+    /// Log these servers' requests and errors to DIR/access.log and DIR/error.log instead of
+    /// nginx's own logs. Then no request is logged before it is known to hold no token
     #[arg(long, value_name = "DIR")]
     log_dir: Option<PathBuf>,
     /// Certificate of the host in public-url, from a public authority
@@ -48,8 +49,8 @@ pub(super) struct NginxConfig {
     /// Its key
     #[arg(long, value_name = "FILE", requires = "public_certificate")]
     public_key: Option<PathBuf>,
-    /// Listen here too, for media whose iPXE is older than 2024 and knows no forward
-    /// secrecy: with RSA key exchange
+    /// Also listen here with RSA key exchange, for media whose iPXE is older than 2024 and has no
+    /// forward secrecy
     #[arg(long, value_name = "ADDRESS:PORT")]
     legacy_listen: Option<SocketAddr>,
 }
@@ -61,20 +62,20 @@ impl NginxConfig {
             Some(file) => read_config(file)?,
             None => context.state()?.config().clone(),
         };
-        // A state of a version before this one has none yet.
-        if context.state.join("format").exists() {
+        // States of earlier versions have none yet.
+        if context.state.join(layout::FORMAT).exists() {
             context.state()?.ensure_proxy_mark()?;
         }
         let text = self.render(&config, &context.state)?;
-        super::print(text.as_bytes())
+        print(text.as_bytes())
     }
 
     fn render(&self, config: &Config, state: &Path) -> Result<String> {
         let socket = self.unix.as_deref().or(config.listen.unix.as_deref());
         let state = std::path::absolute(state).context("cannot tell where we are")?;
-        let beside = self.pki.as_ref().unwrap_or(&state).join(PROXY_MARK_FILE);
+        let beside = self.pki.as_ref().unwrap_or(&state).join(layout::PROXY_MARK);
         let mark = quoted(self.proxy_mark.as_ref().unwrap_or(&beside))?;
-        let pki = self.pki.clone().unwrap_or_else(|| state.join("pki"));
+        let pki = self.pki.clone().unwrap_or_else(|| state.join(layout::PKI));
         let pki = |name: &str| quoted(&pki.join(name));
         let logs = match &self.log_dir {
             None => Logs::Inherited,

@@ -1,3 +1,5 @@
+//! `farmgate publish`: one gateway at once, or many in waves.
+
 use std::path::Path;
 
 use anyhow::Context as _;
@@ -5,16 +7,16 @@ use anyhow::Result;
 use clap::error::ErrorKind;
 use serde::Serialize;
 
-use super::Context;
+use super::context::Context;
+use super::context::now;
 use super::damage::Damage;
 use super::generations::held_back;
-use super::generations::pinned;
-use super::now;
 use super::wrong_usage;
 use crate::fleet::EventId;
 use crate::fleet::Record;
 use crate::identity::GatewayName;
 use crate::publish;
+use crate::publish::Folder;
 use crate::publish::Outcome;
 use crate::publish::When;
 use crate::store::State;
@@ -26,16 +28,16 @@ pub(super) struct Publish {
     /// files that it names
     #[arg(value_names = ["NAME", "DIR"], num_args = 1..=2, required = true)]
     target: Vec<String>,
-    /// Publish also what the gateway gets already: it is tried anew
+    /// Publish even if the gateway gets these files already: they are tried again
     #[arg(long, conflicts_with_all = ["canary", "if_changed"])]
     force: bool,
-    /// Do nothing either if the newest generation has these files and another one is served
+    /// Also do nothing if the newest generation has these files and another one is served
     #[arg(long, conflicts_with = "canary")]
     if_changed: bool,
-    /// Roll out to these gateways first, and go on when all of them acknowledged
+    /// Roll out to these gateways first, and go on when all of them have acknowledged
     #[arg(long, value_name = "NAME,...", value_delimiter = ',', requires = "then")]
     canary: Vec<GatewayName>,
-    /// The next wave: "all" for all gateways that are left, or NAME,...; may be repeated
+    /// The next wave: "all" for all remaining gateways, or NAME,...; may be repeated
     #[arg(long, value_name = "all|NAME,...", requires = "canary")]
     then: Vec<Wave>,
 }
@@ -145,9 +147,10 @@ impl Publish {
             };
             waves.push(wave);
         }
-        let progress = context.progress(publish::size(dir)?, "storing");
+        let folder = Folder::open(dir)?;
+        let progress = context.progress(folder.size(), "storing");
         let (rollout, warnings) =
-            publish::rollout::begin(&state, &waves, dir, now(), &|bytes| progress.inc(bytes))?;
+            publish::rollout::begin(&state, &waves, &folder, now(), &|bytes| progress.inc(bytes))?;
         progress.finish_and_clear();
         context.warn(&warnings);
         let names = |wave: &Vec<Record>| wave.iter().map(|record| record.name.clone()).collect();
@@ -159,17 +162,17 @@ impl Publish {
 fn one(context: &Context, name: &GatewayName, dir: &Path, when: When) -> Result<()> {
     let state = context.state()?;
     let record = state.gateways().load(name)?;
-    let progress = context.progress(publish::size(dir)?, "storing");
-    let told = |bytes| progress.inc(bytes);
-    let outcome = publish::publish(&state, &record, dir, when, now(), &told)?;
+    let folder = Folder::open(dir)?;
+    let progress = context.progress(folder.size(), "storing");
+    let stored = |bytes| progress.inc(bytes);
+    let outcome = publish::publish(&state, &record, &folder, when, now(), &stored)?;
     progress.finish_and_clear();
     context.warn(&outcome.warnings);
-    let Outcome { generation, changed, .. } = outcome;
-    let pinned = pinned(&state, &record)?;
+    let Outcome { generation, changed, pinned, .. } = outcome;
     context.print(&Published { gateway: record.name, generation, changed, pinned })
 }
 
-/// A gateway of which all can be read. Another cannot be published for, and holds up none.
+/// The gateway `name`, if its record and its history can be read. If not, the others go on.
 fn sound(state: &State, name: &GatewayName, damage: &mut Damage) -> Option<Record> {
     let record = state.gateways().load(name);
     let sound = record.and_then(|record| {

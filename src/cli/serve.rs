@@ -1,10 +1,12 @@
+//! `farmgate serve`.
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use anyhow::Context as _;
 use anyhow::Result;
 
-use super::Context;
+use super::context::Context;
+use super::context::runtime;
 use crate::server;
 use crate::server::GivenDoors;
 use crate::server::Source;
@@ -12,13 +14,13 @@ use crate::store::owner;
 
 #[derive(clap::Args)]
 pub(super) struct Serve {
-    /// Listen here with own mutual TLS; the doors in the configuration are then not used
+    /// Listen here with own mutual TLS, in place of the addresses in the configuration
     #[arg(long, value_name = "ADDRESS:PORT")]
     tls: Option<SocketAddr>,
-    /// Listen on this Unix socket for nginx; the doors in the configuration are then not used
+    /// Listen on this Unix socket for nginx, in place of the addresses in the configuration
     #[arg(long, value_name = "PATH")]
     unix: Option<PathBuf>,
-    /// Only check what would be used: configuration, certificates, CRL
+    /// Only check configuration, certificates and CRL
     #[arg(long)]
     check: bool,
 }
@@ -28,15 +30,11 @@ impl Serve {
         let given = self.tls.is_some() || self.unix.is_some();
         let doors = given.then_some(GivenDoors { tls: self.tls, unix: self.unix });
         let source = Source { state: context.state.clone(), config: context.config.clone(), doors };
-        // Before there is any thread: all of them are to have the same rights.
+        // Before any thread starts: all are to have the same rights.
         owner::work_as_owner_of(&context.state)?;
         if self.check {
             return server::check(&source);
         }
-        tokio::runtime::Builder::new_multi_thread()
-            .enable_all()
-            .build()
-            .context("cannot start")?
-            .block_on(server::run(source))
+        runtime()?.block_on(server::run(source))
     }
 }

@@ -1,9 +1,11 @@
+//! `farmgate status`.
+
 use anyhow::Result;
 use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::Context;
+use super::context::Context;
 use super::damage::Damage;
 use crate::bucket::Condition;
 use crate::fleet::EventId;
@@ -34,7 +36,7 @@ impl Status {
         match self.name {
             Some(name) => {
                 let mut damage = Damage::default();
-                let one = One::of(&state, state.gateways().load(&name)?, &mut damage)?;
+                let one = GatewayStatus::read(&state, state.gateways().load(&name)?, &mut damage)?;
                 context.print(&one)?;
                 damage.result()
             }
@@ -42,13 +44,14 @@ impl Status {
                 let (mut rows, mut damage) = (Vec::new(), Damage::default());
                 for name in state.gateways().names()? {
                     let record = state.gateways().load(&name);
-                    let row = record.and_then(|record| Row::of(&state, &record, &mut damage));
+                    let row =
+                        record.and_then(|record| StatusRow::read(&state, &record, &mut damage));
                     rows.push(row.unwrap_or_else(|error| {
                         let error = Some(damage.note(&name, &error));
-                        Row { error, ..Row::unknown(name) }
+                        StatusRow { error, ..StatusRow::unknown(name) }
                     }));
                 }
-                context.print(&All(rows))?;
+                context.print(&FleetStatus(rows))?;
                 damage.result()
             }
         }
@@ -57,30 +60,30 @@ impl Status {
 
 /// One gateway in a line.
 #[derive(Serialize)]
-struct Row {
+struct StatusRow {
     gateway: GatewayName,
-    /// What the next boot gets.
+    /// The generation that the next boot gets.
     generation: Option<u64>,
-    /// Why.
+    /// Why that one.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<Reason>,
     #[serde(with = "time::serde::rfc3339::option")]
     last_boot: Option<OffsetDateTime>,
-    /// How far the last boot came.
+    /// Stage that the last boot reached.
     stage: Option<String>,
     acknowledged: Option<bool>,
     #[serde(with = "time::serde::rfc3339::option")]
     certificate_until: Option<OffsetDateTime>,
-    /// How its bucket is doing, if gateways have buckets.
+    /// Condition of its bucket, if gateways have buckets.
     #[serde(skip_serializing_if = "Option::is_none")]
     bucket: Option<Condition>,
-    /// What cannot be read of it, and is not in the rest.
+    /// Why parts of it could not be read.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
 }
 
-impl Row {
-    /// One of which nothing can be read.
+impl StatusRow {
+    /// A gateway whose files cannot be read.
     fn unknown(gateway: GatewayName) -> Self {
         Self {
             gateway,
@@ -95,7 +98,7 @@ impl Row {
         }
     }
 
-    fn of(state: &State, record: &Record, damage: &mut Damage) -> Result<Self> {
+    fn read(state: &State, record: &Record, damage: &mut Damage) -> Result<Self> {
         let Readable { history, damaged } = Generations::new(state).readable(&record.id)?;
         let mut wrong: Vec<_> =
             damaged.iter().map(|error| damage.note(&record.name, error)).collect();
@@ -146,9 +149,9 @@ fn moment(at: OffsetDateTime) -> String {
 
 #[derive(Serialize)]
 #[serde(transparent)]
-struct All(Vec<Row>);
+struct FleetStatus(Vec<StatusRow>);
 
-impl std::fmt::Display for All {
+impl std::fmt::Display for FleetStatus {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         if self.0.is_empty() {
             return write!(f, "no gateways yet; `farmgate gateway add NAME` makes one");
@@ -185,11 +188,11 @@ impl std::fmt::Display for All {
 
 /// One gateway with its latest boots.
 #[derive(Serialize)]
-struct One {
+struct GatewayStatus {
     #[serde(flatten)]
-    row: Row,
+    row: StatusRow,
     boots: Vec<Boot>,
-    /// What was recorded outside of any boot: refusals, for instance.
+    /// Entries that belong to no boot: refusals, for instance.
     other: Vec<Entry>,
 }
 
@@ -203,11 +206,11 @@ struct Boot {
     stages: Vec<Entry>,
 }
 
-impl One {
-    fn of(state: &State, record: Record, damage: &mut Damage) -> Result<Self> {
-        let row = Row::of(state, &record, damage)?;
+impl GatewayStatus {
+    fn read(state: &State, record: Record, damage: &mut Damage) -> Result<Self> {
+        let row = StatusRow::read(state, &record, damage)?;
         let history = Generations::new(state).readable(&record.id)?.history;
-        // What is wrong with it is in the row.
+        // Its errors are in the row.
         let journal = Journals::new(state).read(&record.id).unwrap_or_default();
         let latest = history.boots().iter().rev().take(SHOWN_BOOTS);
         let boots = latest.map(|(id, boot)| Boot {
@@ -222,7 +225,7 @@ impl One {
     }
 }
 
-impl std::fmt::Display for One {
+impl std::fmt::Display for GatewayStatus {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let row = &self.row;
         write!(f, "{}", row.gateway)?;

@@ -1,4 +1,4 @@
-//! The gateways' buckets. They keep nobody from booting.
+//! The gateways' buckets. They stop no boot. Asks the provider.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -29,7 +29,7 @@ pub(super) async fn examine(state: &State, systemd: Option<&Path>, findings: &mu
     }
     let gateways = state.gateways();
     let (mut count, mut unwell) = (0, BTreeMap::<String, Vec<String>>::new());
-    // Who cannot be read is told of as a gateway.
+    // Records that cannot be read are reported by the check of gateways.
     for name in gateways.names().unwrap_or_default() {
         let condition = gateways.load(&name).ok().and_then(|record| Condition::of(state, &record));
         let Some(condition) = condition else { continue };

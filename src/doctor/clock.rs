@@ -1,4 +1,5 @@
-//! The clock of this machine: certificates, S3's signatures and the order of events ask it.
+//! The clock of this machine, on which certificates, S3's signatures and the order of events
+//! depend. Asks other hosts for the time.
 
 use std::process::Command;
 
@@ -23,7 +24,7 @@ const FAR: Duration = Duration::minutes(1);
 const WAY_OUT: &str = "run systemd-timesyncd, chrony or ntpd";
 
 pub(super) async fn examine(state: &State, now: OffsetDateTime, findings: &mut Findings) {
-    // Before anything else is said of certificates.
+    // First: a wrong clock explains findings about certificates.
     for problem in server::clock_problems(state, now).unwrap_or_default() {
         let (what, way_out) = problem.split_once("; ").unwrap_or((&problem, WAY_OUT));
         findings.error(CHECK, what, way_out);
@@ -66,7 +67,7 @@ pub(super) async fn examine(state: &State, now: OffsetDateTime, findings: &mut F
     }
 }
 
-/// What systemd knows of it; `None` where there is no systemd to ask.
+/// Whether systemd calls it synchronised; `None` without systemd.
 fn synchronised() -> Option<bool> {
     let mut ask = Command::new("timedatectl");
     let said = ask.args(["show", "--property=NTPSynchronized", "--value"]).output().ok()?;

@@ -1,4 +1,4 @@
-//! Files of the state: whose they are, who may read them, and whether there is room for more.
+//! Owners and modes of the state's files, and free space. Looks at the disk, and reads no file.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -15,8 +15,10 @@ use nix::unistd::User;
 use nix::unistd::geteuid;
 
 use super::finding::Findings;
-use crate::store::PROXY_MARK_FILE;
 use crate::store::State;
+use crate::store::layout;
+use crate::store::layout::FILES;
+use crate::store::layout::FOLDERS;
 
 const OWNER: &str = "files";
 const SECRET: &str = "secrets";
@@ -25,27 +27,24 @@ const ROOM: &str = "disk";
 /// User of the unit that farmgate comes with (`systemd/farmgate.sysusers.conf`).
 const SERVICE_USER: &str = "farmgate";
 
-/// Folders whose files the server reads or writes.
-const FOLDERS: &[&str] =
-    &["gateways", "store/gateways", "store/private", "store/records", "buckets", "leases"];
+/// Folders whose files the server reads or writes, as the owner of the state.
+fn folders() -> impl Iterator<Item = &'static str> {
+    let private = FOLDERS.iter().filter(|folder| folder.mode == layout::PRIVATE_DIR);
+    // Of `pki/` the files are looked at by their names; root's `cache/` is not the server's.
+    private.map(|folder| folder.path).filter(|path| ![layout::PKI, layout::CACHE].contains(path))
+}
 
-/// Files beside these. `pki/` is not for everybody to list.
-const FILES: &[&str] = &[
-    "pki/ca.crt",
-    "pki/ca.key",
-    "pki/crl.pem",
-    "pki/server.crt",
-    "pki/server.key",
-    "store/commit.log",
-    "token.key",
-    PROXY_MARK_FILE,
-];
+/// Files beside these. The configuration may be anybody's.
+fn files() -> impl Iterator<Item = &'static str> {
+    let paths = FILES.iter().map(|file| file.path);
+    paths.filter(|path| ![layout::CONFIG, layout::FORMAT].contains(path))
+}
 
-/// Less room than this, and nothing can be recorded soon: a boot, for instance.
+/// With less room than this, boots can soon not be recorded.
 const TOO_LITTLE: u64 = 64 * 1024 * 1024;
 const LITTLE: u64 = 1024 * 1024 * 1024;
 
-/// So many paths are named.
+/// Most paths that are named.
 const SHOWN: usize = 3;
 
 pub(super) fn examine(state: &State, findings: &mut Findings) {
@@ -70,9 +69,9 @@ fn look(state: &State, findings: &mut Findings) -> Result<()> {
     };
     let (mut foreign, mut open) = (Vec::new(), Vec::new());
     let mut see = |path: PathBuf, facts: &Metadata| {
-        // Root's, when root made the state: the server only reads what is there.
-        let roots = path.starts_with(dir.join("pki")) && !path.ends_with("server.key");
-        // Whose a link is means nothing.
+        // Root's, if root made the state: the server only reads these.
+        let roots = path.starts_with(dir.join(layout::PKI)) && !path.ends_with(layout::SERVER_KEY);
+        // The owner of a link does not matter.
         if !facts.is_symlink() && facts.uid() != owner && !(roots && facts.uid() == 0) {
             foreign.push(path.clone());
         }
@@ -80,10 +79,10 @@ fn look(state: &State, findings: &mut Findings) -> Result<()> {
             open.push(path);
         }
     };
-    for folder in FOLDERS {
+    for folder in folders() {
         walk(&dir.join(folder), &mut see)?;
     }
-    for path in FILES.iter().map(|file| dir.join(file)) {
+    for path in files().map(|file| dir.join(file)) {
         match fs::symlink_metadata(&path) {
             Ok(facts) => see(path, &facts),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -124,7 +123,7 @@ fn look(state: &State, findings: &mut Findings) -> Result<()> {
         Err(_) => true,
     };
     let server_is_service = service.is_some_and(|service| service.uid.as_raw() == owner);
-    if (server_is_service || geteuid().is_root()) && owner != 0 && !guarded("pki") {
+    if (server_is_service || geteuid().is_root()) && owner != 0 && !guarded(layout::PKI) {
         findings.warning(
             OWNER,
             format!(
@@ -154,9 +153,13 @@ fn look(state: &State, findings: &mut Findings) -> Result<()> {
 
 fn is_secret(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "key")
-        || path.ends_with(PROXY_MARK_FILE)
-        || path.components().any(|part| part.as_os_str() == "buckets")
-        || path.components().rev().nth(2).is_some_and(|part| part.as_os_str() == "private")
+        || path.ends_with(layout::PROXY_MARK)
+        || path.components().any(|part| part.as_os_str() == layout::BUCKETS)
+        || path
+            .components()
+            .rev()
+            .nth(2)
+            .is_some_and(|part| part.as_os_str() == layout::PRIVATE_BLOBS)
 }
 
 fn some(paths: &[PathBuf]) -> String {
@@ -193,7 +196,7 @@ fn quoted(text: &str) -> String {
     }
 }
 
-/// Shows everything below `dir` and `dir` itself to `see`. A folder that is not there is none.
+/// Calls `see` for `dir` and everything below. A missing folder is no error.
 fn walk(dir: &Path, see: &mut impl FnMut(PathBuf, &Metadata)) -> Result<()> {
     let mut open = vec![dir.to_owned()];
     while let Some(path) = open.pop() {

@@ -1,42 +1,44 @@
+//! Findings, and how they are printed.
+
 use std::fmt;
 
 use serde::Serialize;
 
 const AS_ROOT: &str = "look again as root: sudo farmgate doctor";
 
-/// How bad something is.
+/// Severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
-    /// As it should be.
+    /// In order.
     Ok,
-    /// It could not be looked at.
+    /// It could not be checked.
     Skipped,
-    /// Somebody should see to it; gateways boot.
+    /// Somebody should act; gateways boot.
     Warning,
     /// It keeps gateways from booting.
     Error,
 }
 
-/// One thing that was looked at.
+/// Result of one check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Finding {
-    /// What was looked at, in a word.
+    /// Name of the check.
     pub check: &'static str,
-    /// How bad it is.
+    /// Severity.
     pub verdict: Verdict,
-    /// What was found.
+    /// The finding.
     pub what: String,
-    /// What to do.
+    /// Advice.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub way_out: Option<String>,
-    /// Root could have looked at it.
+    /// Whether root could have checked it.
     #[serde(skip)]
     pub for_root: bool,
 }
 
-/// Everything that was found, in the order in which it was looked at.
+/// All findings, in the order of the checks.
 #[derive(Clone, Debug, Default, Serialize)]
 #[serde(transparent)]
 pub struct Findings(Vec<Finding>);
@@ -50,7 +52,7 @@ impl Findings {
         self.add(check, Verdict::Skipped, what.into(), None);
     }
 
-    /// What this user may not look at.
+    /// Something that this user may not read.
     pub(super) fn unseen(&mut self, check: &'static str, what: impl Into<String>) {
         self.add(check, Verdict::Skipped, what.into(), Some(AS_ROOT.to_owned()));
         if let Some(finding) = self.0.last_mut() {
@@ -76,17 +78,17 @@ impl Findings {
         self.add(check, Verdict::Error, what.into(), Some(way_out.into()));
     }
 
-    /// Whether one of these was found for `check`.
+    /// Whether `check` has a finding of this severity.
     pub(super) fn has(&self, check: &str, verdict: Verdict) -> bool {
         self.0.iter().any(|finding| finding.check == check && finding.verdict == verdict)
     }
 
-    /// How many are of this kind.
+    /// Number of findings of this severity.
     pub fn count(&self, verdict: Verdict) -> usize {
         self.0.iter().filter(|finding| finding.verdict == verdict).count()
     }
 
-    /// How many things root could have looked at.
+    /// Number of things that root could have checked.
     pub fn for_root(&self) -> usize {
         self.0.iter().filter(|finding| finding.for_root).count()
     }

@@ -108,7 +108,7 @@ fn look(
         findings.warning(CHECK, format!("{name}: {reason}"), way_out);
     }
     files(state, generations, record, &generation, Verdict::Error, findings);
-    // What it falls back to should the next one be bad.
+    // The generation that it falls back to if the next one is bad.
     if let Some(good) = history.last_good().filter(|good| good.number != generation.number) {
         files(state, generations, record, good, Verdict::Warning, findings);
     }
@@ -161,7 +161,7 @@ fn certificate(
             findings.warning(CHECK, what, way_out);
         }
     } else if let Err(error) = verifier.verify(&der, at) {
-        // That one which was replaced runs out one day is as it should be.
+        // A certificate that was replaced may expire.
         if active {
             findings.error(CHECK, format!("{name} is not let in: {error}"), way_out);
         } else if owned.not_after > now {

@@ -1,8 +1,9 @@
-//! Looks for what would stop a boot, on this host and on the way to it. It changes nothing, but
-//! for one object in the common store, which it deletes again.
+//! Checks everything that could stop a boot, on this host and on the way to it: disk, network,
+//! clock, other programs. Changes nothing, but for one object in the shared store, which it deletes
+//! again.
 //!
-//! Each file looks at one thing and knows nothing of the others. Whatever is wrong with one
-//! thing keeps no other from being looked at.
+//! Each file checks one thing and knows nothing of the others. A failure of one check keeps no
+//! other from running.
 
 mod buckets;
 mod clock;
@@ -25,7 +26,7 @@ pub use finding::Verdict;
 
 use crate::store::State;
 
-/// Looks at everything. `systemd` is the folder of systemd's credentials.
+/// Runs all checks. `systemd` is the folder of systemd's credentials.
 pub async fn examine(state: &State, systemd: Option<&Path>, now: OffsetDateTime) -> Findings {
     let mut findings = Findings::default();
     files::examine(state, &mut findings);

@@ -19,7 +19,7 @@ use crate::store::State;
 
 const CHECK: &str = "certificates";
 
-/// Where systemd keeps the credentials of a running service.
+/// Folder of the credentials of a running service, by systemd.
 const CREDENTIALS: &str = "/run/credentials/farmgate.service";
 
 /// Before this, somebody should hear of it. New media for a new CA take their time.

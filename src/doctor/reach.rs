@@ -40,7 +40,7 @@ const OTHER_SERVER: &str = "another server may be in its place; with nginx, make
 const SEND_ALL: &str = "`ssl_certificate` of nginx has to be the state's pki/server.crt, or as that: \
                         the server's certificate, those between, the CA";
 
-/// What iPXE offers that is not broken (`src/crypto/mishmash` of iPXE 1.21.1 and 2.0.0).
+/// Cipher suites of iPXE that are not broken (`src/crypto/mishmash` of iPXE 1.21.1 and 2.0.0).
 const SUITES: &[CipherSuite] = &[
     CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
     CipherSuite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
@@ -63,7 +63,7 @@ pub(super) async fn examine(state: &State, findings: &mut Findings) {
                 reached = true;
                 judge_chain(url, &chain, &ca, findings);
             }
-            // What comes of a wrong clock is no sign of another server.
+            // A wrong clock has the same effect, and does not mean that another server answers.
             Err((what, OTHER_SERVER)) if findings.has("clock", Verdict::Error) => {
                 findings.error(CHECK, what, "first the clock: see above");
             }
@@ -135,7 +135,7 @@ fn judge_chain(url: &BootUrl, chain: &[CertificateDer<'_>], ca: &[u8], findings:
     findings.warning(CHECK, what, "leave out of ssl_certificate what gateways do not need");
 }
 
-/// Where booted systems acknowledge, which believe the public authorities.
+/// The address at which booted systems acknowledge; they trust the public authorities.
 async fn public_door(url: &BootUrl, findings: &mut Findings) {
     let Some(tls) = http_client::believing_the_system() else {
         let what = format!("{url}: this machine trusts no authority (package ca-certificates)");
@@ -184,7 +184,7 @@ fn like_ipxe(state: &State) -> anyhow::Result<Arc<ClientConfig>> {
     Ok(Arc::new(config))
 }
 
-/// What time others have: the stores that this host signs requests for.
+/// The clocks of the stores that this host signs requests for.
 pub(super) async fn clocks(config: &Config) -> Vec<(String, OffsetDateTime)> {
     let buckets = match &config.buckets.provider {
         Some(Provider::B2 { api, .. } | Provider::S3 { api, .. }) => Some(api.as_str()),
@@ -193,7 +193,7 @@ pub(super) async fn clocks(config: &Config) -> Vec<(String, OffsetDateTime)> {
     let store = config.store.endpoint.as_ref().map(|endpoint| endpoint.as_str());
     let mut clocks = Vec::new();
     for url in [store, buckets].into_iter().flatten() {
-        // Who does not answer is told of elsewhere.
+        // A store that does not answer is reported elsewhere.
         if let Some(time) = clock(url).await {
             clocks.push((url.to_owned(), time));
         }

@@ -29,7 +29,7 @@ const ADMIN: &str = "127.0.0.1:9180";
 
 const MOST: usize = 1024 * 1024;
 
-/// What the running server says of itself (`/readyz`); empty if there is none.
+/// Checks the server, and returns its `/readyz`; empty if no server runs.
 pub(super) async fn examine(config: &Config, findings: &mut Findings) -> String {
     match ask(config).await {
         Ok((200, text)) => {
@@ -99,7 +99,7 @@ fn connect(path: &Path) -> io::Result<UnixStream> {
     UnixStream::from_std(stream)
 }
 
-/// Where the server does not run, or cannot be asked: whether it could open its doors.
+/// Checks whether a server that does not run, or cannot be asked, could open its sockets.
 fn doors(config: &Config, findings: &mut Findings) {
     if let Some(address) = config.listen.tls {
         match bind(address) {
@@ -118,7 +118,7 @@ fn doors(config: &Config, findings: &mut Findings) {
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
                 findings.unseen(CHECK, format!("only root and nginx can open {}", path.display()));
             }
-            // Its file stays when a socket is closed.
+            // The file stays when a socket is closed.
             Err(error) => findings.error(
                 CHECK,
                 format!("nobody listens for nginx at {}: {error}", path.display()),

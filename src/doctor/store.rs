@@ -1,4 +1,4 @@
-//! The store that several boot hosts share.
+//! The store that several boot hosts share. Asks it.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ const CHECK: &str = "store";
 const GO_ON: &str = "gateways boot from what is here, and other hosts hear of it later; \
                      see [store] in farmgate.toml, the key's rights and the bucket's quota";
 
-/// `served` is what the running server says of itself.
+/// `served` is the `/readyz` of the running server.
 pub(super) async fn examine(
     state: &State,
     systemd: Option<&Path>,

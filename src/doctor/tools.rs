@@ -1,4 +1,4 @@
-//! What else has to be on this machine.
+//! Other programs and files that farmgate needs on this machine. Runs nginx.
 
 use std::io::ErrorKind;
 use std::path::PathBuf;
@@ -9,13 +9,13 @@ use super::finding::Verdict;
 use crate::iso::sources::Ipxe;
 use crate::iso::sources::Syslinux;
 use crate::iso::sources::on_nixos;
-use crate::store::PROXY_MARK_FILE;
 use crate::store::State;
+use crate::store::layout;
 
 const CHECK: &str = "tools";
 
 pub(super) fn examine(state: &State, findings: &mut Findings) {
-    // Media are made where gateways are added.
+    // Media are made on the host that has the CA's key.
     if state.pki_file("ca.key").exists() {
         let way_out = "needed for `farmgate iso make` alone, not by the server";
         let given = |variable| std::env::var_os(variable).map(PathBuf::from);
@@ -26,7 +26,7 @@ pub(super) fn examine(state: &State, findings: &mut Findings) {
             findings.warning(CHECK, format!("{error:#}"), way_out);
         }
     }
-    // Where a request comes through, nginx is as it should be, wherever it keeps its files.
+    // If a request gets through, nginx is configured, wherever it keeps its files.
     let socket = state.config().listen.unix.as_ref();
     if let Some(socket) = socket.filter(|_| !findings.has("url", Verdict::Ok)) {
         nginx(state, &socket.display().to_string(), findings);
@@ -74,7 +74,7 @@ fn nginx(state: &State, socket: &str, findings: &mut Findings) {
                 let what = format!("nothing in nginx's configuration leads to {socket}");
                 findings.warning(CHECK, what, way_out);
             }
-            let mark = state.dir().join(PROXY_MARK_FILE);
+            let mark = state.dir().join(layout::PROXY_MARK);
             if state.config().listen.proxy_mark
                 && mark.exists()
                 && !text.contains("$farmgate_proxy_secret")

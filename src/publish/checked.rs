@@ -1,3 +1,5 @@
+//! What is wrong with the boot script of a folder and its template of secrets.
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::path::PathBuf;
@@ -19,30 +21,38 @@ use crate::ipxe::script;
 use crate::ipxe::script::Finding;
 use crate::ipxe::script::Options;
 
-/// Longest template of secrets that is looked at, in bytes; the server takes no longer one.
+/// Longest template of secrets, in bytes: the server takes no longer one.
 const MAX_TEMPLATE: usize = 64 * 1024;
 
-/// A text file of a folder, and what was found in it.
+/// A text file, and what was found in it.
 #[derive(Debug)]
 pub struct Checked {
     /// Its path, with the folder as the user named it.
     pub path: PathBuf,
-    /// Its text.
+    /// The whole file.
     pub source: Vec<u8>,
-    /// What was found, in its order.
+    /// Findings, in the order of the file.
     pub findings: Vec<Finding>,
-    /// Its lines are never shown.
+    /// Whether its lines must never be shown.
     pub secret: bool,
 }
 
-/// The boot script of a folder, and the template of secrets if there is one.
+/// Where templates of secrets are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Templates {
+    /// In the folder that is published, for all gateways that get it.
+    InFolder,
+    /// In `[secrets] dir`, one for each gateway.
+    Elsewhere,
+}
+
+/// The boot script of a folder, and its template of secrets if it has one.
 #[derive(Debug)]
 pub(super) struct CheckedFolder(Vec<Checked>);
 
 impl CheckedFolder {
-    /// Looks at the files of a folder. `template` says whether there is a template of secrets
-    /// for it; without, that is whether one lies in it.
-    pub(super) fn read(folder: &Folder, template: Option<bool>) -> Result<Self> {
+    /// Reads and checks the text files of a folder.
+    pub(super) fn read(folder: &Folder, templates: Templates) -> Result<Self> {
         let path = folder.shown().join(BOOT_SCRIPT);
         let source = folder.head(BOOT_SCRIPT, MAX_SCRIPT_LEN as usize + 1).with_context(|| {
             let folder = folder.shown().display();
@@ -67,7 +77,7 @@ impl CheckedFolder {
         let options = Options {
             files: Some(&files),
             heads: Some(&heads),
-            template: template.or(Some(has_template)),
+            template: Some(has_template || templates == Templates::Elsewhere),
             ..Options::default()
         };
         let findings = script::check(&source, &options);
@@ -76,10 +86,6 @@ impl CheckedFolder {
             all.push(check_template(folder)?);
         }
         Ok(Self(all))
-    }
-
-    pub(super) fn into_files(self) -> Vec<Checked> {
-        self.0
     }
 
     /// Fails with the first error, if there is one.
@@ -92,7 +98,7 @@ impl CheckedFolder {
         }
     }
 
-    /// What does not stop a publish, a line each.
+    /// All findings, a line each.
     pub(super) fn warnings(&self) -> Vec<String> {
         self.findings().map(|(checked, finding)| checked.line(finding)).collect()
     }
@@ -100,6 +106,11 @@ impl CheckedFolder {
     fn findings(&self) -> impl Iterator<Item = (&Checked, &Finding)> {
         self.0.iter().flat_map(|checked| checked.findings.iter().map(move |f| (checked, f)))
     }
+}
+
+/// Checks the boot script of a folder against its files, and its template of secrets.
+pub fn check(dir: &Path) -> Result<Vec<Checked>> {
+    Ok(CheckedFolder::read(&Folder::open(dir)?, Templates::InFolder)?.0)
 }
 
 impl Checked {

@@ -1,3 +1,5 @@
+//! The folder that is published. Reads it with the rights of whoever started the program.
+
 use std::collections::BTreeMap;
 use std::io;
 use std::io::Read;
@@ -17,8 +19,7 @@ use crate::fleet::Asset;
 use crate::store::blobs::Blobs;
 use crate::store::owner::as_caller;
 
-/// Most files that one generation may have: a slip such as publishing `/` ends
-/// here and not with a full disk.
+/// Most files of one generation: a slip such as publishing `/` ends here and not with a full disk.
 const MAX_FILES: usize = 10_000;
 
 /// Deepest folder within a folder; also ends loops of symbolic links.
@@ -26,16 +27,17 @@ const MAX_DEPTH: usize = 16;
 
 /// A folder that is to become a generation, as it was when it was opened.
 ///
-/// Nothing outside of it is ever read: symbolic links are followed as long as
-/// they stay inside. Names that begin with a dot are left out, so that a folder
-/// under version control can be published as it is.
-pub(super) struct Folder {
+/// It is listed once when it is opened, and once more by [`Folder::ensure_unchanged`], which is
+/// what keeps half of an update from being published. Nothing outside of it is ever read: symbolic
+/// links are followed as long as they stay inside. Names that begin with a dot are left out, so
+/// that a folder under version control can be published as it is.
+pub struct Folder {
     dir: Dir,
     shown: PathBuf,
     files: BTreeMap<String, Stamp>,
 }
 
-/// Differs when a file was written to or replaced.
+/// Changes when a file is written to or replaced.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Stamp {
     device: u64,
@@ -46,7 +48,7 @@ struct Stamp {
 }
 
 impl Stamp {
-    fn of(metadata: &Metadata) -> Self {
+    fn new(metadata: &Metadata) -> Self {
         Self {
             device: metadata.dev(),
             inode: metadata.ino(),
@@ -58,7 +60,8 @@ impl Stamp {
 }
 
 impl Folder {
-    pub(super) fn open(path: &Path) -> Result<Self> {
+    /// Opens and lists a folder.
+    pub fn open(path: &Path) -> Result<Self> {
         let dir = as_caller(|| Dir::open_ambient_dir(path, ambient_authority()))
             .with_context(|| format!("cannot open the folder {}", path.display()))?;
         let mut folder = Self { dir, shown: path.to_path_buf(), files: BTreeMap::new() };
@@ -66,7 +69,7 @@ impl Folder {
         Ok(folder)
     }
 
-    /// The folder as the user named it.
+    /// The path as the user gave it.
     pub(super) fn shown(&self) -> &Path {
         &self.shown
     }
@@ -77,11 +80,11 @@ impl Folder {
     }
 
     /// Size in bytes of all files.
-    pub(super) fn size(&self) -> u64 {
+    pub fn size(&self) -> u64 {
         self.files.values().map(|stamp| stamp.size).sum()
     }
 
-    /// Size in bytes of one file; 0 if there is none of that name.
+    /// Size in bytes of one file; 0 if it is missing.
     pub(super) fn len(&self, path: &str) -> u64 {
         self.files.get(path).map_or(0, |stamp| stamp.size)
     }
@@ -99,18 +102,18 @@ impl Folder {
     /// Copies a file into a blob.
     pub(super) fn store(&self, path: &str, blobs: &Blobs, progress: &dyn Fn(u64)) -> Result<Asset> {
         let mut file = self.open_file(path)?;
-        let opened = Stamp::of(&file.metadata().with_context(|| self.cannot_read(path))?);
+        let opened = Stamp::new(&file.metadata().with_context(|| self.cannot_read(path))?);
         let counted = Counted { inner: &mut file, progress };
         let (sha256, size) = blobs
             .add(counted)
             .with_context(|| format!("cannot store {}", self.shown.join(path).display()))?;
-        let read = Stamp::of(&file.metadata().with_context(|| self.cannot_read(path))?);
+        let read = Stamp::new(&file.metadata().with_context(|| self.cannot_read(path))?);
         let listed = self.files.get(path);
         ensure!(listed == Some(&opened) && opened == read && read.size == size, self.changed(path));
         Ok(Asset { sha256, size })
     }
 
-    /// Fails if the folder is not what it was when it was opened.
+    /// Lists the folder again, and fails if anything changed since it was opened.
     pub(super) fn ensure_unchanged(&self) -> Result<()> {
         let now = self.list()?;
         let differs = |path: &&String| self.files.get(*path) != now.get(*path);
@@ -165,7 +168,7 @@ impl Folder {
                 );
                 self.list_below(&path, depth - 1, files)?;
             } else if metadata.is_file() {
-                files.insert(path, Stamp::of(&metadata));
+                files.insert(path, Stamp::new(&metadata));
                 ensure!(
                     files.len() <= MAX_FILES,
                     "{} holds more than {MAX_FILES} files; is it the right folder?",

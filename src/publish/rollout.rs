@@ -1,13 +1,13 @@
 //! Publishing to many gateways, wave by wave.
 
-use std::path::Path;
-
+use anyhow::Context;
 use anyhow::Result;
 use anyhow::bail;
 use anyhow::ensure;
 use time::OffsetDateTime;
 
-use super::store_folder;
+use super::folder::Folder;
+use super::stored::Stored;
 use crate::fleet::Assessment;
 use crate::fleet::EventId;
 use crate::fleet::Kind;
@@ -19,13 +19,13 @@ use crate::store::generations::Generations;
 use crate::store::rollouts;
 use crate::store::rollouts::Rollouts;
 
-/// Stores `dir` as the next generation of every gateway in `waves`, and makes it
-/// the one that is served for the first wave. The server sees to the others. Returns the
-/// rollout, and what does not stop a publish.
+/// Stores `folder` as the next generation of every gateway in `waves`, and activates it for the
+/// first wave. The server activates it for the others. Returns the rollout, and findings that do
+/// not stop a publish.
 pub fn begin(
     state: &State,
     waves: &[Vec<Record>],
-    dir: &Path,
+    folder: &Folder,
     now: OffsetDateTime,
     progress: &dyn Fn(u64),
 ) -> Result<(EventId, Vec<String>)> {
@@ -44,7 +44,7 @@ pub fn begin(
         }
     }
     let generations = Generations::new(state);
-    let (files, warnings) = store_folder(state, &generations, dir, progress)?;
+    let Stored { files, warnings } = Stored::new(state, &generations, folder, progress)?;
     let lock = state.lock()?;
     let publish = |record: &Record| -> Result<Member> {
         let number = generations.history(&record.id)?.next_number();
@@ -54,8 +54,10 @@ pub fn begin(
     };
     let wave = |wave: &Vec<Record>| wave.iter().map(publish).collect::<Result<Vec<_>>>();
     let rollout = Rollout { waves: waves.iter().map(wave).collect::<Result<_>>()? };
-    let id = Rollouts::new(state).begin(rollout, now)?;
+    let id = Rollouts::new(state).begin(&lock, rollout, now)?;
     drop(lock);
-    rollouts::advance_only(state, id, now)?;
+    rollouts::advance_only(state, id, now).with_context(|| {
+        format!("rollout {id} has begun, and goes on when the server looks at it next")
+    })?;
     Ok((id, warnings))
 }

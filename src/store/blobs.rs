@@ -1,7 +1,8 @@
-//! Blobs: files that are named by the SHA-256 of their bytes and never change.
+//! Blobs: files that are named by the SHA-256 of their bytes and never change. Reads and writes the
+//! disk, and asks the clock for access times.
 //!
-//! They lie in two trees: `blobs/`, which nginx reads, and `private/`, which only the server
-//! does. A secret that has the bytes of some other gateway's file is kept twice.
+//! There are two trees: `blobs/`, which nginx reads, and `private/`, which the server alone reads.
+//! A secret with the bytes of some other gateway's file is kept twice.
 
 mod fault;
 
@@ -27,26 +28,27 @@ use sha2::Digest as _;
 use sha2::Sha256;
 
 use super::files;
+use super::layout;
 use super::stamp::Stamp;
 use crate::fleet::Asset;
 use crate::fleet::BlobId;
 use crate::fleet::SECRETS;
 pub use fault::Fault;
 
-/// How precisely it is known when a blob was used.
+/// Precision of access times.
 const TOUCHED_EVERY: Duration = Duration::from_secs(60 * 60);
 
-/// Who may read a blob, and so the tree in which it lies.
+/// Visibility of a blob, and so its tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Access {
-    /// Gateways by way of nginx, and so everybody who knows its name.
+    /// Read by nginx for gateways, and so by everybody who knows its name.
     Public,
-    /// The server alone.
+    /// Read by the server alone.
     Private,
 }
 
 impl Access {
-    /// Who may read the file at `path` of a generation.
+    /// Visibility of the file at `path` of a generation.
     pub fn to(path: &str) -> Self {
         if path == SECRETS { Self::Private } else { Self::Public }
     }
@@ -54,23 +56,23 @@ impl Access {
     /// The folder of the tree, in whatever store.
     pub fn folder(self) -> &'static str {
         match self {
-            Self::Public => "blobs",
-            Self::Private => "private",
+            Self::Public => layout::BLOBS,
+            Self::Private => layout::PRIVATE_BLOBS,
         }
     }
 
-    /// The permissions of that folder: who knows a blob's name passes through to it.
+    /// The permissions of that folder.
     pub fn folder_mode(self) -> u32 {
         match self {
-            Self::Public => 0o711,
-            Self::Private => 0o700,
+            Self::Public => layout::PASSABLE,
+            Self::Private => layout::PRIVATE_DIR,
         }
     }
 
     fn mode(self) -> u32 {
         match self {
-            Self::Public => 0o644,
-            Self::Private => 0o600,
+            Self::Public => layout::PUBLIC,
+            Self::Private => layout::PRIVATE,
         }
     }
 }
@@ -80,20 +82,20 @@ impl Access {
 pub struct Blobs {
     dir: PathBuf,
     access: Access,
-    /// Where versions that had one tree kept private blobs: they are still read there.
+    /// The public tree, where earlier versions kept private blobs: they are still read there.
     older: Option<PathBuf>,
-    /// Files whose bytes were found to be right, as they were then.
+    /// Stamps of files whose digest was verified.
     verified: Arc<Mutex<HashSet<(BlobId, Stamp)>>>,
 }
 
 impl Blobs {
-    /// The blobs of `store` that this is the access to.
+    /// The blobs of `store` with this visibility.
     pub fn new(store: &Path, access: Access) -> Self {
         let older = (access == Access::Private).then(|| store.join(Access::Public.folder()));
         Self { dir: store.join(access.folder()), access, older, verified: Arc::default() }
     }
 
-    /// Who may read them.
+    /// Their visibility.
     pub fn access(&self) -> Access {
         self.access
     }
@@ -138,8 +140,8 @@ impl Blobs {
         })
     }
 
-    /// Makes a complete file, whose bytes have this digest, a blob. One that is there already
-    /// stays if it is found to be right, and is replaced otherwise.
+    /// Makes a complete file with this digest a blob. An existing blob is verified: it stays if its
+    /// bytes are right, and is replaced otherwise.
     pub fn keep(&self, file: &File, id: &BlobId) -> io::Result<()> {
         let path = self.dir.join(id.path());
         if let Some(parent) = path.parent() {
@@ -157,7 +159,7 @@ impl Blobs {
         }
     }
 
-    /// Where a blob is on disk, or would be.
+    /// Path of a blob, whether it exists or not.
     pub fn path(&self, id: &BlobId) -> PathBuf {
         let path = self.dir.join(id.path());
         let older = self.older.as_ref().map(|older| older.join(id.path()));
@@ -193,7 +195,7 @@ impl Blobs {
         Ok(found)
     }
 
-    /// Whether a file of a generation is here with all its bytes: looks at their number only.
+    /// Finds the blob of a file and compares its size, not its bytes.
     pub fn find(&self, asset: &Asset) -> Result<fs::Metadata, Fault> {
         let id = asset.sha256;
         let facts = fs::metadata(self.path(&id)).map_err(|error| Fault::of(id, error))?;
@@ -201,7 +203,7 @@ impl Blobs {
         Ok(facts)
     }
 
-    /// Opens a file of a generation that has all its bytes.
+    /// Opens the blob of a file, and compares its size.
     pub fn open_whole(&self, asset: &Asset) -> Result<File, Fault> {
         let id = asset.sha256;
         let open = || self.open(&id).and_then(|file| Ok((file.metadata()?, file)));
@@ -210,7 +212,7 @@ impl Blobs {
         Ok(file)
     }
 
-    /// The bytes of a small file of a generation, each of them verified.
+    /// Reads the blob of a small file, and verifies its digest.
     pub fn read(&self, asset: &Asset) -> Result<Vec<u8>, Fault> {
         let (id, mut bytes) = (asset.sha256, Vec::new());
         let file = self.open_whole(asset)?;
@@ -223,8 +225,7 @@ impl Blobs {
         }
     }
 
-    /// Reads a file of a generation to its end, unless that was done since it was written, and
-    /// compares it with its name.
+    /// Verifies the digest of a file's blob, unless that was done since the blob was last written.
     pub fn verify(&self, asset: &Asset) -> Result<(), Fault> {
         self.inspect(&self.path(&asset.sha256), &asset.sha256, asset.size).map(drop)
     }
@@ -249,19 +250,19 @@ impl Blobs {
         self.verified.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads a blob to its end, and says whether its bytes are what its name says.
+    /// Reads a blob to its end, and compares its digest with its name.
     pub fn is_whole(&self, id: &BlobId) -> io::Result<bool> {
         Ok(digest(&mut self.open_unnoticed(id)?)? == *id)
     }
 
-    /// Puts a blob out of the way that is not what its name says, for somebody to look at.
+    /// Renames a damaged blob, for somebody to look at.
     pub fn set_aside(&self, id: &BlobId) -> io::Result<()> {
         let path = self.path(id);
         fs::rename(&path, path.with_extension("damaged"))
     }
 
-    /// Notes that a blob was used, so that others are forgotten before it. Not each time:
-    /// that would be a write for each read.
+    /// Updates the access time of a blob, which decides what the cache evicts first. Not at each
+    /// read: each would be a write, too.
     pub fn touch(&self, id: &BlobId, facts: &fs::Metadata) -> io::Result<()> {
         let now = SystemTime::now();
         let recent = facts
@@ -273,7 +274,7 @@ impl Blobs {
         self.open(id)?.set_times(fs::FileTimes::new().set_accessed(now))
     }
 
-    /// Takes a blob away; that there is none is as good.
+    /// Removes a blob; a missing one is no error.
     pub fn remove(&self, id: &BlobId) -> io::Result<()> {
         files::remove_if_there(&self.dir.join(id.path()))
     }
@@ -283,7 +284,7 @@ impl Blobs {
         File::open(self.path(id))
     }
 
-    /// The same for who only looks after it: that does not count as use.
+    /// Opens a blob for reading, without a change of its access time.
     pub fn open_unnoticed(&self, id: &BlobId) -> io::Result<File> {
         open_unnoticed(&self.path(id))
     }
@@ -303,7 +304,7 @@ fn open_unnoticed(path: &Path) -> io::Result<File> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOATIME;
     match rustix::fs::open(path, flags, Mode::empty()) {
         Ok(file) => Ok(file.into()),
-        // Somebody else's file: of no consequence.
+        // Only its owner may ask for that; the access time does not matter then.
         Err(Errno::PERM) => File::open(path),
         Err(error) => Err(error.into()),
     }

@@ -29,16 +29,14 @@ use super::owner;
 use super::owner::Rights;
 use super::owner::as_caller;
 
-/// How the name of a directory begins that is not finished. An interrupted command may
-/// leave it behind, empty.
+/// Prefix of unfinished directories. An interrupted command may leave one behind, empty.
 pub const UNBORN: &str = ".dir-";
 
-/// Writes the file at `path` with the permissions `mode`, in place of the regular
-/// file that stood there. Once this returns, the file outlasts a power failure; when it
-/// fails, what stood there is as it was.
+/// Writes the file at `path` with the permissions `mode`, in place of the regular file there. Once
+/// this returns, the file outlasts a power failure; if it fails, the old file is unchanged.
 ///
-/// Like everything that is made here, it belongs to the owner of the state, also when root
-/// works on it: see [`owner`].
+/// Like everything that is made here, the file belongs to the owner of the state, even when root
+/// runs this: see [`owner`].
 pub fn replace(
     path: &Path,
     mode: u32,
@@ -51,8 +49,8 @@ pub fn replace(
     replace().with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// The same for a file outside of the state: it belongs to whoever started the program, whose
-/// rights count.
+/// Writes a file outside of the state as [`replace`] does, with the caller's rights and for the
+/// caller.
 pub fn export(
     path: &Path,
     mode: u32,
@@ -68,7 +66,7 @@ pub(super) fn replace_io(
     owner: Option<Rights>,
     write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> io::Result<()> {
-    // Something else, `/dev/stdout` for instance, would be replaced and not written to.
+    // Something else, `/dev/stdout` for instance, would be replaced instead of written to.
     match std::fs::symlink_metadata(path) {
         Ok(metadata) if !metadata.is_file() => {
             return Err(io::Error::other("what is there is not a regular file"));
@@ -87,7 +85,7 @@ pub(super) fn replace_io(
     sync_parent(path)
 }
 
-/// Takes away what killed calls of [`replace`] for these names left behind in `dir`.
+/// Removes temporary files that killed calls of [`replace`] for these names left in `dir`.
 pub(super) fn sweep(dir: &Path, names: &[&str]) -> io::Result<()> {
     for entry in std::fs::read_dir(dir)? {
         let entry = entry?;
@@ -100,7 +98,7 @@ pub(super) fn sweep(dir: &Path, names: &[&str]) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether this is what a killed [`replace`] of `name` left behind.
+/// Whether this is the temporary file of a killed [`replace`] of `name`.
 pub(super) fn is_left_over(found: &str, name: &str) -> bool {
     const SUFFIX: usize = 6;
     found
@@ -109,8 +107,8 @@ pub(super) fn is_left_over(found: &str, name: &str) -> bool {
         .is_some_and(|rest| rest.len() == SUFFIX && rest.chars().all(|c| c.is_ascii_alphanumeric()))
 }
 
-/// Makes the file at `path` from an open, already complete temporary file (see
-/// [`unnamed`]). A file that stands there already is left as it is.
+/// Gives an open, complete temporary file (see [`unnamed`]) the name `path`. A file that is there
+/// already stays as it is.
 pub fn link(file: &File, path: &Path) -> io::Result<()> {
     file.sync_all()?;
     match name(file, path) {
@@ -125,33 +123,33 @@ pub(super) fn name(file: &File, path: &Path) -> io::Result<()> {
     Ok(rustix::fs::linkat(CWD, descriptor, CWD, path, AtFlags::SYMLINK_FOLLOW)?)
 }
 
-/// The same in place of a file that stands there. The name leads to the one or the other at any
-/// moment.
+/// Gives it a name that another file has, and replaces that one. At any moment the name leads to
+/// the one or the other.
 pub fn link_over(file: &File, path: &Path) -> io::Result<()> {
     let beside = path.with_extension("new");
-    // Of somebody who was killed.
+    // A killed process may have left it.
     remove_if_there(&beside)?;
     link(file, &beside)?;
     match std::fs::rename(&beside, path) {
-        // Somebody who does the same has taken it, and put it there.
+        // Another process that does the same has renamed it already.
         Err(error) if error.kind() == io::ErrorKind::NotFound && path.exists() => {}
         renamed => renamed?,
     }
     sync_parent(path)
 }
 
-/// A file without a name in `directory`, which is gone when closed unless it is
-/// given a name by [`link`].
+/// Makes a file without a name in `directory`. It vanishes when closed, unless [`link`] gives it a
+/// name.
 pub fn unnamed(directory: &Path, mode: u32) -> io::Result<File> {
     ensure_ours(directory)?;
     let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
     let file = File::from(rustix::fs::open(directory, flags, Mode::from_raw_mode(mode))?);
-    // The umask of whoever runs this has no say.
+    // Whatever the umask is.
     file.set_permissions(Permissions::from_mode(mode))?;
     Ok(file)
 }
 
-/// Opens a file of this process's own to append to it; it is made when it is not there.
+/// Opens a file of the state to append to it, and makes it if it is missing.
 pub fn append(path: &Path) -> io::Result<File> {
     open_or_make(path, OFlags::WRONLY | OFlags::APPEND)
 }
@@ -175,7 +173,7 @@ fn open_or_make(path: &Path, access: OFlags) -> io::Result<File> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             opened => return opened,
         }
-        // Not for others: whoever can open it could hold its lock for ever.
+        // For its owner alone: whoever can open it could hold its lock for ever.
         link(&unnamed(parent(path), 0o600)?, path)?;
     }
     Err(io::Error::other("others make it and take it away all the time"))
@@ -191,20 +189,20 @@ fn open_own(path: &Path, access: OFlags) -> io::Result<File> {
     }
 }
 
-/// Reads a file of the state: a regular one, so that nobody can have this wait for ever.
+/// Reads a regular file of the state. A pipe is refused: it could be waited for without end.
 pub fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     open(path)?.read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
-/// The same for text.
+/// Reads a text file of the state, as [`read`] does.
 pub fn read_to_string(path: &Path) -> io::Result<String> {
     io::read_to_string(open(path)?)
 }
 
 fn open(path: &Path) -> io::Result<File> {
-    // That of a pipe would else wait for a writer.
+    // Without NONBLOCK, opening a pipe waits for a writer.
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
     regular(File::from(rustix::fs::open(path, flags, Mode::empty())?))
 }
@@ -217,10 +215,10 @@ fn not_regular() -> io::Error {
     io::Error::other("what is there is not a regular file")
 }
 
-/// Larger than anything that is read at once: a slip such as naming a disk ends here.
+/// Larger than any file that is read at once: a slip such as naming a disk ends here.
 const MOST_GIVEN: u64 = 64 * 1024 * 1024;
 
-/// Opens an image that the operator named: a file, or a disk that it was written to.
+/// Opens an image that the operator named: a file, or the disk that it was written to.
 pub fn open_image(path: &Path) -> io::Result<File> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = as_caller(|| rustix::fs::open(path, flags, Mode::empty()))?;
@@ -229,8 +227,8 @@ pub fn open_image(path: &Path) -> io::Result<File> {
     if kind.is_file() || kind.is_block_device() { Ok(file) } else { Err(not_regular()) }
 }
 
-/// Reads a file that the operator named. Whoever does so under a lock would have all others wait
-/// for as long as a pipe stays silent, so it has to be a regular file.
+/// Reads a regular file that the operator named. A pipe is refused: under a lock, all others would
+/// wait for its writer.
 pub fn read_given(path: &Path) -> Result<Vec<u8>> {
     let read = || -> io::Result<Vec<u8>> {
         let (mut bytes, file) = (Vec::new(), as_caller(|| open(path))?);
@@ -243,8 +241,8 @@ pub fn read_given(path: &Path) -> Result<Vec<u8>> {
     read().with_context(|| format!("cannot read {}", path.display()))
 }
 
-/// Root never makes anything in a directory of somebody else: [`owner`] sees to it that this is
-/// not root then. It is asked here all the same, because there is no second chance.
+/// Fails if root would make a file in a directory of somebody else. [`owner`] prevents that; this
+/// is the second check, because there is no third.
 fn ensure_ours(directory: &Path) -> io::Result<()> {
     if !Rights::now().user.is_root() {
         return Ok(());
@@ -271,7 +269,7 @@ pub fn create_dir(path: &Path, mode: u32) -> Result<()> {
         let directory = tempfile::Builder::new().prefix(UNBORN).tempdir_in(parent(path))?;
         File::open(directory.path())?.set_permissions(Permissions::from_mode(mode))?;
         match std::fs::rename(directory.path(), path) {
-            // Somebody else was quicker.
+            // Another process was quicker.
             Err(_) if path.is_dir() => return Ok(()),
             result => result?,
         }
@@ -281,8 +279,8 @@ pub fn create_dir(path: &Path, mode: u32) -> Result<()> {
     create().with_context(|| format!("cannot make the directory {}", path.display()))
 }
 
-/// The same for a directory that keys go into: it must be this user's, or root's, and whatever
-/// its permissions were, they are `mode` afterwards.
+/// Makes a directory for keys. One that exists must be this user's, and gets the permissions
+/// `mode`.
 pub(super) fn create_own_dir(path: &Path, mode: u32) -> Result<()> {
     create_dir(path, mode)?;
     let cannot = || format!("cannot use the directory {}", path.display());
@@ -309,12 +307,12 @@ pub struct Lock {
     _file: File,
 }
 
-/// Takes the lock at `path` when nobody else holds it any more, or gives up.
+/// Takes the lock at `path`; gives up after the patience of commands.
 pub fn lock(path: &Path) -> Result<Lock> {
     lock_within(path, lock::PATIENCE)
 }
 
-/// The same with another patience than that of commands; gives up with [`lock::Busy`].
+/// Takes the lock at `path`; gives up with [`lock::Busy`] after `patience`.
 pub fn lock_within(path: &Path, patience: Duration) -> Result<Lock> {
     let file = append(path).with_context(|| format!("cannot lock {}", path.display()))?;
     lock::take(&file, path, patience)?;
@@ -344,8 +342,8 @@ pub fn read_secret(
     let given = systemd.map(|dir| dir.join(name)).filter(|path| as_caller(|| path.exists()));
     let Some(path) = configured.map(Path::to_path_buf).or(given) else { return Ok(None) };
     let cannot = || format!("cannot read {}", path.display());
-    // What the configuration names may be anywhere, and is read with the rights of the state's
-    // owner; the folder was named by whoever started the program.
+    // The configuration may name any file, so it is read with the rights of the state's owner. The
+    // folder was named by the caller.
     let open = || open(&path);
     let file = if configured.is_some() { open() } else { as_caller(open) }.with_context(cannot)?;
     let mode = file.metadata().with_context(cannot)?.mode();
@@ -361,7 +359,7 @@ pub fn read_secret(
     Ok(Some((path, text)))
 }
 
-/// Removes a file; that there is none is as good.
+/// Removes a file; a missing one is no error.
 pub fn remove_if_there(path: &Path) -> io::Result<()> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -369,7 +367,7 @@ pub fn remove_if_there(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Makes sure that a name which was added to, or taken from, a directory stays so.
+/// Makes the addition or removal of a name durable.
 pub fn sync_parent(path: &Path) -> io::Result<()> {
     File::open(parent(path))?.sync_all()
 }

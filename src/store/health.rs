@@ -1,15 +1,15 @@
-//! What of the state is missing that no boot can do without.
+//! Folders without which no boot can be served or recorded. Looks at the disk.
 
-use super::State;
+use super::layout;
+use super::state::State;
 
-/// Folders of the store that are made with it, and never go away by themselves.
-const FOLDERS: [&str; 2] = ["blobs", "gateways"];
+/// They are made with the store, and never go away by themselves.
+const NEEDED: [&str; 2] = [layout::BLOBS, layout::EVENTS];
 
 impl State {
-    /// What keeps all gateways from booting, or their boots from being recorded. Each says the
-    /// way out after a semicolon.
+    /// Messages about folders that are missing. Each says the way out after a semicolon.
     pub fn missing_folders(&self) -> Vec<String> {
-        let folders = FOLDERS.map(|name| self.store_dir().join(name));
+        let folders = NEEDED.map(|name| self.store_dir().join(name));
         let missing = folders.iter().filter(|folder| !folder.is_dir());
         missing
             .map(|folder| {

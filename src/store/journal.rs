@@ -1,6 +1,6 @@
-//! The flight recorder: what each boot of a gateway came to, in
-//! `STATE/store/gateways/ID/journal.jsonl`. Bounded, and for people: nothing is
-//! decided by it, so it may lose its last lines in a power failure.
+//! The journal of a gateway's boots, `STATE/store/gateways/ID/journal.jsonl`. Bounded, and for
+//! people: no decision depends on it, so it may lose its last lines in a power failure. Writes the
+//! disk.
 
 use std::fs;
 use std::io;
@@ -14,13 +14,14 @@ use serde::Deserialize;
 use serde::Serialize;
 use time::OffsetDateTime;
 
-use super::State;
 use super::files;
+use super::layout;
+use super::state::State;
 use crate::fleet::EventId;
 use crate::fleet::GatewayId;
 use crate::foreign::Foreign;
 
-/// A journal that has so many bytes becomes the old one; the old one goes.
+/// A journal of this size in bytes replaces the old one.
 const MOST_BYTES: u64 = 128 * 1024;
 
 const CURRENT: &str = "journal.jsonl";
@@ -30,48 +31,48 @@ const OLD: &str = "journal.old.jsonl";
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Entry {
-    /// When.
+    /// When it was written.
     #[serde(with = "time::serde::rfc3339")]
     pub at: OffsetDateTime,
-    /// Which boot, if one is known.
+    /// The boot, if it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boot: Option<EventId>,
-    /// Where the gateway's request came from; a label.
+    /// Address of the client; a label.
     pub address: Foreign,
-    /// How far it came.
+    /// Stage that the boot reached.
     #[serde(flatten)]
     pub stage: Stage,
 }
 
-/// How far a boot came.
+/// Stages of a boot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "stage", rename_all = "kebab-case", rename_all_fields = "kebab-case")]
 pub enum Stage {
-    /// It asked what to run.
+    /// The gateway asked for its boot script.
     Boot {
         /// The generation that it was sent to.
         generation: u64,
         /// Why that one.
         reason: String,
-        /// What iPXE says of itself: labels.
+        /// MAC address by iPXE's word: a label, like those below.
         mac: Foreign,
         /// `pcbios` or `efi`.
         platform: Foreign,
         /// Version of iPXE.
         ipxe: Foreign,
     },
-    /// It got a file; the boot script is one.
+    /// A file was sent; the boot script is one.
     File {
         /// Path within the generation.
         path: Foreign,
-        /// Bytes that it was to get.
+        /// Bytes to send.
         size: u64,
-        /// Bytes that were handed to its connection.
+        /// Bytes that were written to the connection.
         bytes: u64,
-        /// How long that took, in milliseconds.
+        /// Duration in milliseconds.
         millis: u64,
     },
-    /// nginx was told to send it a file.
+    /// nginx was told to send a file.
     FileByNginx {
         /// Path within the generation.
         path: Foreign,
@@ -82,9 +83,9 @@ pub enum Stage {
     Secrets,
     /// The booted system said that it works.
     Acknowledged,
-    /// It was turned away, or got something other than what it asked for.
+    /// The gateway was refused, or the request failed.
     Error {
-        /// Why.
+        /// The error.
         error: Foreign,
     },
 }
@@ -98,7 +99,7 @@ pub struct Journals {
 impl Journals {
     /// The journals of `state`.
     pub fn new(state: &State) -> Self {
-        Self { dir: state.store_dir().join("gateways") }
+        Self { dir: state.store_dir().join(layout::EVENTS) }
     }
 
     /// Adds lines.
@@ -111,7 +112,7 @@ impl Journals {
         }
         let append = || -> io::Result<()> {
             let mut file = files::append(&path)?;
-            // In one piece: a torn line can only be the last one.
+            // In one write: only the last line can be torn.
             file.write_all(&lines)?;
             if file.metadata()?.len() > MOST_BYTES {
                 fs::rename(&path, path.with_file_name(OLD))?;
@@ -121,7 +122,7 @@ impl Journals {
         append().with_context(|| format!("cannot write {}", path.display()))
     }
 
-    /// All lines that are kept, oldest first. What cannot be read is left out.
+    /// All entries, oldest first, but for lines that cannot be parsed.
     pub fn read(&self, gateway: &GatewayId) -> Result<Vec<Entry>> {
         let home = self.dir.join(gateway);
         let mut entries = Vec::new();

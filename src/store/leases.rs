@@ -1,13 +1,13 @@
-//! Leases of secrets: `STATE/leases/`. A lease lets whoever has its token read the
-//! secrets of one boot, a few times and for a short while. The disk knows the
-//! SHA-256 of the token only, and no secret.
+//! Leases of secrets: `STATE/leases/`. A lease lets whoever has its token read the secrets of one
+//! boot, a few times and for a short while. Only the SHA-256 of the token is stored, and no secret.
 //!
-//! A gateway has a folder, and in it a file for each of its few leases. A reading renames or
-//! unlinks that file, and so does the end of its time: neither needs room on the disk. A lease
-//! for which there is no room is kept in memory: a full disk keeps no gateway from booting.
+//! A gateway has a folder with a file for each of its few leases. Reading the secrets renames or
+//! removes that file, and so does expiry: neither needs space on the disk. A lease that the disk
+//! has no space for is kept in memory: a full disk keeps no gateway from booting.
 
 mod before;
 mod held;
+mod lease;
 mod slip;
 
 use std::fs;
@@ -23,76 +23,41 @@ use anyhow::Context;
 use anyhow::Result;
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use serde::Deserialize;
-use serde::Serialize;
 use sha2::Digest;
 use sha2::Sha256;
 use time::OffsetDateTime;
 
 use self::held::Held;
+pub use self::lease::Lease;
+pub use self::lease::MOST;
+pub use self::lease::Terms;
 use self::slip::Slip;
 use self::slip::digest;
 use super::files;
+use super::layout;
 use crate::fleet::EventId;
 use crate::fleet::GatewayId;
 use crate::identity::Fingerprint;
 use crate::identity::GatewayName;
 
-/// Most leases that a gateway has at a time: a new one takes the place of the oldest. A boot
-/// needs one; a gateway that asks for its script again and again must not fill the disk.
-pub const MOST: usize = 8;
-
 /// Bytes of a token.
 const TOKEN_LEN: usize = 32;
 
-/// So many of them, the first ones, say whose folder it is; nobody guesses the other 192 bits.
+/// The first bytes of a token name the gateway's folder. The other 192 bits are random.
 const FOLDER_LEN: usize = 8;
-
-/// What a lease is for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct Lease {
-    /// Whose secrets.
-    pub gateway: GatewayName,
-    /// Its id: the name alone could have gone to another one meanwhile.
-    pub gateway_id: GatewayId,
-    /// The certificate that the boot came with.
-    pub fingerprint: Fingerprint,
-    /// The generation whose template it is.
-    pub generation: EventId,
-    /// The boot, if it could be recorded.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub boot: Option<EventId>,
-    /// When it was made.
-    #[serde(with = "time::serde::rfc3339")]
-    made: OffsetDateTime,
-    /// How long it lasts, in seconds.
-    seconds: u32,
-    /// How often it may be read.
-    max_reads: u32,
-}
 
 /// All leases.
 #[derive(Debug)]
 pub struct Leases {
     dir: PathBuf,
     held: Mutex<Held>,
-    /// Readers take turns: a file that another one renames could be missing from a listing.
+    /// One reader at a time: a listing could miss a file that another reader renames.
     turn: Mutex<()>,
 }
 
-/// How long leases last and how often they can be read.
-#[derive(Clone, Copy, Debug)]
-pub struct Terms {
-    /// In seconds.
-    pub seconds: u32,
-    /// At least 1.
-    pub max_reads: u32,
-}
-
 impl Leases {
-    /// The leases in `dir`, which is made if it is not there. Nobody else may be
-    /// granting any meanwhile. Never fails: without its disk, leases are kept in memory.
+    /// The leases in `dir`, which is made if it is missing. No other process may grant leases
+    /// there. Never fails: without the disk, leases are kept in memory.
     pub fn open(dir: PathBuf, now: OffsetDateTime) -> Self {
         let leases = Self { dir, held: Mutex::default(), turn: Mutex::default() };
         if let Err(error) = leases.tidy(now) {
@@ -101,7 +66,7 @@ impl Leases {
         leases
     }
 
-    /// Makes a lease, and returns its token: 43 letters, digits, `-` and `_`.
+    /// Makes a lease and returns its token: 43 letters, digits, `-` and `_`.
     pub fn grant(
         &self,
         gateway: (&GatewayName, &GatewayId),
@@ -134,8 +99,8 @@ impl Leases {
         Ok(token)
     }
 
-    /// Uses up one reading; `None` if there is no such lease, or not any more. The
-    /// reading is used up, durably, before this returns, whatever comes after.
+    /// Uses up one reading; `None` if there is no such lease, or it has expired. The reading is
+    /// used up durably before this returns.
     pub fn redeem(&self, token: &str, now: OffsetDateTime) -> Result<Option<Lease>> {
         let digest = digest(token);
         if let Some(lease) = self.held().take(&digest, now) {
@@ -157,8 +122,8 @@ impl Leases {
         Ok(taken)
     }
 
-    /// Removes the leases whose time is over. What cannot be removed keeps none of the others;
-    /// the first failure is told.
+    /// Removes expired leases. One that cannot be removed holds up no other; the first failure is
+    /// returned.
     pub fn sweep(&self, now: OffsetDateTime) -> Result<()> {
         self.held().sweep(now);
         let mut told = Ok(());
@@ -170,9 +135,9 @@ impl Leases {
         told
     }
 
-    /// Makes the folder of all leases, and clears away what nobody needs any more.
+    /// Makes the folder of all leases, and removes expired and unfinished ones.
     fn tidy(&self, now: OffsetDateTime) -> Result<()> {
-        files::create_dir(&self.dir, 0o700)?;
+        files::create_dir(&self.dir, layout::PRIVATE_DIR)?;
         for entry in fs::read_dir(&self.dir).with_context(|| cannot_use(&self.dir))? {
             let path = entry.with_context(|| cannot_use(&self.dir))?.path();
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
@@ -182,13 +147,13 @@ impl Leases {
                     self.held().add(slip, lease, now);
                 }
             } else if is_folder(name) {
-                // What is half written is left by a server that was killed.
+                // A server that was killed leaves unfinished files.
                 for entry in fs::read_dir(&path).into_iter().flatten().flatten() {
                     if entry.file_name().to_str().and_then(Slip::parse).is_none() {
                         let _ = fs::remove_file(entry.path());
                     }
                 }
-                // Only an empty one goes.
+                // Fails unless it is empty.
                 let _ = fs::remove_dir(&path);
             }
         }
@@ -237,34 +202,34 @@ fn slips(folder: &Path) -> io::Result<Vec<Slip>> {
     Ok(slips)
 }
 
-/// Removes all of these, also when one cannot be; the first failure is told.
+/// Removes all of these, also when one cannot be removed; the first failure is returned.
 fn remove<'a>(folder: &Path, slips: impl Iterator<Item = &'a Slip>) -> io::Result<()> {
     slips
         .map(|slip| files::remove_if_there(&folder.join(slip.to_string())))
         .fold(Ok(()), Result::and)
 }
 
-/// Writes a lease, after the gateway's older ones have made room for it.
+/// Writes a lease, after removing expired and surplus ones of the gateway.
 fn write(folder: &Path, slip: &Slip, lease: &Lease, now: OffsetDateTime) -> Result<()> {
-    files::create_dir(folder, 0o700)?;
+    files::create_dir(folder, layout::PRIVATE_DIR)?;
     let slips = slips(folder).with_context(|| cannot_use(folder))?;
     let (last, over): (Vec<_>, Vec<_>) = slips.into_iter().partition(|slip| slip.lasts(now));
     let too_many = (last.len() + 1).saturating_sub(MOST);
     remove(folder, over.iter().chain(&last[..too_many])).with_context(|| cannot_use(folder))?;
-    files::replace(&folder.join(slip.to_string()), 0o600, |file| {
+    files::replace(&folder.join(slip.to_string()), layout::PRIVATE, |file| {
         serde_json::to_writer(file, lease).map_err(io::Error::from)
     })
 }
 
 /// Uses up one reading of the lease with this digest.
 fn take(folder: &Path, digest: &str, now: OffsetDateTime) -> io::Result<Option<Lease>> {
-    // Another process could be quicker; then there is one reading less, so this ends.
+    // Another process may be quicker; each time it uses up a reading, so this ends.
     loop {
         let slip = slips(folder)?.into_iter().find(|slip| slip.digest == digest);
         let Some(slip) = slip.filter(|slip| slip.lasts(now)) else { return Ok(None) };
         let path = folder.join(slip.to_string());
         let used = files::read(&path).and_then(|text| {
-            // Where a rename has no room, the other readings are given up with this one.
+            // When the disk has no space for the new name, the lease is used up.
             match slip.after_reading() {
                 Some(rest) => fs::rename(&path, folder.join(rest.to_string()))
                     .or_else(|_| fs::remove_file(&path))?,

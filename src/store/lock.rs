@@ -1,5 +1,5 @@
-//! Locks between processes, which nobody waits for without end: a command that was stopped
-//! by Ctrl-Z must not keep all others, and the server, from ever answering.
+//! Locks between processes, by `flock`. Waiting for one has an end: a command that was stopped by
+//! Ctrl-Z must not keep all others, and the server, from ever answering. Asks the clock.
 
 use std::fmt;
 use std::fs::File;
@@ -19,20 +19,20 @@ use super::owner::as_caller;
 use crate::process;
 use crate::process::Holder;
 
-/// How long a command waits for another one. All that is done under a lock is short.
+/// How long a command waits for a lock. Whatever is done under one is short.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-/// After so long, whoever waits says for whom.
+/// After so long, a waiting command says for whom it waits.
 const SILENCE: Duration = Duration::from_secs(2);
 
 /// Pauses between tries: the first, and the longest.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(50));
 
-/// Somebody else held a lock for all the time that there was.
+/// Somebody else held the lock for all the time that there was.
 #[derive(Clone, Debug)]
 pub struct Busy {
     path: PathBuf,
-    /// If it is known.
+    /// The holder, if it is known.
     holder: Option<Holder>,
 }
 
@@ -87,6 +87,22 @@ pub(super) fn take(file: &File, path: &Path, patience: Duration) -> Result<()> {
         }
         thread::sleep(pause.min(left));
         pause = (pause * 2).min(PAUSE.1);
+    }
+}
+
+/// Whoever has it is the only one who changes the state, until it is dropped. Functions that must
+/// not run without it take a reference to it.
+#[must_use]
+#[derive(Debug)]
+pub struct StateLock {
+    _file: File,
+}
+
+impl StateLock {
+    /// Locks `file`, which is open at `path`, as [`take`] does.
+    pub(super) fn take(file: File, path: &Path) -> Result<Self> {
+        take(&file, path, PATIENCE)?;
+        Ok(Self { _file: file })
     }
 }
 

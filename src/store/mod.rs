@@ -1,5 +1,5 @@
-//! What a boot host keeps on disk: configuration, PKI, gateway records, and
-//! the store of blobs and events that generations are made of.
+//! The state on disk: configuration, PKI, gateway records, and the store of blobs and events that
+//! generations are made of.
 
 pub mod blobs;
 pub mod commit_log;
@@ -8,11 +8,12 @@ pub mod files;
 pub mod gateways;
 pub mod generations;
 mod health;
-mod host;
 pub mod journal;
+pub mod layout;
 pub mod leases;
 pub mod live;
 pub mod lock;
+mod new_host;
 pub mod objects;
 pub mod owner;
 mod proxy_mark;
@@ -24,7 +25,6 @@ mod state;
 mod vault;
 
 pub use proxy_mark::NginxProof;
-pub use proxy_mark::PROXY_MARK_FILE;
 pub use state::NewState;
 pub use state::State;
 pub use state::read_config;

@@ -1,4 +1,5 @@
-//! Objects of a gateway in a directory: one event each, or a pack of them.
+//! Objects of a gateway in a directory: one event each, or a pack of them. Reads and writes the
+//! disk.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -24,7 +25,9 @@ pub(super) fn to_bytes(object: &impl Serialize) -> Result<Vec<u8>> {
 }
 
 pub(super) fn write(dir: &Path, name: ObjectName, object: &[u8]) -> Result<()> {
-    files::replace(&dir.join(name.to_string()), 0o600, |file| file.write_all(object))
+    files::replace(&dir.join(name.to_string()), super::layout::PRIVATE, |file| {
+        file.write_all(object)
+    })
 }
 
 pub(super) fn object_names(dir: &Path) -> Result<BTreeSet<ObjectName>> {
@@ -55,12 +58,12 @@ pub struct Object {
 #[derive(Debug)]
 pub(super) struct Unreadable {
     pub(super) error: anyhow::Error,
-    /// Its bytes were read, and mean nothing to this program: reading it again gives the same.
+    /// The bytes were read and cannot be parsed: another try would fail, too.
     pub(super) lasting: bool,
 }
 
 impl Unreadable {
-    /// Whether a newer farmgate wrote it, which may know better what is still needed.
+    /// Whether a newer version wrote it, which may know better what is still needed.
     pub(super) fn is_newer(&self) -> bool {
         self.error.is::<format::Newer>()
     }

@@ -1,13 +1,13 @@
-//! Whose rights a thread has when it touches files.
+//! The user and group with which a thread touches files.
 //!
-//! Root looks after a state that belongs to the server's user, and whoever owns a directory can
-//! put a symbolic link in the place of anything in it at any moment. So root does not look twice:
-//! from [`State::open`](super::State::open) on, the thread and all that it starts touch files as
-//! the state's owner. Wherever a link leads, they can do no more there than that owner could have
-//! done anyway. Nobody can forget it, because nobody has a state without it.
+//! Root works on a state that belongs to the server's user, who can replace any file in it by a
+//! symbolic link at any moment. Checks would not help: so from [`State::open`](super::State::open)
+//! on, the thread and all that it starts touch files as the state's owner. Wherever a link leads,
+//! they can do no more there than that owner could do anyway. Nobody can forget it, because there
+//! is no [`State`](super::State) without it.
 //!
-//! What the operator named on the command line is outside of the state, and is touched with the
-//! operator's own rights: [`as_caller`].
+//! Files that the operator named on the command line are outside of the state, and are touched with
+//! the operator's own rights: [`as_caller`].
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -24,6 +24,7 @@ use anyhow::bail;
 use anyhow::ensure;
 use nix::unistd::Gid;
 use nix::unistd::Uid;
+use nix::unistd::User;
 use nix::unistd::getegid;
 use nix::unistd::geteuid;
 use nix::unistd::getgroups;
@@ -41,30 +42,34 @@ pub(super) struct Rights {
 impl Rights {
     pub(super) const ROOT: Self = Self { user: Uid::from_raw(0), group: Gid::from_raw(0) };
 
-    /// Of whoever owns this.
+    /// Those of the owner of a file: the group is the user's own. That of the file may be another
+    /// one, whose rights the user need not have.
     pub(super) fn of(facts: &Metadata) -> Self {
-        Self { user: Uid::from_raw(facts.uid()), group: Gid::from_raw(facts.gid()) }
+        let user = Uid::from_raw(facts.uid());
+        let known = User::from_uid(user).ok().flatten();
+        let group = known.map_or(Gid::from_raw(facts.gid()), |known| known.gid);
+        Self { user, group }
     }
 
-    /// Of whoever started the program.
+    /// Those of the caller: of the user who started the program.
     fn of_caller() -> Self {
         Self { user: geteuid(), group: getegid() }
     }
 
-    /// Those that this thread has now.
+    /// Those of this thread now.
     pub(super) fn now() -> Self {
-        // Only root's are ever changed, and the server's unit forbids even to ask.
+        // Only root's are ever changed, and the server's unit forbids even these system calls.
         if !geteuid().is_root() {
             return Self::of_caller();
         }
-        // Nobody can have these ids: asking for them changes nothing and returns what is.
+        // Nobody can have these ids: the calls change nothing and return the current ones.
         let (no_user, no_group) = (Uid::from_raw(u32::MAX), Gid::from_raw(u32::MAX));
         let now = Self { user: setfsuid(no_user), group: setfsgid(no_group) };
         // Where it is forbidden, nothing was changed either.
         if now.user == no_user || now.group == no_group { Self::of_caller() } else { now }
     }
 
-    /// The kernel does not say whether it did so; looking does.
+    /// setfsuid reports no failure, so the result is read back.
     fn take(self) -> bool {
         setfsgid(self.group);
         setfsuid(self.user);
@@ -72,13 +77,13 @@ impl Rights {
     }
 }
 
-/// Whether this thread works as somebody else than who started the program.
+/// Whether this thread works as another user than the caller.
 pub(super) fn is_for_another() -> bool {
     Rights::now() != Rights::of_caller()
 }
 
-/// Has this thread, and all threads that it starts from now on, touch files as the owner of `dir`,
-/// if root runs this and somebody else owns it. Of a directory that is not there, the nearest one
+/// Makes this thread, and all threads that it starts from now on, touch files as the owner of
+/// `dir`, if root runs this and somebody else owns it. If `dir` is missing, the nearest directory
 /// above counts.
 pub fn work_as_owner_of(dir: &Path) -> Result<()> {
     if !geteuid().is_root() {
@@ -88,7 +93,7 @@ pub fn work_as_owner_of(dir: &Path) -> Result<()> {
     let (there, facts) = as_caller(|| nearest(dir)).with_context(cannot)?;
     let owner = Rights::of(&facts);
     if owner.user.is_root() {
-        // What is root's is worked on as root, so nobody else may have a say in what it is.
+        // This process will work on it as root, so nobody else may be able to replace it.
         ensure_roots_alone(&there)?;
         let shared = facts.mode() & 0o002 != 0 || (facts.mode() & 0o020 != 0 && facts.gid() != 0);
         ensure!(
@@ -101,7 +106,7 @@ pub fn work_as_owner_of(dir: &Path) -> Result<()> {
         ensure!(Rights::of_caller().take(), "cannot work as root again");
         return Ok(());
     }
-    // Groups would be rights beyond those of the owner.
+    // Supplementary groups would be rights that the owner does not have.
     if !getgroups().context("cannot ask for groups")?.is_empty() {
         setgroups(&[]).with_context(|| cannot_be(owner, dir))?;
     }
@@ -127,15 +132,15 @@ fn nearest(dir: &Path) -> io::Result<(PathBuf, Metadata)> {
     }
 }
 
-/// Does `work` with the rights of whoever started the program. It must not touch what is in the
-/// state, but for what root alone can change there.
+/// Calls `work` with the caller's rights. It must not touch files of the state, but for those that
+/// root alone can change.
 pub fn as_caller<T>(work: impl FnOnce() -> T) -> T {
     /// Also when `work` panics.
     struct Back(Rights);
 
     impl Drop for Back {
         fn drop(&mut self) {
-            // It worked before, and what was needed for it is still there.
+            // It worked before, and the process has lost no capability since.
             if !self.0.take() {
                 std::process::abort();
             }
@@ -148,7 +153,7 @@ pub fn as_caller<T>(work: impl FnOnce() -> T) -> T {
         return work();
     }
     let _back = Back(before);
-    // Where that is refused, `work` is refused what it needs.
+    // If that is refused, `work` fails at the files that it may not open.
     caller.take();
     work()
 }
@@ -211,7 +216,7 @@ fn is_roots_alone(facts: &Metadata) -> bool {
     is_as_good_as_root(facts.uid()) && (facts.mode() & 0o002 == 0 || facts.mode() & STICKY != 0)
 }
 
-/// Who becomes root by sudo can do all that root can.
+/// Whether this user is root, or became root by sudo.
 pub(super) fn is_as_good_as_root(user: u32) -> bool {
     let sudo = std::env::var("SUDO_UID").ok().and_then(|uid| uid.parse().ok());
     user == 0 || Some(user) == sudo
@@ -222,4 +227,22 @@ fn names(path: &Path) -> VecDeque<OsString> {
         .filter(|part| matches!(part, Component::Normal(_) | Component::ParentDir))
         .map(|part| part.as_os_str().to_owned())
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whoever could have a directory's group changed would lend root its rights.
+    #[test]
+    fn the_group_of_a_directory_is_no_right_of_its_owner() {
+        let dir = tempfile::tempdir().unwrap();
+        let before = Rights::of(&std::fs::metadata(dir.path()).unwrap());
+        let me = User::from_uid(geteuid()).unwrap();
+        assert_eq!(before.group, me.map_or_else(getegid, |me| me.gid));
+        if geteuid().is_root() {
+            std::os::unix::fs::chown(dir.path(), None, Some(before.group.as_raw() + 1)).unwrap();
+            assert_eq!(Rights::of(&std::fs::metadata(dir.path()).unwrap()), before);
+        }
+    }
 }

@@ -11,18 +11,12 @@ use anyhow::Context;
 use anyhow::Result;
 use anyhow::anyhow;
 
-use super::State;
 use super::files;
+use super::layout;
+use super::state::State;
+use super::state::new_proxy_mark;
 use crate::identity::ProxyMark;
 use crate::identity::proves_without_secret;
-
-/// Name of the file.
-pub const PROXY_MARK_FILE: &str = "proxy-mark.conf";
-
-/// Beside it as long as nginx does not know the secret.
-const NEW: &str = "proxy-mark.new";
-
-pub(super) const MODE: u32 = 0o600;
 
 /// What nginx' header proves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +38,7 @@ impl NginxProof {
 impl State {
     /// Where the secret is.
     pub fn proxy_mark_file(&self) -> PathBuf {
-        self.dir().join(PROXY_MARK_FILE)
+        self.dir().join(layout::PROXY_MARK)
     }
 
     /// Whether nginx has proved with these values of its header that the client has the key of
@@ -57,7 +51,7 @@ impl State {
         let Some(mark) = self.proxy_mark()? else {
             return Ok(NginxProof::without_secret(der, values));
         };
-        let new = self.dir().join(NEW);
+        let new = self.dir().join(layout::PROXY_MARK_NEW);
         if mark.proves(der, values.clone()) {
             // From now on nothing else counts. A gateway must not stand still for it.
             if let Err(error) = files::remove_if_there(&new) {
@@ -71,7 +65,7 @@ impl State {
     /// Makes the secret, if there is none.
     pub fn ensure_proxy_mark(&self) -> Result<()> {
         let path = self.proxy_mark_file();
-        // Whoever may only look at the state can print a configuration, too.
+        // A user who can only read the state can print the configuration, too.
         if path.exists() {
             return Ok(());
         }
@@ -80,8 +74,8 @@ impl State {
             return Ok(());
         }
         let mark = new_proxy_mark()?;
-        files::replace(&self.dir().join(NEW), MODE, |_| Ok(()))?;
-        files::replace(&path, MODE, |file| file.write_all(mark.as_bytes()))
+        files::replace(&self.dir().join(layout::PROXY_MARK_NEW), layout::PRIVATE, |_| Ok(()))?;
+        files::replace(&path, layout::PRIVATE, |file| file.write_all(mark.as_bytes()))
     }
 
     fn proxy_mark(&self) -> Result<Option<ProxyMark>> {
@@ -98,9 +92,4 @@ impl State {
         };
         ProxyMark::from_nginx(&text).ok_or_else(damaged).map(Some)
     }
-}
-
-/// The file of a new secret.
-pub(super) fn new_proxy_mark() -> Result<String> {
-    Ok(ProxyMark::random().context("no randomness for a new secret")?.to_nginx())
 }

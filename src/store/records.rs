@@ -15,6 +15,7 @@ use time::OffsetDateTime;
 use super::State;
 use super::files;
 use super::generations::Generations;
+use super::lock::StateLock;
 use crate::fleet::EventId;
 use crate::fleet::GatewayId;
 use crate::fleet::Record;
@@ -161,7 +162,7 @@ impl Records {
         others: &Revisions,
         now: OffsetDateTime,
     ) -> Result<Option<Merged>> {
-        let _lock = self.state.lock()?;
+        let lock = self.state.lock()?;
         let ours = self.read(id)?;
         let here = self.here(id)?;
         let mut all = ours.clone();
@@ -178,7 +179,7 @@ impl Records {
         let name = name.map_or(next, |(name, _)| *name);
 
         let record = merge.record()?;
-        let changed = self.apply(id, &merge, &record, here.as_ref(), now)?;
+        let changed = self.apply(&lock, id, &merge, &record, here.as_ref(), now)?;
         let dir = self.dir.join(id);
         if !ours.contains_key(&name) {
             self.write(id, name, &merge)?;
@@ -239,6 +240,7 @@ impl Records {
     /// Applies a merge, which describes `record`, and says whether that changed anything.
     fn apply(
         &self,
+        lock: &StateLock,
         id: &GatewayId,
         merge: &Revision,
         record: &Record,
@@ -248,9 +250,9 @@ impl Records {
         let gateways = self.state.gateways();
         ensure!(record.id == *id, "the record of {id} says that it is that of {}", record.id);
         if merge.removed {
-            self.state.mend_crl(record, now)?;
+            self.state.mend_crl(lock, record, now)?;
             if let Some(here) = here {
-                gateways.remove(here)?;
+                gateways.remove(lock, here)?;
             }
             Generations::new(&self.state).remove(id)?;
             return Ok(here.is_some());
@@ -260,8 +262,8 @@ impl Records {
         }
         let pems: BTreeMap<Fingerprint, &str> =
             merge.certificates.iter().map(|(fp, shared)| (*fp, shared.pem.as_str())).collect();
-        gateways.adopt(record, &pems)?;
-        self.state.mend_crl(record, now)?;
+        gateways.adopt(lock, record, &pems)?;
+        self.state.mend_crl(lock, record, now)?;
         Ok(true)
     }
 

@@ -1,11 +1,16 @@
+//! Revoking certificates and removing gateways: in the record, which the server asks, and in the
+//! CRL, for nginx. Writes the disk, under the state's lock.
+
 use anyhow::Context;
 use anyhow::Result;
 use anyhow::ensure;
 use time::OffsetDateTime;
 
-use super::State;
 use super::generations::Generations;
+use super::layout;
+use super::lock::StateLock;
 use super::records::Records;
+use super::state::State;
 use crate::fleet::CertificateState;
 use crate::fleet::OwnedCertificate;
 use crate::fleet::Record;
@@ -17,23 +22,22 @@ use crate::identity::pki::crl_validity;
 use crate::identity::pki::read_crl;
 
 impl State {
-    /// Revokes one certificate of a gateway, or all of them, and says which. The
-    /// record comes first, because it is what the server asks at each request; the
-    /// CRL, for whoever else verifies certificates, follows.
+    /// Revokes one certificate of a gateway, or all of them, and returns which. The record comes
+    /// first, because the server reads it at each request. The CRL, for nginx, follows.
     pub fn revoke(
         &self,
         name: &GatewayName,
         only: Option<&Fingerprint>,
         now: OffsetDateTime,
     ) -> Result<Vec<Fingerprint>> {
-        let _lock = self.lock()?;
+        let lock = self.lock()?;
         let gateways = self.gateways();
         let mut record = gateways.load(name)?;
         if let Some(fingerprint) = only {
             ensure!(
                 record.certificate(fingerprint).is_some(),
                 "gateway {name} has no certificate {fingerprint}; \
-                 `farmgate gateway show {name}` shows those it has"
+                 `farmgate gateway show {name}` shows all of them"
             );
         }
         let mut revoked = Vec::new();
@@ -44,19 +48,19 @@ impl State {
                 revoked.push(owned.fingerprint);
             }
         }
-        gateways.save(&record)?;
-        self.add_to_crl(&record, now)?;
+        gateways.save(&lock, &record)?;
+        self.add_to_crl(&lock, &record, now)?;
         Ok(revoked)
     }
 
     /// Revokes all certificates of a gateway and forgets it with its generations.
     pub fn remove_gateway(&self, name: &GatewayName, now: OffsetDateTime) -> Result<()> {
         self.revoke(name, None, now)?;
-        let _lock = self.lock()?;
-        // Revoked meanwhile; other hosts hear of both at once.
+        let lock = self.lock()?;
+        // As it was revoked: other hosts hear of both at once.
         let record = self.gateways().load(name)?;
         Records::new(self).write_tombstone(&record, now)?;
-        self.gateways().remove(&record)?;
+        self.gateways().remove(&lock, &record)?;
         Generations::new(self).remove(&record.id)
     }
 
@@ -72,45 +76,51 @@ impl State {
     }
 
     fn crl(&self) -> Result<(Vec<Revoked>, u64)> {
-        let path = self.pki_file("crl.pem");
-        let pem =
-            self.read_pki("crl.pem").with_context(|| format!("cannot read {}", path.display()))?;
+        let path = self.pki_file(layout::CRL);
+        let pem = self
+            .read_pki(layout::CRL)
+            .with_context(|| format!("cannot read {}", path.display()))?;
         read_crl(&pem).with_context(|| format!("cannot use {}", path.display()))
     }
 
-    /// When nginx begins to believe in the CRL and when it stops; outside, it refuses everybody.
+    /// From when to when the CRL is valid. At other times nginx refuses everybody.
     pub fn crl_validity(&self) -> Result<(OffsetDateTime, Option<OffsetDateTime>)> {
-        let path = self.pki_file("crl.pem");
-        let pem =
-            self.read_pki("crl.pem").with_context(|| format!("cannot read {}", path.display()))?;
+        let path = self.pki_file(layout::CRL);
+        let pem = self
+            .read_pki(layout::CRL)
+            .with_context(|| format!("cannot read {}", path.display()))?;
         crl_validity(&pem).with_context(|| format!("cannot use {}", path.display()))
     }
 
-    /// Signs the CRL anew: the same list, valid as long as the CA.
+    /// Signs the CRL again: the same list, valid as long as the CA.
     pub fn renew_crl(&self) -> Result<()> {
-        let _lock = self.lock()?;
+        let lock = self.lock()?;
         let (listed, number) = self.crl()?;
-        self.write_crl(&listed, number + 1)
+        self.write_crl(&lock, &listed, number + 1)
     }
 
-    fn write_crl(&self, listed: &[Revoked], number: u64) -> Result<()> {
+    fn write_crl(&self, _: &StateLock, listed: &[Revoked], number: u64) -> Result<()> {
         let crl = self.authority()?.sign_crl(listed, number)?;
-        self.write_pki("crl.pem", crl.as_bytes())
+        self.write_pki(layout::CRL, crl.as_bytes())
     }
 
-    /// The same where a record came from another host. Only who can read the CA's key can sign
-    /// the CRL; the server asks the record and does not need it.
-    pub(super) fn mend_crl(&self, record: &Record, now: OffsetDateTime) -> Result<()> {
-        if self.can_sign() { self.add_to_crl(record, now) } else { Ok(()) }
+    /// Adds the revoked certificates of a record that came from another host, if this process can
+    /// read the CA's key. The server goes by the record and does not need the CRL.
+    pub(super) fn mend_crl(
+        &self,
+        lock: &StateLock,
+        record: &Record,
+        now: OffsetDateTime,
+    ) -> Result<()> {
+        if self.can_sign() { self.add_to_crl(lock, record, now) } else { Ok(()) }
     }
 
-    /// Brings the CRL in line with a record: also mends what an interrupted
-    /// command left undone.
-    fn add_to_crl(&self, record: &Record, now: OffsetDateTime) -> Result<()> {
+    /// Adds all revoked certificates of a record, also those that an interrupted command left out.
+    fn add_to_crl(&self, lock: &StateLock, record: &Record, now: OffsetDateTime) -> Result<()> {
         let (mut listed, number) = self.crl()?;
         let before = listed.len();
         for owned in record.certificates.iter().filter(|o| o.state == CertificateState::Revoked) {
-            // No CRL of ours can list a negative one; the record lets nobody in.
+            // Our CRLs cannot list a negative serial number. The record is enough to refuse it.
             let known = listed.iter().any(|entry| entry.serial == owned.serial);
             if !known && !owned.serial.is_negative() {
                 listed.push(Revoked { serial: owned.serial.clone(), at: now });
@@ -120,7 +130,7 @@ impl State {
         if listed.len() == before {
             return Ok(());
         }
-        self.write_crl(&listed, number + 1)
+        self.write_crl(lock, &listed, number + 1)
     }
 
     /// States made before can have several certificates of one serial number.

@@ -1,11 +1,12 @@
-//! Rollouts: `STATE/store/rollouts/ID.json` while they are open, and in `closed/`
-//! with what came of them.
+//! Rollouts on disk: `STATE/store/rollouts/ID.json` while they are open, and in `closed/` with
+//! their outcome. Carries out what [`crate::fleet::rollout`] decides.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::Path;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Context;
 use anyhow::Result;
@@ -15,9 +16,11 @@ use serde::Deserialize;
 use serde::Serialize;
 use time::OffsetDateTime;
 
-use super::State;
 use super::files;
 use super::generations::Generations;
+use super::layout;
+use super::lock::StateLock;
+use super::state::State;
 use crate::fleet::EventId;
 use crate::fleet::Kind;
 use crate::fleet::format;
@@ -28,28 +31,34 @@ use crate::fleet::unix_millis;
 
 const FORMAT: u32 = 1;
 
-/// A rollout as it is stored.
+const CLOSED: &str = "closed";
+
+/// How long a rollout waits for another writer of a gateway's events. It holds the state's lock
+/// meanwhile, so it gives up soon; the server tries again.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// A rollout in its file.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct Stored {
+pub struct StoredRollout {
     format: u32,
     /// When it began.
     #[serde(with = "time::serde::rfc3339")]
     pub began: OffsetDateTime,
-    /// Who gets what.
+    /// Waves, gateways, generations.
     #[serde(flatten)]
     pub rollout: Rollout,
-    /// What came of it, once it is closed.
+    /// How it ended, once it is closed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<String>,
 }
 
 /// Rollouts that could be read, and why others could not.
 #[derive(Debug, Default)]
-pub struct Listed {
-    /// By id.
-    pub found: BTreeMap<EventId, Stored>,
-    /// What is wrong with the others, one by one.
+pub struct ReadRollouts {
+    /// Those that could be read, by id.
+    pub found: BTreeMap<EventId, StoredRollout>,
+    /// An error for each of the others.
     pub damaged: Vec<anyhow::Error>,
 }
 
@@ -62,53 +71,48 @@ pub struct Rollouts {
 impl Rollouts {
     /// The rollouts of `state`.
     pub fn new(state: &State) -> Self {
-        Self { dir: state.store_dir().join("rollouts") }
+        Self { dir: state.store_dir().join(layout::ROLLOUTS) }
     }
 
     /// Opens a rollout.
-    pub fn begin(&self, rollout: Rollout, now: OffsetDateTime) -> Result<EventId> {
-        files::create_dir(&self.dir, 0o700)?;
+    pub fn begin(&self, _: &StateLock, rollout: Rollout, now: OffsetDateTime) -> Result<EventId> {
+        files::create_dir(&self.dir, layout::PRIVATE_DIR)?;
         let id = EventId::after(self.open()?.found.keys().next_back().copied(), unix_millis(now));
-        let stored = Stored { format: FORMAT, began: now, rollout, outcome: None };
+        let stored = StoredRollout { format: FORMAT, began: now, rollout, outcome: None };
         write(&self.dir.join(format!("{id}.json")), &stored)?;
         Ok(id)
     }
 
-    /// Those that are under way. Usually none: then this costs one look.
-    pub fn open(&self) -> Result<Listed> {
+    /// Those that are under way. Usually none: then this costs one system call.
+    pub fn open(&self) -> Result<ReadRollouts> {
         read_all(&self.dir)
     }
 
     /// Those that are over.
-    pub fn closed(&self) -> Result<Listed> {
-        read_all(&self.dir.join("closed"))
+    pub fn closed(&self) -> Result<ReadRollouts> {
+        read_all(&self.dir.join(CLOSED))
     }
 
     /// Closes a rollout.
-    pub fn close(&self, id: EventId, outcome: String) -> Result<()> {
+    pub fn close(&self, _: &StateLock, id: EventId, outcome: String) -> Result<()> {
         let open = self.dir.join(format!("{id}.json"));
         let Some(mut stored) = self.open()?.found.remove(&id) else { return Ok(()) };
         stored.outcome = Some(outcome);
-        let closed = self.dir.join("closed");
-        files::create_dir(&closed, 0o700)?;
+        let closed = self.dir.join(CLOSED);
+        files::create_dir(&closed, layout::PRIVATE_DIR)?;
         write(&closed.join(format!("{id}.json")), &stored)?;
         files::remove_if_there(&open).with_context(|| format!("cannot remove {}", open.display()))
     }
 }
 
-/// Takes every open rollout as far as it can go now. What is wrong with one holds up no
-/// other; it is the error in the end.
+/// Takes every open rollout as far as it can go now. A rollout that fails holds up no other; all
+/// failures are one error in the end.
+///
+/// The state's lock is held for one step of one rollout at a time, so that commands get their turn.
 pub fn advance(state: &State, now: OffsetDateTime) -> Result<()> {
-    let rollouts = Rollouts::new(state);
-    let open = rollouts.open()?;
-    if open.found.is_empty() && open.damaged.is_empty() {
-        return Ok(());
-    }
-    // So that no two do the same, and no operator changes anything in between.
-    let _lock = state.lock()?;
-    let Listed { found, mut damaged } = rollouts.open()?;
-    for (id, stored) in found {
-        if let Err(error) = advance_one(state, &rollouts, id, &stored, now) {
+    let ReadRollouts { found, mut damaged } = Rollouts::new(state).open()?;
+    for id in found.into_keys() {
+        if let Err(error) = advance_only(state, id, now) {
             damaged.push(error.context(format!("rollout {id} waits")));
         }
     }
@@ -117,77 +121,85 @@ pub fn advance(state: &State, now: OffsetDateTime) -> Result<()> {
     Ok(())
 }
 
-/// The same for one, if it is open.
+/// Takes one rollout as far as it can go now, if it is open.
 pub fn advance_only(state: &State, id: EventId, now: OffsetDateTime) -> Result<()> {
-    let _lock = state.lock()?;
-    let rollouts = Rollouts::new(state);
-    match rollouts.open()?.found.get(&id) {
-        Some(stored) => advance_one(state, &rollouts, id, stored, now),
-        None => Ok(()),
-    }
+    while step(state, id, now)? == Progress::Moved {}
+    Ok(())
 }
 
-fn advance_one(
-    state: &State,
-    rollouts: &Rollouts,
-    id: EventId,
-    stored: &Stored,
-    now: OffsetDateTime,
-) -> Result<()> {
-    let generations = Generations::new(state);
-    loop {
-        let mut known = BTreeMap::new();
-        for member in stored.rollout.waves.iter().flatten() {
-            // A record that cannot be read is no gateway that was removed.
-            let Some(record) = state.gateways().find(&member.gateway)? else { continue };
-            if record.id == member.id {
-                let policy = record.policy(state.config().assessment.tries);
-                known.insert(record.id.clone(), (generations.history(&record.id)?, policy));
-            }
+/// Whether another step may follow.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Progress {
+    Moved,
+    Waits,
+}
+
+/// Most gateways for which one step activates a generation: others wait for the lock meanwhile.
+const MOST_AT_ONCE: usize = 64;
+
+fn step(state: &State, id: EventId, now: OffsetDateTime) -> Result<Progress> {
+    // So that no two do the same, and no operator changes anything between the decision and the
+    // events that carry it out.
+    let lock = state.lock()?;
+    let rollouts = Rollouts::new(state);
+    let Some(stored) = rollouts.open()?.found.remove(&id) else { return Ok(Progress::Waits) };
+    let generations = Generations::new(state).with_patience(PATIENCE);
+    let mut known = BTreeMap::new();
+    for member in stored.rollout.waves.iter().flatten() {
+        // A record that cannot be read is no gateway that was removed.
+        let Some(record) = state.gateways().find(&member.gateway)? else { continue };
+        if record.id == member.id {
+            let policy = record.policy(state.config().assessment.tries);
+            known.insert(record.id.clone(), (generations.history(&record.id)?, policy));
         }
-        match next(&stored.rollout, &known) {
-            Step::Wait(_) => return Ok(()),
-            Step::Activate(members) => {
-                for member in members {
-                    let generation = member.generation;
-                    generations.append(&member.id, Kind::Activated { generation }, now)?;
-                    tracing::info!(rollout = %id, gateway = %member.gateway, "activated");
-                }
+    }
+    match next(&stored.rollout, &known) {
+        Step::Wait(_) => Ok(Progress::Waits),
+        Step::Activate(members) => {
+            for member in members.into_iter().take(MOST_AT_ONCE) {
+                let generation = member.generation;
+                generations.append(&member.id, Kind::Activated { generation }, now)?;
+                tracing::info!(rollout = %id, gateway = %member.gateway, "activated");
             }
-            Step::Stop(member, why) => {
-                let outcome = format!("stopped at gateway {}: {why}", member.gateway);
-                tracing::error!(rollout = %id, "{outcome}");
-                return rollouts.close(id, outcome);
-            }
-            Step::Done => {
-                tracing::info!(rollout = %id, "every wave went live");
-                return rollouts.close(id, "every wave went live".to_owned());
-            }
+            Ok(Progress::Moved)
+        }
+        Step::Stop(member, why) => {
+            let outcome = format!("stopped at gateway {}: {why}", member.gateway);
+            tracing::error!(rollout = %id, "{outcome}");
+            rollouts.close(&lock, id, outcome)?;
+            Ok(Progress::Waits)
+        }
+        Step::Done => {
+            tracing::info!(rollout = %id, "every wave went live");
+            rollouts.close(&lock, id, "every wave went live".to_owned())?;
+            Ok(Progress::Waits)
         }
     }
 }
 
 /// Ends an open rollout: no other gateway gets the generation.
 pub fn stop(state: &State, id: EventId) -> Result<()> {
-    let _lock = state.lock()?;
+    let lock = state.lock()?;
     let rollouts = Rollouts::new(state);
     if !rollouts.open()?.found.contains_key(&id) {
-        bail!("there is no open rollout {id}; `farmgate rollout list` shows those there are");
+        bail!("there is no open rollout {id}; `farmgate rollout list` shows all of them");
     }
-    rollouts.close(id, "stopped by an operator".to_owned())
+    rollouts.close(&lock, id, "stopped by an operator".to_owned())
 }
 
-fn write(path: &Path, stored: &Stored) -> Result<()> {
-    files::replace(path, 0o600, |file| serde_json::to_writer(file, stored).map_err(io::Error::from))
+fn write(path: &Path, stored: &StoredRollout) -> Result<()> {
+    files::replace(path, layout::PRIVATE, |file| {
+        serde_json::to_writer(file, stored).map_err(io::Error::from)
+    })
 }
 
-fn read_all(dir: &Path) -> Result<Listed> {
+fn read_all(dir: &Path) -> Result<ReadRollouts> {
     let cannot = || format!("cannot read {}", dir.display());
     let entries = match fs::read_dir(dir) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Listed::default()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(ReadRollouts::default()),
         entries => entries.with_context(cannot)?,
     };
-    let mut listed = Listed::default();
+    let mut listed = ReadRollouts::default();
     for entry in entries {
         let path = entry.with_context(cannot)?.path();
         let name = path.file_name().and_then(|name| name.to_str());
@@ -204,7 +216,7 @@ fn read_all(dir: &Path) -> Result<Listed> {
     Ok(listed)
 }
 
-fn read(path: &Path) -> Result<Option<Stored>> {
+fn read(path: &Path) -> Result<Option<StoredRollout>> {
     let text = match files::read(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         text => text.with_context(|| format!("cannot read {}", path.display()))?,

@@ -1,3 +1,5 @@
+//! The state: opening it, making it, and where things are in it. Touches the disk.
+
 use std::fs;
 use std::fs::DirBuilder;
 use std::io;
@@ -16,33 +18,28 @@ use anyhow::ensure;
 use super::commit_log;
 use super::files;
 use super::gateways::Gateways;
+use super::layout;
+use super::layout::FILES;
+use super::layout::FOLDERS;
+use super::layout::Made;
+use super::lock::StateLock;
 use super::owner;
 use super::owner::as_caller;
-use super::proxy_mark;
-use super::proxy_mark::PROXY_MARK_FILE;
 use super::vault::Vault;
 use crate::config::Config;
 use crate::fleet::KEY_LEN;
 use crate::identity::Certificate;
+use crate::identity::ProxyMark;
 use crate::identity::pki::Authority;
 use crate::identity::pki::Issued;
 
-/// Version of the layout of the state directory that this program reads and writes.
+/// Version of the layout that this program reads and writes.
 const FORMAT: u32 = 1;
 
-/// Passed through by whoever knows a name inside; listed by the owner alone.
-/// nginx opens blobs by their SHA-256, which nobody can guess.
-const PASSABLE: u32 = 0o711;
+/// Mode of directories above the state that have to be made.
 const OPEN_DIR: u32 = 0o755;
-const PRIVATE_DIR: u32 = 0o700;
-const PRIVATE: u32 = 0o600;
-const PUBLIC: u32 = 0o644;
 
-const CONFIG: &str = "farmgate.toml";
-const FORMAT_FILE: &str = "format";
-
-/// The directory that holds everything (`--state`), known to be complete and of
-/// a format that this program understands.
+/// The state (`--state`), complete and of a format that this program reads.
 #[derive(Clone, Debug)]
 pub struct State {
     dir: PathBuf,
@@ -57,7 +54,7 @@ pub fn read_config(path: &Path) -> Result<Config> {
     Config::parse(&text).with_context(|| format!("cannot use {}", path.display()))
 }
 
-/// What a new state is made of.
+/// Contents of a new state.
 pub struct NewState<'a> {
     /// Text of `farmgate.toml`, unless the configuration is elsewhere.
     pub config: Option<&'a str>,
@@ -73,10 +70,10 @@ impl State {
     /// Opens the state in `dir`. `config` names a configuration other than
     /// `dir/farmgate.toml`.
     pub fn open(dir: &Path, config: Option<&Path>) -> Result<Self> {
-        // First of all: nothing in it is looked at with more rights than its owner has.
+        // First of all: nothing in it is read with more rights than its owner has.
         owner::work_as_owner_of(dir)?;
         ensure_one_owner(dir)?;
-        let format_file = dir.join("format");
+        let format_file = dir.join(layout::FORMAT);
         let format = match files::read_to_string(&format_file) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => bail!(
@@ -102,9 +99,9 @@ impl State {
             ),
         }
         let config = match config {
-            // Named by whoever started the program.
+            // Named by the caller.
             Some(path) => as_caller(|| read_config(path))?,
-            None => read_config(&dir.join("farmgate.toml"))?,
+            None => read_config(&dir.join(layout::CONFIG))?,
         };
         let pki = Vault::pki(dir)?;
         if pki.is_sure() {
@@ -114,11 +111,11 @@ impl State {
         Ok(Self { dir: dir.to_path_buf(), config, pki: Arc::new(pki) })
     }
 
-    /// Makes a new state in `dir`, which must be empty or not there. The format
-    /// file comes last: an interrupted `init` can be run again.
+    /// Makes a new state in `dir`, which must be empty or missing. The format file comes last: an
+    /// interrupted `init` can be run again.
     pub fn create(dir: &Path, new: &NewState<'_>) -> Result<()> {
         ensure!(
-            !dir.join("format").exists(),
+            !dir.join(layout::FORMAT).exists(),
             "{} already holds a farmgate state; nothing was changed",
             dir.display()
         );
@@ -128,62 +125,49 @@ impl State {
             owner::ensure_made_by_root(dir)?;
         }
         if let Some(parent) = dir.parent() {
-            // Whatever the umask: who can write to them can put another state in its place.
+            // Not by the umask: whoever can write to them could replace the state.
             DirBuilder::new()
                 .recursive(true)
                 .mode(OPEN_DIR)
                 .create(parent)
                 .with_context(|| format!("cannot make the directory {}", parent.display()))?;
         }
-        files::create_own_dir(dir, PASSABLE)?;
-        let _lock = files::lock(&dir.join("lock"))?;
-        for entry in fs::read_dir(dir).with_context(|| format!("cannot read {}", dir.display()))? {
-            let name = entry?.file_name();
-            let ours =
-                ["lock", "pki", "gateways", "store", "cache", PROXY_MARK_FILE, CONFIG, FORMAT_FILE];
-            let name = name.to_string_lossy();
-            ensure!(
-                ours.iter().any(|ours| name == *ours || files::is_left_over(&name, ours))
-                    || name.starts_with(files::UNBORN),
-                "{} is not empty: {name} is in it; choose a directory of its own",
-                dir.display(),
-            );
-        }
-        files::sweep(dir, &[CONFIG, FORMAT_FILE, PROXY_MARK_FILE, "lock"])
-            .with_context(|| format!("cannot clear {}", dir.display()))?;
+        files::create_own_dir(dir, layout::STATE_MODE)?;
+        let _lock = files::lock(&dir.join(layout::LOCK))?;
+        ensure_empty_but_for_leftovers(dir)?;
+        let top = FILES.iter().filter(|file| !file.path.contains('/'));
+        let top: Vec<_> = top.map(|file| file.path).collect();
+        files::sweep(dir, &top).with_context(|| format!("cannot clear {}", dir.display()))?;
         let pki = Vault::new_pki(dir)?;
-        if !owner::is_for_another() {
-            files::create_own_dir(&dir.join("cache"), PRIVATE_DIR)?;
-        }
-        for (name, mode) in [
-            ("gateways", PRIVATE_DIR),
-            ("store", PASSABLE),
-            ("store/blobs", PASSABLE),
-            ("store/private", PRIVATE_DIR),
-            ("store/gateways", PRIVATE_DIR),
-        ] {
-            files::create_own_dir(&dir.join(name), mode)?;
+        for folder in FOLDERS.iter().filter(|folder| folder.made == Made::AtInit) {
+            match folder.path {
+                layout::PKI => {}
+                // Root makes one of its own when it is needed.
+                layout::CACHE if owner::is_for_another() => {}
+                path => files::create_own_dir(&dir.join(path), folder.mode)?,
+            }
         }
         let keys_and_certificates = [
-            // The server can do without it, and what it cannot read, nobody can take from it.
-            ("ca.key", PRIVATE, &*new.ca.private_key_pem),
-            ("ca.crt", PUBLIC, &*new.ca.certificate_pem),
-            ("server.key", PRIVATE, &*new.server.private_key_pem),
-            ("server.crt", PUBLIC, &*new.server.certificate_pem),
-            ("crl.pem", PUBLIC, new.crl),
+            // The server can do without it, and a key that it cannot read, nobody can steal from
+            // it.
+            (layout::CA_KEY, &*new.ca.private_key_pem),
+            (layout::CA, &*new.ca.certificate_pem),
+            (layout::SERVER_KEY, &*new.server.private_key_pem),
+            (layout::SERVER, &*new.server.certificate_pem),
+            (layout::CRL, new.crl),
         ];
-        pki.sweep(&keys_and_certificates.map(|(name, ..)| name))?;
-        for (name, mode, content) in keys_and_certificates {
-            pki.replace(name, mode, content.as_bytes())?;
+        pki.sweep(&keys_and_certificates.map(|(name, _)| name))?;
+        for (name, content) in keys_and_certificates {
+            pki.replace(name, layout::pki_mode(name), content.as_bytes())?;
         }
-        let mark = proxy_mark::new_proxy_mark()?;
-        files::replace(&dir.join(PROXY_MARK_FILE), proxy_mark::MODE, |file| {
-            file.write_all(mark.as_bytes())
-        })?;
+        let write = |name: &str, mode, text: &str| {
+            files::replace(&dir.join(name), mode, |file| file.write_all(text.as_bytes()))
+        };
+        write(layout::PROXY_MARK, layout::PRIVATE, &new_proxy_mark()?)?;
         if let Some(config) = new.config {
-            files::replace(&dir.join(CONFIG), PUBLIC, |file| file.write_all(config.as_bytes()))?;
+            write(layout::CONFIG, layout::PUBLIC, config)?;
         }
-        files::replace(&dir.join(FORMAT_FILE), PUBLIC, |file| writeln!(file, "{FORMAT}"))
+        write(layout::FORMAT, layout::PUBLIC, &format!("{FORMAT}\n"))
     }
 
     /// The directory itself.
@@ -198,30 +182,30 @@ impl State {
 
     /// A file of the PKI: `ca.crt`, `server.crt`, `server.key`, `crl.pem`.
     pub fn pki_file(&self, name: &str) -> PathBuf {
-        self.dir.join("pki").join(name)
+        self.dir.join(layout::PKI).join(name)
     }
 
     /// The CA's certificate, DER.
     pub fn ca_certificate(&self) -> Result<Vec<u8>> {
-        let path = self.pki_file("ca.crt");
+        let path = self.pki_file(layout::CA);
         let pem =
-            self.read_pki("ca.crt").with_context(|| format!("cannot read {}", path.display()))?;
+            self.read_pki(layout::CA).with_context(|| format!("cannot read {}", path.display()))?;
         let certificate = Certificate::from_pem(&pem)
             .with_context(|| format!("cannot use {}", path.display()))?;
         Ok(certificate.der)
     }
 
-    /// The same for whoever is about to have media trust it: not one that the server's user could
-    /// have put there.
+    /// The CA's certificate for new media, which will trust it: fails if the server's user could
+    /// have replaced it.
     pub fn ca_certificate_for_media(&self) -> Result<Vec<u8>> {
-        let pki = self.dir.join("pki");
+        let pki = self.dir.join(layout::PKI);
         ensure!(
             self.pki.is_sure(),
             "{0} belongs to the server's user, who could have put another CA there, and media \
              would trust it. Is the SHA-256 fingerprint of {0}/ca.crt the one that `init` printed? \
              Then: chown -R root: {0} {1}. Or run this as that user",
             pki.display(),
-            self.dir.join("cache").display()
+            self.dir.join(layout::CACHE).display()
         );
         self.ca_certificate()
     }
@@ -233,13 +217,12 @@ impl State {
 
     /// Writes a file of the PKI; a key for its owner alone.
     pub fn write_pki(&self, name: &str, bytes: &[u8]) -> Result<()> {
-        let mode = if name.ends_with(".key") { PRIVATE } else { PUBLIC };
-        self.pki.replace(name, mode, bytes)
+        self.pki.replace(name, layout::pki_mode(name), bytes)
     }
 
     /// Whether this process can write what the CA signs.
     pub(super) fn can_sign(&self) -> bool {
-        self.read_pki("ca.key").is_ok() && self.pki.is_writable()
+        self.read_pki(layout::CA_KEY).is_ok() && self.pki.is_writable()
     }
 
     /// The CA, with its private key.
@@ -257,14 +240,15 @@ impl State {
                 anyhow!(error).context(format!("cannot read {}{way_out}", path.display()))
             })
         };
-        Authority::from_pem(&read("ca.crt")?, &read("ca.key")?)
-            .with_context(|| format!("cannot use the CA in {}", self.dir.join("pki").display()))
+        Authority::from_pem(&read(layout::CA)?, &read(layout::CA_KEY)?).with_context(|| {
+            format!("cannot use the CA in {}", self.dir.join(layout::PKI).display())
+        })
     }
 
-    /// The key of acknowledgement tokens, made when it is first asked for.
+    /// The key of acknowledgement tokens; made when it is first needed.
     pub fn token_key(&self) -> Result<[u8; KEY_LEN]> {
-        let path = self.dir.join("token.key");
-        // A server must start also while some command holds the lock.
+        let path = self.dir.join(layout::TOKEN_KEY);
+        // The server must start even while a command holds the lock.
         if let Some(key) = read_token_key(&path)? {
             return Ok(key);
         }
@@ -274,37 +258,59 @@ impl State {
         }
         let mut key = [0; KEY_LEN];
         getrandom::fill(&mut key).context("no randomness for a new key")?;
-        files::replace(&path, PRIVATE, |file| file.write_all(&key))?;
+        files::replace(&path, layout::PRIVATE, |file| file.write_all(&key))?;
         Ok(key)
     }
 
-    /// Does `work` in the directory where things are kept that can be made again, with the
-    /// rights that it takes to write there.
+    /// Calls `work` with the cache directory and the rights to write there.
     pub fn with_cache<T>(&self, work: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
         let cache = Vault::cache(&self.dir)?;
         if cache.is_roots() { as_caller(|| work(&cache.path())) } else { work(&cache.path()) }
     }
 
-    /// Where leases of secrets are.
+    /// The directory of leases.
     pub fn leases_dir(&self) -> PathBuf {
-        self.dir.join("leases")
+        self.dir.join(layout::LEASES)
     }
 
-    /// Where blobs and events are.
+    /// The directory of blobs and events.
     pub fn store_dir(&self) -> PathBuf {
-        self.dir.join("store")
+        self.dir.join(layout::STORE)
     }
 
     /// The gateways' records.
     pub fn gateways(&self) -> Gateways {
-        Gateways::new(self.dir.join("gateways"))
+        Gateways::new(self.dir.join(layout::GATEWAYS))
     }
 
-    /// Keeps other commands from changing the state until the lock is dropped.
-    /// Reading, and so serving, needs no lock.
-    pub fn lock(&self) -> Result<files::Lock> {
-        files::lock(&self.dir.join("lock"))
+    /// Keeps other processes from changing the state until the lock is dropped. Reading, and so
+    /// serving, needs no lock.
+    pub fn lock(&self) -> Result<StateLock> {
+        let path = self.dir.join(layout::LOCK);
+        let file =
+            files::append(&path).with_context(|| format!("cannot lock {}", path.display()))?;
+        StateLock::take(file, &path)
     }
+}
+
+/// The text of [`layout::PROXY_MARK`], with a new secret.
+pub(super) fn new_proxy_mark() -> Result<String> {
+    Ok(ProxyMark::random().context("no randomness for a new secret")?.to_nginx())
+}
+
+/// An interrupted `init` may have left some of its own.
+fn ensure_empty_but_for_leftovers(dir: &Path) -> Result<()> {
+    for entry in fs::read_dir(dir).with_context(|| format!("cannot read {}", dir.display()))? {
+        let name = entry?.file_name();
+        let name = name.to_string_lossy();
+        let ours = |ours: &str| name == ours || files::is_left_over(&name, ours);
+        ensure!(
+            layout::made_at_init().any(ours) || name.starts_with(files::UNBORN),
+            "{} is not empty: {name} is in it; choose a directory of its own",
+            dir.display(),
+        );
+    }
+    Ok(())
 }
 
 fn read_token_key(path: &Path) -> Result<Option<[u8; KEY_LEN]>> {
@@ -317,14 +323,14 @@ fn read_token_key(path: &Path) -> Result<Option<[u8; KEY_LEN]>> {
     }
 }
 
-/// Root works on all of a state as the owner of its directory: what belongs to somebody else in a
-/// directory of root's would be worked on as root.
+/// Root works on a state as the owner of its directory. In a directory of root's, it would work as
+/// root on files that belong to somebody else.
 fn ensure_one_owner(dir: &Path) -> Result<()> {
     if owner::is_for_another() || !nix::unistd::geteuid().is_root() {
         return Ok(());
     }
-    for name in ["store", "gateways", "leases", "buckets", "pki", "cache"] {
-        let path = dir.join(name);
+    for folder in FOLDERS.iter().filter(|folder| !folder.path.contains('/')) {
+        let path = dir.join(folder.path);
         match fs::symlink_metadata(&path) {
             Ok(facts) if facts.uid() != 0 => bail!(
                 "{} belongs to root, and {} to user {}: give all of it to one of them (chown -R)",

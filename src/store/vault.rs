@@ -1,8 +1,8 @@
 //! `pki/` and `cache/`: root's alone, where root made the state for the server's user.
 //!
-//! What is in them decides what media trust, and root believes it. The directory above belongs to
-//! the server's user, who could put others in their place; so each is opened once, must be root's,
-//! and is used by that handle.
+//! Their files decide what media trust, and root believes them. The directory above belongs to the
+//! server's user, who could put others in their place. So each is opened once, must be root's, and
+//! is used by that handle.
 
 use std::fs::File;
 use std::fs::Permissions;
@@ -24,23 +24,20 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use super::files;
+use super::layout;
+use super::layout::CA;
+use super::layout::CA_KEY;
+use super::layout::CACHE;
+use super::layout::PKI;
+use super::layout::PRIVATE_DIR;
+use super::layout::SERVER_KEY;
 use super::owner;
 use super::owner::Rights;
 use super::owner::as_caller;
 use crate::identity::pki::Authority;
 
-const PKI: &str = "pki";
-const CACHE: &str = "cache";
-
-/// Who knows a name in it, as the server does, can read what is for everybody.
-const PKI_MODE: u32 = 0o711;
-const PRIVATE_DIR: u32 = 0o700;
-const PUBLIC: u32 = 0o644;
-
-const CA: &str = "ca.crt";
-const CA_KEY: &str = "ca.key";
-/// The only one that is the server's.
-const SERVER_KEY: &str = "server.key";
+/// Mode of root's `pki/`: the server, who knows the names in it, reads what is for everybody.
+const PKI_MODE: u32 = layout::PASSABLE;
 
 /// A directory of the state and, where it is root's alone, the handle by which it is used.
 #[derive(Debug)]
@@ -52,7 +49,7 @@ pub(super) struct Vault {
 #[derive(Debug)]
 struct Held {
     dir: File,
-    /// Whom the state belongs to.
+    /// The owner of the state.
     owner: Rights,
 }
 
@@ -67,13 +64,13 @@ impl Held {
         Ok(facts.uid() == 0 && facts.mode() & 0o022 == 0)
     }
 
-    /// Nobody else can change what is in it from here on.
+    /// From now on nobody else can change its files.
     fn become_roots(&self, mode: u32) -> io::Result<()> {
         fchown(&self.dir, Some(0), Some(0))?;
         self.dir.set_permissions(Permissions::from_mode(mode))
     }
 
-    /// Whether the state's owner, as the server, gets through it to a name that he knows.
+    /// Whether the state's owner, who runs the server, can open files in it by their names.
     fn is_passable(&self) -> io::Result<bool> {
         let facts = self.dir.metadata()?;
         let bit = if facts.gid() == self.owner.group.as_raw() { 0o010 } else { 0o001 };
@@ -85,7 +82,7 @@ impl Held {
         fchown(&self.dir, Some(self.owner.user.as_raw()), Some(self.owner.group.as_raw()))
     }
 
-    /// A regular file in it, and not what a link leads to.
+    /// Opens a regular file in it, and follows no link.
     fn open(&self, name: &str) -> io::Result<File> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = File::from(rustix::fs::openat(&self.dir, name, flags, Mode::empty())?);
@@ -108,8 +105,8 @@ impl Held {
 }
 
 impl Vault {
-    /// `pki/` of the state in `dir`. What an earlier farmgate gave to the state's owner, although
-    /// root made it, becomes root's.
+    /// `pki/` of the state in `dir`. A `pki/` that root made and an earlier farmgate gave to the
+    /// state's owner becomes root's.
     pub(super) fn pki(dir: &Path) -> Result<Self> {
         let (shown, owner) = (dir.join(PKI), Rights::now());
         let hold = || -> Result<Option<Held>> {
@@ -124,7 +121,7 @@ impl Vault {
         Ok(Self { shown, held })
     }
 
-    /// `cache/` of the state in `dir`: nothing that somebody else could have put there is in it.
+    /// `cache/` of the state in `dir`. Files that somebody else could have put there are deleted.
     pub(super) fn cache(dir: &Path) -> Result<Self> {
         let owner = Rights::now();
         let hold = || -> Result<Option<Held>> {
@@ -146,7 +143,7 @@ impl Vault {
         Ok(Self { shown: dir.join(CACHE), held })
     }
 
-    /// `pki/` of a state that is being made in `dir`, which is there.
+    /// `pki/` of a new state in `dir`, which exists.
     pub(super) fn new_pki(dir: &Path) -> Result<Self> {
         let (shown, owner) = (dir.join(PKI), Rights::now());
         if !owner::is_for_another() {
@@ -161,7 +158,7 @@ impl Vault {
         Ok(Self { held: Some(as_caller_in(dir, hold)?), shown })
     }
 
-    /// Whether what is in it can only have come from root, or from whoever runs this.
+    /// Whether only root, or the user who runs this, can have written its files.
     pub(super) fn is_sure(&self) -> bool {
         self.held.is_some() || !owner::is_for_another()
     }
@@ -181,7 +178,7 @@ impl Vault {
         self.shown.join(name)
     }
 
-    /// Where it is for as long as this lives.
+    /// A path to it, valid for as long as this lives.
     pub(super) fn path(&self) -> PathBuf {
         self.held.as_ref().map_or_else(|| self.shown.clone(), |held| held.at(""))
     }
@@ -201,7 +198,7 @@ impl Vault {
         })
     }
 
-    /// Writes a file anew, as [`files::replace`] does.
+    /// Replaces a file, as [`files::replace`] does.
     pub(super) fn replace(&self, name: &str, mode: u32, bytes: &[u8]) -> Result<()> {
         match &self.held {
             None => files::replace(&self.shown(name), mode, |file| file.write_all(bytes)),
@@ -210,7 +207,7 @@ impl Vault {
         }
     }
 
-    /// Takes away what a killed [`Vault::replace`] left behind: the CA's key may be in it.
+    /// Removes temporary files of a killed [`Vault::replace`]: they may hold the CA's key.
     pub(super) fn sweep(&self, names: &[&str]) -> Result<()> {
         let sweep = || files::sweep(&self.path(), names);
         if self.held.is_some() { as_caller(sweep) } else { sweep() }
@@ -250,14 +247,14 @@ fn make(dir: &Path, owner: Rights, name: &str) -> Result<Held> {
     hold(dir, owner, name)?.with_context(|| format!("{name} is gone again"))
 }
 
-/// The state's directory, and no other one that its name leads to meanwhile.
+/// Opens the state's directory, and fails if its name leads to another one by now.
 fn state(dir: &Path, owner: Rights) -> Result<File> {
     let dir = File::open(dir)?;
     ensure!(Rights::of(&dir.metadata()?).user == owner.user, "it is another directory now");
     Ok(dir)
 }
 
-/// Whether root made this PKI: the state's owner has no way to a file of root's with a key in it.
+/// Whether root made this PKI: the state's owner cannot make a file of root's that holds a key.
 fn has_roots_key(held: &Held) -> Result<bool> {
     match held.open(CA_KEY) {
         Ok(key) => Ok(key.metadata()?.uid() == 0),
@@ -265,14 +262,14 @@ fn has_roots_key(held: &Held) -> Result<bool> {
     }
 }
 
-/// Files that are not root's are written anew as root's, so that no handle of somebody else leads
-/// to them; the CA's certificate only if it is that of the key.
+/// Rewrites files that are not root's as root's, so that nobody else has an open handle to them;
+/// the CA's certificate only if it matches the key.
 fn take_over(held: &Held) -> Result<()> {
     if !held.is_roots()? {
         held.become_roots(PKI_MODE)?;
         let key = held.open(SERVER_KEY).and_then(|key| key.metadata());
         if key.is_ok_and(|facts| facts.uid() == 0) {
-            // As it was: else the next command would take it for one that root put there.
+            // Undo: the next command would take it for one that root put there.
             held.give_back()?;
             bail!(
                 "{PKI}/{SERVER_KEY} belongs to root, in a directory of user {0}, who may have given \
@@ -281,7 +278,7 @@ fn take_over(held: &Held) -> Result<()> {
             );
         }
     }
-    // Root's, but shut: `chown -R root` of a directory that was 0700.
+    // Root's, but not passable: after `chown -R root` of a directory with mode 0700.
     if !held.is_passable()? {
         held.dir.set_permissions(Permissions::from_mode(PKI_MODE))?;
     }
@@ -301,20 +298,20 @@ fn take_over(held: &Held) -> Result<()> {
             fchown(&key, Some(held.owner.user.as_raw()), Some(held.owner.group.as_raw()))?;
         }
     }
-    for name in [CA, "server.crt", "crl.pem"] {
+    for name in [CA, layout::SERVER, layout::CRL] {
         let Some((uid, text)) = read(name)? else { continue };
         if uid == 0 {
             continue;
         }
         if name == CA {
-            // Where the key is elsewhere, only somebody who knows the fingerprint can tell.
+            // Without the key, only somebody who knows the fingerprint can verify it.
             let Some((0, key)) = read(CA_KEY)? else { continue };
             Authority::from_pem(&text, &key).context(
                 "ca.crt is not the certificate of ca.key, and the server's user could write it: \
                  restore it from a backup",
             )?;
         }
-        held.write(name, PUBLIC, |file| file.write_all(text.as_bytes()))?;
+        held.write(name, layout::PUBLIC, |file| file.write_all(text.as_bytes()))?;
     }
     Ok(())
 }

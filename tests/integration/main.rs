@@ -28,6 +28,7 @@ mod metrics;
 mod nginx_config;
 mod nginx_logs;
 mod object_stores;
+mod old_state;
 mod output;
 mod ownership;
 mod packaging;

@@ -130,7 +130,8 @@ fn state(dir: &std::path::Path) -> State {
     let name = "lab-1".parse().unwrap();
     let validity = Validity { not_before: now, not_after: later };
     let issued = authority.issue_client(&name, KeyType::P256, validity).unwrap();
-    state.gateways().add(&name, &issued.certificate_pem, None, now).unwrap();
+    let lock = state.lock().unwrap();
+    state.gateways().add(&lock, &name, &issued.certificate_pem, None, now).unwrap();
     state
 }
 

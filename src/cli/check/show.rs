@@ -1,4 +1,4 @@
-//! Findings in the manner of rustc.
+//! Findings, printed like those of rustc.
 
 use std::fmt;
 use std::io::IsTerminal;
@@ -11,8 +11,8 @@ use ariadne::Report;
 use ariadne::ReportKind;
 use ariadne::Source;
 
-use super::Checked;
 use crate::ipxe::script::Finding;
+use crate::publish::Checked;
 
 /// Longest line of a script that is shown.
 const MAX_LINE: usize = 400;

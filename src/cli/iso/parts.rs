@@ -1,3 +1,5 @@
+//! The base image of `farmgate iso`: its parts, and the cache that keeps it.
+
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::path::PathBuf;
@@ -11,9 +13,8 @@ use sha2::Digest;
 use sha2::Sha256;
 use tracing::warn;
 
-use super::PUBLIC;
-use crate::cli::Context;
-use crate::cli::now;
+use crate::cli::context::Context;
+use crate::cli::context::now;
 use crate::config::BootUrl;
 use crate::config::Contact;
 use crate::identity::Certificate;
@@ -31,11 +32,14 @@ use crate::iso::sources::Syslinux;
 use crate::store::State;
 use crate::store::files;
 
+/// A base image holds nothing secret.
+pub(super) const PUBLIC: u32 = 0o644;
+
 /// Part of the name under which a base image is kept: another version may make
 /// another image from the same input.
 const MAKER: &str = concat!("farmgate base image 2 ", env!("CARGO_PKG_VERSION"));
 
-/// What a base image is made of and what its script does.
+/// Options that decide what a base image is made of and what its script does.
 #[derive(Args)]
 pub(super) struct Parts {
     /// Folder with ipxe.lkrn and ipxe.efi, if not the distribution's
@@ -62,7 +66,7 @@ pub(super) struct Parts {
     /// DNS server, for a fixed address
     #[arg(long, value_name = "IP", requires = "address")]
     dns: Option<Ipv4Addr>,
-    /// Whom the screen names when nothing boots, instead of that of the configuration
+    /// Contact on the screen when nothing boots, instead of that of the configuration
     #[arg(long, value_name = "TEXT")]
     contact: Option<Contact>,
     /// Open iPXE's shell when booting fails: for a machine on your desk
@@ -84,8 +88,8 @@ impl Parts {
         state.with_cache(|cache| self.image(cx, &fleet, Some(cache)))
     }
 
-    /// A base image for a fleet whose state is elsewhere: all that it depends on are
-    /// the arguments. `ca` is the file with its certificate (PEM).
+    /// A base image for a fleet whose state is elsewhere, from the arguments alone. `ca` is the
+    /// file with its certificate (PEM).
     pub(super) fn base_without_state(&self, cx: &Context, ca: &Path) -> Result<Vec<u8>> {
         if self.urls.is_empty() {
             bail!("with --ca, no configuration says where the boot host is: give --url");
@@ -137,7 +141,7 @@ impl Parts {
         let image = iso::base(&inputs)?;
         if let Some(kept) = kept {
             let content = [Sha256::digest(&image).as_slice(), &image].concat();
-            // Without it the next call takes longer, and that is all.
+            // The next call takes longer then, and that is all.
             if let Err(error) = files::replace(&kept, PUBLIC, |file| file.write_all(&content)) {
                 warn!("the base image is not kept for the next time: {error:#}");
             }
@@ -153,7 +157,7 @@ impl Parts {
     }
 }
 
-/// What an image takes from the fleet that it is for.
+/// Facts about the fleet that an image is for.
 struct Fleet {
     /// Certificate of its CA, DER.
     ca: Vec<u8>,
@@ -162,7 +166,7 @@ struct Fleet {
     contact: Option<Contact>,
 }
 
-/// Names all that the image depends on.
+/// A digest of everything that the image depends on.
 fn key(inputs: &iso::Inputs<'_>) -> String {
     let facts = Facts {
         root: inputs.root,

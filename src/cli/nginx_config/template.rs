@@ -1,4 +1,4 @@
-//! The text. Values come in as nginx reads them, quoted where they need to be.
+//! The text of the nginx configuration. Pure. Values arrive quoted for nginx.
 
 /// A server certificate and its key.
 pub(super) struct Certificate {
@@ -6,7 +6,7 @@ pub(super) struct Certificate {
     pub(super) key: String,
 }
 
-/// What the server blocks are made of.
+/// Values in the server blocks.
 pub(super) struct Server {
     pub(super) host: String,
     /// Signed by the fleet's CA: the only one that gateways trust.
@@ -21,9 +21,9 @@ pub(super) struct Server {
     pub(super) logs: Logs,
 }
 
-/// Where nginx logs.
+/// Logs of nginx.
 pub(super) enum Logs {
-    /// Where it logs anyhow, as much as it does there.
+    /// Those of the rest of its configuration.
     Inherited,
     /// In files of these names.
     Own {
@@ -35,8 +35,8 @@ pub(super) enum Logs {
 }
 
 impl Logs {
-    /// What holds for requests of which nothing is known yet. They may hold a token, and where
-    /// they break off nginx logs what it has of them.
+    /// Log settings for requests that are not parsed yet. They may hold a token, and nginx logs the
+    /// beginning of a request that breaks off.
     fn unknown(&self) -> &'static str {
         match self {
             Self::Inherited => "",
@@ -44,7 +44,7 @@ impl Logs {
         }
     }
 
-    /// What holds for those without a token.
+    /// Log settings for requests without a token.
     fn without_token(&self) -> String {
         match self {
             Self::Inherited => String::new(),
@@ -67,14 +67,14 @@ const NOTHING: &str = "access_log off;
         error_log stderr emerg;
         ";
 
-/// What nginx answers before it has found the location of a request.
+/// Statuses of nginx's own answers before it has found the location of a request.
 const REFUSALS: [u16; 10] = [400, 405, 414, 421, 494, 495, 496, 497, 501, 505];
 
-/// So many of these characters in a row may be a token, also where some are percent-encoded:
-/// one of secrets has 43, one of an acknowledgement more. No escape in nginx's quotes.
+/// As many of these characters in a row may be a token, even if some are percent-encoded: a token
+/// of secrets has 43, one of an acknowledgement more. nginx's quotes need no escapes for it.
 const TOKEN: &str = "[0-9A-Za-z_.~%-]{40}";
 
-/// What server blocks share.
+/// The part that all server blocks share.
 pub(super) fn top(server: &Server) -> String {
     format!(
         r#"# Made by `farmgate nginx-config`; belongs into nginx's http block.
@@ -103,7 +103,7 @@ map "$request $http_referer" $farmgate_refused {{
     )
 }
 
-/// Where gateways boot.
+/// The server block for gateways.
 pub(super) fn gateways(server: &Server, listen: &str) -> String {
     // iPXE since January 2024 offers these; later clients too.
     let tls = "\
@@ -114,7 +114,7 @@ pub(super) fn gateways(server: &Server, listen: &str) -> String {
     server_block(server, listen, tls)
 }
 
-/// The same for media of 2022, on a port of its own.
+/// The server block for media of 2022, on a port of its own.
 pub(super) fn legacy(server: &Server, listen: &str) -> String {
     let tls = "\
     # For iPXE without ECDHE: RSA key exchange. Whoever gets hold of the server's key can
@@ -160,7 +160,8 @@ server {{
     )
 }
 
-/// What needs no client certificate, under a name with a public certificate.
+/// The server block for requests without client certificate, under a name with a public
+/// certificate.
 pub(super) fn public(host: &str, listen: &str, own: &Certificate, logs: &Logs) -> String {
     let Certificate { file, key } = own;
     let (common, tokens) = (COMMON, tokens(logs));

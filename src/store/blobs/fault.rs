@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::BlobId;
+use crate::fleet::BlobId;
 
 /// Why a blob cannot be handed out.
 #[derive(Debug, thiserror::Error)]
@@ -13,7 +13,7 @@ pub enum Fault {
     /// It was cut short, or something was added to it.
     #[error("blob {id} has {found} of {size} bytes")]
     Size {
-        /// Its name.
+        /// The blob.
         id: BlobId,
         /// Bytes that are there.
         found: u64,

@@ -1,4 +1,4 @@
-//! Gateways come, change, and go.
+//! Adding, renewing, changing and removing gateways. Writes the disk, under the state's lock.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -22,13 +22,15 @@ use crate::identity::Certificate;
 use crate::identity::Fingerprint;
 use crate::identity::GatewayName;
 use crate::store::files;
+use crate::store::layout;
+use crate::store::lock::StateLock;
 
 // No gateway can have a name that begins with these.
-const UNBORN: &str = ".new-";
-const GONE: &str = ".removed-";
+const UNFINISHED: &str = ".new-";
+const REMOVED: &str = ".removed-";
 
 impl Gateways {
-    /// Fails if there already is a gateway of that name.
+    /// Fails if there is a gateway of that name.
     pub fn ensure_free(&self, name: &GatewayName) -> Result<()> {
         ensure!(
             !self.home(name).exists(),
@@ -42,6 +44,7 @@ impl Gateways {
     /// made here.
     pub fn add(
         &self,
+        _: &StateLock,
         name: &GatewayName,
         certificate_pem: &str,
         private_key_pem: Option<&str>,
@@ -50,11 +53,16 @@ impl Gateways {
         self.ensure_free(name)?;
         let owned = self.own(certificate_pem)?;
         let record = Record::new(name.clone(), owned.clone(), now);
-        let cradle = self.cradle(name)?;
-        folder::write_certificate(&cradle, &owned.fingerprint, certificate_pem, private_key_pem)?;
-        folder::write_record(&cradle, &record)?;
+        let unfinished = self.unfinished(name)?;
+        folder::write_certificate(
+            &unfinished,
+            &owned.fingerprint,
+            certificate_pem,
+            private_key_pem,
+        )?;
+        folder::write_record(&unfinished, &record)?;
         self.index(&owned.fingerprint, name)?;
-        self.settle(&cradle, name)?;
+        self.finish(&unfinished, name)?;
         Ok(record)
     }
 
@@ -62,6 +70,7 @@ impl Gateways {
     /// they are revoked.
     pub fn renew(
         &self,
+        _: &StateLock,
         name: &GatewayName,
         certificate_pem: &str,
         private_key_pem: Option<&str>,
@@ -81,10 +90,10 @@ impl Gateways {
         Ok(record)
     }
 
-    /// Has a record count that came from another host, with its certificates. Keys that
-    /// are kept here stay.
+    /// Takes over a record of another host, with its certificates. Keys that are kept here stay.
     pub(in crate::store) fn adopt(
         &self,
+        _: &StateLock,
         record: &Record,
         certificates: &BTreeMap<Fingerprint, &str>,
     ) -> Result<()> {
@@ -101,7 +110,7 @@ impl Gateways {
         }
         let place = match known {
             Some(_) => home.clone(),
-            None => self.cradle(&record.name)?,
+            None => self.unfinished(&record.name)?,
         };
         for (fingerprint, pem) in certificates {
             if !folder::certificate_path(&place, fingerprint).exists() {
@@ -114,22 +123,22 @@ impl Gateways {
         }
         folder::write_record(&place, record)?;
         if place != home {
-            self.settle(&place, &record.name)?;
+            self.finish(&place, &record.name)?;
         }
         Ok(())
     }
 
     /// Writes a changed record.
-    pub fn save(&self, record: &Record) -> Result<()> {
+    pub fn save(&self, _: &StateLock, record: &Record) -> Result<()> {
         folder::write_record(&self.home(&record.name), record)
     }
 
-    /// Takes a gateway and its keys away.
-    pub fn remove(&self, record: &Record) -> Result<()> {
+    /// Removes a gateway and its keys.
+    pub fn remove(&self, _: &StateLock, record: &Record) -> Result<()> {
         let home = self.home(&record.name);
-        let grave = self.dir.join(format!("{GONE}{}", record.id));
+        let removed = self.dir.join(format!("{REMOVED}{}", record.id));
         let remove = || -> io::Result<()> {
-            fs::rename(&home, &grave)?;
+            fs::rename(&home, &removed)?;
             files::sync_parent(&home)?;
             for owned in &record.certificates {
                 files::remove_if_there(&self.index_entry(&owned.fingerprint))?;
@@ -140,29 +149,29 @@ impl Gateways {
         self.sweep()
     }
 
-    /// Where the folder of a new gateway is filled: it is born complete.
-    fn cradle(&self, name: &GatewayName) -> Result<PathBuf> {
+    /// A folder to fill for a new gateway, which [`Gateways::finish`] then gives its name.
+    fn unfinished(&self, name: &GatewayName) -> Result<PathBuf> {
         self.sweep()?;
-        let cradle = self.dir.join(format!("{UNBORN}{name}"));
-        files::create_dir(&cradle, 0o700)?;
-        Ok(cradle)
+        let unfinished = self.dir.join(format!("{UNFINISHED}{name}"));
+        files::create_dir(&unfinished, layout::PRIVATE_DIR)?;
+        Ok(unfinished)
     }
 
-    /// Makes what was filled in the `cradle` the folder of the gateway `name`.
-    fn settle(&self, cradle: &Path, name: &GatewayName) -> Result<()> {
+    /// Makes a complete folder that of the gateway `name`.
+    fn finish(&self, unfinished: &Path, name: &GatewayName) -> Result<()> {
         let home = self.home(name);
-        fs::rename(cradle, &home)
+        fs::rename(unfinished, &home)
             .and_then(|()| files::sync_parent(&home))
             .with_context(|| format!("cannot make {}", home.display()))
     }
 
-    /// Clears away what interrupted commands left behind: keys may be in it.
+    /// Removes what interrupted commands left behind: keys may be in it.
     fn sweep(&self) -> Result<()> {
         let sweep = || -> io::Result<()> {
             for entry in fs::read_dir(&self.dir)? {
                 let entry = entry?;
                 let name = entry.file_name();
-                if [UNBORN, GONE].iter().any(|p| name.as_bytes().starts_with(p.as_bytes())) {
+                if [UNFINISHED, REMOVED].iter().any(|p| name.as_bytes().starts_with(p.as_bytes())) {
                     fs::remove_dir_all(entry.path())?;
                 }
             }

@@ -1,4 +1,5 @@
-//! What lies in the folder of one gateway: `gateway.json`, `FINGERPRINT.crt`, `FINGERPRINT.key`.
+//! The folder of one gateway: `gateway.json`, `FINGERPRINT.crt`, `FINGERPRINT.key`. Reads and
+//! writes the disk.
 
 use std::io;
 use std::path::Path;
@@ -12,6 +13,7 @@ use crate::fleet::format;
 use crate::fleet::record::FORMAT;
 use crate::identity::Fingerprint;
 use crate::store::files;
+use crate::store::layout;
 
 pub(super) const RECORD: &str = "gateway.json";
 
@@ -28,7 +30,7 @@ pub(super) fn read_record(home: &Path) -> Result<Option<Record>> {
 }
 
 pub(super) fn write_record(home: &Path, record: &Record) -> Result<()> {
-    files::replace(&home.join(RECORD), 0o600, |file| {
+    files::replace(&home.join(RECORD), layout::PRIVATE, |file| {
         serde_json::to_writer_pretty(&mut *file, record)?;
         file.write_all(b"\n")
     })
@@ -40,11 +42,13 @@ pub(super) fn write_certificate(
     certificate_pem: &str,
     private_key_pem: Option<&str>,
 ) -> Result<()> {
-    files::replace(&certificate_path(home, fingerprint), 0o600, |file| {
+    files::replace(&certificate_path(home, fingerprint), layout::PRIVATE, |file| {
         file.write_all(certificate_pem.as_bytes())
     })?;
     if let Some(key) = private_key_pem {
-        files::replace(&key_path(home, fingerprint), 0o600, |file| file.write_all(key.as_bytes()))?;
+        files::replace(&key_path(home, fingerprint), layout::PRIVATE, |file| {
+            file.write_all(key.as_bytes())
+        })?;
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! The certificates of gateways as they are kept here, and their private keys.
+//! The certificates of gateways in the state, and their private keys. Reads the disk.
 
 use std::io;
 

@@ -1,4 +1,4 @@
-//! `.by-fingerprint/`: from a certificate to the record of its owner.
+//! `.by-fingerprint/`: from a certificate to the record of its owner. Reads and writes the disk.
 
 use std::fs;
 use std::io;
@@ -13,6 +13,7 @@ use crate::fleet::Record;
 use crate::identity::Fingerprint;
 use crate::identity::GatewayName;
 use crate::store::files;
+use crate::store::layout;
 
 const INDEX: &str = ".by-fingerprint";
 
@@ -41,7 +42,7 @@ impl Gateways {
     }
 
     pub(super) fn index(&self, fingerprint: &Fingerprint, name: &GatewayName) -> Result<()> {
-        files::create_dir(&self.dir.join(INDEX), 0o700)?;
+        files::create_dir(&self.dir.join(INDEX), layout::PRIVATE_DIR)?;
         let entry = self.index_entry(fingerprint);
         let write = || -> io::Result<()> {
             clear(&entry)?;
@@ -57,7 +58,7 @@ impl Gateways {
     pub fn mend_index(&self) -> Result<usize> {
         let mut mended = Ok(0);
         for name in self.names()? {
-            // Who cannot be read is told of by whoever needs it.
+            // A record that cannot be read is reported where it is needed.
             let Ok(Some(record)) = self.find(&name) else { continue };
             for owned in &record.certificates {
                 if self.is_indexed(&owned.fingerprint, &name) {

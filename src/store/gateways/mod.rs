@@ -59,7 +59,7 @@ impl Gateways {
     /// The record of the gateway `name`.
     pub fn load(&self, name: &GatewayName) -> Result<Record> {
         self.find(name)?.with_context(|| {
-            let all = "`farmgate gateway list` shows those there are";
+            let all = "`farmgate gateway list` shows all of them";
             match self.similar(name) {
                 Some(similar) => format!("there is no gateway {name}, but {similar}; {all}"),
                 None => format!("there is no gateway {name}; {all}"),

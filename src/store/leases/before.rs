@@ -4,23 +4,23 @@
 use std::fs;
 use std::path::Path;
 
-use super::Lease;
+use super::lease::Lease;
 use super::slip::Slip;
 use super::slip::is_digest;
 
 const LEASE: &str = "lease.json";
 
-/// Whether a folder of leases has this from an older version.
+/// Whether an older version made this entry of the folder of leases.
 pub(super) fn is_from_before(name: &str) -> bool {
     is_digest(name.strip_prefix("new-").or(name.strip_prefix("gone-")).unwrap_or(name))
 }
 
-/// Removes the folder of a lease, and returns what can still be read of it. It is gone from the
-/// disk then: nobody can read it again after the next restart.
+/// Removes the folder of a lease, and returns the lease if it is still valid. It is then in memory
+/// alone: nobody can read it again after the next restart.
 pub(super) fn take_over(folder: &Path) -> Option<(Slip, Lease)> {
     let found = read(folder);
     let removed = fs::remove_file(folder.join(LEASE)).is_ok();
-    // What is left of it says nothing without that file.
+    // Without that file the rest means nothing.
     if let Err(error) = fs::remove_dir_all(folder) {
         tracing::warn!("cannot remove {}: {error}", folder.display());
     }

@@ -1,21 +1,23 @@
+//! Leases in memory.
+
 use std::collections::BTreeMap;
 
 use time::OffsetDateTime;
 
-use super::Lease;
-use super::MOST;
+use super::lease::Lease;
+use super::lease::MOST;
 use super::slip::Slip;
 use crate::fleet::GatewayId;
 
-/// Leases that the disk does not have: it was full, or an older version wrote them there in
-/// another way. They end with this process, so none can be read again after a restart.
+/// Leases that are not on the disk: it was full, or they are an older version's. They end with this
+/// process, so none can be read again after a restart.
 #[derive(Debug, Default)]
 pub(super) struct Held {
     by_gateway: BTreeMap<GatewayId, Vec<(Slip, Lease)>>,
 }
 
 impl Held {
-    /// Adds one; it takes the place of the gateway's oldest when there are [`MOST`].
+    /// Adds one; it replaces the gateway's oldest when there are [`MOST`].
     pub(super) fn add(&mut self, slip: Slip, lease: Lease, now: OffsetDateTime) {
         let leases = self.by_gateway.entry(lease.gateway_id.clone()).or_default();
         leases.retain(|(slip, _)| slip.lasts(now));
@@ -44,7 +46,7 @@ impl Held {
         None
     }
 
-    /// Forgets those whose time is over.
+    /// Removes expired ones.
     pub(super) fn sweep(&mut self, now: OffsetDateTime) {
         self.by_gateway.retain(|_, leases| {
             leases.retain(|(slip, _)| slip.lasts(now));

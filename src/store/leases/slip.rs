@@ -1,35 +1,37 @@
+//! The names of leases' files. Pure.
+
 use std::fmt;
 
 use sha2::Digest;
 use sha2::Sha256;
 use time::OffsetDateTime;
 
-use super::Lease;
+use super::lease::Lease;
 use crate::fleet::unix_millis;
 
-/// The name of a lease's file: `MADE-ENDS-LEFT-DIGEST`. What ends a lease, and what uses up a
-/// reading, changes or removes a name and writes nothing: so both work on a full disk.
+/// The name of a lease's file: `MADE-ENDS-LEFT-DIGEST`. To end a lease, or to use up a reading, is
+/// to rename or remove the file: both work on a full disk.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Slip {
     /// In milliseconds since the Unix epoch. It comes first, so the oldest lease sorts first.
     pub(super) made: u64,
-    /// The first millisecond in which the lease does not last any more.
+    /// The first millisecond after the lease has expired.
     pub(super) ends: u64,
-    /// Readings that are left, at least 1.
+    /// Remaining readings, at least 1.
     pub(super) left: u32,
     /// SHA-256 of the token, as hex digits.
     pub(super) digest: String,
 }
 
 impl Slip {
-    /// The slip of a lease of which `left` readings are left.
+    /// The slip of a lease with so many remaining readings.
     pub(super) fn new(lease: &Lease, left: u32, digest: String) -> Self {
         let made = unix_millis(lease.made);
         Self { made, ends: made.saturating_add(u64::from(lease.seconds) * 1000), left, digest }
     }
 
-    /// A clock that stands before the lease was made says nothing about its age, so that too
-    /// ends it.
+    /// Whether the lease is valid. A clock that stands before the lease was made does not tell its
+    /// age, so that ends it, too.
     pub(super) fn lasts(&self, now: OffsetDateTime) -> bool {
         (self.made..self.ends).contains(&unix_millis(now))
     }
@@ -59,7 +61,7 @@ impl fmt::Display for Slip {
     }
 }
 
-/// The digest of a token: the disk knows no more of it.
+/// The digest of a token. No more of a token is stored.
 pub(super) fn digest(token: &str) -> String {
     hex::encode(Sha256::digest(token))
 }

@@ -49,10 +49,11 @@ fn add(state: &State, folder: &Path, numbers: &[usize]) -> Vec<Gateway> {
         let name: GatewayName = format!("gateway-{number}").parse().unwrap();
         let issued = authority.issue_client(&name, KeyType::P256, validity).unwrap();
         let record = {
-            let _lock = state.lock().unwrap();
-            state.gateways().add(&name, &issued.certificate_pem, None, now).unwrap()
+            let lock = state.lock().unwrap();
+            state.gateways().add(&lock, &name, &issued.certificate_pem, None, now).unwrap()
         };
-        publish::publish(state, &record, folder, publish::When::Always, now, &|_| {}).unwrap();
+        let files = publish::Folder::open(folder).unwrap();
+        publish::publish(state, &record, &files, publish::When::Always, now, &|_| {}).unwrap();
         let pem = folder.with_file_name(format!("{name}.pem"));
         std::fs::write(&pem, issued.certificate_pem).unwrap();
         Gateway { record, headers: nginx_headers(&pem) }

@@ -1,0 +1,111 @@
+//! What every command can use: the state, printing facts as text or JSON, warnings, progress, the
+//! clock. The only place that writes to stdout.
+
+use std::fmt;
+use std::io;
+use std::io::Write;
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use anyhow::Result;
+use indicatif::ProgressBar;
+use indicatif::ProgressDrawTarget;
+use indicatif::ProgressStyle;
+use serde::Serialize;
+use time::OffsetDateTime;
+
+use crate::foreign::harmless_lines;
+use crate::identity::GatewayName;
+use crate::store::State;
+
+/// The options that every command has.
+pub(super) struct Context {
+    pub(super) state: PathBuf,
+    pub(super) config: Option<PathBuf>,
+    pub(super) json: bool,
+    pub(super) quiet: bool,
+}
+
+impl Context {
+    /// Opens the state that `--state` names.
+    pub(super) fn state(&self) -> Result<State> {
+        State::open(&self.state, self.config.as_deref())
+    }
+
+    /// Prints facts: one JSON document with `--json`, text for people without.
+    pub(super) fn print<T: Serialize + fmt::Display>(&self, facts: &T) -> Result<()> {
+        self.write(facts, |text| harmless_lines(&text).into_owned())
+    }
+
+    /// The same for facts that colour themselves. They must hold no other control characters.
+    pub(super) fn print_coloured<T: Serialize + fmt::Display>(&self, facts: &T) -> Result<()> {
+        self.write(facts, |text| text)
+    }
+
+    fn write<T: Serialize + fmt::Display>(
+        &self,
+        facts: &T,
+        shown: impl FnOnce(String) -> String,
+    ) -> Result<()> {
+        let mut text = match self.json {
+            true => serde_json::to_string_pretty(facts)?,
+            false => shown(facts.to_string()),
+        };
+        text.push('\n');
+        print(text.as_bytes())
+    }
+
+    /// Prints warnings for people; the command goes on.
+    pub(super) fn warn(&self, warnings: &[String]) {
+        for warning in warnings.iter().filter(|_| !self.quiet) {
+            // Nobody is left to tell when stderr is closed.
+            let _ = writeln!(io::stderr(), "warning: {}", harmless_lines(warning));
+        }
+    }
+
+    /// A progress bar over `len` bytes or steps: on a terminal only.
+    pub(super) fn progress(&self, len: u64, message: &'static str) -> ProgressBar {
+        let target =
+            if self.quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
+        let style = ProgressStyle::with_template("{msg} {wide_bar} {percent} % {eta}")
+            .unwrap_or_else(|_| ProgressStyle::default_bar());
+        ProgressBar::with_draw_target(Some(len), target).with_style(style).with_message(message)
+    }
+}
+
+/// Whoever was to read the output is gone, `head` for instance. No fault, and nothing to say.
+#[derive(Debug, thiserror::Error)]
+#[error("nobody reads the output")]
+pub(super) struct NobodyReads;
+
+impl NobodyReads {
+    /// Status of a program that SIGPIPE ends, as a shell shows it: what `head` leaves of `yes`.
+    pub(super) const STATUS: u8 = 128 + 13;
+}
+
+/// Writes to stdout; nothing else in the program does.
+pub(super) fn print(bytes: &[u8]) -> Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(NobodyReads.into()),
+        result => result.context("cannot print"),
+    }
+}
+
+/// The time by this machine's clock.
+pub(super) fn now() -> OffsetDateTime {
+    OffsetDateTime::now_utc()
+}
+
+/// A runtime for commands that use the network.
+pub(super) fn runtime() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start")
+}
+
+/// The name of a gateway, as an argument.
+#[derive(clap::Args)]
+pub(super) struct Gateway {
+    /// Name of the gateway
+    #[arg(value_name = "NAME")]
+    pub(super) name: GatewayName,
+}

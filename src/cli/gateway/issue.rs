@@ -1,0 +1,93 @@
+//! `farmgate gateway add` and `renew`.
+
+use std::fmt;
+
+use anyhow::Result;
+use clap::Args;
+use serde::Serialize;
+
+use super::certificate::Source;
+use crate::cli::context::Context;
+use crate::cli::context::Gateway;
+use crate::cli::context::now;
+use crate::fleet::Record;
+use crate::identity::Fingerprint;
+use crate::identity::GatewayName;
+
+/// `farmgate gateway add`.
+#[derive(Args)]
+pub(in crate::cli) struct Add {
+    #[command(flatten)]
+    gateway: Gateway,
+    #[command(flatten)]
+    source: Source,
+    /// Leave an existing gateway as it is; with --cert, make sure that it has this certificate
+    #[arg(long, conflicts_with = "csr")]
+    if_missing: bool,
+}
+
+impl Add {
+    pub(super) fn run(self, context: &Context) -> Result<()> {
+        let state = context.state()?;
+        let (gateways, name) = (state.gateways(), self.gateway.name);
+        let source = self.source.read()?;
+        let lock = state.lock()?;
+        if self.if_missing && gateways.names()?.contains(&name) {
+            let record = gateways.load(&name)?;
+            if source.is_known(&record)? {
+                return context.print(&Issued::new(&record, "unchanged"));
+            }
+            let (pem, key) = source.certificate(&state, &name)?;
+            let record = gateways.renew(&lock, &name, &pem, key.as_deref())?;
+            return context.print(&Issued::new(&record, "renewed"));
+        }
+        // Before a key is made in vain.
+        gateways.ensure_free(&name)?;
+        let (pem, key) = source.certificate(&state, &name)?;
+        let record = gateways.add(&lock, &name, &pem, key.as_deref(), now())?;
+        context.print(&Issued::new(&record, "added"))
+    }
+}
+
+/// `farmgate gateway renew`.
+#[derive(Args)]
+pub(in crate::cli) struct Renew {
+    #[command(flatten)]
+    gateway: Gateway,
+    #[command(flatten)]
+    source: Source,
+}
+
+impl Renew {
+    pub(super) fn run(self, context: &Context) -> Result<()> {
+        let state = context.state()?;
+        let (gateways, name) = (state.gateways(), self.gateway.name);
+        let source = self.source.read()?;
+        let lock = state.lock()?;
+        gateways.load(&name)?;
+        let (pem, key) = source.certificate(&state, &name)?;
+        let record = gateways.renew(&lock, &name, &pem, key.as_deref())?;
+        context.print(&Issued::new(&record, "renewed"))
+    }
+}
+
+#[derive(Serialize)]
+struct Issued {
+    gateway: GatewayName,
+    done: &'static str,
+    fingerprint: Option<Fingerprint>,
+}
+
+impl Issued {
+    fn new(record: &Record, done: &'static str) -> Self {
+        let fingerprint = record.active().map(|active| active.fingerprint);
+        Self { gateway: record.name.clone(), done, fingerprint }
+    }
+}
+
+impl fmt::Display for Issued {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.done, self.gateway)?;
+        self.fingerprint.map_or(Ok(()), |fingerprint| write!(f, "\n{fingerprint}"))
+    }
+}

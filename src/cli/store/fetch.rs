@@ -1,0 +1,41 @@
+//! Files of old generations, for commands that go back to them. Asks the shared store.
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::cli::context::runtime;
+use crate::fleet::Record;
+use crate::replica::Replica;
+use crate::store::State;
+use crate::store::blobs::Access;
+use crate::store::generations::Generations;
+
+/// Longest wait for a file of an old generation.
+const PATIENCE: Duration = Duration::from_secs(10 * 60);
+
+/// Fetches the files of a generation that may be in the shared store alone: of generation `number`,
+/// or of those that a command without a number may choose. A file that cannot be fetched is no
+/// error here: whoever needs it notices.
+pub(in crate::cli) fn fetch(state: &State, record: &Record, number: Option<u64>) -> Result<()> {
+    if state.config().store.url.is_none() {
+        return Ok(());
+    }
+    let history = Generations::new(state).readable(&record.id)?.history;
+    let meant = match number {
+        Some(number) => vec![history.generation(number)],
+        None => vec![history.current(), history.previous()],
+    };
+    runtime()?.block_on(async {
+        let credentials = std::env::var_os("CREDENTIALS_DIRECTORY");
+        let replica = Replica::open(state, credentials.as_ref().map(AsRef::as_ref));
+        // Rolling back must work without the shared store.
+        let Ok(Some(replica)) = replica else { return };
+        for generation in meant.into_iter().flatten() {
+            for (path, asset) in generation.files() {
+                replica.fetch(asset, Access::to(path), PATIENCE).await;
+            }
+        }
+    });
+    Ok(())
+}

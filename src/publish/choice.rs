@@ -1,0 +1,122 @@
+//! Choosing among generations that are published: rollback, pin, release.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use anyhow::Result;
+use anyhow::ensure;
+use time::OffsetDateTime;
+
+use crate::fleet::Generation;
+use crate::fleet::History;
+use crate::fleet::Kind;
+use crate::fleet::Record;
+use crate::store::State;
+use crate::store::blobs::Access;
+use crate::store::generations::Generations;
+
+/// The generation that was chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Served {
+    /// Number of the generation.
+    pub generation: u64,
+    /// The generation that was pinned until then.
+    pub pinned: Option<u64>,
+}
+
+/// Makes an earlier generation current: `number`, or else the one that was current before.
+pub fn rollback(
+    state: &State,
+    gateway: &Record,
+    number: Option<u64>,
+    now: OffsetDateTime,
+) -> Result<Served> {
+    record(state, gateway, now, |history| {
+        let target = match number {
+            Some(number) => generation(gateway, history, number)?,
+            None => {
+                let current = current(gateway, history)?.number;
+                history.previous().with_context(|| {
+                    let name = &gateway.name;
+                    format!("gateway {name} was never served any other generation than {current}")
+                })?
+            }
+        };
+        Ok((target, Kind::Activated { generation: target.id }))
+    })
+}
+
+/// Serves a generation whatever assessment says, until [`release`]: `number`, or else the current
+/// one.
+pub fn pin(
+    state: &State,
+    gateway: &Record,
+    number: Option<u64>,
+    now: OffsetDateTime,
+) -> Result<Served> {
+    record(state, gateway, now, |history| {
+        let target = match number {
+            Some(number) => generation(gateway, history, number)?,
+            None => current(gateway, history)?,
+        };
+        Ok((target, Kind::Pinned { generation: target.id }))
+    })
+}
+
+/// Takes the pin away. The current generation is served again.
+pub fn release(state: &State, gateway: &Record, now: OffsetDateTime) -> Result<Served> {
+    record(state, gateway, now, |history| {
+        ensure!(history.pinned().is_some(), "gateway {} has no pin", gateway.name);
+        Ok((current(gateway, history)?, Kind::Released))
+    })
+}
+
+/// Appends the event that `choose` makes of the history, if that generation's files are whole.
+fn record(
+    state: &State,
+    gateway: &Record,
+    now: OffsetDateTime,
+    choose: impl FnOnce(&History) -> Result<(&Arc<Generation>, Kind)>,
+) -> Result<Served> {
+    let generations = Generations::new(state);
+    let _lock = state.lock()?;
+    let history = generations.history(&gateway.id)?;
+    let (target, kind) = choose(&history)?;
+    ensure_servable(&generations, target)?;
+    let pinned = history.pinned().map(|generation| generation.number);
+    let served = Served { generation: target.number, pinned };
+    generations.append(&gateway.id, kind, now)?;
+    Ok(served)
+}
+
+fn current<'a>(gateway: &Record, history: &'a History) -> Result<&'a Arc<Generation>> {
+    let name = &gateway.name;
+    history.current().with_context(|| format!("nothing is published for gateway {name}"))
+}
+
+fn generation<'a>(
+    gateway: &Record,
+    history: &'a History,
+    number: u64,
+) -> Result<&'a Arc<Generation>> {
+    let name = &gateway.name;
+    history.generation(number).with_context(|| {
+        format!(
+            "gateway {name} has no generation {number}; \
+             `farmgate generations {name}` shows all of them"
+        )
+    })
+}
+
+fn ensure_servable(generations: &Generations, target: &Generation) -> Result<()> {
+    for (path, asset) in target.files() {
+        generations.blobs_of(Access::to(path)).verify(asset).with_context(|| {
+            format!(
+                "generation {} cannot be served, because of {path} (to publish its folder again \
+                 mends it)",
+                target.number
+            )
+        })?;
+    }
+    Ok(())
+}

@@ -1,0 +1,85 @@
+//! Publishing to one gateway.
+
+use std::sync::Arc;
+
+use anyhow::Result;
+use time::OffsetDateTime;
+
+use super::folder::Folder;
+use super::stored::Stored;
+use crate::fleet::Generation;
+use crate::fleet::History;
+use crate::fleet::Kind;
+use crate::fleet::Reason;
+use crate::fleet::Record;
+use crate::fleet::decide;
+use crate::store::State;
+use crate::store::generations::Generations;
+
+/// Result of [`publish`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// The generation that has the files.
+    pub generation: u64,
+    /// Whether it is new, and activated; if not, nothing was done.
+    pub changed: bool,
+    /// The generation that is served all the same, because it is pinned.
+    pub pinned: Option<u64>,
+    /// Findings that do not stop a publish, a line each.
+    pub warnings: Vec<String>,
+}
+
+/// When a folder becomes a new generation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum When {
+    /// Unless the gateway gets these very files already: no trial begins for nothing.
+    NotLive,
+    /// Nor if the newest generation has these files and is not served: somebody rolled back.
+    Changed,
+    /// Always.
+    Always,
+}
+
+/// Stores `folder` as the gateway's next generation and activates it, unless `when` says that
+/// nothing is to be done.
+///
+/// The bytes are copied without any lock. Readers see the old generation until the one small file
+/// that activates the new one has been renamed into place. `progress` is told how many bytes were
+/// copied.
+pub fn publish(
+    state: &State,
+    gateway: &Record,
+    folder: &Folder,
+    when: When,
+    now: OffsetDateTime,
+    progress: &dyn Fn(u64),
+) -> Result<Outcome> {
+    let generations = Generations::new(state);
+    let Stored { files, warnings } = Stored::new(state, &generations, folder, progress)?;
+    let _lock = state.lock()?;
+    let history = generations.history(&gateway.id)?;
+    let pinned = history.pinned().map(|generation| generation.number);
+    let same = match when {
+        When::Always => None,
+        When::NotLive => live(state, gateway, &history),
+        When::Changed => live(state, gateway, &history)
+            .filter(|live| *live.files() == files)
+            .or_else(|| history.generations().max_by_key(|generation| generation.number).cloned()),
+    };
+    if let Some(same) = same.filter(|same| *same.files() == files) {
+        return Ok(Outcome { generation: same.number, changed: false, pinned, warnings });
+    }
+    let number = history.next_number();
+    let published = generations.append(&gateway.id, Kind::Published { number, files }, now)?;
+    generations.append(&gateway.id, Kind::Activated { generation: published }, now)?;
+    Ok(Outcome { generation: number, changed: true, pinned, warnings })
+}
+
+/// The current generation, if the next boot gets it. One that was given up is worth another
+/// trial.
+fn live(state: &State, gateway: &Record, history: &History) -> Option<Arc<Generation>> {
+    let current = history.current()?;
+    let next = decide(history, gateway.policy(state.config().assessment.tries))?;
+    let given_up = matches!(next.reason, Reason::FellBack { .. } | Reason::NothingBetter { .. });
+    (next.generation.id == current.id && !given_up).then(|| current.clone())
+}
