@@ -149,6 +149,9 @@ impl App {
     fn append(&self, gateway: &GatewayId, kind: Kind) -> Result<EventId> {
         let id = self.generations.append(gateway, kind.clone(), OffsetDateTime::now_utc())?;
         (self.on_event)(&kind);
+        if let Some(replica) = &self.replica {
+            replica.wake(gateway);
+        }
         Ok(id)
     }
 }
