@@ -1,3 +1,5 @@
+//! Names of buckets and keys at the provider. Pure.
+
 use sha2::Digest;
 use sha2::Sha256;
 

@@ -1,3 +1,5 @@
+//! Lives of a bucket: plans as pure functions, with properties.
+
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 
