@@ -81,8 +81,8 @@ pub(super) fn replace_io(
         fchown(file.as_file(), Some(user.as_raw()), Some(group.as_raw()))?;
     }
     write(&mut file)?;
-    file.commit()?;
-    sync_parent(path)
+    // Syncs the file, renames it, and syncs the directory.
+    file.commit()
 }
 
 /// Removes temporary files that killed calls of [`replace`] for these names left in `dir`.

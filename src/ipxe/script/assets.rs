@@ -6,7 +6,7 @@ use super::Context;
 use super::Options;
 use super::codes;
 use super::expand::is_literal;
-use super::facts::Fact;
+use super::fact::Fact;
 use super::grammar::shown;
 use super::report::Report;
 

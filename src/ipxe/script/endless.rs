@@ -8,7 +8,7 @@ use std::collections::HashSet;
 
 use super::Context;
 use super::codes;
-use super::facts::Effect;
+use super::fact::Effect;
 use super::flow::State;
 use super::grammar::Joined;
 use super::paths::NETWORK;

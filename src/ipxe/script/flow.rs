@@ -4,8 +4,8 @@
 
 mod loops;
 
-use super::facts::Effect;
-use super::facts::Fact;
+use super::fact::Effect;
+use super::fact::Fact;
 use super::grammar::Joined;
 use super::grammar::Script;
 use loops::Loops;

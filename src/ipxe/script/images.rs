@@ -2,8 +2,8 @@
 
 use super::Context;
 use super::codes;
-use super::facts::Effect;
-use super::facts::Fact;
+use super::fact::Effect;
+use super::fact::Fact;
 use super::report::Report;
 
 pub(super) fn check(context: &Context<'_>, report: &mut Report) {

@@ -6,7 +6,7 @@ use super::codes;
 use super::expand::is_literal;
 use super::expand::references;
 use super::expand::split_name;
-use super::facts::Fact;
+use super::fact::Fact;
 use super::grammar::shown;
 use super::report::Report;
 

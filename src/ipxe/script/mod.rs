@@ -13,6 +13,7 @@ pub mod codes;
 pub mod commands;
 mod endless;
 pub mod expand;
+mod fact;
 mod facts;
 mod flow;
 pub mod grammar;
@@ -167,7 +168,7 @@ pub fn in_template(source: &[u8], unknown: &[Range<usize>]) -> Vec<Finding> {
 /// The input of the checks.
 struct Context<'a> {
     script: &'a Script<'a>,
-    facts: &'a [facts::Fact<'a>],
+    facts: &'a [fact::Fact<'a>],
     flow: &'a Flow,
     reachable: Vec<bool>,
 }
@@ -191,12 +192,12 @@ impl<'a> Context<'a> {
         if self.runs(number) && !may_boot { Severity::Error } else { Severity::Warning }
     }
 
-    fn line(&self, fact: &facts::Fact<'_>) -> &'a grammar::Line<'a> {
+    fn line(&self, fact: &fact::Fact<'_>) -> &'a grammar::Line<'a> {
         &self.script.lines[fact.line]
     }
 
     /// Position of a word of a command.
-    fn word(&self, fact: &facts::Fact<'_>, word: usize) -> Range<usize> {
+    fn word(&self, fact: &fact::Fact<'_>, word: usize) -> Range<usize> {
         self.line(fact).locate(fact.range(word))
     }
 }

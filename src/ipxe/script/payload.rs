@@ -11,7 +11,7 @@ use super::assets::FETCH;
 use super::codes;
 use super::expand::is_literal;
 use super::expand::references;
-use super::facts::Fact;
+use super::fact::Fact;
 use super::grammar::shown;
 use super::kernel::may_be_linux;
 use super::report::Report;

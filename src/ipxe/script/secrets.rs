@@ -5,7 +5,7 @@ use super::Options;
 use super::assets;
 use super::codes;
 use super::expand::references;
-use super::facts::Fact;
+use super::fact::Fact;
 use super::report::Report;
 
 const NAME: &[u8] = b"secrets_url";

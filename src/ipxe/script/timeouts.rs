@@ -4,7 +4,7 @@ use super::Context;
 use super::assets;
 use super::codes;
 use super::expand::is_literal;
-use super::facts::Fact;
+use super::fact::Fact;
 use super::report::Report;
 
 /// Commands that may download, and have `--timeout`.
