@@ -1,3 +1,5 @@
+//! The tokens with which booted systems acknowledge.
+
 use hmac::Hmac;
 use hmac::KeyInit;
 use hmac::Mac;

@@ -1,3 +1,5 @@
+//! Which generation a boot gets: trials, fallback, pins.
+
 use std::fmt;
 use std::num::NonZeroU32;
 use std::sync::Arc;

@@ -1,3 +1,5 @@
+//! Templates of secrets: which names they may hold, and how they are filled in.
+
 use std::ops::Range;
 
 /// Fills in a secrets template: `${name}` and `$name` of a name that `value` knows

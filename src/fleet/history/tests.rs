@@ -1,3 +1,5 @@
+//! The fold over events, by examples and by properties.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Blobs on a real disk.
+
 use std::os::unix::fs::PermissionsExt;
 
 use proptest::prelude::*;

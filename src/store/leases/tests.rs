@@ -1,3 +1,5 @@
+//! Leases on a real disk, and a clock that the tests set.
+
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;
