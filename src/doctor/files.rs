@@ -223,7 +223,7 @@ fn room(dir: &Path, findings: &mut Findings) {
     let what = format!("{:.1} GB free for {}", free as f64 / 1e9, dir.display());
     // Some file systems have no table of inodes, and say 0 of 0.
     let no_inodes = facts.f_files > 0 && facts.f_favail < 1000;
-    let way_out = "make room: `[store] cache-size` bounds what is kept of a common store";
+    let way_out = "make room: `[store] cache-size` bounds what is kept of a shared store";
     if free < TOO_LITTLE || no_inodes {
         let inodes = if no_inodes { ", and hardly an inode" } else { "" };
         findings.error(ROOM, format!("{what}{inodes}: soon no boot can be recorded"), way_out);

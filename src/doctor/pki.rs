@@ -93,7 +93,7 @@ fn look(state: &State, now: OffsetDateTime, findings: &mut Findings) -> Result<(
         if (now..now + *soon).contains(end) {
             findings.warning(CHECK, format!("{what} runs out on {}", end.date()), *way_out);
         } else if *what == "the CA" && *end < now {
-            findings.error(CHECK, format!("the CA ran out on {}", end.date()), *way_out);
+            findings.error(CHECK, format!("the CA expired on {}", end.date()), *way_out);
         }
     }
     if let Err(risk) = survives_any_clock(&ca) {

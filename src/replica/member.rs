@@ -1,4 +1,4 @@
-//! This host as one of several that share a common store.
+//! This host as one of several that share a shared store.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -26,7 +26,7 @@ use crate::store::State;
 use crate::store::blobs::Access;
 use crate::store::generations::Generations;
 
-/// This host's part in a common store: puts together what exchanges events and records, what caches
+/// This host's part in a shared store: puts together what exchanges events and records, what caches
 /// blobs, and the client of the store. Each of them has its own memory.
 pub struct Replica {
     remote: Remote,
@@ -40,7 +40,7 @@ pub struct Replica {
 }
 
 impl Replica {
-    /// Opens the common store that the configuration of `state` names, without asking it; `None` if
+    /// Opens the shared store that the configuration of `state` names, without asking it; `None` if
     /// it names none. `systemd` is the folder of systemd's credentials.
     pub fn open(state: &State, systemd: Option<&Path>) -> Result<Option<Arc<Self>>> {
         let config = &state.config().store;
@@ -59,12 +59,12 @@ impl Replica {
         })))
     }
 
-    /// Where the common store is, for people.
+    /// Where the shared store is, for people.
     pub fn shown(&self) -> &str {
         self.remote.shown()
     }
 
-    /// The status of the common store, for people.
+    /// The status of the shared store, for people.
     pub fn status(&self) -> String {
         self.status.line()
     }
@@ -75,7 +75,7 @@ impl Replica {
         Counts { fetched: fetches.fetched, failed_fetches: fetches.failed, ..self.status.counts() }
     }
 
-    /// Counts the objects that the common store does not have yet; `None` before the first pass that
+    /// Counts the objects that the shared store does not have yet; `None` before the first pass that
     /// succeeded, which tells what it has.
     pub fn undelivered(&self) -> Result<Option<usize>> {
         if self.counts().last_pass.is_none() {
@@ -96,7 +96,7 @@ impl Replica {
         self.wake.notified().await;
     }
 
-    /// Exchanges the events and records of all gateways with the common store, once.
+    /// Exchanges the events and records of all gateways with the shared store, once.
     pub async fn pass(&self) -> Result<Report, Failure> {
         self.take_appended();
         self.exchange.pass().await
@@ -141,13 +141,13 @@ impl Replica {
         self.blobs.mend().await
     }
 
-    /// Lists, writes, reads and deletes in the common store: nothing else shows what a key may do,
+    /// Lists, writes, reads and deletes in the shared store: nothing else shows what a key may do,
     /// and whether the bucket is full.
     pub async fn probe(&self) -> Result<(), Error> {
         remote::probe(&self.remote).await
     }
 
-    /// The rest of the time for which the common store asked not to be asked.
+    /// The rest of the time for which the shared store asked not to be asked.
     pub(super) fn retry_after(&self) -> Option<Duration> {
         self.remote.retry_after()
     }

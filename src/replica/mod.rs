@@ -2,9 +2,9 @@
 //! background.
 //!
 //! Every request reads and writes the local directory; no boot waits for anything here but for a
-//! file that only the common store has. Objects are immutable and have unique names, so two
+//! file that only the shared store has. Objects are immutable and have unique names, so two
 //! stores are in step once each has the objects of the other: no locks, no conditional writes, no
-//! order. What is written while the common store is away is delivered later under the same
+//! order. What is written while the shared store is away is delivered later under the same
 //! name, so nothing is lost and nothing counts twice. Nothing local is deleted because it is missing
 //! elsewhere: a wrong or emptied bucket takes nothing away.
 //!

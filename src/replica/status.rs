@@ -1,4 +1,4 @@
-//! The status of the common store, for people and for metrics.
+//! The status of the shared store, for people and for metrics.
 
 use std::sync::Mutex;
 use std::sync::MutexGuard;
@@ -11,7 +11,7 @@ use super::exchange::Report;
 use super::failure::Failure;
 use super::remote::Error;
 
-/// The status of the common store, and counts of passes.
+/// The status of the shared store, and counts of passes.
 #[derive(Default)]
 pub(super) struct Status {
     reach: Mutex<Reach>,

@@ -1,4 +1,4 @@
-//! The background task of a server that has a common store.
+//! The background task of a server that has a shared store.
 //!
 //! Touches the clock; all else by the replica.
 
@@ -23,7 +23,7 @@ const TIDY_EVERY: Duration = Duration::from_secs(60);
 /// Events that are appended within this time are delivered together.
 const COLLECT: Duration = Duration::from_millis(500);
 
-/// Keeps this host and the common store in step for as long as it is polled: a pass each interval,
+/// Keeps this host and the shared store in step for as long as it is polled: a pass each interval,
 /// which hears of other hosts, and between passes a delivery of what this host appends.
 pub async fn run(replica: Arc<Replica>) {
     let retry = Backoff::new(replica.interval, LONGEST);

@@ -28,10 +28,10 @@ use crate::fleet::relevant;
 /// Compactions in a row that may disturb a reader.
 const MAX_LISTINGS: usize = 8;
 
-/// Objects of a gateway, by whether the common store says the same already.
+/// Objects of a gateway, by whether the shared store says the same already.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct News {
-    /// Their events are in objects that the common store has, or decide nothing any more.
+    /// Their events are in objects that the shared store has, or decide nothing any more.
     pub covered: BTreeSet<ObjectName>,
     /// All others.
     pub new: BTreeSet<ObjectName>,
@@ -116,7 +116,7 @@ impl LocalObjects {
         Ok(damaged.map(|(name, _)| *name).collect())
     }
 
-    /// Compares the objects with those whose names are `known` in the common store, by the events in
+    /// Compares the objects with those whose names are `known` in the shared store, by the events in
     /// them. Reads all of them.
     pub fn news(&mut self, known: &BTreeSet<ObjectName>) -> Result<News> {
         if self.names.is_subset(known) {

@@ -388,7 +388,7 @@ fn time_runs_out() {
     let report = at("+11000d");
     report.has("error", "certificates", "no gateway trusts");
     report.has("error", "certificates", "and nginx refuses every gateway");
-    report.has("error", "certificates", "the CA ran out on");
+    report.has("error", "certificates", "the CA expired on");
     // A clock that was set back.
     let report = at("-1d");
     report.has("warning", "clock", "the newest event is from");

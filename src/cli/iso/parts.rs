@@ -105,7 +105,7 @@ impl Parts {
         let unfit = "no gateway could have this CA as its root";
         usable_ca(&fleet.ca).context(unfit)?;
         let end = Certificate::from_der(&fleet.ca)?.not_after;
-        ensure!(end > now(), "{unfit}: it ran out on {}", end.date());
+        ensure!(end > now(), "{unfit}: it expired on {}", end.date());
         let root = Fingerprint::of_der(&fleet.ca);
         let syslinux = Syslinux::find(self.syslinux.as_deref())?;
         let ipxe = match &self.ipxe_source {

@@ -131,7 +131,7 @@ impl Tidier {
     }
 
     /// Evicts blobs, those first that were not used for longest, until the rest fits. What a next
-    /// boot may need stays, and so does what the common store does not have.
+    /// boot may need stays, and so does what the shared store does not have.
     async fn evict(&self, found: Vec<Found>) -> Result<(), Failure> {
         let Some(limit) = self.cache_size else { return Ok(()) };
         let mut total: u64 = found.iter().map(|(_, _, facts)| facts.len()).sum();
@@ -168,7 +168,7 @@ impl Tidier {
             let blobs = self.generations.blobs_of(access).clone();
             blocking(move || Ok(blobs.remove(&id)?)).await?;
             total -= facts.len();
-            tracing::debug!("blob {id} is only in the common store now");
+            tracing::debug!("blob {id} is only in the shared store now");
         }
         Ok(())
     }

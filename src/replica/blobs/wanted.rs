@@ -1,4 +1,4 @@
-//! Blobs that the common store has lost or has damaged. A host that cannot fetch one leaves a marker
+//! Blobs that the shared store has lost or has damaged. A host that cannot fetch one leaves a marker
 //! in the store; a host that has it uploads it again.
 
 use std::collections::HashSet;

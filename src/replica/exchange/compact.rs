@@ -1,4 +1,4 @@
-//! Packs the objects of a gateway in the common store once there are many: every host lists all of
+//! Packs the objects of a gateway in the shared store once there are many: every host lists all of
 //! them in every pass.
 
 use std::collections::BTreeSet;
@@ -23,10 +23,10 @@ use crate::replica::remote::Remote;
 use crate::store::exchange::LocalObjects;
 use crate::store::objects::Object;
 
-/// So many objects of a gateway are left in the common store before they are packed.
+/// So many objects of a gateway are left in the shared store before they are packed.
 const MOST: usize = 32;
 
-/// Packs objects in the common store.
+/// Packs objects in the shared store.
 pub(super) struct Compactor {
     remote: Remote,
     notices: Notices,
@@ -37,7 +37,7 @@ impl Compactor {
         Self { remote, notices: Notices::default() }
     }
 
-    /// Packs the objects of a gateway in the common store, if they are many, and returns the pack's
+    /// Packs the objects of a gateway in the shared store, if they are many, and returns the pack's
     /// name if this host needs not fetch it.
     ///
     /// The pack holds all that the packed objects say, and only they are deleted. What others write
@@ -95,7 +95,7 @@ impl Compactor {
         let bytes = serde_json::to_vec(&pack).context("cannot write a pack")?;
         self.remote.put(&layout::object(gateway, name), bytes.clone()).await?;
         self.remote.delete_all(packed).await?;
-        tracing::debug!(gateway_id = %gateway, objects = remote.len(), "packed in the common store");
+        tracing::debug!(gateway_id = %gateway, objects = remote.len(), "packed in the shared store");
         // Events that were held back here must not come into sight with the pack.
         if !events.keys().all(|id| here.contains_key(id)) {
             return Ok(None);

@@ -48,7 +48,7 @@ impl EventExchange {
         }
     }
 
-    /// Exchanges the events of a gateway, of which the common store has the objects `remote`. An
+    /// Exchanges the events of a gateway, of which the shared store has the objects `remote`. An
     /// error of this host's concerns this gateway alone.
     pub(super) async fn exchange(
         &self,
@@ -97,7 +97,7 @@ impl EventExchange {
     }
 
     /// Delivers the new events of a gateway that was exchanged before, without knowing what the
-    /// common store has now; returns how many objects.
+    /// shared store has now; returns how many objects.
     pub(super) async fn deliver(&self, gateway: &GatewayId) -> Result<usize, Failure> {
         match self.try_deliver(gateway).await {
             Err(Failure::Local(error)) => {
@@ -118,7 +118,7 @@ impl EventExchange {
         Ok(pushed)
     }
 
-    /// Deletes the events of a removed gateway from the common store.
+    /// Deletes the events of a removed gateway from the shared store.
     pub(super) async fn forget(
         &self,
         gateway: &GatewayId,
@@ -133,7 +133,7 @@ impl EventExchange {
         Ok(Report::default())
     }
 
-    /// Counts those of `objects`, all that this host has of a gateway, that the common store does not
+    /// Counts those of `objects`, all that this host has of a gateway, that the shared store does not
     /// have yet.
     pub(super) fn undelivered(&self, gateway: &GatewayId, objects: &BTreeSet<ObjectName>) -> usize {
         match self.known().get(gateway) {

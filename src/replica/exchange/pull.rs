@@ -43,13 +43,13 @@ pub(super) struct Puller {
 struct Cache {
     /// The next boot may need files that are not here yet.
     needs_files: bool,
-    /// Objects in the common store that this program cannot use.
+    /// Objects in the shared store that this program cannot use.
     refused: Refused,
     /// Objects that were fetched, and wait for files.
     held_back: BTreeMap<ObjectName, Object>,
 }
 
-/// Objects in the common store that this program cannot use, and why.
+/// Objects in the shared store that this program cannot use, and why.
 pub(super) type Refused = BTreeMap<ObjectName, Refusal>;
 
 /// The reason why an object cannot be used, which does not change.

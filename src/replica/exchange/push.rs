@@ -1,4 +1,4 @@
-//! Delivers what the common store does not have of a gateway. The files of a generation go before
+//! Delivers what the shared store does not have of a gateway. The files of a generation go before
 //! the event that publishes it.
 
 use std::collections::BTreeSet;
@@ -19,7 +19,7 @@ use crate::store::blobs::Access;
 use crate::store::exchange::LocalObjects;
 use crate::store::generations::Generations;
 
-/// More new objects of one gateway than this, after a long time without the common store
+/// More new objects of one gateway than this, after a long time without the shared store
 /// or a restart, are delivered as one pack.
 const MANY: usize = 64;
 
@@ -36,7 +36,7 @@ impl Pusher {
         Self { remote, generations, blobs, notices: Notices::default() }
     }
 
-    /// Delivers the objects of `local` that are new to the common store, and returns how many; adds
+    /// Delivers the objects of `local` that are new to the shared store, and returns how many; adds
     /// the names of those that need no more deliveries to `known`. `first` says that nothing is known
     /// yet of what was delivered before.
     pub(super) async fn push(

@@ -1,5 +1,5 @@
 //! Exchanges the records of gateways: fetches the revisions of other hosts, merges them with this
-//! host's, and leaves one that says all in the common store.
+//! host's, and leaves one that says all in the shared store.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -42,7 +42,7 @@ pub(super) struct RecordExchange {
 struct Cache {
     /// Each record as both sides had it after the last merge.
     merged: BTreeMap<GatewayId, LocalRecord>,
-    /// Revisions in the common store that this program cannot read.
+    /// Revisions in the shared store that this program cannot read.
     refused: BTreeSet<(GatewayId, EventId)>,
 }
 
@@ -70,7 +70,7 @@ impl RecordExchange {
         }
     }
 
-    /// Exchanges all records; `listed` names the revisions in the common store.
+    /// Exchanges all records; `listed` names the revisions in the shared store.
     pub(super) async fn exchange(
         &self,
         mut listed: BTreeMap<GatewayId, BTreeSet<EventId>>,

@@ -1,4 +1,4 @@
-//! Lists a common store that is a directory. object_store's own listing ends at the first name that it
+//! Lists a shared store that is a directory. object_store's own listing ends at the first name that it
 //! cannot parse.
 
 use std::fs;

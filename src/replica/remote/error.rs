@@ -1,4 +1,4 @@
-//! Errors of the common store, with the way out.
+//! Errors of the shared store, with the way out.
 
 use std::error::Error as StdError;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use object_store::client::HttpErrorKind;
 
 use crate::foreign::Foreign;
 
-/// An error of the common store. Its text stays the same for as long as the reason does: a new text
+/// An error of the shared store. Its text stays the same for as long as the reason does: a new text
 /// is news.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {

@@ -1,4 +1,4 @@
-//! The common store as this host sees it: a bucket, or a directory. Every request has a time
+//! The shared store as this host sees it: a bucket, or a directory. Every request has a time
 //! limit, a store that asks for rest gets it, and what goes wrong has a type of its own.
 //!
 //! Touches the network, or the store's directory.

@@ -1,4 +1,4 @@
-//! The requests by which `farmgate doctor` examines the common store.
+//! The requests by which `farmgate doctor` examines the shared store.
 
 use super::client::Remote;
 use super::error::Error;

@@ -19,8 +19,8 @@ use crate::server::app::Error;
 use crate::server::edge::peer;
 use crate::server::edge::peer::Peer;
 
-/// The booted system says that it works. It has no client certificate; the token is what it
-/// proves itself with. To ask twice does no harm, so it may be repeated until it is answered.
+/// The booted system reports that it works. It has no client certificate; the token authenticates
+/// it. Repeating the request does no harm, so the system retries until it gets an answer.
 pub(super) async fn acknowledge(
     State(front): State<Arc<Front>>,
     Path(token): Path<String>,
@@ -28,14 +28,14 @@ pub(super) async fn acknowledge(
     headers: HeaderMap,
 ) -> Result<Response, Error> {
     let address = peer::address(peer.as_deref(), &headers);
-    // Only whoever has a token of ours can hold up others who have one of the same gateway.
+    // Only holders of one of our tokens can delay others with a token of the same gateway.
     let line = front.app.claimed_by(&token)?;
     let work = move |app: &App, _| app.acknowledge(&token, &address);
     front.answer_from_disk(Line::Writes, line.as_str(), work).await?;
     Ok(([(header::CACHE_CONTROL, NO_STORE)], "acknowledged\n").into_response())
 }
 
-/// `HEAD` must not count as the word of a system that works.
+/// `HEAD` must not count as an acknowledgement.
 pub(super) async fn not_allowed() -> Response {
     (StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, "GET, POST")]).into_response()
 }

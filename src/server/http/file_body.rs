@@ -1,5 +1,5 @@
-//! Sends a file piece by piece, and records when its last byte, or the client, is gone. What is in
-//! the page cache is read where it is sent; for the rest a thread waits for the disk.
+//! Streams a file, and records when its last byte is sent or the client is gone. Reads page-cache
+//! hits on the connection's thread; a blocking thread reads the rest from disk.
 
 use std::fs::File;
 use std::io;
@@ -27,23 +27,23 @@ use crate::server::recorder::Recorder;
 use crate::server::recorder::Subject;
 use crate::store::journal::Stage;
 
-/// Bytes that are read at a time, which is all that is ever held of an asset for one client: few
-/// while the client reads slowly, and many while it keeps up.
+/// Sizes of one read, which is also all that is held of a file for one client: small while the
+/// client reads slowly, large while it keeps up.
 const CHUNKS: Range<usize> = 8 * 1024..64 * 1024;
 
-/// A client that takes longer than this for a piece reads slowly: 8 KiB in it are 0.4 MB/s.
+/// A client that takes longer than this for a piece is slow: 8 KiB in that time are 0.4 MB/s.
 const SLOW: Duration = Duration::from_millis(20);
 
-/// Where the fate of a file is to be recorded.
+/// Where to record the outcome of a transfer.
 pub(super) struct Recording {
     pub(super) recorder: Recorder,
     pub(super) subject: Subject,
     pub(super) path: String,
-    /// Where its bytes are counted.
+    /// Counter of its bytes.
     pub(super) sent: Counter,
 }
 
-/// Part of a file, on its way to a client.
+/// Part of a file, as a response body.
 pub(super) struct FileBody {
     file: Arc<File>,
     left: Range<u64>,
@@ -52,7 +52,7 @@ pub(super) struct FileBody {
     size: u64,
     bytes: u64,
     began: Instant,
-    /// When the last piece was asked for, and how long the next one is.
+    /// When the last piece was requested, and the length of the next one.
     asked: Instant,
     chunk: usize,
 }
@@ -91,11 +91,11 @@ impl FileBody {
     }
 }
 
-/// Reads what is in the page cache; `None` if the disk would have to be asked.
+/// Reads from the page cache; `None` if that would wait for the disk.
 fn read_cached(file: &File, start: u64, len: usize) -> Option<Bytes> {
     let mut piece = vec![0; len];
     let buffers = &mut [IoSliceMut::new(&mut piece)];
-    // A file system that cannot do this says so.
+    // Some file systems do not support this, and return an error.
     let count = preadv2(file, buffers, start, ReadWriteFlags::NOWAIT).ok().filter(|n| *n > 0)?;
     piece.truncate(count);
     Some(piece.into())
@@ -105,7 +105,7 @@ fn read(file: &File, start: u64, len: usize) -> io::Result<Bytes> {
     let mut piece = vec![0; len];
     loop {
         match file.read_at(&mut piece, start) {
-            // Its size was right when it was opened.
+            // The file was full-size when it was opened.
             Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(count) => {
                 piece.truncate(count);
