@@ -17,7 +17,7 @@ pub(super) const RETRY: Backoff =
 /// How often buckets and keys are checked at the provider.
 const CHECK: Duration = Duration::hours(6);
 
-/// What the next step depends on besides the file on disk.
+/// The inputs of the next step besides the file on disk.
 pub(super) struct Situation<'a> {
     /// Whether the gateway still exists.
     pub(super) wanted: bool,
@@ -25,19 +25,19 @@ pub(super) struct Situation<'a> {
     pub(super) endpoint: Option<(&'a str, Option<&'a str>)>,
     /// Most bytes in its bucket.
     pub(super) quota: Option<u64>,
-    /// Whether a boot was acknowledged.
+    /// True if a boot was acknowledged.
     pub(super) acknowledged: &'a dyn Fn(EventId) -> bool,
     pub(super) now: OffsetDateTime,
-    /// Whether an operator asked for a check.
+    /// True if an operator asked for a check.
     pub(super) check: bool,
 }
 
 /// One step. The following one is planned from its result.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Step {
-    /// Everything is as it should be.
+    /// Everything is in order.
     Nothing,
-    /// Remove the file of a removed gateway that nothing was made for.
+    /// Remove the file of a removed gateway for which nothing was made.
     Forget,
     /// The creation of this key was cut off: delete any key of its name.
     ClearKey(String),
@@ -99,7 +99,7 @@ pub(super) fn next(stored: &Stored, situation: &Situation<'_>) -> Step {
     if situation.check || !fresh { Step::Check } else { Step::Nothing }
 }
 
-/// A key that the gateway cannot need any more: nobody got it, or a boot with a later key was
+/// A key that the gateway cannot need any more: no boot got it, or a boot with a later key was
 /// acknowledged.
 fn superfluous(stored: &Stored, acknowledged: &dyn Fn(EventId) -> bool) -> Option<String> {
     let older = stored.keys.len().saturating_sub(1);

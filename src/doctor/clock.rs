@@ -24,7 +24,7 @@ const FAR: Duration = Duration::minutes(1);
 const WAY_OUT: &str = "run systemd-timesyncd, chrony or ntpd";
 
 pub(super) async fn examine(state: &State, now: OffsetDateTime, findings: &mut Findings) {
-    // First: a wrong clock explains findings about certificates.
+    // First, since a wrong clock explains findings about certificates.
     for problem in server::clock_problems(state, now).unwrap_or_default() {
         let (what, way_out) = problem.split_once("; ").unwrap_or((&problem, WAY_OUT));
         findings.error(CHECK, what, way_out);

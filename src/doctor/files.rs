@@ -30,17 +30,17 @@ const SERVICE_USER: &str = "farmgate";
 /// Folders whose files the server reads or writes, as the owner of the state.
 fn folders() -> impl Iterator<Item = &'static str> {
     let private = FOLDERS.iter().filter(|folder| folder.mode == layout::PRIVATE_DIR);
-    // Of `pki/` the files are looked at by their names; root's `cache/` is not the server's.
+    // In `pki/`, only the server's files are checked; root's `cache/` is not the server's.
     private.map(|folder| folder.path).filter(|path| ![layout::PKI, layout::CACHE].contains(path))
 }
 
-/// Files beside these. The configuration may be anybody's.
+/// Further files, besides the folders. The configuration may belong to anybody.
 fn files() -> impl Iterator<Item = &'static str> {
     let paths = FILES.iter().map(|file| file.path);
     paths.filter(|path| ![layout::CONFIG, layout::FORMAT].contains(path))
 }
 
-/// With less room than this, boots can soon not be recorded.
+/// With less free space than this, boots soon cannot be recorded.
 const TOO_LITTLE: u64 = 64 * 1024 * 1024;
 const LITTLE: u64 = 1024 * 1024 * 1024;
 
@@ -69,7 +69,7 @@ fn look(state: &State, findings: &mut Findings) -> Result<()> {
     };
     let (mut foreign, mut open) = (Vec::new(), Vec::new());
     let mut see = |path: PathBuf, facts: &Metadata| {
-        // Root's, if root made the state: the server only reads these.
+        // They belong to root if root made the state: the server only reads these.
         let roots = path.starts_with(dir.join(layout::PKI)) && !path.ends_with(layout::SERVER_KEY);
         // The owner of a link does not matter.
         if !facts.is_symlink() && facts.uid() != owner && !(roots && facts.uid() == 0) {
@@ -119,7 +119,7 @@ fn look(state: &State, findings: &mut Findings) -> Result<()> {
     }
     let guarded = |folder: &str| match fs::symlink_metadata(dir.join(folder)) {
         Ok(facts) => facts.uid() == 0,
-        // Root makes it when it is needed.
+        // Root makes it on first use.
         Err(_) => true,
     };
     let server_is_service = service.is_some_and(|service| service.uid.as_raw() == owner);
@@ -187,7 +187,7 @@ fn to_paste(paths: &[PathBuf], command: &str, find: impl Fn(&str) -> String) -> 
     format!("{} -exec {command} {{}} +", find(&words(&mut outer)))
 }
 
-/// As a POSIX shell reads it back.
+/// Quotes a text for a POSIX shell.
 fn quoted(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%".contains(c);
     match !text.is_empty() && text.chars().all(plain) {

@@ -14,7 +14,7 @@ pub enum Verdict {
     Ok,
     /// It could not be checked.
     Skipped,
-    /// Somebody should act; gateways boot.
+    /// An operator should act; gateways boot.
     Warning,
     /// It keeps gateways from booting.
     Error,

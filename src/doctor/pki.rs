@@ -22,7 +22,7 @@ const CHECK: &str = "certificates";
 /// Folder of the credentials of a running service, by systemd.
 const CREDENTIALS: &str = "/run/credentials/farmgate.service";
 
-/// Before this, somebody should hear of it. New media for a new CA take their time.
+/// Time of warning before an expiry. New media for a new CA take their time.
 const SOON: Duration = Duration::days(60);
 const SOON_FOR_A_CA: Duration = Duration::days(365);
 
@@ -31,7 +31,7 @@ const SOON_FOR_A_CA: Duration = Duration::days(365);
 pub(super) const LONGEST_CHAIN: usize = 4096;
 pub(super) const CHAIN_TOO_LONG: &str = "iPXE before March 2023 reads 4096";
 
-/// A CA is on all its media, and cannot be another one there.
+/// All media carry the CA, which cannot be replaced there.
 const FOR_BAD_CLOCKS: &str = "set the date in such a machine's firmware, and change its battery; \
                               media whose iPXE has the command `ntp` need neither; what else \
                               helps says docs/operating.md";
@@ -63,7 +63,7 @@ pub(super) fn examine(state: &State, now: OffsetDateTime, findings: &mut Finding
     }
     let looked = server::certificate_problems(state, now).and_then(|problems| {
         for problem in problems {
-            // The way out is in it.
+            // The error already says the way out.
             let (what, way_out) = problem.split_once("; ").unwrap_or((&problem, ""));
             findings.error(CHECK, what, way_out);
         }
@@ -89,9 +89,9 @@ fn look(state: &State, now: OffsetDateTime, findings: &mut Findings) -> Result<(
     ];
     ends.extend(crl_end.map(|end| ("the CRL", end, SOON, renew)));
     for (what, end, soon, way_out) in &ends {
-        // One that has run out is among the problems.
+        // An expired one is among the problems.
         if (now..now + *soon).contains(end) {
-            findings.warning(CHECK, format!("{what} runs out on {}", end.date()), *way_out);
+            findings.warning(CHECK, format!("{what} expires on {}", end.date()), *way_out);
         } else if *what == "the CA" && *end < now {
             findings.error(CHECK, format!("the CA expired on {}", end.date()), *way_out);
         }

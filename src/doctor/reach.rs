@@ -1,4 +1,4 @@
-//! URLs that gateways and booted systems are told, asked as they would ask.
+//! Asks the URLs that gateways and booted systems get, as they would ask. Touches the network.
 
 use std::io;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ use crate::store::State;
 
 const CHECK: &str = "url";
 
-/// A gateway waits longer; but whoever looks wants to know.
+/// A gateway waits longer, but an operator should get an answer.
 const LIMIT: Duration = Duration::from_secs(10);
 
 const MOST: usize = 1024 * 1024;
@@ -54,7 +54,7 @@ pub(super) async fn examine(state: &State, findings: &mut Findings) {
         Ok(both) => both,
         Err(error) => return findings.skipped(CHECK, format!("{error:#}")),
     };
-    // Gateways that cannot reach one host go on to the next.
+    // Gateways that cannot reach one host try the next.
     let others = &config.media.fallback_urls;
     let mut reached = false;
     for url in [&config.url].into_iter().chain(others) {
@@ -87,7 +87,7 @@ pub(super) async fn examine(state: &State, findings: &mut Findings) {
     }
 }
 
-/// Which certificates a boot host shows; or what is wrong with it, and what to do.
+/// The certificates that a boot host shows; or the problem, and its way out.
 async fn gateways_door(
     url: &BootUrl,
     tls: &Arc<ClientConfig>,
@@ -104,7 +104,7 @@ async fn gateways_door(
         (format!("{url} cannot be reached: {error}"), way_out)
     })?;
     match answer.status.as_u16() {
-        // Nobody gets in without a certificate, and only farmgate says so in this way.
+        // Without a certificate, only farmgate answers in this way.
         403 if &*answer.body == b"403 Forbidden\n" => {}
         status @ (502 | 504) => {
             return Err((
@@ -135,7 +135,7 @@ fn judge_chain(url: &BootUrl, chain: &[CertificateDer<'_>], ca: &[u8], findings:
     findings.warning(CHECK, what, "leave out of ssl_certificate what gateways do not need");
 }
 
-/// The address at which booted systems acknowledge; they trust the public authorities.
+/// The URL where booted systems acknowledge; they trust the public authorities.
 async fn public_door(url: &BootUrl, findings: &mut Findings) {
     let Some(tls) = http_client::believing_the_system() else {
         let what = format!("{url}: this machine trusts no authority (package ca-certificates)");
@@ -169,7 +169,7 @@ async fn get(url: &BootUrl, path: &str, tls: Arc<ClientConfig>) -> io::Result<ht
     tokio::time::timeout(LIMIT, exchange).await.map_err(late)?
 }
 
-/// TLS as iPXE speaks it, believing the fleet's CA alone.
+/// TLS as iPXE speaks it, with the fleet's CA as the only root.
 fn like_ipxe(state: &State) -> anyhow::Result<Arc<ClientConfig>> {
     let provider = aws_lc_rs::default_provider();
     let known = provider.cipher_suites.iter().filter(|suite| SUITES.contains(&suite.suite()));

@@ -1,4 +1,4 @@
-//! The server itself, by its admin listener, and who else might be in its place.
+//! The server itself, by its admin listener, and other programs in its place.
 
 use std::io;
 use std::net::SocketAddr;
@@ -21,7 +21,7 @@ use crate::store::owner::as_caller;
 
 const CHECK: &str = "server";
 
-/// Longest wait for this machine itself.
+/// Longest wait for an answer of this machine.
 const LIMIT: Duration = Duration::from_secs(10);
 
 /// `farmgate-admin.socket`.
@@ -92,14 +92,14 @@ async fn ask(config: &Config) -> io::Result<(u16, String)> {
     Ok((answer.status.as_u16(), String::from_utf8_lossy(&answer.body).into_owned()))
 }
 
-/// Root can open what the state's owner cannot.
+/// Root can open files that the state's owner cannot.
 fn connect(path: &Path) -> io::Result<UnixStream> {
     let stream = as_caller(|| std::os::unix::net::UnixStream::connect(path))?;
     stream.set_nonblocking(true)?;
     UnixStream::from_std(stream)
 }
 
-/// Checks whether a server that does not run, or cannot be asked, could open its sockets.
+/// Checks whether a server that is stopped, or cannot be asked, could open its sockets.
 fn doors(config: &Config, findings: &mut Findings) {
     if let Some(address) = config.listen.tls {
         match bind(address) {
@@ -118,7 +118,7 @@ fn doors(config: &Config, findings: &mut Findings) {
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
                 findings.unseen(CHECK, format!("only root and nginx can open {}", path.display()));
             }
-            // The file stays when a socket is closed.
+            // The file remains when a socket is closed.
             Err(error) => findings.error(
                 CHECK,
                 format!("nobody listens for nginx at {}: {error}", path.display()),
@@ -129,9 +129,9 @@ fn doors(config: &Config, findings: &mut Findings) {
 }
 
 fn in_use(address: SocketAddr, findings: &mut Findings) {
-    // Root sees who it is, and the state's owner does not.
+    // Only root sees the holder; the state's owner does not.
     match as_caller(|| process::of_port(address)) {
-        // systemd holds the door of a unit that is not started yet, or was stopped.
+        // systemd holds the socket of a unit that is not started yet, or was stopped.
         Some(holder) if holder.is("systemd") => findings.warning(
             CHECK,
             format!("systemd holds {address} ([listen] tls) for farmgate, which does not answer"),

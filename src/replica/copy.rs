@@ -184,7 +184,7 @@ fn note_uses(events: &Events, uses: &mut BTreeMap<BlobId, BTreeSet<Access>>) {
     }
 }
 
-/// Where a store is copied to. A directory gets the permissions of a state.
+/// The target of a copy. A directory gets the permissions of a state.
 struct Target {
     remote: Remote,
     directory: Option<PathBuf>,

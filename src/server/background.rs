@@ -81,7 +81,7 @@ pub(super) async fn sweep(app: Arc<App>) {
 pub(super) async fn mend_index(gateways: Gateways) {
     match on_disk(move || gateways.mend_index()).await {
         Ok(0) => {}
-        Ok(mended) => tracing::warn!("made {mended} entries of gateways/.by-fingerprint anew"),
+        Ok(mended) => tracing::warn!("repaired {mended} entries of gateways/.by-fingerprint"),
         Err(error) => tracing::error!("certificates may not be found: {error:#}"),
     }
 }

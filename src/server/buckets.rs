@@ -84,9 +84,9 @@ async fn pass(settings: Arc<Settings>) {
         Ok(report) => {
             let failed = report.failed.len();
             if let Some((gateway, error)) = report.failed.into_iter().next() {
-                tracing::warn!(%gateway, failed, "buckets are not as they should be: {error}");
+                tracing::warn!(%gateway, failed, "buckets are not in order: {error}");
             }
         }
-        Err(error) => tracing::error!("buckets cannot be looked after: {error:#}"),
+        Err(error) => tracing::error!("cannot reconcile buckets: {error:#}"),
     }
 }

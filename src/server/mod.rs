@@ -165,10 +165,10 @@ async fn reload(source: &Source, app: &Arc<App>) {
         let worse: Vec<&str> = worse.map(String::as_str).collect();
         ensure!(worse.is_empty(), "{}", worse.join("; "));
         if !new.listen.same_doors(&old.listen) {
-            tracing::warn!("other doors in [listen] are opened by a restart only");
+            tracing::warn!("changed addresses in [listen] need a restart");
         }
         if new.state.config().store != old.state.config().store {
-            tracing::warn!("another [store] is taken up by a restart only");
+            tracing::warn!("a changed [store] needs a restart");
         }
         Ok(new)
     });
@@ -198,7 +198,7 @@ async fn drain(connections: &Connections, limit: Duration) {
         () = connections.drain() => {}
         () = report => {}
         () = tokio::time::sleep(limit) => {
-            tracing::warn!("stopped with downloads unfinished: the time for them was over");
+            tracing::warn!("stopped with downloads unfinished after `listen.drain`");
         }
     }
 }

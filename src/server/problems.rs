@@ -67,7 +67,7 @@ fn late_problems(
     let problem = |(what, begin): (String, OffsetDateTime)| {
         format!(
             "this host's clock says {}, but {what} begins on {}: the clock is behind, or was ahead \
-             when that was made; set the clock right, and where it is, `farmgate pki renew`, then \
+             when that was made; set the clock, or if it is right, run `farmgate pki renew`, then \
              `systemctl reload farmgate nginx`",
             now.date(),
             minute(begin),

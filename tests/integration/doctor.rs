@@ -379,12 +379,12 @@ fn time_runs_out() {
     };
     let at = |time| with(shifted(time).unwrap());
     let report = with(later);
-    report.has("warning", "gateways", "the certificate of lab-1 runs out on");
+    report.has("warning", "gateways", "the certificate of lab-1 expires on");
     let report = at("+4000d");
     report.has("error", "gateways", "lab-1 is not let in");
     let report = at("+10930d");
-    report.has("warning", "certificates", "the CRL runs out on");
-    report.has("warning", "certificates", "the CA runs out on");
+    report.has("warning", "certificates", "the CRL expires on");
+    report.has("warning", "certificates", "the CA expires on");
     let report = at("+11000d");
     report.has("error", "certificates", "no gateway trusts");
     report.has("error", "certificates", "and nginx refuses every gateway");

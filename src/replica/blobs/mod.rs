@@ -1,5 +1,5 @@
-//! Blobs of the shared store: fetched when they are needed, cached on this host's disk, and given to
-//! the store when it or another host lacks them.
+//! Blobs of the shared store: fetched when they are needed, cached on this host's disk, and
+//! uploaded again when the store or another host lacks them.
 //!
 //! Touches the network, this host's blobs and the clock.
 

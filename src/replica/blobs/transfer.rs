@@ -51,7 +51,7 @@ impl Transfer {
         if self.remote.size(&layout::blob(access, &id)).await? == Some(asset.size) {
             self.stored().insert((access, id));
         } else if !self.give(access, id).await? {
-            // Its generation is delivered all the same: it may be an old one, and its event counts.
+            // Its generation is delivered anyway: it may be an old one, and its event counts.
             self.notices.error(format!(
                 "blob {id} is not given to other hosts: it is missing here, or damaged"
             ));

@@ -23,7 +23,7 @@ use crate::replica::remote::Remote;
 use crate::store::exchange::LocalObjects;
 use crate::store::objects::Object;
 
-/// So many objects of a gateway are left in the shared store before they are packed.
+/// Objects of a gateway in the shared store beyond which they are packed.
 const MOST: usize = 32;
 
 /// Packs objects in the shared store.
@@ -38,12 +38,12 @@ impl Compactor {
     }
 
     /// Packs the objects of a gateway in the shared store, if they are many, and returns the pack's
-    /// name if this host needs not fetch it.
+    /// name if this host need not fetch it.
     ///
-    /// The pack holds all that the packed objects say, and only they are deleted. What others write
-    /// meanwhile stays, and when another host does the same at the same time its pack holds the same
-    /// events, which count once. Damaged objects stay beside the pack. An object of a newer version
-    /// stops it: that version may know better what still matters.
+    /// The pack holds all events of the packed objects, and only these objects are deleted. Objects
+    /// that others write meanwhile stay. If another host does the same at the same time, its pack
+    /// holds the same events, which count once. Damaged objects stay beside the pack. An object of
+    /// a newer version stops the packing: that version may know better what still matters.
     pub(super) async fn compact(
         &self,
         gateway: &GatewayId,
@@ -96,7 +96,7 @@ impl Compactor {
         self.remote.put(&layout::object(gateway, name), bytes.clone()).await?;
         self.remote.delete_all(packed).await?;
         tracing::debug!(gateway_id = %gateway, objects = remote.len(), "packed in the shared store");
-        // Events that were held back here must not come into sight with the pack.
+        // The pack must not publish events that were held back here.
         if !events.keys().all(|id| here.contains_key(id)) {
             return Ok(None);
         }

@@ -79,7 +79,7 @@ impl EventExchange {
         }
         report.pushed = self.pusher.push(gateway, &mut local, remote, &mut known, first).await?;
         if !first {
-            // Otherwise last: files may take their time.
+            // Otherwise last, since files may take their time.
             report += self.puller.pull(gateway, &mut local, remote, &mut known, false).await?;
         }
         let refused = self.puller.refused(gateway);

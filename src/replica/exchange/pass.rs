@@ -22,7 +22,7 @@ use crate::replica::remote::Remote;
 use crate::store::State;
 use crate::store::generations::Generations;
 
-/// So many gateways are exchanged at a time.
+/// Gateways that are exchanged at a time.
 const CONCURRENCY: usize = 8;
 
 /// Exchanges events and records with the shared store.
@@ -92,8 +92,9 @@ impl Exchange {
         failed.into_iter().next().map_or(Ok(sum), Err)
     }
 
-    /// Delivers the new events of some gateways, without listing the shared store, and says how many
-    /// objects these were. The next pass delivers those of gateways that no pass has exchanged yet.
+    /// Delivers the new events of some gateways, without listing the shared store, and returns how
+    /// many objects these were. The next pass delivers those of gateways that no pass has exchanged
+    /// yet.
     pub(in crate::replica) async fn deliver(
         &self,
         gateways: BTreeSet<GatewayId>,

@@ -19,8 +19,8 @@ use crate::store::blobs::Access;
 use crate::store::exchange::LocalObjects;
 use crate::store::generations::Generations;
 
-/// More new objects of one gateway than this, after a long time without the shared store
-/// or a restart, are delivered as one pack.
+/// More new objects of one gateway than this are delivered as one pack, for example after a restart
+/// or a long time without the shared store.
 const MANY: usize = 64;
 
 /// Delivers objects.
@@ -37,8 +37,8 @@ impl Pusher {
     }
 
     /// Delivers the objects of `local` that are new to the shared store, and returns how many; adds
-    /// the names of those that need no more deliveries to `known`. `first` says that nothing is known
-    /// yet of what was delivered before.
+    /// the names of those that need no more deliveries to `known`. `first` is true if nothing is
+    /// known yet about earlier deliveries.
     pub(super) async fn push(
         &self,
         gateway: &GatewayId,

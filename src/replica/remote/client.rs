@@ -95,7 +95,7 @@ impl Remote {
         &self.shown
     }
 
-    /// The rest of the time for which the store asked not to be asked (`Retry-After`).
+    /// The rest of the time for which the store asked for no requests (`Retry-After`).
     pub(in crate::replica) fn retry_after(&self) -> Option<Duration> {
         self.throttle.remaining()
     }

@@ -153,7 +153,7 @@ impl App {
             CertificateState::Revoked => {
                 let (gateway_id, address) = (gateway.id.clone(), address.to_owned());
                 let subject = Subject { gateway_id, boot: None, address };
-                let error = format!("turned away: certificate {fingerprint} is revoked");
+                let error = format!("refused: certificate {fingerprint} is revoked");
                 self.recorder.record(subject, Stage::Error { error: error.into() });
                 Err(Refusal::Revoked { gateway: gateway.name.clone(), fingerprint }.into())
             }

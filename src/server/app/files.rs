@@ -138,7 +138,7 @@ impl App {
     fn at_hand(&self, asset: &Asset, access: Access, reach: Reach) -> Result<()> {
         let Some(replica) = &self.replica else { return Ok(()) };
         reach.disk()?;
-        // Errors of this look are left to the fetch, which meets them again.
+        // The fetch meets and reports an error of this look again.
         if replica.look(asset, access).unwrap_or(false) {
             Ok(())
         } else {
@@ -159,7 +159,7 @@ impl App {
         let stage = Stage::Error { error: error.as_str().into() };
         self.recorder.record(client.subject(boot), stage);
         Error::Internal(anyhow::anyhow!(
-            "gateway {name}: {error}; to publish its folder again mends it"
+            "gateway {name}: {error}; publish its folder again to repair it"
         ))
     }
 }

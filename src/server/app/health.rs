@@ -78,7 +78,7 @@ impl App {
         let trouble = advanced.err().map(|error| format!("{error:#}"));
         let mut known = self.rollout_trouble.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(trouble) = trouble.as_ref().filter(|_| trouble != *known) {
-            tracing::error!("not all rollouts can go on: {trouble}");
+            tracing::error!("some rollouts cannot continue: {trouble}");
         }
         *known = trouble;
     }
@@ -116,7 +116,7 @@ impl App {
             if self.replica.is_some() {
                 files.warnings.push(format!("{what}; it is fetched from the store"));
             } else {
-                files.problems.push(format!("{what}; to publish its folder again mends it"));
+                files.problems.push(format!("{what}; publish its folder again to repair it"));
             }
         }
         if let Some(good) = history.last_good().filter(|good| good.number != generation.number) {

@@ -87,8 +87,8 @@ impl App {
             Ok(replica) => (replica, None),
             Err(error) => {
                 // Gateways can boot from the local store.
-                tracing::error!("the store is left alone until a restart: {error:#}");
-                (None, Some(format!("store away until a restart: {error:#}")))
+                tracing::error!("the shared store is not used until a restart: {error:#}");
+                (None, Some(format!("store not used until a restart: {error:#}")))
             }
         };
         let log = Arc::new(CommitLog::new(&state.store_dir()));

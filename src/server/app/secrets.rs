@@ -88,7 +88,7 @@ impl App {
         reach.disk()?;
         let given = Disk::new(&settings.state).hand_out(&gateway.id, &gateway.name, boot);
         if let Some(problem) = &given.problem {
-            let with = if given.values.is_some() { "what it had" } else { "no bucket" };
+            let with = if given.values.is_some() { "its previous values" } else { "no bucket" };
             tracing::warn!(gateway = %gateway.name, "boots with {with}: {problem}");
         }
         Ok(given.values)

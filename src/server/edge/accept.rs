@@ -120,7 +120,7 @@ enum Failed {
     Handshake(#[from] io::Error),
     #[error("TLS handshake took too long")]
     Slow,
-    #[error("nothing was said")]
+    #[error("the client sent nothing")]
     Silent,
 }
 

@@ -147,11 +147,11 @@ fn take(name: &str, descriptor: OwnedFd) -> Result<Door> {
     let unix = socket.domain()? == Domain::UNIX;
     ensure!(
         socket.r#type()? == Type::STREAM && socket.is_listener()?,
-        "it does not listen for streams: its unit wants ListenStream= and Accept=no"
+        "it is not a listening stream socket: its unit needs ListenStream= and Accept=no"
     );
     let roles = [Role::Http, Role::Tls, Role::Admin];
     let role = roles.into_iter().find(|role| role.name() == name);
-    let role = role.context("its unit wants FileDescriptorName=http, tls or admin")?;
+    let role = role.context("its unit needs FileDescriptorName=http, tls or admin")?;
     match role {
         // Whoever can reach it can claim to be any gateway.
         Role::Http => ensure!(unix, "http is for a Unix socket, which nginx alone can open"),

@@ -36,7 +36,7 @@ impl Seldom {
         let allowed = state.asked <= MOST;
         drop(state);
         if left_out > 0 {
-            tracing::warn!("left out {left_out} lines about connections that came to nothing");
+            tracing::warn!("left out {left_out} lines about failed connections");
         }
         if allowed {
             log();

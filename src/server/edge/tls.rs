@@ -25,7 +25,7 @@ pub(in crate::server) fn server_config(state: &State) -> Result<Arc<ServerConfig
         .with_single_cert(chain, key)
         .with_context(|| {
             let chain_path = pki::certificate_file(state);
-            format!("{} and {} do not fit together", chain_path.display(), key_path.display())
+            format!("{} and {} do not belong together", chain_path.display(), key_path.display())
         })?;
     Ok(Arc::new(config))
 }

@@ -29,7 +29,7 @@ pub(in crate::server) async fn run(doors: Vec<(&'static str, Probes)>) {
         for (name, probes) in &doors {
             let answer = tokio::time::timeout(pause, probe(probes)).await;
             if !matches!(answer, Ok(Ok(()))) {
-                tracing::error!("the door {name} does not answer the watchdog: {answer:?}");
+                tracing::error!("the listener {name} does not answer the watchdog: {answer:?}");
                 all = false;
             }
         }
@@ -46,6 +46,6 @@ async fn probe(door: &Probes) -> io::Result<()> {
     ours.write_all(REQUEST).await?;
     let mut answer = [0; 9];
     ours.read_exact(&mut answer).await?;
-    // Any status will do: a server whose disk fails should keep serving what it has in memory.
+    // Any status will do: a server whose disk fails should go on with what it has.
     if &answer == b"HTTP/1.1 " { Ok(()) } else { Err(io::Error::other("no HTTP answer")) }
 }

@@ -52,7 +52,7 @@ impl Turns {
     pub(super) async fn enter(&self, client: &str, until: Instant) -> Result<Turn, Error> {
         let (visit, turns) = self.visit(client)?;
         let permit = tokio::time::timeout_at(until, turns.acquire_owned());
-        let busy = |_| Error::Busy(format!("{client} waited for its turn in vain"));
+        let busy = |_| Error::Busy(format!("{client} waited too long for its turn"));
         // The semaphore of a gate is never closed.
         let permit = permit.await.map_err(busy)?.map_err(|error| Error::Internal(error.into()))?;
         Ok(Turn { _permit: permit, _visit: visit })

@@ -71,8 +71,7 @@ struct Row {
     /// The newest generation was given up.
     fallback: bool,
     last_boot: Option<OffsetDateTime>,
-    /// The last boot's time, and whether it was acknowledged; `None` if the gateway's system never
-    /// acknowledges.
+    /// Of the last boot; `None` if the gateway's system never acknowledges.
     acknowledged: Option<bool>,
     certificate: Option<OffsetDateTime>,
     bucket: Option<Condition>,
@@ -196,7 +195,7 @@ impl Fleet {
             states.get_or_create(&InState { state: standing.as_str() }).set(count as i64);
         }
         registry.register("buckets", "Buckets of gateways, by their state", states);
-        let help = "Whether the bucket is as it should be";
+        let help = "Whether the bucket is in order";
         register_rows(&self.gateways, registry, "bucket_ready", help, &|row| {
             row.bucket.as_ref().map(|condition| condition.is_well().into())
         });
@@ -253,9 +252,9 @@ fn register_store(counts: &replica::Counts, undelivered: Option<usize>, registry
             registry.register(name, help, gauge);
         }
     };
-    let help = "Whether this host and the shared store were in step when it last asked";
+    let help = "Whether this host and the shared store were in sync at the last attempt";
     gauge("store_in_step", help, counts.in_step.map(i64::from));
-    let help = "When they were last in step";
+    let help = "When they were last in sync";
     let last = counts.last_pass.map(OffsetDateTime::unix_timestamp);
     gauge("store_last_pass_timestamp_seconds", help, last);
     let help = "Events that wait to be delivered";
@@ -270,18 +269,18 @@ fn register_store(counts: &replica::Counts, undelivered: Option<usize>, registry
         counter.inc_by(value);
         registry.register(name, help, counter);
     };
-    counter(
-        "store_failed_passes",
-        "Times that the store did not do as asked",
-        counts.failed_passes,
-    );
+    counter("store_failed_passes", "Passes and deliveries that failed", counts.failed_passes);
     counter("store_delivered", "Objects that were delivered", counts.pushed);
-    counter("store_brought", "Objects of other hosts that were brought here", counts.pulled);
+    counter("store_brought", "Objects of other hosts that were fetched", counts.pulled);
     let fetches = Family::<WithResult, Counter>::default();
     for (result, count) in [("here", counts.fetched), ("failed", counts.failed_fetches)] {
         fetches.get_or_create(&WithResult { result }).inc_by(count);
     }
-    registry.register("store_fetches", "Files that were asked of the store", fetches);
+    registry.register(
+        "store_fetches",
+        "Files that were fetched from the store, or could not be",
+        fetches,
+    );
 }
 
 /// Standings of removed gateways whose keys or buckets are still known here. A gateway with an
