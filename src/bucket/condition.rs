@@ -24,7 +24,7 @@ pub struct Condition {
 }
 
 impl Condition {
-    /// What this host knows; `None` if gateways have no buckets.
+    /// The condition from this host's files; `None` if gateways have no buckets.
     pub fn of(state: &State, record: &Record) -> Option<Self> {
         state.config().buckets.provider.as_ref()?;
         Some(match Disk::new(state).load(&record.id) {

@@ -46,7 +46,7 @@ pub(super) async fn examine(state: &State, now: OffsetDateTime, findings: &mut F
         let off = theirs - OffsetDateTime::now_utc();
         let what = format!("this clock and that of {url} are {} s apart", off.whole_seconds());
         if off.abs() > TOO_FAR {
-            findings.warning(CHECK, format!("{what}: S3 refuses what is signed so"), WAY_OUT);
+            findings.warning(CHECK, format!("{what}: S3 refuses its signatures"), WAY_OUT);
         } else if off.abs() > FAR {
             findings.warning(CHECK, what, WAY_OUT);
         }
@@ -60,8 +60,7 @@ pub(super) async fn examine(state: &State, now: OffsetDateTime, findings: &mut F
             findings.ok(CHECK, "synchronised");
         }
         None if !bad => {
-            findings
-                .ok(CHECK, "no sign that it is wrong; nobody here can tell whether it is right");
+            findings.ok(CHECK, "no sign that it is wrong; nothing here can prove that it is right");
         }
         _ => {}
     }

@@ -96,7 +96,7 @@ fn look(state: &State, findings: &mut Findings) -> Result<()> {
             OWNER,
             format!("the server may be unable to read or replace {}", some(&foreign)),
             to_paste(&foreign, &format!("chown -h {}", name(owner)), |dirs| {
-                // Of `pki/`, the server's key alone is the server's.
+                // In `pki/`, only the server's key belongs to the server.
                 let pki = quoted(&dir.join("pki*").display().to_string());
                 format!(
                     "find {dirs} ! -user {} '(' ! -path {pki} -o -name server.key ')'",
@@ -179,7 +179,7 @@ fn to_paste(paths: &[PathBuf], command: &str, find: impl Fn(&str) -> String) -> 
         return format!("{command} {}", words(&mut paths.iter().map(PathBuf::as_path)));
     }
     let folders: BTreeSet<&Path> = paths.iter().map(|path| path.parent().unwrap_or(path)).collect();
-    // Of folders within each other, the outer one is enough.
+    // The outer one of nested folders is enough.
     let mut outer = folders
         .iter()
         .copied()
@@ -223,9 +223,9 @@ fn room(dir: &Path, findings: &mut Findings) {
     let what = format!("{:.1} GB free for {}", free as f64 / 1e9, dir.display());
     // Some file systems have no table of inodes, and say 0 of 0.
     let no_inodes = facts.f_files > 0 && facts.f_favail < 1000;
-    let way_out = "make room: `[store] cache-size` bounds what is kept of a shared store";
+    let way_out = "make room: `[store] cache-size` bounds the cache of a shared store";
     if free < TOO_LITTLE || no_inodes {
-        let inodes = if no_inodes { ", and hardly an inode" } else { "" };
+        let inodes = if no_inodes { ", and few inodes" } else { "" };
         findings.error(ROOM, format!("{what}{inodes}: soon no boot can be recorded"), way_out);
     } else if free < LITTLE {
         findings.warning(ROOM, what, way_out);

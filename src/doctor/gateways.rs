@@ -86,7 +86,7 @@ fn look(
     for error in damaged {
         let what = format!("{name}: {error:#}");
         let (what, way_out) = what.split_once("; ").unwrap_or((&what, "restore it from a backup"));
-        findings.warning(CHECK, format!("{what}: the server leaves it out"), way_out);
+        findings.warning(CHECK, format!("{what}: the server ignores it"), way_out);
     }
     let policy = record.policy(state.config().assessment.tries);
     let Some(Decision { generation, reason }) = decide(&history, policy) else {
@@ -211,7 +211,7 @@ fn files(
             Err(Fault::Unreadable(_, error)) => format!("cannot be read: {error}"),
         };
         let what = format!("{name}: {path} of generation {number} {found}");
-        let again = "publish the folder that it came from again, which mends it";
+        let again = "publish its folder again to repair it";
         if state.config().store.url.is_some() {
             let way_out = "`farmgate store sync` fetches it from the store, if that or another \
                            host has it; else publish its folder again";
@@ -219,7 +219,7 @@ fn files(
         } else if verdict == Verdict::Error {
             findings.error(CHECK, what, format!("{again}; or `farmgate rollback {name}`"));
         } else {
-            let what = format!("{what}, and that is what is fallen back to");
+            let what = format!("{what}, and it is the fallback");
             findings.warning(CHECK, what, again);
         }
     }

@@ -40,7 +40,7 @@ const RENEW_CRL: &str =
 
 pub(super) fn examine(state: &State, now: OffsetDateTime, findings: &mut Findings) {
     let own = server::certificate_file(state);
-    let renew = "`farmgate pki renew` makes server certificate and CRL anew; then reload nginx";
+    let renew = "`farmgate pki renew` renews the server certificate and the CRL; then reload nginx";
     let backup = "restore the state from a backup: media trust this CA and no other";
     let files =
         [(state.pki_file("ca.crt"), backup), (own, renew), (state.pki_file("crl.pem"), renew)];
@@ -114,7 +114,7 @@ fn look(state: &State, now: OffsetDateTime, findings: &mut Findings) -> Result<(
             findings.warning(
                 CHECK,
                 format!(
-                    "media go on to {url}, whose host the certificate here is not good for: {error}"
+                    "media fall back to {url}, but the certificate here does not cover its host: {error}"
                 ),
                 "`farmgate init --san` names it for all hosts of a fleet; or that host has a \
                  certificate of its own from the same CA",

@@ -53,10 +53,10 @@ pub(super) async fn examine(config: &Config, findings: &mut Findings) -> String 
             if error.kind() == io::ErrorKind::PermissionDenied {
                 findings.unseen(CHECK, format!("{place} ([listen] admin): {error}"));
             } else if config.listen.admin.is_some() {
-                let what = format!("nobody answers at {place} ([listen] admin): {error}");
+                let what = format!("nothing answers at {place} ([listen] admin): {error}");
                 findings.error(CHECK, what, way_out);
             } else {
-                let what = format!("there is no admin listener at {place}, so nobody can ask it");
+                let what = format!("there is no admin listener at {place}, so it cannot be asked");
                 findings.skipped(CHECK, what);
             }
             doors(config, findings);
@@ -121,7 +121,7 @@ fn doors(config: &Config, findings: &mut Findings) {
             // The file remains when a socket is closed.
             Err(error) => findings.error(
                 CHECK,
-                format!("nobody listens for nginx at {}: {error}", path.display()),
+                format!("nothing listens for nginx at {}: {error}", path.display()),
                 "`systemctl start farmgate.socket`, or `farmgate serve`",
             ),
         }
@@ -139,7 +139,7 @@ fn in_use(address: SocketAddr, findings: &mut Findings) {
         ),
         Some(holder) if holder.is("farmgate") => findings.warning(
             CHECK,
-            format!("{holder} listens on {address} ([listen] tls), and says nothing of itself"),
+            format!("{holder} listens on {address} ([listen] tls), and does not say what it is"),
             "`systemctl start farmgate-admin.socket`, or set [listen] admin, so that it can be asked",
         ),
         Some(holder) => findings.error(

@@ -46,7 +46,7 @@ fn nginx(state: &State, socket: &str, findings: &mut Findings) {
     match dump.output() {
         // NixOS has it in no PATH, and services.farmgate generates its configuration.
         Err(error) if error.kind() == ErrorKind::NotFound && on_nixos() => {
-            findings.skipped(CHECK, "nginx's configuration is the business of NixOS");
+            findings.skipped(CHECK, "NixOS makes nginx's configuration");
         }
         Err(error) => findings.warning(
             CHECK,

@@ -57,7 +57,7 @@ impl FromStr for GatewayId {
 
 /// The text is not a gateway id.
 #[derive(Debug, thiserror::Error)]
-#[error("{0:?} is no id of a gateway: lower-case letters, digits and hyphens, at most 80")]
+#[error("{0:?} is not a gateway id: lower-case letters, digits and hyphens, at most 80")]
 pub struct ParseGatewayIdError(Foreign);
 
 impl fmt::Display for GatewayId {

@@ -98,7 +98,7 @@ pub fn next<'a>(
                 // Other generations in the last wave delay nobody.
                 Standing::Elsewhere if number == last => {}
                 Standing::Elsewhere => {
-                    return Step::Stop(member, "something else was activated for it");
+                    return Step::Stop(member, "another generation was activated for it");
                 }
             }
         }

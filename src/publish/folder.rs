@@ -1,4 +1,4 @@
-//! The folder that is published. Reads it with the rights of whoever started the program.
+//! The folder that is published. Reads it with the caller's rights.
 
 use std::collections::BTreeMap;
 use std::io;

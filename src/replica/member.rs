@@ -59,7 +59,7 @@ impl Replica {
         })))
     }
 
-    /// Where the shared store is, for people.
+    /// The location of the shared store, for people.
     pub fn shown(&self) -> &str {
         self.remote.shown()
     }

@@ -78,7 +78,7 @@ fn note(replica: &Replica, result: &Result<(), Failure>, failures: u32) -> u32 {
     replica.status.count_failure();
     if replica.status.away(failure, OffsetDateTime::now_utc()) {
         tracing::warn!(
-            "the store {} {}; gateways boot from what is here, and what happens is delivered later",
+            "the store {} {}; gateways boot from local files, and events are delivered later",
             replica.shown(),
             replica.status.why_away().unwrap_or_default()
         );

@@ -187,7 +187,7 @@ impl LocalObjects {
             }
             return Ok(());
         }
-        bail!("the events in {} vanish while they are read", self.dir.display())
+        bail!("the events in {} keep changing while they are read", self.dir.display())
     }
 }
 

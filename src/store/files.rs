@@ -68,7 +68,7 @@ pub(super) fn replace_io(
     // Something else, for example `/dev/stdout`, would be replaced instead of written to.
     match std::fs::symlink_metadata(path) {
         Ok(metadata) if !metadata.is_file() => {
-            return Err(io::Error::other("what is there is not a regular file"));
+            return Err(io::Error::other("it is not a regular file"));
         }
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
@@ -173,7 +173,7 @@ fn open_or_make(path: &Path, access: OFlags) -> io::Result<File> {
         // For its owner alone: a process that can open it could hold its lock forever.
         link(&unnamed(parent(path), 0o600)?, path)?;
     }
-    Err(io::Error::other("others make it and take it away all the time"))
+    Err(io::Error::other("other processes keep making and removing it"))
 }
 
 fn open_own(path: &Path, access: OFlags) -> io::Result<File> {
@@ -209,7 +209,7 @@ fn regular(file: File) -> io::Result<File> {
 }
 
 fn not_regular() -> io::Error {
-    io::Error::other("what is there is not a regular file")
+    io::Error::other("it is not a regular file")
 }
 
 /// Larger than any file that is read at once: stops mistakes such as naming a disk.

@@ -255,7 +255,7 @@ impl Generations {
             }
             return Ok((objects, unreadable));
         }
-        bail!("the events in {} vanish while they are read", dir.display())
+        bail!("the events in {} keep changing while they are read", dir.display())
     }
 }
 

@@ -72,7 +72,7 @@ pub enum Made {
     Later,
 }
 
-/// What another boot host of the fleet gets.
+/// Content of a file on another boot host of the fleet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ForNewHost {
     /// The same bytes.

@@ -19,7 +19,7 @@ use super::state::new_proxy_mark;
 use crate::identity::ProxyMark;
 use crate::identity::proves_without_secret;
 
-/// What nginx' header proves.
+/// The proof in nginx' header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NginxProof {
     /// The header holds the secret: only nginx can have sent it.

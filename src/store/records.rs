@@ -61,7 +61,7 @@ pub struct LocalRecord {
 pub struct Merged {
     /// The name of the revision that equals the merge.
     pub name: EventId,
-    /// That revision.
+    /// The revision itself.
     pub revision: Revision,
     /// The record that it describes; `None` if the gateway was removed.
     pub record: Option<Record>,
@@ -76,7 +76,10 @@ pub fn parse(place: &dyn std::fmt::Display, text: &[u8]) -> Result<Revision> {
     let damaged = || format!("{place} is damaged");
     let revision: Revision = format::read(place, text, FORMAT, &damaged)?;
     revision.record().with_context(damaged)?;
-    ensure!(revision.is_sound(), "{place} is damaged: a certificate in it is another one");
+    ensure!(
+        revision.is_sound(),
+        "{place} is damaged: a certificate in it does not have its fingerprint"
+    );
     Ok(revision)
 }
 

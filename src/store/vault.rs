@@ -89,7 +89,7 @@ impl Held {
         if file.metadata()?.is_file() {
             Ok(file)
         } else {
-            Err(io::Error::other("what is there is not a regular file"))
+            Err(io::Error::other("it is not a regular file"))
         }
     }
 

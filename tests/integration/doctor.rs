@@ -164,7 +164,7 @@ fn a_server_that_is_down() {
     let mut host = Host::new();
     host.stop();
     let report = host.doctor();
-    report.has("error", "server", "nobody answers at");
+    report.has("error", "server", "nothing answers at");
     report.has("error", "url", "Connection refused");
     host.start();
     assert!(host.doctor().well);
@@ -273,7 +273,7 @@ fn an_event_that_is_damaged() {
     let folder = fs::read_dir(&folder).unwrap().next().unwrap().unwrap().path();
     let event = folder.join("0192a8c0-0000-7000-8000-000000000001.json");
     fs::write(&event, "{").unwrap();
-    let way_out = host.doctor().has("warning", "gateways", "is damaged: the server leaves it out");
+    let way_out = host.doctor().has("warning", "gateways", "is damaged: the server ignores it");
     assert!(way_out.contains("backup"), "{way_out}");
     fs::remove_file(&event).unwrap();
     host.doctor().has("ok", "gateways", "");

@@ -46,7 +46,7 @@ struct World {
     serial: u64,
     boots: Vec<EventId>,
     acknowledged: BTreeSet<EventId>,
-    /// What each boot was given.
+    /// The values that each boot got.
     given: BTreeMap<EventId, BTreeSet<String>>,
     restored: bool,
 }

@@ -14,7 +14,7 @@ pub enum BlobError {
     #[error("the store has no blob {0}: a host that has it is asked for it")]
     Missing(BlobId),
     /// The shared store has other bytes under its name.
-    #[error("the store's blob {0} is damaged: a host that has it whole is asked for it")]
+    #[error("the store's blob {0} is damaged: a host with an intact copy is asked for it")]
     Damaged(BlobId),
     /// It could not be read or written here.
     #[error("blob {0} cannot be kept: {1}")]

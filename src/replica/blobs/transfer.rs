@@ -52,9 +52,8 @@ impl Transfer {
             self.stored().insert((access, id));
         } else if !self.give(access, id).await? {
             // Its generation is delivered anyway: it may be an old one, and its event counts.
-            self.notices.error(format!(
-                "blob {id} is not given to other hosts: it is missing here, or damaged"
-            ));
+            self.notices
+                .error(format!("blob {id} cannot be uploaded: it is missing here, or damaged"));
         }
         Ok(())
     }

@@ -52,7 +52,7 @@ impl Wanted {
             let Some((access, id)) = layout::parse_wanted(&path) else { continue };
             // Hosts of older versions ask for secrets among the public blobs.
             if self.transfer.give(access, id).await? || self.give_as_before(access, id).await? {
-                tracing::info!("gave the store blob {id} again: another host could not get it");
+                tracing::info!("uploaded blob {id} again: another host could not fetch it");
                 self.remote.delete(&path).await?;
                 given += 1;
             }

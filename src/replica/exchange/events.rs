@@ -148,7 +148,7 @@ impl EventExchange {
     }
 
     fn report(&self, gateway: &GatewayId, error: &anyhow::Error) {
-        self.notices.error(format!("the events of {gateway} stay here: {error:#}"));
+        self.notices.error(format!("the events of {gateway} could not be exchanged: {error:#}"));
     }
 
     fn known(&self) -> MutexGuard<'_, BTreeMap<GatewayId, BTreeSet<ObjectName>>> {

@@ -132,7 +132,7 @@ impl Exchange {
         let listing = Listing::group(listed.paths, parse);
         for path in &listing.foreign {
             self.notices.error(format!(
-                "left alone {path:?} in {}: farmgate has not written it",
+                "ignored {path:?} in {}: farmgate has not written it",
                 self.remote.shown()
             ));
         }

@@ -70,7 +70,7 @@ impl Pusher {
         let mut pushed = 0;
         for name in news.new {
             if let Some(error) = local.why_unreadable(name) {
-                self.notices.error(format!("not given to other hosts: {error:#}"));
+                self.notices.error(format!("not delivered: {error:#}"));
             }
             let Some(object) = local.get(name) else { continue };
             for (path, asset) in object.events.values().flat_map(|event| published(event)) {

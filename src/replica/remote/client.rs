@@ -90,7 +90,7 @@ impl Remote {
         Ok(Self { store, throttle, strays, limit, shown, directory })
     }
 
-    /// Where the store is, for people.
+    /// The location of the store, for people.
     pub fn shown(&self) -> &str {
         &self.shown
     }

@@ -53,7 +53,7 @@ pub(super) struct Running {
     number: u64,
 }
 
-/// What iPXE says about itself: labels, which decide nothing.
+/// iPXE's description of itself: labels, which decide nothing.
 #[derive(Clone, Default)]
 pub(in crate::server) struct Labels {
     pub(in crate::server) mac: Foreign,

@@ -121,9 +121,9 @@ impl App {
         }
         if let Some(good) = history.last_good().filter(|good| good.number != generation.number) {
             let faults = self.faults(good).into_iter();
-            files.warnings.extend(
-                faults.map(|fault| format!("{name}: {fault}, and that is what it falls back to")),
-            );
+            files
+                .warnings
+                .extend(faults.map(|fault| format!("{name}: {fault}, and it is the fallback")));
         }
         Ok(())
     }

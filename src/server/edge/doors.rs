@@ -153,7 +153,7 @@ fn take(name: &str, descriptor: OwnedFd) -> Result<Door> {
     let role = roles.into_iter().find(|role| role.name() == name);
     let role = role.context("its unit needs FileDescriptorName=http, tls or admin")?;
     match role {
-        // Whoever can reach it can claim to be any gateway.
+        // A client that can reach it can claim to be any gateway.
         Role::Http => ensure!(unix, "http is for a Unix socket, which nginx alone can open"),
         Role::Tls => ensure!(!unix, "tls is for a TCP socket"),
         Role::Admin => {

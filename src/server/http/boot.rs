@@ -29,7 +29,7 @@ const MAX_LABEL: usize = 64;
 /// in the script are relative to it, so a running boot keeps its generation whatever is published
 /// meanwhile.
 ///
-/// What iPXE says about itself in the query is logged and decides nothing.
+/// iPXE's description of itself in the query is logged and decides nothing.
 pub(super) async fn boot(
     State(front): State<Arc<Front>>,
     asking: Asking,

@@ -34,7 +34,7 @@ const CHUNKS: Range<usize> = 8 * 1024..64 * 1024;
 /// A client that takes longer than this for a piece is slow: 8 KiB in that time are 0.4 MB/s.
 const SLOW: Duration = Duration::from_millis(20);
 
-/// Where to record the outcome of a transfer.
+/// The recorder and the subject of a transfer, for its outcome.
 pub(super) struct Recording {
     pub(super) recorder: Recorder,
     pub(super) subject: Subject,

@@ -21,7 +21,7 @@ pub enum Fault {
         size: u64,
     },
     /// The size is right, but the digest is wrong.
-    #[error("blob {0} is damaged: its bytes are not those that it is named after")]
+    #[error("blob {0} is damaged: its bytes do not match its SHA-256")]
     Digest(BlobId),
     /// The disk failed to read it.
     #[error("blob {0} cannot be read: {1}")]

@@ -106,7 +106,7 @@ impl Disk for LogFile {
         if (held.dev(), held.ino()) == (now.dev(), now.ino()) {
             Ok(())
         } else {
-            let moved = format!("{} is another folder than at the start", path.display());
+            let moved = format!("{} was replaced by another folder", path.display());
             Err(io::Error::other(moved))
         }
     }

@@ -71,7 +71,7 @@ impl CommitLog {
         }
         let dir = self.gateways.join(gateway);
         self.record_in(&dir, gateway, event, object).unwrap_or_else(|error| {
-            tracing::debug!(gateway_id = %gateway, "not by way of the log: {error}");
+            tracing::debug!(gateway_id = %gateway, "written without the log: {error}");
             false
         })
     }

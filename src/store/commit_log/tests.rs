@@ -32,7 +32,7 @@ use crate::store::objects::to_bytes;
 #[derive(Debug, Default)]
 struct Fake {
     content: Mutex<Content>,
-    /// Where objects are.
+    /// Folder of the objects.
     gateways: PathBuf,
     /// Events that wait while the first group is synced, and a handle on their number.
     crowd: usize,

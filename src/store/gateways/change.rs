@@ -187,14 +187,14 @@ impl Gateways {
         ensure!(
             !certificate.serial.is_negative(),
             "its serial number is negative ({}), which RFC 5280 forbids and no CRL here could \
-             list: issue it anew",
+             list: issue a new one",
             certificate.serial
         );
         if let Some((name, other)) = self.with_serial(&certificate.serial)?.first() {
             bail!(
                 "its serial number {} is also that of certificate {} of gateway {name}: a CRL \
-                 knows serial numbers alone, so to revoke one would shut out both at nginx; issue \
-                 it anew",
+                 lists only serial numbers, so nginx would refuse both when one is revoked; issue \
+                 a new one",
                 certificate.serial,
                 other.fingerprint
             );

@@ -13,7 +13,7 @@ use crate::identity::GatewayName;
 /// requests its script again and again must not fill the disk.
 pub const MOST: usize = 8;
 
-/// What the holder of a lease's token gets.
+/// The right of a token's holder to read the secrets of one boot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Lease {
