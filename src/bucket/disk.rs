@@ -25,11 +25,11 @@ use crate::store::lock;
 
 const HOST: &str = "host";
 
-/// How long a boot waits for the lock of its bucket's file. After that it gets the values in the
+/// Longest wait of a boot for the lock of its bucket's file. After that it gets the values in the
 /// file.
 const HAND_OUT: Duration = Duration::from_millis(500);
 
-/// How long a command waits for another one, or for the server, to finish with a slow provider.
+/// Longest wait of a command for another one, or for the server, to finish with a slow provider.
 const RECONCILING: Duration = Duration::from_secs(10 * 60);
 
 /// The files `STATE/buckets/ID.json`, mode 0600. They hold secrets, so they never leave the local

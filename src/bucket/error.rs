@@ -72,7 +72,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether a request for another gateway would fail in the same way.
+    /// Says whether a request for another gateway would fail in the same way.
     pub fn is_general(&self) -> bool {
         match self {
             Self::Unreachable { .. }

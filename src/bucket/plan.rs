@@ -14,12 +14,12 @@ use crate::fleet::EventId;
 pub(super) const RETRY: Backoff =
     Backoff::new(std::time::Duration::from_secs(10), LONGEST_RETRY_AFTER);
 
-/// How often buckets and keys are checked at the provider.
+/// Interval of checking buckets and keys at the provider.
 const CHECK: Duration = Duration::hours(6);
 
 /// The inputs of the next step besides the file on disk.
 pub(super) struct Situation<'a> {
-    /// Whether the gateway still exists.
+    /// True if the gateway still exists.
     pub(super) wanted: bool,
     /// S3 address and region for gateways, from the configuration.
     pub(super) endpoint: Option<(&'a str, Option<&'a str>)>,
@@ -55,7 +55,7 @@ pub(super) enum Step {
 }
 
 impl Step {
-    /// Whether the step needs the provider.
+    /// Says whether the step needs the provider.
     pub(super) fn is_remote(&self) -> bool {
         !matches!(self, Self::Nothing | Self::Forget | Self::TellEndpoint | Self::Settle(_))
     }
@@ -113,7 +113,8 @@ fn superfluous(stored: &Stored, acknowledged: &dyn Fn(EventId) -> bool) -> Optio
     found.map(|(_, key)| key.id.clone())
 }
 
-/// Whether it is time to try again. A time further away than any wait comes from a wrong clock.
+/// Says whether it is time to try again. A time further away than any wait comes from a wrong
+/// clock.
 pub(super) fn is_due(stored: &Stored, now: OffsetDateTime) -> bool {
     let Some(trouble) = &stored.trouble else { return true };
     let wait = trouble.not_before - now;

@@ -19,7 +19,7 @@ pub(super) struct Owner<'a> {
 pub(super) struct Found {
     /// The provider's own id for it.
     pub(super) id: String,
-    /// Whether it was made for this gateway, or is of no use to another one.
+    /// True if it was made for this gateway, or is of no use to another one.
     pub(super) ours: bool,
 }
 

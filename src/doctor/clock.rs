@@ -66,7 +66,7 @@ pub(super) async fn examine(state: &State, now: OffsetDateTime, findings: &mut F
     }
 }
 
-/// Whether systemd calls it synchronised; `None` without systemd.
+/// Asks systemd whether the clock is synchronised; `None` without systemd.
 fn synchronised() -> Option<bool> {
     let mut ask = Command::new("timedatectl");
     let said = ask.args(["show", "--property=NTPSynchronized", "--value"]).output().ok()?;

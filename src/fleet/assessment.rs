@@ -23,7 +23,6 @@ pub enum Policy {
 pub struct Decision {
     /// The generation to serve.
     pub generation: Arc<Generation>,
-    /// The reason.
     pub reason: Reason,
 }
 

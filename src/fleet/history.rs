@@ -15,12 +15,12 @@ use crate::fleet::Kind;
 use crate::fleet::SECRETS;
 use crate::identity::Fingerprint;
 
-/// How many boots and activations are remembered, and so the most tries that a generation can have.
-/// An acknowledgement counts while its boot is remembered. The bound counts boots instead of hours,
-/// so that it depends on no clock.
+/// Number of boots and activations that are remembered, and so the most tries that a generation can
+/// have. An acknowledgement counts while its boot is remembered. The bound counts boots instead of
+/// hours, so that it depends on no clock.
 pub const REMEMBERED: usize = 64;
 
-/// How long an acknowledgement waits for the event of its boot, which another host began and could
+/// Longest wait of an acknowledgement for the event of its boot, which another host began and could
 /// not deliver yet.
 const AWAITED: Duration = Duration::days(7);
 

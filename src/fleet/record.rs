@@ -39,7 +39,7 @@ impl fmt::Display for CertificateState {
     }
 }
 
-/// Whether a gateway's generations are assessed.
+/// Assessment of a gateway's generations: on or off.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Assessment {
@@ -87,7 +87,6 @@ pub struct OwnedCertificate {
 #[serde(rename_all = "kebab-case")]
 pub struct Record {
     format: u32,
-    /// Its name.
     pub name: GatewayName,
     /// Names its directory in the store. An id is never used again; the name of a removed gateway
     /// can be.
@@ -95,7 +94,7 @@ pub struct Record {
     /// The time when it was added.
     #[serde(with = "time::serde::rfc3339")]
     pub added: OffsetDateTime,
-    /// Whether its generations are assessed.
+    /// Assessment of its generations: on or off.
     #[serde(default)]
     pub assessment: Assessment,
     /// Its certificates, oldest first.

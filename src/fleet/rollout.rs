@@ -15,9 +15,7 @@ use crate::identity::GatewayName;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Member {
-    /// Its name.
     pub gateway: GatewayName,
-    /// Its id.
     pub id: GatewayId,
     /// The event that published the generation.
     pub generation: EventId,

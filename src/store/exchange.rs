@@ -87,7 +87,7 @@ impl LocalObjects {
         &self.names
     }
 
-    /// Whether there are more than a request should have to list.
+    /// Says whether there are more than a request should have to list.
     pub fn are_too_many(&self) -> bool {
         self.names.len() > MOST_OBJECTS
     }

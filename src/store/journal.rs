@@ -84,10 +84,7 @@ pub enum Stage {
     /// The booted system acknowledged the boot.
     Acknowledged,
     /// The gateway was refused, or the request failed.
-    Error {
-        /// The error.
-        error: Foreign,
-    },
+    Error { error: Foreign },
 }
 
 /// The journals of all gateways.

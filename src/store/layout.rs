@@ -121,7 +121,7 @@ pub struct File {
     pub mode: u32,
     /// When it is made.
     pub made: Made,
-    /// Whether another boot host gets it.
+    /// Its content on another boot host.
     pub for_new_host: ForNewHost,
 }
 

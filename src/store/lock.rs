@@ -19,7 +19,7 @@ use super::owner::as_caller;
 use crate::process;
 use crate::process::Holder;
 
-/// How long a command waits for a lock. Every operation under a lock is short.
+/// Longest wait of a command for a lock. Every operation under a lock is short.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// After this time, a waiting command names the holder.

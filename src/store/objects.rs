@@ -50,7 +50,6 @@ pub(super) fn object_names(dir: &Path) -> Result<BTreeSet<ObjectName>> {
 pub struct Object {
     /// Its bytes, which are the same in every store.
     pub bytes: Vec<u8>,
-    /// Its events.
     pub events: Arc<Events>,
 }
 

@@ -1,5 +1,5 @@
-//! Revisions of gateways' records, `STATE/store/records/ID/REVISION.json`: merges those of all hosts
-//! and applies the result to the record of this one.
+//! Revisions of gateways' records, `STATE/store/records/ID/REVISION.json`: merges those of all
+//! hosts and applies the result to the record of this one.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -216,8 +216,8 @@ impl Records {
         Ok(self.state.gateways().find(&name)?.filter(|record| record.id == *id))
     }
 
-    /// The revision that describes the record of this host. Its settings count as changed now if they
-    /// differ from `base`, the merge of the revisions that this host wrote or applied.
+    /// The revision that describes the record of this host. Its settings count as changed now if
+    /// they differ from `base`, the merge of the revisions that this host wrote or applied.
     fn change(&self, here: &Record, base: Option<&Revision>, next: EventId) -> Result<Revision> {
         let gateways = self.state.gateways();
         let mut pems = BTreeMap::new();

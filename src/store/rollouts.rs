@@ -33,7 +33,7 @@ const FORMAT: u32 = 1;
 
 const CLOSED: &str = "closed";
 
-/// How long a rollout waits for another writer of a gateway's events. It holds the state's lock
+/// Longest wait of a rollout for another writer of a gateway's events. It holds the state's lock
 /// meanwhile, so it gives up early; the server retries.
 const PATIENCE: Duration = Duration::from_millis(500);
 
@@ -127,7 +127,7 @@ pub fn advance_only(state: &State, id: EventId, now: OffsetDateTime) -> Result<(
     Ok(())
 }
 
-/// Whether another step may follow.
+/// The result of a step.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Progress {
     Moved,

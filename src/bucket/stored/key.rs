@@ -42,7 +42,7 @@ pub enum Since {
 }
 
 impl Since {
-    /// Whether `boot` began with the key in place.
+    /// Says whether `boot` began with the key in place.
     pub(super) fn covers(self, boot: EventId) -> bool {
         match self {
             Self::Unknown => false,

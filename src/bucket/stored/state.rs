@@ -67,7 +67,7 @@ pub struct Bucket {
     pub quota: Option<u64>,
 }
 
-/// How a key is replaced by another.
+/// Replacement of a key by another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Rotate {
@@ -207,7 +207,7 @@ impl Stored {
         self.keys.splice(0..0, unknown);
     }
 
-    /// Whether the hand-out of the active key to `boot` must be recorded first.
+    /// Says whether the hand-out of the active key to `boot` must be recorded first.
     pub(in crate::bucket) fn must_record(&self, boot: Option<EventId>) -> bool {
         let Some(key) = self.active() else { return false };
         let counts = |boot| key.since.covers(boot) && !key.boots.contains(&boot);

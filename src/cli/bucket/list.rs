@@ -89,7 +89,7 @@ fn rows(state: &State, damage: &mut Damage) -> Result<Vec<BucketRow>> {
     Ok(rows)
 }
 
-/// Whether the gateway of a bucket still exists.
+/// The presence of a bucket's gateway.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Presence {
     There,

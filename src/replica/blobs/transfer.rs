@@ -1,4 +1,5 @@
-//! Moves single blobs between this host and the shared store, and remembers which ones the store has.
+//! Moves single blobs between this host and the shared store, and remembers which ones the store
+//! has.
 
 use std::collections::HashSet;
 use std::io;

@@ -1,5 +1,5 @@
-//! Blobs that the shared store has lost or has damaged. A host that cannot fetch one leaves a marker
-//! in the store; a host that has it uploads it again.
+//! Blobs that the shared store has lost or has damaged. A host that cannot fetch one leaves a
+//! marker in the store; a host that has it uploads it again.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -29,8 +29,8 @@ impl Wanted {
         Self { remote, transfer, notices: Notices::default(), left: Mutex::default() }
     }
 
-    /// Leaves a marker for a blob that could not be fetched, or removes it once it could. Errors are
-    /// ignored: the next fetch tries the same again.
+    /// Leaves a marker for a blob that could not be fetched, or removes it once it could. Errors
+    /// are ignored: the next fetch tries the same again.
     pub(super) async fn note(&self, access: Access, id: BlobId, outcome: &Result<(), BlobError>) {
         let lost = matches!(outcome, Err(BlobError::Missing(_) | BlobError::Damaged(_)));
         let left = self.left().contains(&(access, id));

@@ -133,8 +133,8 @@ impl EventExchange {
         Ok(Report::default())
     }
 
-    /// Counts those of `objects`, all that this host has of a gateway, that the shared store does not
-    /// have yet.
+    /// Counts those of `objects`, all that this host has of a gateway, that the shared store does
+    /// not have yet.
     pub(super) fn undelivered(&self, gateway: &GatewayId, objects: &BTreeSet<ObjectName>) -> usize {
         match self.known().get(gateway) {
             Some(known) => objects.difference(known).count(),

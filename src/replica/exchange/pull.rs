@@ -37,8 +37,8 @@ pub(super) struct Puller {
     cache: Mutex<BTreeMap<GatewayId, Cache>>,
 }
 
-/// A cache of what earlier passes learned of a gateway; losing it only repeats work, or leaves it to
-/// the next boot.
+/// A cache of what earlier passes learned of a gateway; losing it only repeats work, or leaves it
+/// to the next boot.
 #[derive(Debug, Default)]
 struct Cache {
     /// The next boot may need files that are not here yet.

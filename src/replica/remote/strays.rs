@@ -1,5 +1,6 @@
-//! Strays: objects whose names farmgate never writes and its client cannot parse, such as names with
-//! `//` or a control character. One of these would end every listing, and with it all deliveries.
+//! Strays: objects whose names farmgate never writes and its client cannot parse, such as names
+//! with `//` or a control character. One of these would end every listing, and with it all
+//! deliveries.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

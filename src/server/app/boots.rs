@@ -34,7 +34,8 @@ use crate::store::journal::Stage;
 /// A boot without an acknowledgement for this long is over.
 const LONGEST_BOOT: Duration = Duration::from_secs(15 * 60);
 
-/// How long this host accepts the acknowledgement of another host's boot that it has not seen yet.
+/// Time for which this host accepts the acknowledgement of another host's boot that it has not seen
+/// yet.
 const FOREIGN_ACK_WINDOW: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Most acknowledgements of other hosts' boots that are remembered. Beyond that, a repeated one is

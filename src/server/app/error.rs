@@ -39,7 +39,7 @@ pub(in crate::server) enum Error {
     Internal(anyhow::Error),
 }
 
-/// How far a request may go for its answer.
+/// The resources that a request may use for its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::server) enum Reach {
     /// Memory only, and the file metadata that validates a cache. Takes microseconds, so it may run

@@ -34,8 +34,8 @@ const OPERATORS_IDLE: Duration = Duration::from_secs(10);
 const LATE: Duration = Duration::from_secs(10);
 
 /// Limit on request line and headers together. nginx passes on up to 32 KiB and adds an escaped
-/// certificate. Clients of own TLS have the certificate in the handshake, and need less. This is also
-/// the size of the read-ahead for each client's file.
+/// certificate. Clients of own TLS have the certificate in the handshake, and need less. This is
+/// also the size of the read-ahead for each client's file.
 const MAX_HEAD: usize = 64 * 1024;
 const MAX_HEAD_OF_CLIENTS: usize = 8 * 1024;
 

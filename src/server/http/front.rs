@@ -16,7 +16,7 @@ use crate::server::app::Reach;
 use crate::server::app::Result;
 use crate::store::blobs::Access;
 
-/// How long a request waits for a file that only the shared store has. After that, iPXE is told to
+/// Longest wait of a request for a file that only the shared store has. After that, iPXE is told to
 /// retry, and the fetch continues for all clients.
 const FETCH_LIMIT: Duration = Duration::from_secs(20);
 
@@ -31,7 +31,7 @@ const READS: (usize, usize) = (4, 128);
 /// so few need to wait.
 const WRITES: (usize, usize) = (1, 16);
 
-/// How long a request waits for its turn, and for a file locked by another process.
+/// Longest wait of a request for its turn, and for a file locked by another process.
 const TURN_LIMIT: Duration = Duration::from_secs(5);
 
 /// Pause between attempts at a locked file.

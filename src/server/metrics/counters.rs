@@ -12,8 +12,8 @@ use crate::fleet::Reason;
 /// Prefix of every name.
 pub(super) const PREFIX: &str = "farmgate";
 
-/// Buckets of the histogram, in seconds until an answer begins: a boot writes to disk, a file may come from the
-/// store.
+/// Buckets of the histogram, in seconds until an answer begins: a boot writes to disk, a file may
+/// come from the store.
 const SECONDS: [f64; 8] = [0.001, 0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 30.0];
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]

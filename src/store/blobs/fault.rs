@@ -13,7 +13,6 @@ pub enum Fault {
     /// It was truncated, or bytes were added.
     #[error("blob {id} has {found} of {size} bytes")]
     Size {
-        /// The blob.
         id: BlobId,
         /// Actual size in bytes.
         found: u64,

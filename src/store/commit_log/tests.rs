@@ -283,7 +283,7 @@ fn a_log_is_one_servers_and_it_keeps_the_file() {
     assert_eq!(generations(&other).events(&gateway(0)).unwrap().len(), 2);
 }
 
-/// Its line is in the log, and the object has no name that could be synced.
+/// The event's line is in the log, and the object has no name that could be synced.
 #[test]
 fn the_line_of_an_object_without_a_name_stays() {
     let store = Store::new(HALF, 0);
@@ -336,7 +336,7 @@ fn step() -> impl Strategy<Value = Step> {
 /// The events that were answered.
 #[derive(Default)]
 struct Model {
-    /// How often each gateway was removed: later events belong to a new one.
+    /// Number of times that each gateway was removed: later events belong to a new one.
     lives: [usize; 3],
     removed: BTreeSet<GatewayId>,
     answered: BTreeMap<GatewayId, BTreeSet<EventId>>,

@@ -31,9 +31,9 @@ pub struct Lease {
     /// The time when the lease was made.
     #[serde(with = "time::serde::rfc3339")]
     pub(super) made: OffsetDateTime,
-    /// How long it lasts, in seconds.
+    /// Duration in seconds.
     pub(super) seconds: u32,
-    /// How often it may be read.
+    /// Number of readings.
     pub(super) max_reads: u32,
 }
 
