@@ -165,7 +165,7 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if error.is::<NobodyReads>() => ExitCode::from(NobodyReads::STATUS),
         Err(error) => {
-            log::failure(&told(&error));
+            log::failure(&one_line(&error));
             match error.downcast_ref::<doctor::Unseen>() {
                 Some(_) => ExitCode::from(doctor::Unseen::STATUS),
                 None => ExitCode::FAILURE,
@@ -176,7 +176,7 @@ pub fn main() -> ExitCode {
 
 /// An error in one line, also when a cause has several. TOML that cannot be parsed is the
 /// exception: its error marks the place.
-fn told(error: &anyhow::Error) -> String {
+fn one_line(error: &anyhow::Error) -> String {
     let text = format!("{error:#}");
     let text = harmless_lines(text.trim_end());
     match error.downcast_ref::<toml::de::Error>().is_some() {

@@ -69,9 +69,9 @@ impl Status {
     /// Records a success, and returns whether it is the first after failures.
     pub(super) fn in_step(&self) -> bool {
         let mut reach = self.reach();
-        let news = matches!(*reach, Reach::Away { .. });
+        let is_new = matches!(*reach, Reach::Away { .. });
         *reach = Reach::InStep;
-        news
+        is_new
     }
 
     /// Records a failure, and returns whether it, or its reason, is new.
@@ -84,9 +84,9 @@ impl Status {
         match &mut *reach {
             Reach::Away { error, .. } => {
                 // By their text: `Retry-After` differs each time.
-                let news = error.to_string() != new.to_string();
+                let is_new = error.to_string() != new.to_string();
                 *error = new;
-                news
+                is_new
             }
             _ => {
                 *reach = Reach::Away { since: at, error: new };

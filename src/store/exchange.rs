@@ -123,11 +123,15 @@ impl LocalObjects {
             return Ok(News { covered: self.names.clone(), new: BTreeSet::new() });
         }
         let decisive = relevant(&self.events()?, REMEMBERED);
-        let told = self.read.iter().filter(|(name, _)| known.contains(name));
-        let told: BTreeSet<_> = told.flat_map(|(_, object)| object.events.keys()).collect();
+        let known_events = self.read.iter().filter(|(name, _)| known.contains(name));
+        let known_events: BTreeSet<_> =
+            known_events.flat_map(|(_, object)| object.events.keys()).collect();
         let (new, covered) = self.names.iter().partition(|name| {
             let says_more = |object: &Object| {
-                object.events.keys().any(|event| decisive.contains(event) && !told.contains(event))
+                object
+                    .events
+                    .keys()
+                    .any(|event| decisive.contains(event) && !known_events.contains(event))
             };
             // The events of an unreadable object are unknown, so it may be new.
             !known.contains(name) && self.read.get(name).is_none_or(says_more)

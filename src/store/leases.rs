@@ -126,13 +126,13 @@ impl Leases {
     /// returned.
     pub fn sweep(&self, now: OffsetDateTime) -> Result<()> {
         self.held().sweep(now);
-        let mut told = Ok(());
+        let mut result = Ok(());
         for folder in folders(&self.dir)? {
             let swept = slips(&folder)
                 .and_then(|slips| remove(&folder, slips.iter().filter(|slip| !slip.lasts(now))));
-            told = told.and(swept.with_context(|| cannot_use(&folder)));
+            result = result.and(swept.with_context(|| cannot_use(&folder)));
         }
-        told
+        result
     }
 
     /// Makes the folder of all leases, and removes expired and unfinished ones.

@@ -31,11 +31,12 @@ impl Copy {
             owner::work_as_owner_of(dir)?;
         }
         let progress = context.progress(0, "copying");
-        let told = |done, all| {
+        let show_progress = |done, all| {
             progress.set_length(all);
             progress.set_position(done);
         };
-        let copied = runtime()?.block_on(copy(&from, &to, &state.config().store, &told))?;
+        let copied =
+            runtime()?.block_on(copy(&from, &to, &state.config().store, &show_progress))?;
         progress.finish_and_clear();
         let damaged = copied.damaged.clone();
         context.print(&Done(copied))?;

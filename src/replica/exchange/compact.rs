@@ -61,7 +61,7 @@ impl Compactor {
         for name in remote {
             if let Some(refusal) = refused.get(name) {
                 if refusal.newer {
-                    self.left_as_it_is(gateway, &refusal.why);
+                    self.report_left(gateway, &refusal.why);
                     return Ok(None);
                 }
                 self.left_beside(gateway, &refusal.why);
@@ -82,7 +82,7 @@ impl Compactor {
                     packed.push(path);
                 }
                 Err(error) if error.is::<Newer>() => {
-                    self.left_as_it_is(gateway, &format!("{error:#}"));
+                    self.report_left(gateway, &format!("{error:#}"));
                     return Ok(None);
                 }
                 Err(error) => self.left_beside(gateway, &format!("{error:#}")),
@@ -106,7 +106,7 @@ impl Compactor {
         Ok(Some(name))
     }
 
-    fn left_as_it_is(&self, gateway: &GatewayId, why: &str) {
+    fn report_left(&self, gateway: &GatewayId, why: &str) {
         self.notices.error(format!("{gateway} keeps more objects than needed: {why}"));
     }
 

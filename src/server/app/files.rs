@@ -93,13 +93,13 @@ impl App {
         };
         let target = Target { client, generation, path, asset, boot };
         let content = if path == BOOT_SCRIPT {
-            self.at_hand(asset, Access::Public, reach)?;
+            self.ensure_local(asset, Access::Public, reach)?;
             if let Some(secrets) = generation.files().get(SECRETS) {
-                self.at_hand(secrets, Access::Private, reach)?;
+                self.ensure_local(secrets, Access::Private, reach)?;
             }
             Content::Script(self.script(&target, reach)?)
         } else {
-            self.at_hand(asset, Access::Public, reach)?;
+            self.ensure_local(asset, Access::Public, reach)?;
             self.asset(&target, reach)?
         };
         tracing::info!(
@@ -135,7 +135,7 @@ impl App {
     }
 
     /// Fails if a file of a generation is missing here but another host may have it.
-    fn at_hand(&self, asset: &Asset, access: Access, reach: Reach) -> Result<()> {
+    fn ensure_local(&self, asset: &Asset, access: Access, reach: Reach) -> Result<()> {
         let Some(replica) = &self.replica else { return Ok(()) };
         reach.disk()?;
         // The fetch meets and reports an error of this look again.
