@@ -14,6 +14,8 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
 
+use super::congestion::Congestion;
+use super::congestion::Watched;
 use super::connection::Connections;
 use super::doors::Door;
 use super::doors::Role;
@@ -38,8 +40,8 @@ const HANDSHAKE: Duration = Duration::from_secs(60);
 /// A peer that has not answered for so long has lost its power or its line.
 const DEAD_PEER: Duration = Duration::from_secs(60);
 
-/// Bytes that TLS keeps for a client that reads slowly.
-const SEND_BUFFER: usize = 8 * 1024;
+/// Bytes that TLS keeps for a client that reads slowly: one record (RFC 5246, section 6.2.1).
+const SEND_BUFFER: usize = 16 * 1024;
 
 /// Waits when no connection can be accepted, for want of file descriptors say.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -143,7 +145,7 @@ fn open_admin(
     let here = connections.clone();
     connections.spawn(async move {
         tokio::select! {
-            () = here.serve(stream, peer) => {}
+            () = here.serve(stream, peer, Congestion::default()) => {}
             () = seat.lost() => {}
         }
     });
@@ -181,7 +183,10 @@ async fn serve_tls(
     let certificates = stream.get_ref().1.peer_certificates();
     let certificate = certificates.and_then(|chain| chain.first());
     let certificate = certificate.map(|der| Presented::new(der, Via::OwnTls));
-    Box::pin(connections.serve(stream, Peer::Tls { certificate, address })).await;
+    let stream = Watched::new(stream);
+    let congestion = stream.congestion();
+    let peer = Peer::Tls { certificate, address };
+    Box::pin(connections.serve(stream, peer, congestion)).await;
     drop((place, neighbour));
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! Doors and connections: sockets, TLS, systemd. What comes through them is for `http` to answer.
 
 pub(super) mod accept;
+pub(super) mod congestion;
 pub(super) mod connection;
 pub(super) mod doors;
 pub(super) mod operators;
