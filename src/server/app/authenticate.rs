@@ -20,6 +20,7 @@ use crate::fleet::EventId;
 use crate::fleet::Record;
 use crate::identity::ClientVerifier;
 use crate::identity::Fingerprint;
+use crate::identity::GatewayName;
 use crate::server::recorder::Subject;
 use crate::store::journal::Stage;
 
@@ -117,6 +118,14 @@ impl Verified {
 }
 
 impl App {
+    /// The name of the gateway that owns a certificate, if it is in memory.
+    pub(in crate::server) fn name_in_memory(
+        &self,
+        fingerprint: &Fingerprint,
+    ) -> Option<GatewayName> {
+        self.gateways.owner_in_memory(fingerprint).map(|record| record.name.clone())
+    }
+
     /// Finds the gateway that a certificate belongs to, if it lets it in: signed by the CA and
     /// valid now, registered, and not revoked. Looks at the record's file each time, so that a
     /// revocation counts from the next request on.

@@ -18,8 +18,8 @@ use crate::store::journal::Stage;
 use crate::store::stamp::Memo;
 use crate::store::stamp::Stamp;
 
-/// Scripts that are kept in memory, and the longest of them: half a MiB at most.
-const MOST: usize = 64;
+/// Scripts that are kept in memory, and the longest of them: 4 MiB at most.
+const MOST: usize = 512;
 const LONGEST: u64 = 8 * 1024;
 
 /// Scripts of operators whose bytes were found to be right.

@@ -40,8 +40,8 @@ const HANDSHAKE: Duration = Duration::from_secs(60);
 /// A peer that has not answered for so long has lost its power or its line.
 const DEAD_PEER: Duration = Duration::from_secs(60);
 
-/// Bytes that TLS keeps for a client that reads slowly: one record (RFC 5246, section 6.2.1).
-const SEND_BUFFER: usize = 16 * 1024;
+/// Bytes that TLS keeps for a client that reads slowly.
+const SEND_BUFFER: usize = 8 * 1024;
 
 /// Waits when no connection can be accepted, for want of file descriptors say.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

@@ -25,7 +25,7 @@ pub(super) struct Asking {
 }
 
 impl Asking {
-    /// Whose turn it is. Nobody proves to be somebody else, so nobody can take another's.
+    /// The certificate, which tells whose turn it is.
     pub(super) fn fingerprint(&self) -> Fingerprint {
         self.presented.fingerprint
     }

@@ -28,8 +28,8 @@ use crate::server::recorder::Subject;
 use crate::store::journal::Stage;
 
 /// Bytes that are read at a time, and only once the client has taken all before; all that is ever
-/// held of an asset for one client. A TLS record is not longer (RFC 5246, section 6.2.1).
-const CHUNK: usize = 16 * 1024;
+/// held of an asset for one client.
+const CHUNK: usize = 8 * 1024;
 
 /// Where the fate of a file is to be recorded.
 pub(super) struct Recording {

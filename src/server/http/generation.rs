@@ -83,7 +83,7 @@ async fn send(
         let (path, method, range) = (path.as_str(), method.as_str(), range.as_deref());
         app.file(&client, &Wish { generation, path, method, range }, reach)
     };
-    match front.answer(line, || fingerprint.to_string(), work).await? {
+    match front.answer(line, || front.whose(fingerprint), work).await? {
         Content::Script(text) => {
             let tag = hex::encode(Sha256::digest(&text));
             let mut response = asset::respond(headers, &tag, "text/plain", Body::Bytes(text))?;

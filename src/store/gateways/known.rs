@@ -28,6 +28,11 @@ impl KnownGateways {
         Self { gateways, owners: Memo::new(MOST) }
     }
 
+    /// Has every record read again when it is next asked for.
+    pub fn read_again(&self) {
+        self.owners.clear();
+    }
+
     /// The record of the certificate's owner, if it is in memory and still true. Costs one look
     /// at its file, and reads nothing.
     pub fn owner_in_memory(&self, fingerprint: &Fingerprint) -> Option<Arc<Record>> {

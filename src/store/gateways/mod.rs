@@ -1,10 +1,9 @@
 //! Gateway records: `STATE/gateways/NAME/`.
 //!
-//! `gateway.json` is the truth. `.by-fingerprint/` leads from a certificate to
-//! the record of its owner, so that a request costs two small reads however
-//! large the fleet is; an entry there proves nothing until the record confirms
-//! it. The server reads both anew for each request: what a command writes counts
-//! from the next request on.
+//! `gateway.json` is the truth. `.by-fingerprint/` leads from a certificate to the record of its
+//! owner, so that no request costs more in a larger fleet; an entry there proves nothing until the
+//! record confirms it. The server reads a record again once its file has changed (`known.rs`): a
+//! command takes effect from the next request on.
 
 mod change;
 mod folder;
