@@ -1,4 +1,4 @@
-//! `make bench-store`: what a common store costs a boot.
+//! `make bench-store`: what a shared store costs a boot.
 //!
 //! Two boot hosts serve the same generation from their disks: one is alone, the other shares it
 //! through Garage. Boots of one gateway, from the first request to the acknowledgement, go to

@@ -15,7 +15,7 @@ def scenario(t: Scenario) -> None:
                 with t.subtest(f"the gateway boots {through} before"):
                     t.boots(image)
 
-                with t.subtest(f"a second after the revocation it is turned away {through}"):
+                with t.subtest(f"a second after the revocation it is refused {through}"):
                     identity = host.identity("lab-1")
                     status, answer = host.curl("/g/1/boot.ipxe", identity=identity)
                     assert status == 200, f"before: {status}\n{answer}"

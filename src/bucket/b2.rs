@@ -31,7 +31,7 @@ use crate::config::ApiUrl;
 const CAPABILITIES: [&str; 5] =
     ["listBuckets", "listFiles", "readFiles", "writeFiles", "deleteFiles"];
 
-/// Key of `bucketInfo` that says which gateway a bucket was made for.
+/// The key in `bucketInfo` with the gateway that a bucket was made for.
 const GATEWAY: &str = "farmgate-gateway";
 
 /// Keys in one answer: the most that B2 charges as one call.

@@ -16,7 +16,7 @@ use crate::store::State;
 pub struct Condition {
     #[serde(rename = "state")]
     pub standing: Standing,
-    /// Why it is not as it should be.
+    /// Why it is not in order.
     pub error: Option<String>,
     /// When the active key was made.
     #[serde(skip)]
@@ -24,7 +24,7 @@ pub struct Condition {
 }
 
 impl Condition {
-    /// What this host knows; `None` if gateways have no buckets.
+    /// The condition from this host's files; `None` if gateways have no buckets.
     pub fn of(state: &State, record: &Record) -> Option<Self> {
         state.config().buckets.provider.as_ref()?;
         Some(match Disk::new(state).load(&record.id) {
@@ -44,7 +44,7 @@ impl Condition {
         })
     }
 
-    /// Whether no operator needs to look at it.
+    /// Says whether no operator needs to look at it.
     pub fn is_well(&self) -> bool {
         matches!(self.standing, Standing::Ready | Standing::Rotating)
     }

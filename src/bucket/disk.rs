@@ -1,4 +1,4 @@
-//! `STATE/buckets/`: what this boot host remembers about buckets. Disk.
+//! `STATE/buckets/`: this boot host's files about buckets. Disk.
 
 use std::fs;
 use std::io;
@@ -25,10 +25,11 @@ use crate::store::lock;
 
 const HOST: &str = "host";
 
-/// How long a boot waits for the lock of its bucket's file. Then it gets what the file says.
+/// Longest wait of a boot for the lock of its bucket's file. After that it gets the values in the
+/// file.
 const HAND_OUT: Duration = Duration::from_millis(500);
 
-/// How long a command waits for another one, or for the server, to finish with a slow provider.
+/// Longest wait of a command for another one, or for the server, to finish with a slow provider.
 const RECONCILING: Duration = Duration::from_secs(10 * 60);
 
 /// The files `STATE/buckets/ID.json`, mode 0600. They hold secrets, so they never leave the local
@@ -119,7 +120,7 @@ impl Disk {
         Ok(stored)
     }
 
-    /// Removes the file of a gateway that nothing was made for.
+    /// Removes the file of a gateway for which nothing was made.
     pub(super) fn forget(&self, gateway_id: &GatewayId) -> Result<()> {
         let path = self.file(gateway_id);
         files::remove_if_there(&path).with_context(|| format!("cannot remove {}", path.display()))
@@ -170,7 +171,7 @@ impl Disk {
         self.locked("reconciling", RECONCILING)
     }
 
-    /// The same without waiting; `None` if somebody holds it.
+    /// The same without waiting; `None` if another process holds it.
     pub fn try_reconciling(&self) -> Result<Option<Lock>> {
         files::create_dir(&self.dir, 0o700)?;
         files::try_lock(&self.dir.join("reconciling"))

@@ -1,10 +1,10 @@
-//! Why a provider did not do what it was asked, in words for the operator. Pure.
+//! Errors of a provider, in words for the operator. Pure.
 
 use std::time::Duration;
 
 use crate::foreign::Foreign;
 
-/// Why the provider did not do what it was asked. `host` is the server, `said` its own words.
+/// Why the provider refused or failed. `host` is the server, `said` its own words.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// No connection, or one that broke.
@@ -39,7 +39,7 @@ pub enum Error {
          `farmgate bucket adopt {gateway} {bucket}` takes it anyway, or rename or delete it"
     )]
     Taken { bucket: String, gateway: String },
-    /// All accounts of B2 share one space of names.
+    /// All accounts of B2 share one namespace.
     #[error(
         "the name {bucket} belongs to another account of the provider; make a bucket of your own \
          with any name, and let `farmgate bucket adopt {gateway} BUCKET` take it"
@@ -47,7 +47,7 @@ pub enum Error {
     TakenElsewhere { bucket: String, gateway: String },
     #[error("bucket {bucket} is public: make it private, then `farmgate bucket sync`")]
     Public { bucket: String },
-    /// The bucket was there once, or an operator named it.
+    /// The bucket existed once, or an operator named it.
     #[error(
         "there is no bucket {bucket} at the provider; restore it, or give the gateway another one \
          with `farmgate bucket adopt {gateway} BUCKET`"
@@ -72,7 +72,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether a request for another gateway would fail in the same way.
+    /// Says whether a request for another gateway would fail in the same way.
     pub fn is_general(&self) -> bool {
         match self {
             Self::Unreachable { .. }
@@ -92,7 +92,7 @@ impl Error {
         }
     }
 
-    /// How long the provider asks to be left alone.
+    /// The provider's `Retry-After`.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Busy { retry_after, .. } => *retry_after,

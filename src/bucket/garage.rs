@@ -73,8 +73,8 @@ impl Garage {
     }
 }
 
-/// Garage stores no notes about a bucket. It is the gateway's own if one of the gateway's keys opens
-/// it, or if it is empty and without keys: then its creation was cut off.
+/// Garage stores no notes about a bucket. It is the gateway's own if one of the gateway's keys
+/// opens it, or if it is empty and without keys: then its creation was cut off.
 fn is_ours(bucket: &Value, gateway_id: &str) -> bool {
     let keys = bucket.get("keys").and_then(Value::as_array);
     let Some(keys) = keys else { return false };

@@ -45,8 +45,8 @@ impl Values {
     }
 }
 
-/// Whether iPXE's command line takes `value` literally (`src/core/exec.c`): no blanks, quotes, `$`,
-/// `\`, `#`, `&` or `|`, and no other character that keys and addresses do not need.
+/// Says whether iPXE's command line takes `value` literally (`src/core/exec.c`): no blanks, quotes,
+/// `$`, `\`, `#`, `&` or `|`, and no other character that keys and addresses do not need.
 pub(super) fn is_safe(value: &str) -> bool {
     let safe = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:/+=[]".contains(&byte);
     !value.is_empty() && value.bytes().all(safe)

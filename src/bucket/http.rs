@@ -125,8 +125,8 @@ impl Http {
     }
 }
 
-/// A client that follows no redirect, because credentials go to the configured server alone, and
-/// keeps no connection: requests are few, and an idle connection may be dead when the next comes.
+/// A client that follows no redirect, because credentials go to the configured server alone. It
+/// keeps no connection: requests are rare, and an idle connection may be dead when the next comes.
 fn client(tls: Option<Arc<ClientConfig>>, builder: reqwest::ClientBuilder) -> Option<Client> {
     let builder = builder
         .tls_backend_preconfigured(Arc::unwrap_or_clone(tls?))
@@ -163,7 +163,7 @@ async fn exchange(
     Ok((answer.status(), retry_after, body))
 }
 
-/// The cause at the bottom: what is above it says only that a request failed, and its URL.
+/// The cause at the bottom: the errors above it say only that a request failed, and its URL.
 fn reason(error: reqwest::Error) -> String {
     let mut cause = error.source();
     while let Some(next) = cause.and_then(std::error::Error::source) {

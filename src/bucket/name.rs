@@ -3,8 +3,7 @@
 use sha2::Digest;
 use sha2::Sha256;
 
-/// Every bucket that is made here begins like this: no provider has taken it for itself,
-/// as B2 has `b2-`.
+/// The prefix of every bucket that is made here. No provider reserves it, as B2 does `b2-`.
 const PREFIX: &str = "farmgate-";
 
 /// Longest name of a bucket: B2 allows 63, but 50 in its older documentation.
@@ -38,8 +37,8 @@ pub fn valve_infra_name(server_name: &str, fingerprint: &str) -> String {
     name
 }
 
-/// The name of a key: bucket, boot host, and eight digits that are unique on that host. By its name
-/// a key is found whose secret was lost on the way.
+/// The name of a key: bucket, boot host, and eight digits that are unique on that host. A key whose
+/// secret was lost on the way is found by its name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyName;
 
@@ -102,7 +101,7 @@ mod tests {
         #[test]
         fn no_two_gateways_share_a_name(a in id(), b in id(), cut in 0usize..40) {
             prop_assert_eq!(bucket_name(&a) == bucket_name(&b), a == b);
-            // Also not when they begin alike.
+            // Even if they begin alike.
             let twin = format!("{}{}", &a[..cut.min(a.len())], b);
             prop_assert_eq!(bucket_name(&a) == bucket_name(&twin), a == twin);
         }

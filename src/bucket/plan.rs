@@ -14,30 +14,30 @@ use crate::fleet::EventId;
 pub(super) const RETRY: Backoff =
     Backoff::new(std::time::Duration::from_secs(10), LONGEST_RETRY_AFTER);
 
-/// How often buckets and keys are checked at the provider.
+/// Interval of checking buckets and keys at the provider.
 const CHECK: Duration = Duration::hours(6);
 
-/// What the next step depends on besides the file on disk.
+/// The inputs of the next step besides the file on disk.
 pub(super) struct Situation<'a> {
-    /// Whether the gateway still exists.
+    /// True if the gateway still exists.
     pub(super) wanted: bool,
     /// S3 address and region for gateways, from the configuration.
     pub(super) endpoint: Option<(&'a str, Option<&'a str>)>,
     /// Most bytes in its bucket.
     pub(super) quota: Option<u64>,
-    /// Whether a boot was acknowledged.
+    /// True if a boot was acknowledged.
     pub(super) acknowledged: &'a dyn Fn(EventId) -> bool,
     pub(super) now: OffsetDateTime,
-    /// Whether an operator asked for a check.
+    /// True if an operator asked for a check.
     pub(super) check: bool,
 }
 
 /// One step. The following one is planned from its result.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Step {
-    /// Everything is as it should be.
+    /// Everything is in order.
     Nothing,
-    /// Remove the file of a removed gateway that nothing was made for.
+    /// Remove the file of a removed gateway for which nothing was made.
     Forget,
     /// The creation of this key was cut off: delete any key of its name.
     ClearKey(String),
@@ -55,7 +55,7 @@ pub(super) enum Step {
 }
 
 impl Step {
-    /// Whether the step needs the provider.
+    /// Says whether the step needs the provider.
     pub(super) fn is_remote(&self) -> bool {
         !matches!(self, Self::Nothing | Self::Forget | Self::TellEndpoint | Self::Settle(_))
     }
@@ -99,7 +99,7 @@ pub(super) fn next(stored: &Stored, situation: &Situation<'_>) -> Step {
     if situation.check || !fresh { Step::Check } else { Step::Nothing }
 }
 
-/// A key that the gateway cannot need any more: nobody got it, or a boot with a later key was
+/// A key that the gateway cannot need any more: no boot got it, or a boot with a later key was
 /// acknowledged.
 fn superfluous(stored: &Stored, acknowledged: &dyn Fn(EventId) -> bool) -> Option<String> {
     let older = stored.keys.len().saturating_sub(1);
@@ -113,7 +113,8 @@ fn superfluous(stored: &Stored, acknowledged: &dyn Fn(EventId) -> bool) -> Optio
     found.map(|(_, key)| key.id.clone())
 }
 
-/// Whether it is time to try again. A time further away than any wait comes from a wrong clock.
+/// Says whether it is time to try again. A time further away than any wait comes from a wrong
+/// clock.
 pub(super) fn is_due(stored: &Stored, now: OffsetDateTime) -> bool {
     let Some(trouble) = &stored.trouble else { return true };
     let wait = trouble.not_before - now;

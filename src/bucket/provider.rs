@@ -1,11 +1,11 @@
-//! What every provider of buckets can do. No provider is named here: `connect.rs` chooses one.
+//! Operations of every provider of buckets. No provider is named here: `connect.rs` chooses one.
 
 use async_trait::async_trait;
 
 use super::error::Error;
 use super::stored::Secret;
 
-/// The gateway that is to have a bucket.
+/// The gateway that a bucket is for.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Owner<'a> {
     /// Id of the gateway's record.
@@ -19,7 +19,7 @@ pub(super) struct Owner<'a> {
 pub(super) struct Found {
     /// The provider's own id for it.
     pub(super) id: String,
-    /// Whether it was made for the gateway in question, or is of no use to anybody else.
+    /// True if it was made for this gateway, or is of no use to another one.
     pub(super) ours: bool,
 }
 
@@ -37,15 +37,15 @@ pub(super) struct ListedKey {
     pub(super) name: String,
 }
 
-/// Where gateways find their buckets.
+/// S3 address and region for gateways.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Endpoint {
     pub(super) url: String,
     pub(super) region: Option<String>,
 }
 
-/// Keeps buckets and keys. Each call can be repeated: if one was cut off, or its answer was lost,
-/// the next one finds out what became of it.
+/// A provider of buckets and keys. Each call can be repeated: after a call that was cut off, or
+/// whose answer was lost, the next one finds the result.
 #[async_trait]
 pub(super) trait Provider: Send + Sync {
     /// Its name in the configuration.
@@ -69,6 +69,6 @@ pub(super) trait Provider: Send + Sync {
     /// Deletes a key. A missing one is no error.
     async fn delete_key(&self, id: &str) -> Result<(), Error>;
 
-    /// Where gateways find the buckets of this account.
+    /// S3 address and region for the buckets of this account.
     async fn endpoint(&self) -> Result<Endpoint, Error>;
 }

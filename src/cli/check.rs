@@ -23,7 +23,7 @@ use crate::publish;
 use crate::publish::Checked;
 use crate::store::read_config;
 
-/// Larger than any script: a slip such as naming a kernel ends here.
+/// Larger than any script: stops mistakes such as naming a kernel.
 const MAX_LEN: u64 = 64 * 1024 * 1024;
 
 #[derive(clap::Args)]
@@ -54,7 +54,7 @@ struct FindingFact<'a> {
 /// All findings of all files.
 struct Findings<'a> {
     checked: &'a [Checked],
-    /// How many configurations were checked, too.
+    /// Number of checked configurations.
     configurations: usize,
 }
 

@@ -1,5 +1,5 @@
-//! What every command can use: the state, printing facts as text or JSON, warnings, progress, the
-//! clock. The only place that writes to stdout.
+//! Shared by all commands: the state, facts as text or JSON, warnings, progress, the clock. The
+//! only module that writes to stdout.
 
 use std::fmt;
 use std::io;
@@ -58,7 +58,7 @@ impl Context {
     /// Prints warnings for people; the command goes on.
     pub(super) fn warn(&self, warnings: &[String]) {
         for warning in warnings.iter().filter(|_| !self.quiet) {
-            // Nobody is left to tell when stderr is closed.
+            // If stderr is closed, there is nowhere to report that.
             let _ = writeln!(io::stderr(), "warning: {}", harmless_lines(warning));
         }
     }
@@ -73,17 +73,18 @@ impl Context {
     }
 }
 
-/// Whoever was to read the output is gone, `head` for instance. No fault, and nothing to say.
+/// The reader of the output, for example `head`, has ended. This is no error and needs no message.
 #[derive(Debug, thiserror::Error)]
 #[error("nobody reads the output")]
 pub(super) struct NobodyReads;
 
 impl NobodyReads {
-    /// Status of a program that SIGPIPE ends, as a shell shows it: what `head` leaves of `yes`.
+    /// Exit status of a program that SIGPIPE ends, as a shell shows it, for example of `yes` in
+    /// `yes | head`.
     pub(super) const STATUS: u8 = 128 + 13;
 }
 
-/// Writes to stdout; nothing else in the program does.
+/// Writes to stdout; no other code in the program does.
 pub(super) fn print(bytes: &[u8]) -> Result<()> {
     let mut out = io::stdout().lock();
     match out.write_all(bytes).and_then(|()| out.flush()) {

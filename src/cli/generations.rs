@@ -29,7 +29,7 @@ struct Listing {
     gateway: GatewayName,
     /// The generation that was activated last.
     current: Option<u64>,
-    /// The generation that the next boot gets, and why.
+    /// The generation that the next boot gets, and the reason.
     next: Option<Next>,
     generations: Vec<GenerationRow>,
 }
@@ -139,14 +139,14 @@ pub(super) struct Release {
 struct Chosen {
     gateway: GatewayName,
     generation: u64,
-    /// The generation that is served all the same, because it is pinned.
+    /// The pinned generation, which is served instead.
     #[serde(skip_serializing_if = "Option::is_none")]
     pinned: Option<u64>,
     #[serde(skip)]
     how: &'static str,
 }
 
-/// Writes that a pin keeps a new current generation from being served.
+/// Prints that a pin keeps a new current generation from being served.
 pub(super) fn held_back(
     f: &mut std::fmt::Formatter<'_>,
     gateway: &GatewayName,

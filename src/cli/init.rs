@@ -18,7 +18,7 @@ use crate::store::NewState;
 use crate::store::State;
 use crate::store::read_config;
 
-/// Where systemd listens for nginx (systemd/farmgate.socket).
+/// The socket that systemd opens for nginx (systemd/farmgate.socket).
 pub(super) const SOCKET: &str = "/run/farmgate.sock";
 
 #[derive(clap::Args)]

@@ -129,7 +129,7 @@ impl Seal {
     }
 }
 
-/// The CA that is named, or that of the state if there is one: an image can be read anywhere.
+/// The named CA, or else that of the state, if there is one: an image can be read anywhere.
 fn ca(cx: &Context, named: Option<&Path>) -> Result<Option<Vec<u8>>> {
     let Some(path) = named else {
         return Ok(cx.state().and_then(|state| state.ca_certificate()).ok());
@@ -180,7 +180,7 @@ impl Make {
         }
         let state = cx.state()?;
         let gateways = state.gateways();
-        // Whatever fails for one gateway fails before the first image is written.
+        // Checked for all gateways before the first image is written.
         let mut identities = Vec::with_capacity(self.names.len());
         for name in &self.names {
             let identity = gateways.identity(name)?;
@@ -239,7 +239,7 @@ impl Verify {
         let ca = ca(cx, self.ca.as_deref())?;
         let (ipxe, syslinux) =
             (Ipxe::find(self.ipxe.as_deref()), Syslinux::find(self.syslinux.as_deref()));
-        // A default that is missing is not compared; a folder that was named must be there.
+        // A missing default is not compared; a folder named by the operator must exist.
         let ipxe = if self.ipxe.is_some() { Some(ipxe?) } else { ipxe.ok() };
         let syslinux = if self.syslinux.is_some() { Some(syslinux?) } else { syslinux.ok() };
         let at_hand =

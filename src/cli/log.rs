@@ -11,11 +11,11 @@ use tracing::Metadata;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
-/// Starts it, from this level on unless `FARMGATE_LOG` says something else.
+/// Starts logging from this level on, unless `FARMGATE_LOG` overrides it.
 pub(super) fn start(level: &str) {
     let filter = EnvFilter::try_from_env("FARMGATE_LOG")
-        // rustls warns of every gateway that asks for a boot host by its address. What is wrong
-        // with a store's certificate is told by who asked it, once.
+        // rustls warns about every gateway that asks for a boot host by its IP address. Problems of
+        // a store's certificate are reported once, by the code that contacted the store.
         .unwrap_or_else(|_| {
             let quiet = "rustls=error,rustls_platform_verifier=off";
             EnvFilter::new(format!("warn,{quiet},farmgate={level}"))
@@ -25,17 +25,17 @@ pub(super) fn start(level: &str) {
         .with_ansi(io::stderr().is_terminal())
         .with_target(false);
     if is_journal() {
-        // The journal stamps lines itself.
+        // The journal adds its own time stamps.
         log.without_time().with_writer(Journal).init()
     } else {
         log.with_writer(io::stderr).init()
     }
 }
 
-/// Says why the program failed, in one line.
+/// Prints why the program failed, in one line.
 pub(super) fn failure(why: &dyn fmt::Display) {
     let text = format!("farmgate: {why}\n");
-    // Nobody is left to tell when stderr is closed.
+    // If stderr is closed, there is nowhere to report that.
     let _ = if is_journal() {
         Lines(Level::ERROR).write_all(text.as_bytes())
     } else {
@@ -43,8 +43,8 @@ pub(super) fn failure(why: &dyn fmt::Display) {
     };
 }
 
-/// Tells whether stderr leads to the journal. The variable alone does not tell: it is inherited
-/// also by whoever has its stderr elsewhere (systemd.exec(5), `$JOURNAL_STREAM`).
+/// Says whether stderr leads to the journal. The variable alone does not tell: processes with
+/// another stderr inherit it, too (systemd.exec(5), `$JOURNAL_STREAM`).
 fn is_journal() -> bool {
     let Some(stream) = std::env::var("JOURNAL_STREAM").ok() else { return false };
     let Ok(stderr) = std::fs::metadata("/proc/self/fd/2") else { return false };
@@ -81,7 +81,7 @@ impl Write for Lines {
             lines.extend_from_slice(priority);
             lines.extend_from_slice(line);
         }
-        // In one piece: other threads write, too.
+        // One write, since other threads write, too.
         io::stderr().write_all(&lines)?;
         Ok(text.len())
     }

@@ -134,7 +134,7 @@ pub fn main() -> ExitCode {
         (false, 1) => "debug",
         (false, _) => "trace",
     });
-    // Before any key is read: every command that can come to have one is protected.
+    // Before any key is read, so that every command that may hold one is protected.
     if let Err(error) = process::forbid_dumps() {
         tracing::warn!("keys could get into a core dump: {error}");
     }
@@ -185,7 +185,7 @@ fn told(error: &anyhow::Error) -> String {
     }
 }
 
-/// Ends the program as clap does for arguments that it cannot use.
+/// Ends the program as clap does for invalid arguments.
 fn wrong_usage(kind: ErrorKind, what: &dyn fmt::Display) -> ! {
     Cli::command().error(kind, what).exit()
 }

@@ -1,4 +1,4 @@
-//! `farmgate nginx-config`: the one nginx configuration, for every distribution.
+//! `farmgate nginx-config`: one nginx configuration for every distribution.
 
 mod template;
 
@@ -57,7 +57,7 @@ pub(super) struct NginxConfig {
 
 impl NginxConfig {
     pub(super) fn run(self, context: &Context) -> Result<()> {
-        // With --config no state is needed: it may be on another machine, or not made yet.
+        // With --config no state is needed: it may be on another machine, or not exist yet.
         let config = match &context.config {
             Some(file) => read_config(file)?,
             None => context.state()?.config().clone(),
@@ -72,7 +72,7 @@ impl NginxConfig {
 
     fn render(&self, config: &Config, state: &Path) -> Result<String> {
         let socket = self.unix.as_deref().or(config.listen.unix.as_deref());
-        let state = std::path::absolute(state).context("cannot tell where we are")?;
+        let state = std::path::absolute(state).context("cannot find the current directory")?;
         let beside = self.pki.as_ref().unwrap_or(&state).join(layout::PROXY_MARK);
         let mark = quoted(self.proxy_mark.as_ref().unwrap_or(&beside))?;
         let pki = self.pki.clone().unwrap_or_else(|| state.join(layout::PKI));
@@ -96,8 +96,8 @@ impl NginxConfig {
             blobs: quoted(&state.join("store/blobs/"))?,
         };
         let mut text = template::top(&server);
-        // A client that asks for an address sends no name (RFC 6066, 3), and gets the
-        // default server of the port: of another site, if that has been read first.
+        // A client that asks for an IP address sends no name (RFC 6066, 3), and gets the default
+        // server of the port. That is another site, if nginx has read its configuration first.
         let default = match config.url.host() {
             ServerName::Ip(_) => " default_server",
             ServerName::Dns(_) => "",
@@ -146,8 +146,8 @@ impl NginxConfig {
     }
 }
 
-/// A path as nginx's configuration takes it. Nothing can keep nginx from reading
-/// a variable after `$`.
+/// Quotes a path for nginx's configuration. Nothing can keep nginx from reading a variable after
+/// `$`.
 fn quoted(path: &Path) -> Result<String> {
     let text = path.to_str().filter(|text| !text.contains(['$', '"', '\\', '\n']));
     let text = text.with_context(|| {
@@ -158,7 +158,7 @@ fn quoted(path: &Path) -> Result<String> {
 
 /// A socket's path within `http://unix:PATH`.
 fn plain(path: &Path) -> Result<String> {
-    let path = std::path::absolute(path).context("cannot tell where we are")?;
+    let path = std::path::absolute(path).context("cannot find the current directory")?;
     let text = path.to_string_lossy().into_owned();
     let allowed = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
     ensure!(

@@ -60,7 +60,7 @@ impl Renew {
         let authority = state.authority()?;
         let not_after = authority.certificate().not_after.min(NO_END);
         let mut names = vec![state.config().url.host().clone()];
-        // A lost or damaged certificate may be why this is run.
+        // This command may be run because of a lost or damaged certificate.
         let old = state.read_pki(layout::SERVER).ok();
         let old = old.and_then(|pem| CertificateDer::from_pem_slice(&pem).ok());
         let old = old.and_then(|der| host_names(&der).ok()).unwrap_or_default();

@@ -172,7 +172,8 @@ fn one(context: &Context, name: &GatewayName, dir: &Path, when: When) -> Result<
     context.print(&Published { gateway: record.name, generation, changed, pinned })
 }
 
-/// The gateway `name`, if its record and its history can be read. If not, the others go on.
+/// The gateway `name`, if its record and its history can be read. An error does not stop the
+/// others.
 fn sound(state: &State, name: &GatewayName, damage: &mut Damage) -> Option<Record> {
     let record = state.gateways().load(name);
     let sound = record.and_then(|record| {

@@ -30,7 +30,7 @@ impl Serve {
         let given = self.tls.is_some() || self.unix.is_some();
         let doors = given.then_some(GivenDoors { tls: self.tls, unix: self.unix });
         let source = Source { state: context.state.clone(), config: context.config.clone(), doors };
-        // Before any thread starts: all are to have the same rights.
+        // Before any thread starts, so that all have the same rights.
         owner::work_as_owner_of(&context.state)?;
         if self.check {
             return server::check(&source);

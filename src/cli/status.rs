@@ -64,7 +64,7 @@ struct StatusRow {
     gateway: GatewayName,
     /// The generation that the next boot gets.
     generation: Option<u64>,
-    /// Why that one.
+    /// The reason for that generation.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<Reason>,
     #[serde(with = "time::serde::rfc3339::option")]
@@ -77,7 +77,7 @@ struct StatusRow {
     /// Condition of its bucket, if gateways have buckets.
     #[serde(skip_serializing_if = "Option::is_none")]
     bucket: Option<Condition>,
-    /// Why parts of it could not be read.
+    /// Errors of its unreadable parts.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
 }
@@ -174,7 +174,7 @@ impl std::fmt::Display for FleetStatus {
                 row.stage.clone().unwrap_or_else(dash),
                 row.reason.map_or_else(dash, |reason| reason.to_string()),
             )?;
-            // Only what somebody should look at.
+            // Only conditions that an operator should look at.
             if let Some(bucket) = row.bucket.as_ref().filter(|bucket| bucket.error.is_some()) {
                 write!(f, "\n{:<20} bucket {bucket}", "")?;
             }
@@ -192,7 +192,7 @@ struct GatewayStatus {
     #[serde(flatten)]
     row: StatusRow,
     boots: Vec<Boot>,
-    /// Entries that belong to no boot: refusals, for instance.
+    /// Entries that belong to no boot, for example refusals.
     other: Vec<Entry>,
 }
 
@@ -210,7 +210,7 @@ impl GatewayStatus {
     fn read(state: &State, record: Record, damage: &mut Damage) -> Result<Self> {
         let row = StatusRow::read(state, &record, damage)?;
         let history = Generations::new(state).readable(&record.id)?.history;
-        // Its errors are in the row.
+        // The row contains its errors.
         let journal = Journals::new(state).read(&record.id).unwrap_or_default();
         let latest = history.boots().iter().rev().take(SHOWN_BOOTS);
         let boots = latest.map(|(id, boot)| Boot {

@@ -14,7 +14,7 @@ const CHECK: &str = "buckets";
 pub(super) async fn examine(state: &State, systemd: Option<&Path>, findings: &mut Findings) {
     let config = &state.config().buckets;
     let Some(provider) = &config.provider else { return };
-    let way_out = "gateways boot with what they had; mend [buckets] in farmgate.toml";
+    let way_out = "gateways boot with their previous values; fix [buckets] in farmgate.toml";
     match AnyProvider::connect(config, systemd) {
         Err(_) if config.credentials.is_none() && systemd.is_none() => {
             findings
@@ -39,7 +39,8 @@ pub(super) async fn examine(state: &State, systemd: Option<&Path>, findings: &mu
         }
     }
     for (condition, names) in unwell {
-        let way_out = "the server sees to it; `farmgate bucket sync` does at once";
+        let way_out =
+            "the server does it in the background; `farmgate bucket sync` does it at once";
         findings.warning(CHECK, format!("{}: {condition}", names.join(", ")), way_out);
     }
     if !findings.has(CHECK, Verdict::Warning) {

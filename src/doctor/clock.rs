@@ -24,7 +24,7 @@ const FAR: Duration = Duration::minutes(1);
 const WAY_OUT: &str = "run systemd-timesyncd, chrony or ntpd";
 
 pub(super) async fn examine(state: &State, now: OffsetDateTime, findings: &mut Findings) {
-    // First: a wrong clock explains findings about certificates.
+    // First, since a wrong clock explains findings about certificates.
     for problem in server::clock_problems(state, now).unwrap_or_default() {
         let (what, way_out) = problem.split_once("; ").unwrap_or((&problem, WAY_OUT));
         findings.error(CHECK, what, way_out);
@@ -46,7 +46,7 @@ pub(super) async fn examine(state: &State, now: OffsetDateTime, findings: &mut F
         let off = theirs - OffsetDateTime::now_utc();
         let what = format!("this clock and that of {url} are {} s apart", off.whole_seconds());
         if off.abs() > TOO_FAR {
-            findings.warning(CHECK, format!("{what}: S3 refuses what is signed so"), WAY_OUT);
+            findings.warning(CHECK, format!("{what}: S3 refuses its signatures"), WAY_OUT);
         } else if off.abs() > FAR {
             findings.warning(CHECK, what, WAY_OUT);
         }
@@ -60,14 +60,13 @@ pub(super) async fn examine(state: &State, now: OffsetDateTime, findings: &mut F
             findings.ok(CHECK, "synchronised");
         }
         None if !bad => {
-            findings
-                .ok(CHECK, "no sign that it is wrong; nobody here can tell whether it is right");
+            findings.ok(CHECK, "no sign that it is wrong; nothing here can prove that it is right");
         }
         _ => {}
     }
 }
 
-/// Whether systemd calls it synchronised; `None` without systemd.
+/// Asks systemd whether the clock is synchronised; `None` without systemd.
 fn synchronised() -> Option<bool> {
     let mut ask = Command::new("timedatectl");
     let said = ask.args(["show", "--property=NTPSynchronized", "--value"]).output().ok()?;

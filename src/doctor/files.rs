@@ -30,17 +30,17 @@ const SERVICE_USER: &str = "farmgate";
 /// Folders whose files the server reads or writes, as the owner of the state.
 fn folders() -> impl Iterator<Item = &'static str> {
     let private = FOLDERS.iter().filter(|folder| folder.mode == layout::PRIVATE_DIR);
-    // Of `pki/` the files are looked at by their names; root's `cache/` is not the server's.
+    // In `pki/`, only the server's files are checked; root's `cache/` is not the server's.
     private.map(|folder| folder.path).filter(|path| ![layout::PKI, layout::CACHE].contains(path))
 }
 
-/// Files beside these. The configuration may be anybody's.
+/// Further files, besides the folders. The configuration may belong to anybody.
 fn files() -> impl Iterator<Item = &'static str> {
     let paths = FILES.iter().map(|file| file.path);
     paths.filter(|path| ![layout::CONFIG, layout::FORMAT].contains(path))
 }
 
-/// With less room than this, boots can soon not be recorded.
+/// With less free space than this, boots soon cannot be recorded.
 const TOO_LITTLE: u64 = 64 * 1024 * 1024;
 const LITTLE: u64 = 1024 * 1024 * 1024;
 
@@ -69,7 +69,7 @@ fn look(state: &State, findings: &mut Findings) -> Result<()> {
     };
     let (mut foreign, mut open) = (Vec::new(), Vec::new());
     let mut see = |path: PathBuf, facts: &Metadata| {
-        // Root's, if root made the state: the server only reads these.
+        // They belong to root if root made the state: the server only reads these.
         let roots = path.starts_with(dir.join(layout::PKI)) && !path.ends_with(layout::SERVER_KEY);
         // The owner of a link does not matter.
         if !facts.is_symlink() && facts.uid() != owner && !(roots && facts.uid() == 0) {
@@ -96,7 +96,7 @@ fn look(state: &State, findings: &mut Findings) -> Result<()> {
             OWNER,
             format!("the server may be unable to read or replace {}", some(&foreign)),
             to_paste(&foreign, &format!("chown -h {}", name(owner)), |dirs| {
-                // Of `pki/`, the server's key alone is the server's.
+                // In `pki/`, only the server's key belongs to the server.
                 let pki = quoted(&dir.join("pki*").display().to_string());
                 format!(
                     "find {dirs} ! -user {} '(' ! -path {pki} -o -name server.key ')'",
@@ -119,7 +119,7 @@ fn look(state: &State, findings: &mut Findings) -> Result<()> {
     }
     let guarded = |folder: &str| match fs::symlink_metadata(dir.join(folder)) {
         Ok(facts) => facts.uid() == 0,
-        // Root makes it when it is needed.
+        // Root makes it on first use.
         Err(_) => true,
     };
     let server_is_service = service.is_some_and(|service| service.uid.as_raw() == owner);
@@ -179,7 +179,7 @@ fn to_paste(paths: &[PathBuf], command: &str, find: impl Fn(&str) -> String) -> 
         return format!("{command} {}", words(&mut paths.iter().map(PathBuf::as_path)));
     }
     let folders: BTreeSet<&Path> = paths.iter().map(|path| path.parent().unwrap_or(path)).collect();
-    // Of folders within each other, the outer one is enough.
+    // The outer one of nested folders is enough.
     let mut outer = folders
         .iter()
         .copied()
@@ -187,7 +187,7 @@ fn to_paste(paths: &[PathBuf], command: &str, find: impl Fn(&str) -> String) -> 
     format!("{} -exec {command} {{}} +", find(&words(&mut outer)))
 }
 
-/// As a POSIX shell reads it back.
+/// Quotes a text for a POSIX shell.
 fn quoted(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%".contains(c);
     match !text.is_empty() && text.chars().all(plain) {
@@ -223,9 +223,9 @@ fn room(dir: &Path, findings: &mut Findings) {
     let what = format!("{:.1} GB free for {}", free as f64 / 1e9, dir.display());
     // Some file systems have no table of inodes, and say 0 of 0.
     let no_inodes = facts.f_files > 0 && facts.f_favail < 1000;
-    let way_out = "make room: `[store] cache-size` bounds what is kept of a common store";
+    let way_out = "make room: `[store] cache-size` bounds the cache of a shared store";
     if free < TOO_LITTLE || no_inodes {
-        let inodes = if no_inodes { ", and hardly an inode" } else { "" };
+        let inodes = if no_inodes { ", and few inodes" } else { "" };
         findings.error(ROOM, format!("{what}{inodes}: soon no boot can be recorded"), way_out);
     } else if free < LITTLE {
         findings.warning(ROOM, what, way_out);

@@ -14,7 +14,7 @@ pub enum Verdict {
     Ok,
     /// It could not be checked.
     Skipped,
-    /// Somebody should act; gateways boot.
+    /// An operator should act; gateways boot.
     Warning,
     /// It keeps gateways from booting.
     Error,
@@ -28,12 +28,11 @@ pub struct Finding {
     pub check: &'static str,
     /// Severity.
     pub verdict: Verdict,
-    /// The finding.
     pub what: String,
     /// Advice.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub way_out: Option<String>,
-    /// Whether root could have checked it.
+    /// True if root could have checked it.
     #[serde(skip)]
     pub for_root: bool,
 }
@@ -78,7 +77,7 @@ impl Findings {
         self.add(check, Verdict::Error, what.into(), Some(way_out.into()));
     }
 
-    /// Whether `check` has a finding of this severity.
+    /// Says whether `check` has a finding of this severity.
     pub(super) fn has(&self, check: &str, verdict: Verdict) -> bool {
         self.0.iter().any(|finding| finding.check == check && finding.verdict == verdict)
     }

@@ -1,4 +1,4 @@
-//! Gateways one by one: would the next boot find all it needs?
+//! Checks gateways one by one: would the next boot find everything it needs? Reads the state.
 
 use std::io;
 
@@ -28,7 +28,7 @@ use crate::store::generations::Readable;
 
 const CHECK: &str = "gateways";
 
-/// Media are sent by mail.
+/// Media take this long to arrive by mail.
 const SOON: Duration = Duration::days(60);
 
 pub(super) fn examine(state: &State, now: OffsetDateTime, findings: &mut Findings) {
@@ -86,7 +86,7 @@ fn look(
     for error in damaged {
         let what = format!("{name}: {error:#}");
         let (what, way_out) = what.split_once("; ").unwrap_or((&what, "restore it from a backup"));
-        findings.warning(CHECK, format!("{what}: the server leaves it out"), way_out);
+        findings.warning(CHECK, format!("{what}: the server ignores it"), way_out);
     }
     let policy = record.policy(state.config().assessment.tries);
     let Some(Decision { generation, reason }) = decide(&history, policy) else {
@@ -115,7 +115,7 @@ fn look(
     Ok(())
 }
 
-/// All of them: media in the field may have any that was not revoked.
+/// All certificates: media in the field may have any that was not revoked.
 fn certificates(
     state: &State,
     record: &Record,
@@ -161,7 +161,7 @@ fn certificate(
             findings.warning(CHECK, what, way_out);
         }
     } else if let Err(error) = verifier.verify(&der, at) {
-        // A certificate that was replaced may expire.
+        // A replaced certificate may expire.
         if active {
             findings.error(CHECK, format!("{name} is not let in: {error}"), way_out);
         } else if owned.not_after > now {
@@ -169,7 +169,7 @@ fn certificate(
             findings.warning(CHECK, format!("{what}: {error}"), way_out);
         }
     } else if active && owned.not_after - now < SOON {
-        let what = format!("the certificate of {name} runs out on {}", owned.not_after.date());
+        let what = format!("the certificate of {name} expires on {}", owned.not_after.date());
         findings.warning(CHECK, what, way_out);
     }
     if !gateways.is_indexed(&owned.fingerprint, name) {
@@ -187,7 +187,7 @@ fn certificate(
     Ok(())
 }
 
-/// Whether the files of a generation are here, with the bytes that were published.
+/// Checks that the files of a generation are here, with the published bytes.
 fn files(
     state: &State,
     generations: &Generations,
@@ -211,7 +211,7 @@ fn files(
             Err(Fault::Unreadable(_, error)) => format!("cannot be read: {error}"),
         };
         let what = format!("{name}: {path} of generation {number} {found}");
-        let again = "publish the folder that it came from again, which mends it";
+        let again = "publish its folder again to repair it";
         if state.config().store.url.is_some() {
             let way_out = "`farmgate store sync` fetches it from the store, if that or another \
                            host has it; else publish its folder again";
@@ -219,7 +219,7 @@ fn files(
         } else if verdict == Verdict::Error {
             findings.error(CHECK, what, format!("{again}; or `farmgate rollback {name}`"));
         } else {
-            let what = format!("{what}, and that is what is fallen back to");
+            let what = format!("{what}, and it is the fallback");
             findings.warning(CHECK, what, again);
         }
     }

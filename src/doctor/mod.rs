@@ -1,9 +1,9 @@
 //! Checks everything that could stop a boot, on this host and on the way to it: disk, network,
-//! clock, other programs. Changes nothing, but for one object in the shared store, which it deletes
-//! again.
+//! clock, other programs. Changes nothing, except for one object in the shared store, which it
+//! deletes again.
 //!
-//! Each file checks one thing and knows nothing of the others. A failure of one check keeps no
-//! other from running.
+//! Each file checks one thing and knows nothing of the others. A failed check does not stop the
+//! others.
 
 mod buckets;
 mod clock;

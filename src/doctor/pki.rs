@@ -22,7 +22,7 @@ const CHECK: &str = "certificates";
 /// Folder of the credentials of a running service, by systemd.
 const CREDENTIALS: &str = "/run/credentials/farmgate.service";
 
-/// Before this, somebody should hear of it. New media for a new CA take their time.
+/// Time of warning before an expiry. New media for a new CA take their time.
 const SOON: Duration = Duration::days(60);
 const SOON_FOR_A_CA: Duration = Duration::days(365);
 
@@ -31,7 +31,7 @@ const SOON_FOR_A_CA: Duration = Duration::days(365);
 pub(super) const LONGEST_CHAIN: usize = 4096;
 pub(super) const CHAIN_TOO_LONG: &str = "iPXE before March 2023 reads 4096";
 
-/// A CA is on all its media, and cannot be another one there.
+/// All media carry the CA, which cannot be replaced there.
 const FOR_BAD_CLOCKS: &str = "set the date in such a machine's firmware, and change its battery; \
                               media whose iPXE has the command `ntp` need neither; what else \
                               helps says docs/operating.md";
@@ -40,7 +40,7 @@ const RENEW_CRL: &str =
 
 pub(super) fn examine(state: &State, now: OffsetDateTime, findings: &mut Findings) {
     let own = server::certificate_file(state);
-    let renew = "`farmgate pki renew` makes server certificate and CRL anew; then reload nginx";
+    let renew = "`farmgate pki renew` renews the server certificate and the CRL; then reload nginx";
     let backup = "restore the state from a backup: media trust this CA and no other";
     let files =
         [(state.pki_file("ca.crt"), backup), (own, renew), (state.pki_file("crl.pem"), renew)];
@@ -63,7 +63,7 @@ pub(super) fn examine(state: &State, now: OffsetDateTime, findings: &mut Finding
     }
     let looked = server::certificate_problems(state, now).and_then(|problems| {
         for problem in problems {
-            // The way out is in it.
+            // The error already says the way out.
             let (what, way_out) = problem.split_once("; ").unwrap_or((&problem, ""));
             findings.error(CHECK, what, way_out);
         }
@@ -89,11 +89,11 @@ fn look(state: &State, now: OffsetDateTime, findings: &mut Findings) -> Result<(
     ];
     ends.extend(crl_end.map(|end| ("the CRL", end, SOON, renew)));
     for (what, end, soon, way_out) in &ends {
-        // One that has run out is among the problems.
+        // An expired one is among the problems.
         if (now..now + *soon).contains(end) {
-            findings.warning(CHECK, format!("{what} runs out on {}", end.date()), *way_out);
+            findings.warning(CHECK, format!("{what} expires on {}", end.date()), *way_out);
         } else if *what == "the CA" && *end < now {
-            findings.error(CHECK, format!("the CA ran out on {}", end.date()), *way_out);
+            findings.error(CHECK, format!("the CA expired on {}", end.date()), *way_out);
         }
     }
     if let Err(risk) = survives_any_clock(&ca) {
@@ -114,7 +114,7 @@ fn look(state: &State, now: OffsetDateTime, findings: &mut Findings) -> Result<(
             findings.warning(
                 CHECK,
                 format!(
-                    "media go on to {url}, whose host the certificate here is not good for: {error}"
+                    "media fall back to {url}, but the certificate here does not cover its host: {error}"
                 ),
                 "`farmgate init --san` names it for all hosts of a fleet; or that host has a \
                  certificate of its own from the same CA",

@@ -1,4 +1,4 @@
-//! URLs that gateways and booted systems are told, asked as they would ask.
+//! Asks the URLs that gateways and booted systems get, as they would ask. Touches the network.
 
 use std::io;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ use crate::store::State;
 
 const CHECK: &str = "url";
 
-/// A gateway waits longer; but whoever looks wants to know.
+/// A gateway waits longer, but an operator should get an answer.
 const LIMIT: Duration = Duration::from_secs(10);
 
 const MOST: usize = 1024 * 1024;
@@ -54,7 +54,7 @@ pub(super) async fn examine(state: &State, findings: &mut Findings) {
         Ok(both) => both,
         Err(error) => return findings.skipped(CHECK, format!("{error:#}")),
     };
-    // Gateways that cannot reach one host go on to the next.
+    // Gateways that cannot reach one host try the next.
     let others = &config.media.fallback_urls;
     let mut reached = false;
     for url in [&config.url].into_iter().chain(others) {
@@ -65,7 +65,7 @@ pub(super) async fn examine(state: &State, findings: &mut Findings) {
             }
             // A wrong clock has the same effect, and does not mean that another server answers.
             Err((what, OTHER_SERVER)) if findings.has("clock", Verdict::Error) => {
-                findings.error(CHECK, what, "first the clock: see above");
+                findings.error(CHECK, what, "set the clock first: see above");
             }
             Err((what, way_out)) if others.is_empty() => findings.error(CHECK, what, way_out),
             Err((what, way_out)) => findings.warning(CHECK, what, way_out),
@@ -79,7 +79,7 @@ pub(super) async fn examine(state: &State, findings: &mut Findings) {
         findings.warning(
             CHECK,
             "there is a store for several boot hosts, but media know only this one",
-            "name the others in [media] fallback-urls, and make media anew",
+            "name the others in [media] fallback-urls, and make new media",
         );
     }
     if let Some(url) = &config.public_url {
@@ -87,7 +87,7 @@ pub(super) async fn examine(state: &State, findings: &mut Findings) {
     }
 }
 
-/// Which certificates a boot host shows; or what is wrong with it, and what to do.
+/// The certificates that a boot host shows; or the problem, and its way out.
 async fn gateways_door(
     url: &BootUrl,
     tls: &Arc<ClientConfig>,
@@ -104,7 +104,7 @@ async fn gateways_door(
         (format!("{url} cannot be reached: {error}"), way_out)
     })?;
     match answer.status.as_u16() {
-        // Nobody gets in without a certificate, and only farmgate says so in this way.
+        // Without a certificate, only farmgate answers in this way.
         403 if &*answer.body == b"403 Forbidden\n" => {}
         status @ (502 | 504) => {
             return Err((
@@ -114,8 +114,9 @@ async fn gateways_door(
         }
         503 => return Err((format!("{url} is overloaded"), "look again in a minute")),
         status => {
-            let what =
-                format!("{url} answers {status} to who has no certificate; farmgate says 403");
+            let what = format!(
+                "{url} answers {status} without a client certificate; farmgate answers 403"
+            );
             return Err((what, OTHER_SERVER));
         }
     }
@@ -124,18 +125,18 @@ async fn gateways_door(
 
 fn judge_chain(url: &BootUrl, chain: &[CertificateDer<'_>], ca: &[u8], findings: &mut Findings) {
     if let Err(error) = usable_chain(chain, ca) {
-        let what = format!("no gateway trusts what {url} shows: {error}");
+        let what = format!("no gateway trusts the certificate of {url}: {error}");
         return findings.error(CHECK, what, SEND_ALL);
     }
     let length: usize = chain.iter().map(|der| der.len()).sum();
     if length <= LONGEST_CHAIN {
-        return findings.ok(CHECK, format!("{url} answers as a gateway needs it"));
+        return findings.ok(CHECK, format!("{url} answers as gateways need it"));
     }
     let what = format!("{url} shows {length} bytes of certificates: {CHAIN_TOO_LONG}");
-    findings.warning(CHECK, what, "leave out of ssl_certificate what gateways do not need");
+    findings.warning(CHECK, what, "remove what gateways do not need from ssl_certificate");
 }
 
-/// The address at which booted systems acknowledge; they trust the public authorities.
+/// The URL where booted systems acknowledge; they trust the public authorities.
 async fn public_door(url: &BootUrl, findings: &mut Findings) {
     let Some(tls) = http_client::believing_the_system() else {
         let what = format!("{url}: this machine trusts no authority (package ca-certificates)");
@@ -143,17 +144,17 @@ async fn public_door(url: &BootUrl, findings: &mut Findings) {
     };
     match get(url, "/boot/ack/doctor", tls).await {
         Ok(answer) if answer.status == 404 => {
-            findings.ok(CHECK, format!("{url} answers as a booted system needs it"));
+            findings.ok(CHECK, format!("{url} answers as booted systems need it"));
         }
         Ok(answer) => findings.error(
             CHECK,
-            format!("{url} answers {} where nothing should be", answer.status.as_u16()),
+            format!("{url} answers {} where 404 is expected", answer.status.as_u16()),
             "`farmgate nginx-config --public-certificate` prints what nginx needs for it",
         ),
         Err(error) => findings.error(
             CHECK,
             format!("{url} (public-url) cannot be reached: {error}"),
-            "systems that boot cannot say that they work, so new generations are given up",
+            "booted systems cannot acknowledge, so new generations are given up",
         ),
     }
 }
@@ -169,7 +170,7 @@ async fn get(url: &BootUrl, path: &str, tls: Arc<ClientConfig>) -> io::Result<ht
     tokio::time::timeout(LIMIT, exchange).await.map_err(late)?
 }
 
-/// TLS as iPXE speaks it, believing the fleet's CA alone.
+/// TLS as iPXE speaks it, with the fleet's CA as the only root.
 fn like_ipxe(state: &State) -> anyhow::Result<Arc<ClientConfig>> {
     let provider = aws_lc_rs::default_provider();
     let known = provider.cipher_suites.iter().filter(|suite| SUITES.contains(&suite.suite()));

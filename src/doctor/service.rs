@@ -1,4 +1,4 @@
-//! The server itself, by its admin listener, and who else might be in its place.
+//! The server itself, by its admin listener, and other programs in its place.
 
 use std::io;
 use std::net::SocketAddr;
@@ -21,7 +21,7 @@ use crate::store::owner::as_caller;
 
 const CHECK: &str = "server";
 
-/// Longest wait for this machine itself.
+/// Longest wait for an answer of this machine.
 const LIMIT: Duration = Duration::from_secs(10);
 
 /// `farmgate-admin.socket`.
@@ -53,10 +53,10 @@ pub(super) async fn examine(config: &Config, findings: &mut Findings) -> String 
             if error.kind() == io::ErrorKind::PermissionDenied {
                 findings.unseen(CHECK, format!("{place} ([listen] admin): {error}"));
             } else if config.listen.admin.is_some() {
-                let what = format!("nobody answers at {place} ([listen] admin): {error}");
+                let what = format!("nothing answers at {place} ([listen] admin): {error}");
                 findings.error(CHECK, what, way_out);
             } else {
-                let what = format!("there is no admin listener at {place}, so nobody can ask it");
+                let what = format!("there is no admin listener at {place}, so it cannot be asked");
                 findings.skipped(CHECK, what);
             }
             doors(config, findings);
@@ -92,14 +92,14 @@ async fn ask(config: &Config) -> io::Result<(u16, String)> {
     Ok((answer.status.as_u16(), String::from_utf8_lossy(&answer.body).into_owned()))
 }
 
-/// Root can open what the state's owner cannot.
+/// Root can open files that the state's owner cannot.
 fn connect(path: &Path) -> io::Result<UnixStream> {
     let stream = as_caller(|| std::os::unix::net::UnixStream::connect(path))?;
     stream.set_nonblocking(true)?;
     UnixStream::from_std(stream)
 }
 
-/// Checks whether a server that does not run, or cannot be asked, could open its sockets.
+/// Checks whether a server that is stopped, or cannot be asked, could open its sockets.
 fn doors(config: &Config, findings: &mut Findings) {
     if let Some(address) = config.listen.tls {
         match bind(address) {
@@ -118,10 +118,10 @@ fn doors(config: &Config, findings: &mut Findings) {
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
                 findings.unseen(CHECK, format!("only root and nginx can open {}", path.display()));
             }
-            // The file stays when a socket is closed.
+            // The file remains when a socket is closed.
             Err(error) => findings.error(
                 CHECK,
-                format!("nobody listens for nginx at {}: {error}", path.display()),
+                format!("nothing listens for nginx at {}: {error}", path.display()),
                 "`systemctl start farmgate.socket`, or `farmgate serve`",
             ),
         }
@@ -129,9 +129,9 @@ fn doors(config: &Config, findings: &mut Findings) {
 }
 
 fn in_use(address: SocketAddr, findings: &mut Findings) {
-    // Root sees who it is, and the state's owner does not.
+    // Only root sees the holder; the state's owner does not.
     match as_caller(|| process::of_port(address)) {
-        // systemd holds the door of a unit that is not started yet, or was stopped.
+        // systemd holds the socket of a unit that is not started yet, or was stopped.
         Some(holder) if holder.is("systemd") => findings.warning(
             CHECK,
             format!("systemd holds {address} ([listen] tls) for farmgate, which does not answer"),
@@ -139,7 +139,7 @@ fn in_use(address: SocketAddr, findings: &mut Findings) {
         ),
         Some(holder) if holder.is("farmgate") => findings.warning(
             CHECK,
-            format!("{holder} listens on {address} ([listen] tls), and says nothing of itself"),
+            format!("{holder} listens on {address} ([listen] tls), and does not say what it is"),
             "`systemctl start farmgate-admin.socket`, or set [listen] admin, so that it can be asked",
         ),
         Some(holder) => findings.error(

@@ -15,7 +15,7 @@ use crate::store::layout;
 const CHECK: &str = "tools";
 
 pub(super) fn examine(state: &State, findings: &mut Findings) {
-    // Media are made on the host that has the CA's key.
+    // Media are made on the host with the CA's key.
     if state.pki_file("ca.key").exists() {
         let way_out = "needed for `farmgate iso make` alone, not by the server";
         let given = |variable| std::env::var_os(variable).map(PathBuf::from);
@@ -36,7 +36,7 @@ pub(super) fn examine(state: &State, findings: &mut Findings) {
     }
 }
 
-/// Whether nginx's configuration is one that it can read, and leads to `socket`.
+/// Checks that nginx can read its configuration, and that it leads to `socket`.
 fn nginx(state: &State, socket: &str, findings: &mut Findings) {
     let path = std::env::var("PATH").unwrap_or_default();
     let mut dump = Command::new("nginx");
@@ -44,9 +44,9 @@ fn nginx(state: &State, socket: &str, findings: &mut Findings) {
     dump.env("PATH", format!("{path}:/usr/sbin")).args(["-T", "-q"]);
     let way_out = "`farmgate nginx-config >/etc/nginx/conf.d/farmgate.conf`, then reload nginx";
     match dump.output() {
-        // NixOS has it in no PATH, and services.farmgate makes its configuration.
+        // NixOS has it in no PATH, and services.farmgate generates its configuration.
         Err(error) if error.kind() == ErrorKind::NotFound && on_nixos() => {
-            findings.skipped(CHECK, "nginx's configuration is the business of NixOS");
+            findings.skipped(CHECK, "NixOS makes nginx's configuration");
         }
         Err(error) => findings.warning(
             CHECK,

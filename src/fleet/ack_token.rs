@@ -1,4 +1,4 @@
-//! The tokens with which booted systems acknowledge.
+//! Tokens with which booted systems acknowledge. Pure.
 
 use hmac::Hmac;
 use hmac::KeyInit;
@@ -9,49 +9,49 @@ use super::GatewayId;
 use crate::fleet::EventId;
 use crate::identity::Fingerprint;
 
-/// Bytes of the key: the block size of SHA-256, which HMAC uses as it is.
+/// Length of the key in bytes: the block size of SHA-256, which HMAC uses unchanged.
 pub const KEY_LEN: usize = 64;
 
-/// Bytes of the authentication code that a token carries: 128 bits.
+/// Length of the token's authentication code in bytes: 128 bits.
 const CODE_LEN: usize = 16;
 
-/// Digits of the certificate's fingerprint that a token carries: a system that has booted may
-/// have to put it on a kernel command line.
+/// Length of the certificate's fingerprint in a token, in hex digits. It is short, since a booted
+/// system may have to put the token on a kernel command line.
 const MARK_LEN: usize = 16;
 
-/// What the code is about, so that it is good for nothing else.
+/// Binds the code to this purpose.
 const PURPOSE: &[u8] = b"farmgate acknowledgement 2\0";
 
-/// The same for tokens without a certificate, as older programs made them.
+/// The same for tokens without a certificate, as older versions made them.
 const PURPOSE_BEFORE: &[u8] = b"farmgate acknowledgement 1\0";
 
-/// Makes and checks the tokens with which a booted system acknowledges its boot:
-/// `GATEWAY-ID.BOOT.CERTIFICATE.CODE`. Nothing has to be kept for a token, and nobody without
-/// the key can make one.
+/// Makes and verifies the tokens with which a booted system acknowledges its boot:
+/// `GATEWAY-ID.BOOT.CERTIFICATE.CODE`. No state is kept for a token, and only a holder of the key
+/// can make one.
 #[derive(Clone)]
 pub struct AckTokens {
     key: [u8; KEY_LEN],
 }
 
-/// What a token speaks for.
+/// The content of a verified token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claim<'a> {
     /// The gateway's id.
     pub gateway_id: GatewayId,
     /// The event that began the boot.
     pub boot: EventId,
-    /// The first digits of the certificate's fingerprint that the token was given to; `None` for
-    /// a token of an older program.
+    /// The first digits of the fingerprint of the certificate that the token was given to; `None`
+    /// for a token of an older version.
     pub certificate: Option<&'a str>,
 }
 
 impl AckTokens {
-    /// Uses this key, which only the boot host knows.
+    /// Uses this key, which only the boot hosts of the fleet know.
     pub fn new(key: [u8; KEY_LEN]) -> Self {
         Self { key }
     }
 
-    /// The token of one boot of one gateway, for whoever has this certificate.
+    /// The token of one boot, for the client with this certificate.
     pub fn issue(
         &self,
         gateway_id: &GatewayId,
@@ -63,8 +63,8 @@ impl AckTokens {
         format!("{gateway_id}.{boot}.{certificate}.{}", hex::encode(&code[..CODE_LEN]))
     }
 
-    /// What a token speaks for; `None` if it was not made here. Takes the same time for every
-    /// wrong code.
+    /// Verifies a token and returns its content; `None` if it is forged. Takes the same time for
+    /// every wrong code.
     pub fn check<'a>(&self, token: &'a str) -> Option<Claim<'a>> {
         let parts: Vec<&str> = token.split('.').take(5).collect();
         let (gateway_id, boot, certificate, code) = match parts[..] {
@@ -113,7 +113,7 @@ mod tests {
     const CERTIFICATE: Fingerprint = Fingerprint::from_bytes([0xab; 32]);
 
     fn boots() -> [EventId; 2] {
-        // With letters, which can be written otherwise.
+        // A code with letters, which have another case.
         ["a", "b"].map(|end| {
             EventId::parse(&format!("0192a8c0-0000-7000-8000-00000000000{end}")).unwrap()
         })
@@ -155,7 +155,7 @@ mod tests {
         }
     }
 
-    /// Made by version 0.1 with this key: a system that boots during an upgrade has one.
+    /// Version 0.1 made it with this key: a system that boots during an upgrade has one.
     #[test]
     fn a_token_of_the_version_before_names_no_certificate() {
         let tokens = AckTokens::new([7; KEY_LEN]);

@@ -1,4 +1,4 @@
-//! Which generation a boot gets: trials, fallback, pins.
+//! The choice of a boot's generation: trials, fallback, pins. Pure.
 
 use std::fmt;
 use std::num::NonZeroU32;
@@ -9,21 +9,20 @@ use serde::Serialize;
 use crate::fleet::Generation;
 use crate::fleet::History;
 
-/// How a gateway's generations are assessed.
+/// The assessment of a gateway's generations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Policy {
-    /// A new generation gets so many boots; one of them has to be acknowledged.
+    /// A new generation gets this many boots, one of which must be acknowledged.
     Tries(NonZeroU32),
-    /// The gateway's system never acknowledges: whatever was activated is served.
+    /// The gateway's system never acknowledges: it always gets the current generation.
     None,
 }
 
-/// The generation that a gateway gets, and why.
+/// The generation that a gateway gets, and the reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decision {
-    /// What to serve.
+    /// The generation to serve.
     pub generation: Arc<Generation>,
-    /// Why this one.
     pub reason: Reason,
 }
 
@@ -44,16 +43,16 @@ pub enum Reason {
         /// At most.
         tries: u32,
     },
-    /// The current generation `from` used up its tries; this one is known to work.
+    /// The current generation `from` used up its tries, so the last one known to work is served.
     FellBack {
-        /// Number of the generation that is marked bad.
+        /// Number of the bad generation.
         from: u64,
-        /// How often it was tried.
+        /// Its number of tries.
         tries: u32,
     },
     /// It used up its tries, but no other generation is known to work.
     NothingBetter {
-        /// How often it was tried.
+        /// Its number of tries.
         tries: u32,
     },
 }
@@ -63,7 +62,7 @@ impl Reason {
     pub const NAMES: [&str; 6] =
         ["pinned", "not-assessed", "good", "trying", "fell-back", "nothing-better"];
 
-    /// Its name, without the numbers: as in JSON.
+    /// The name without the numbers, as in JSON.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Pinned => "pinned",
@@ -93,13 +92,11 @@ impl fmt::Display for Reason {
     }
 }
 
-/// Chooses the generation that the gateway's next boot gets; `None` if nothing
-/// was ever activated.
+/// Chooses the generation for the gateway's next boot; `None` if none was ever activated.
 ///
-/// A generation that used up its tries is bad until a late acknowledgement, or
-/// an operator who activates it again, says otherwise. What is fallen back to was
-/// acknowledged more recently than any other, so the fleet never goes back
-/// further than it has to, and not to what has never worked.
+/// A generation that used up its tries is bad until a late acknowledgement, or until an operator
+/// activates it again. The fallback is the generation that was acknowledged last. So a gateway
+/// never falls back further than needed, and never to a generation that has not worked.
 pub fn decide(history: &History, policy: Policy) -> Option<Decision> {
     let decision = |generation: &Arc<Generation>, reason| {
         Some(Decision { generation: generation.clone(), reason })
@@ -141,7 +138,7 @@ mod tests {
     const TRIES: u32 = 3;
     const POLICY: Policy = Policy::Tries(NonZeroU32::new(TRIES).unwrap());
 
-    /// A gateway and what is recorded of it.
+    /// A gateway and its recorded events.
     #[derive(Default)]
     struct Life {
         events: BTreeMap<EventId, Arc<Event>>,
@@ -177,7 +174,7 @@ mod tests {
             }
         }
 
-        /// One power-on: what it gets is recorded before it gets it.
+        /// One power-on. Its decision is recorded before the gateway gets it.
         fn boot(&mut self) -> Option<(u64, Reason)> {
             let decision = self.decide()?;
             let boot =
@@ -216,7 +213,7 @@ mod tests {
         for _ in 0..5 {
             assert_eq!(life.boot(), Some((1, Reason::FellBack { from: 2, tries: 3 })));
         }
-        // The next one gets its chance, and the bad one a second when asked for.
+        // The next one gets its tries, and the bad one gets new tries when activated again.
         life.publish();
         assert_eq!(life.boot().unwrap().0, 3);
         life.activate(2);
@@ -231,7 +228,7 @@ mod tests {
         life.boot_times(3);
         assert_eq!(life.boot(), Some((2, Reason::NothingBetter { tries: 3 })));
         assert_eq!(life.boot(), Some((2, Reason::NothingBetter { tries: 4 })));
-        // Late, but it works after all.
+        // A late acknowledgement still makes it good.
         life.acknowledge(life.boots[0]);
         assert_eq!(life.boot(), Some((2, Reason::Good)));
     }
@@ -247,7 +244,7 @@ mod tests {
         life.publish();
         life.boot_times(3);
         assert_eq!(life.boot().unwrap().0, 2);
-        // An operator went back to 1, so 1 it is from then on.
+        // An operator went back to 1, so 1 is served from then on.
         life.activate(1);
         life.publish();
         life.boot_times(3);

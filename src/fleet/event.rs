@@ -1,4 +1,4 @@
-//! What happened to a gateway's generations, as immutable events.
+//! Events of a gateway's generations. They are immutable. Pure.
 
 use std::collections::BTreeMap;
 
@@ -13,55 +13,56 @@ use crate::identity::Fingerprint;
 /// Version of the event objects that this program writes.
 pub const FORMAT: u32 = 1;
 
-/// One event, as it is stored.
+/// A stored event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Event {
     /// [`FORMAT`] of the program that wrote it.
     pub format: u32,
-    /// When, by the clock of whoever wrote it. For people; order comes from the name.
+    /// The time by the clock of the host that wrote it. It is for people; the order comes from the
+    /// id.
     #[serde(with = "time::serde::rfc3339")]
     pub at: OffsetDateTime,
-    /// What happened.
+    /// The kind of event.
     #[serde(flatten)]
     pub kind: Kind,
 }
 
-/// What happened.
+/// The kind of event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", rename_all_fields = "kebab-case")]
 pub enum Kind {
-    /// A generation was stored. Nobody gets it yet.
+    /// A generation was stored. No gateway gets it yet.
     Published {
         /// The number that its publisher chose.
         number: u64,
         /// Its files by path.
         files: BTreeMap<String, Asset>,
     },
-    /// From now on gateways get this generation.
+    /// A generation became the current one.
     Activated {
-        /// Name of the event that published it.
+        /// Id of the event that published it.
         generation: EventId,
     },
-    /// Gateways get this generation whatever assessment says.
+    /// A generation was pinned: gateways get it regardless of assessment.
     Pinned {
-        /// Name of the event that published it.
+        /// Id of the event that published it.
         generation: EventId,
     },
-    /// The pin is gone.
+    /// The pin was removed.
     Released,
     /// A gateway was sent to a generation: one try of it.
     Booted {
-        /// Name of the event that published the generation.
+        /// Id of the event that published the generation.
         generation: EventId,
-        /// The certificate that the gateway came with: once it is revoked, the boot cannot be
-        /// acknowledged. Older programs left it out.
+        /// The gateway's certificate. Once it is revoked, the boot cannot be acknowledged. Older
+        /// versions left it out.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         certificate: Option<Fingerprint>,
     },
-    /// The booted system says that it works.
+    /// The booted system acknowledged the boot.
     Acknowledged {
-        /// Name of the event that began the boot.
+        /// Id of the event that began the boot.
         boot: EventId,
     },
 }
@@ -70,17 +71,17 @@ pub enum Kind {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Asset {
-    /// Its bytes.
+    /// SHA-256 of its bytes.
     pub sha256: BlobId,
-    /// How many they are.
+    /// Size in bytes.
     pub size: u64,
 }
 
 /// Path of the boot script within a generation.
 pub const BOOT_SCRIPT: &str = "boot.ipxe";
 
-/// Longest boot script, in bytes. iPXE keeps it in memory beside the kernel, and
-/// the server renders it in memory.
+/// Longest boot script, in bytes. iPXE holds it in memory beside the kernel, and the server renders
+/// it in memory.
 pub const MAX_SCRIPT_LEN: u64 = 1024 * 1024;
 
 /// Path of the secrets template within a generation. Never served as a file.
@@ -90,7 +91,7 @@ pub const SECRETS: &str = "secrets";
 mod tests {
     use super::*;
 
-    /// As version 0.1 wrote it, and as it reads what is written now.
+    /// Version 0.1 wrote it so, and reads it so.
     #[test]
     fn a_boot_may_be_without_its_certificate() {
         let generation = EventId::parse("0192a8c0-0000-7000-8000-000000000007").unwrap();

@@ -1,4 +1,4 @@
-//! The version that files of the state say they are written in.
+//! Format versions of state files. Pure.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use anyhow::Result;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-/// A file that only a newer version can read: nothing is wrong with it.
+/// A file that needs a newer version. It is not damaged.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "{place} was written by a newer farmgate (format {format}, this one knows {known}); install \
@@ -19,8 +19,8 @@ pub struct Newer {
     known: u32,
 }
 
-/// Reads a file, if its format is not newer than `known`; `place` is where it was found
-/// and `damaged` what to say if it is none, for the error.
+/// Parses a file unless its format is newer than `known`. For errors, `place` says where the file
+/// is, and `damaged` what a file that cannot be parsed is called.
 pub fn read<T: DeserializeOwned>(
     place: &dyn fmt::Display,
     text: &[u8],
@@ -31,7 +31,7 @@ pub fn read<T: DeserializeOwned>(
     struct Envelope {
         format: u32,
     }
-    // First: a newer one may have another shape.
+    // Checked first, since a newer format may have other fields.
     let Envelope { format } = serde_json::from_slice(text).with_context(damaged)?;
     if format > known {
         return Err(Newer { place: place.to_string(), format, known }.into());

@@ -1,5 +1,5 @@
-//! The state that a gateway's events fold to. Pure: the same events give the
-//! same state, whatever the order in which they arrive.
+//! The state that a gateway's events fold to. Pure: the order in which events arrive makes no
+//! difference.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -15,16 +15,16 @@ use crate::fleet::Kind;
 use crate::fleet::SECRETS;
 use crate::identity::Fingerprint;
 
-/// How many boots and activations are remembered, and so the most tries that a
-/// generation can have. An acknowledgement counts as long as its boot is among them: a
-/// bound in boots and not in hours, since no clock has to be right for it.
+/// Number of boots and activations that are remembered, and so the most tries that a generation can
+/// have. An acknowledgement counts while its boot is remembered. The bound counts boots instead of
+/// hours, so that it depends on no clock.
 pub const REMEMBERED: usize = 64;
 
-/// How long the word that a boot worked waits for the boot itself, which another host began
-/// and could not tell of yet.
+/// Longest wait of an acknowledgement for the event of its boot, which another host began and could
+/// not deliver yet.
 const AWAITED: Duration = Duration::days(7);
 
-/// Events by name.
+/// Events by id.
 pub type Events = BTreeMap<EventId, Arc<Event>>;
 
 /// An immutable, numbered set of files.
@@ -34,13 +34,13 @@ pub struct Generation {
     pub number: u64,
     /// The event that published it.
     pub id: EventId,
-    /// When it was published.
+    /// The time of publication.
     pub published: OffsetDateTime,
     files: BTreeMap<String, Asset>,
 }
 
 impl Generation {
-    /// The file at `path`, if gateways may have it.
+    /// The file at `path`, unless it is private.
     pub fn asset(&self, path: &str) -> Option<&Asset> {
         if path == SECRETS { None } else { self.files.get(path) }
     }
@@ -51,25 +51,25 @@ impl Generation {
     }
 }
 
-/// What the boots of one generation have shown.
+/// The results of a generation's boots.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Trial {
-    /// Boots since it last went live.
+    /// Boots since the last activation.
     pub tries: u32,
-    /// The activation that made it live last.
+    /// The last activation.
     live_since: Option<EventId>,
-    /// The earliest and the latest boot that was acknowledged.
+    /// The earliest and the latest acknowledged boot.
     acknowledged: Option<(EventId, EventId)>,
 }
 
 impl Trial {
-    /// Whether a boot of it was ever acknowledged.
+    /// True if any boot was acknowledged.
     pub fn is_good(&self) -> bool {
         self.acknowledged.is_some()
     }
 
-    /// The latest event that speaks for it: a boot that was acknowledged, or an
-    /// operator who went back to it when it was known to be good.
+    /// The latest event in its favour: an acknowledged boot, or an operator's return to it when it
+    /// was known to be good.
     fn evidence(&self) -> Option<EventId> {
         let (first, last) = self.acknowledged?;
         Some(self.live_since.filter(|since| *since > first).map_or(last, |since| since.max(last)))
@@ -86,32 +86,32 @@ impl Trial {
 pub struct Boot {
     /// Number of the generation that it was sent to.
     pub generation: u64,
-    /// When it began.
+    /// The time when it began.
     pub at: OffsetDateTime,
-    /// The certificate that it was begun with; an older program did not record it.
+    /// The certificate that it was begun with; older versions did not record it.
     pub certificate: Option<Fingerprint>,
-    /// Whether the booted system said that it works.
+    /// True once the booted system has acknowledged.
     pub acknowledged: bool,
 }
 
-/// What the events of one gateway fold to.
+/// The fold of one gateway's events.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct History {
     generations: BTreeMap<u64, Arc<Generation>>,
     trials: BTreeMap<u64, Trial>,
-    /// Numbers in the order in which they went live; the last one is live now.
+    /// Numbers in the order of activation; the last one is current.
     activations: Vec<u64>,
     pinned: Option<u64>,
     boots: BTreeMap<EventId, Boot>,
 }
 
 impl History {
-    /// Folds events, in whatever order they come.
+    /// Folds events in any order of arrival.
     pub fn fold(events: &Events) -> Self {
         let kept = relevant(events, REMEMBERED);
         let mut history = Self::default();
-        // What others refer to comes first, and who refers to a boot comes last: so it does
-        // not matter whose clock gave which event its name.
+        // Referenced events come before the events that refer to them. So clock differences between
+        // hosts do not matter.
         let published = |event: &Event| matches!(event.kind, Kind::Published { .. });
         for (id, event) in events.iter().filter(|(_, event)| published(event)) {
             history.apply(*id, event);
@@ -132,8 +132,8 @@ impl History {
     fn apply(&mut self, id: EventId, event: &Event) {
         match &event.kind {
             Kind::Published { number, files } => {
-                // Two publishers may have chosen the same number: the earlier event
-                // keeps it, the later one gets the next that is free.
+                // On a number clash, the earlier event keeps the number, and the later one gets the
+                // next free one.
                 let taken = |number: &u64| self.generations.contains_key(number);
                 let number = (*number..=u64::MAX).find(|n| !taken(n)).unwrap_or(u64::MAX);
                 let generation =
@@ -180,7 +180,7 @@ impl History {
         self.by_id(*id).map(|generation| generation.number)
     }
 
-    /// The generation that was activated last.
+    /// The current generation: the one activated last.
     pub fn current(&self) -> Option<&Arc<Generation>> {
         self.activations.last().and_then(|number| self.generations.get(number))
     }
@@ -192,14 +192,14 @@ impl History {
         self.generations.get(number)
     }
 
-    /// The generation that gateways get whatever assessment says.
+    /// The pinned generation, which gateways get regardless of assessment.
     pub fn pinned(&self) -> Option<&Arc<Generation>> {
         self.generations.get(&self.pinned?)
     }
 
-    /// The generation that the gateway is to find at addresses which name none: the
-    /// one that its latest boot was sent to, or a pinned or activated one since. That boot
-    /// is `begun`, if the caller knows, and otherwise the one with the latest name.
+    /// The generation behind addresses without a number: that of the latest boot, or one pinned or
+    /// activated since. The latest boot is `begun` if the caller knows it, otherwise the one with
+    /// the latest id.
     pub fn in_use(&self, begun: Option<EventId>) -> Option<&Arc<Generation>> {
         let current = self.current()?;
         let since = self.trial(current.number).live_since;
@@ -217,12 +217,12 @@ impl History {
         good.max().and_then(|(_, number)| self.generations.get(number))
     }
 
-    /// Whether a generation was ever the current one.
+    /// Says whether the generation was ever current.
     pub fn was_activated(&self, number: u64) -> bool {
         self.trials.get(&number).is_some_and(|trial| trial.live_since.is_some())
     }
 
-    /// What the boots of a generation have shown.
+    /// The results of a generation's boots.
     pub fn trial(&self, number: u64) -> Trial {
         self.trials.get(&number).cloned().unwrap_or_default()
     }
@@ -232,8 +232,8 @@ impl History {
         &self.boots
     }
 
-    /// The boot to which what a gateway asks of this generation belongs: `begun`, if that was
-    /// sent to it, and otherwise the one with the latest name that was.
+    /// The boot that a request for this generation belongs to: `begun` if that was sent to it,
+    /// otherwise the one with the latest id that was.
     pub fn boot_of(&self, generation: u64, begun: Option<EventId>) -> Option<EventId> {
         let sent_there = |boot: &Boot| boot.generation == generation;
         let begun = begun.filter(|id| self.boots.get(id).is_some_and(sent_there));
@@ -262,8 +262,8 @@ impl History {
     }
 }
 
-/// The events that decide what [`History::fold`] gives, now and whatever comes: the others
-/// can be forgotten. An acknowledgement of a boot that was forgotten does not count any more.
+/// The events that decide the result of [`History::fold`], now and after any later event. All
+/// others can be deleted. An acknowledgement of a forgotten boot no longer counts.
 pub fn relevant(events: &Events, remembered: usize) -> BTreeSet<EventId> {
     let mut kept = BTreeSet::new();
     let mut published = BTreeSet::new();
@@ -286,13 +286,13 @@ pub fn relevant(events: &Events, remembered: usize) -> BTreeSet<EventId> {
     kept.extend(last.into_values());
 
     kept.extend(boots.iter().rev().take(remembered).map(|(id, _)| id));
-    // The tries of the current generation, however many boots of others came between.
+    // The tries of the current generation, even with many other boots in between.
     let current = activations.iter().rfind(|(_, generation)| published.contains(generation));
     if let Some((since, current)) = current {
         let tries = boots.iter().filter(|(id, generation)| generation == current && id > since);
         kept.extend(tries.rev().take(remembered).map(|(id, _)| id));
     }
-    // The first and the last word for each generation.
+    // The first and the last acknowledgement of each generation.
     let mut words: BTreeMap<EventId, (EventId, EventId)> = BTreeMap::new();
     for (boot, generation) in boots.iter().filter(|(boot, _)| acknowledged.contains_key(boot)) {
         words.entry(*generation).or_insert((*boot, *boot)).1 = *boot;
@@ -306,7 +306,7 @@ pub fn relevant(events: &Events, remembered: usize) -> BTreeSet<EventId> {
             awaited.insert(id);
         }
     }
-    // A boot that is not here may still arrive, as long as it would be remembered then.
+    // A missing boot may still arrive while it would be remembered.
     let latest = events.keys().next_back().map(|id| id.time());
     let fresh = |id: &EventId| latest.is_some_and(|latest| latest - id.time() <= AWAITED);
     kept.extend(awaited.into_iter().rev().take(remembered).filter(fresh));

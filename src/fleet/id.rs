@@ -1,4 +1,4 @@
-//! Ids of gateways, events and blobs.
+//! Ids of gateways, events and blobs. Pure.
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -14,13 +14,13 @@ use uuid::Uuid;
 use crate::foreign::Foreign;
 use crate::identity::GatewayName;
 
-/// Id of a gateway: its name, `-`, and digits that no other gateway ever had. Names a directory
-/// of the store, and is never used again, unlike the name of a gateway that was removed.
+/// Id of a gateway: its name, `-`, and digits that no other gateway ever had. It names a directory
+/// of the store. An id is never used again; the name of a removed gateway can be.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct GatewayId(Arc<str>);
 
-/// Longest id: the longest name, and room for more digits than this program adds.
+/// The longest id: the longest name, plus more digits than this program adds.
 const MAX_ID_LEN: usize = 80;
 
 impl GatewayId {
@@ -35,8 +35,8 @@ impl GatewayId {
         &self.0
     }
 
-    /// The name of the gateway that has, or had, this id; as text, since an id may come from
-    /// another program.
+    /// The name of the present or former gateway with this id. It is text, since an id may come
+    /// from another program.
     pub fn name(&self) -> &str {
         self.0.rsplit_once('-').map_or(&*self.0, |(name, _)| name)
     }
@@ -55,9 +55,9 @@ impl FromStr for GatewayId {
     }
 }
 
-/// The text is no id of a gateway.
+/// The text is not a gateway id.
 #[derive(Debug, thiserror::Error)]
-#[error("{0:?} is no id of a gateway: lower-case letters, digits and hyphens, at most 80")]
+#[error("{0:?} is not a gateway id: lower-case letters, digits and hyphens, at most 80")]
 pub struct ParseGatewayIdError(Foreign);
 
 impl fmt::Display for GatewayId {
@@ -92,21 +92,21 @@ impl TryFrom<String> for GatewayId {
     }
 }
 
-/// Name of an event: a UUIDv7 (RFC 9562, section 5.7), so that names sort by time.
+/// Id of an event: a UUIDv7 (RFC 9562, section 5.7), so that ids sort by time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct EventId(Uuid);
 
 impl EventId {
-    /// A new name: later than `last`, also when the clock was set back since.
-    /// `now` is in milliseconds since the Unix epoch.
+    /// A new id, later than `last` even if the clock was set back since. `now` is in milliseconds
+    /// since the Unix epoch.
     pub fn after(last: Option<Self>, now: u64) -> Self {
         let earliest = last.map_or(0, |last| last.millis() + 1);
         let millis = now.max(earliest);
         Self(uuid::Builder::from_unix_timestamp_millis(millis, &random()).into_uuid())
     }
 
-    /// When it was made, by the clock of whoever made it.
+    /// The time of creation, by the clock of the host that made it.
     pub fn time(self) -> OffsetDateTime {
         let nanos = i128::from(self.millis()) * 1_000_000;
         OffsetDateTime::from_unix_timestamp_nanos(nanos).unwrap_or(OffsetDateTime::UNIX_EPOCH)
@@ -117,7 +117,7 @@ impl EventId {
         (self.0.as_u128() >> 80) as u64
     }
 
-    /// Reads the name of an event; `None` if `text` is none.
+    /// Parses an event id; `None` if `text` is not one.
     pub fn parse(text: &str) -> Option<Self> {
         let uuid = Uuid::try_parse(text).ok()?;
         (uuid.get_version_num() == 7 && uuid.to_string() == text).then_some(Self(uuid))
@@ -143,12 +143,12 @@ impl fmt::Display for EventId {
 pub struct BlobId([u8; 32]);
 
 impl BlobId {
-    /// The name of bytes whose SHA-256 is this.
+    /// The id of the blob with this SHA-256.
     pub fn of_digest(digest: [u8; 32]) -> Self {
         Self(digest)
     }
 
-    /// Where the blob lies below `blobs/`: one of 256 directories, then its name.
+    /// The path of the blob below `blobs/`: one of 256 directories, then its id.
     pub fn path(&self) -> String {
         let name = self.to_string();
         format!("{}/{name}", &name[..2])

@@ -1,5 +1,5 @@
-//! What a fleet is, as values: ids, events and what they fold to, records and how they merge,
-//! which generation a gateway gets, rollouts, tokens. Pure: no files, no clock, no network.
+//! The values of a fleet: ids, events and their fold, records and their merge, the choice of a
+//! generation, rollouts, tokens. Pure: no files, no clock, no network.
 
 mod ack_token;
 mod assessment;

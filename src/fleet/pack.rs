@@ -1,5 +1,5 @@
-//! Objects that hold a gateway's events, in whatever store: one event each, or a pack of them.
-//! They have the same names and the same bytes in a directory and in a bucket.
+//! Objects with a gateway's events: one event each, or a pack of several. Their names and bytes are
+//! the same in a directory and in a bucket. Pure.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,17 +18,17 @@ use super::event::FORMAT;
 use super::format;
 use super::relevant;
 
-/// An object among those of a gateway.
+/// An object of a gateway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ObjectName {
     /// One event.
     Event(EventId),
-    /// Many of them.
+    /// A pack of events.
     Pack(EventId),
 }
 
 impl ObjectName {
-    /// Reads the name of an object; `None` if `file_name` is none.
+    /// Parses an object's file name; `None` if it is not one.
     pub fn parse(file_name: &str) -> Option<Self> {
         let name = file_name.strip_suffix(".json")?;
         match name.strip_prefix("pack-") {
@@ -47,7 +47,7 @@ impl fmt::Display for ObjectName {
     }
 }
 
-/// The events in an object; `place` is where it was found, for the error.
+/// Parses the events in an object; `place` says where the object is, for errors.
 pub fn parse_object(place: &dyn fmt::Display, name: ObjectName, text: &[u8]) -> Result<Events> {
     let damaged = || {
         format!(
@@ -67,19 +67,19 @@ pub fn parse_object(place: &dyn fmt::Display, name: ObjectName, text: &[u8]) -> 
     })
 }
 
-/// Many events in one object, so that there are fewer. It adds nothing to them and
-/// takes nothing from them, so it may stand beside those that are in it, or in another one too.
+/// Many events in one object, so that there are fewer objects. A pack holds its events unchanged.
+/// So an event may exist beside its pack, and in several packs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Pack {
     /// [`FORMAT`] of the program that wrote it.
     pub format: u32,
-    /// The events by name.
+    /// The events by id.
     pub events: BTreeMap<EventId, Event>,
 }
 
-/// All of `events` that still matter, and a name for them that is later than theirs; `None`
-/// if there are none.
+/// All of `events` that still matter, with an id for the pack that is later than theirs; `None` if
+/// none is left.
 pub fn pack(events: &Events, now: OffsetDateTime) -> Option<(ObjectName, Pack)> {
     let latest = *events.keys().next_back()?;
     let kept = relevant(events, REMEMBERED);

@@ -1,4 +1,4 @@
-//! What is recorded of a gateway.
+//! The record of a gateway. Pure.
 
 use std::fmt;
 use std::num::NonZeroU32;
@@ -17,15 +17,15 @@ use crate::identity::Serial;
 /// Version of the records that this program writes.
 pub const FORMAT: u32 = 1;
 
-/// Where a certificate stands in its life. It only goes on, never back.
+/// State of a certificate. It only moves forward.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CertificateState {
-    /// The one that new images get.
+    /// New images get this one.
     Active,
-    /// Still lets its gateway in; a newer one has taken its place.
+    /// Still valid, but replaced by a newer one.
     Retiring,
-    /// Lets nobody in.
+    /// No longer valid.
     Revoked,
 }
 
@@ -39,14 +39,14 @@ impl fmt::Display for CertificateState {
     }
 }
 
-/// Whether a gateway's generations are assessed.
+/// Assessment of a gateway's generations: on or off.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Assessment {
     /// As the configuration says.
     #[default]
     Default,
-    /// No: its system never acknowledges.
+    /// Not assessed: its system never acknowledges.
     None,
 }
 
@@ -62,12 +62,12 @@ impl FromStr for Assessment {
     }
 }
 
-/// The text names no kind of assessment.
+/// The text is not a kind of assessment.
 #[derive(Debug, thiserror::Error)]
 #[error("expected default or none")]
 pub struct ParseAssessmentError;
 
-/// A certificate that a gateway owns.
+/// A certificate of a gateway.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct OwnedCertificate {
@@ -75,27 +75,26 @@ pub struct OwnedCertificate {
     pub fingerprint: Fingerprint,
     /// Serial number.
     pub serial: Serial,
-    /// Whether it lets its gateway in.
+    /// State of the certificate.
     pub state: CertificateState,
-    /// Until when it is valid.
+    /// End of validity.
     #[serde(with = "time::serde::rfc3339")]
     pub not_after: OffsetDateTime,
 }
 
-/// One gateway, whatever certificates it has had.
+/// One gateway, with all certificates that it has had.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Record {
     format: u32,
-    /// Its name.
     pub name: GatewayName,
-    /// Names what the store keeps for it. Never used again, unlike the name of a
-    /// gateway that was removed.
+    /// Names its directory in the store. An id is never used again; the name of a removed gateway
+    /// can be.
     pub id: GatewayId,
-    /// When it was added.
+    /// The time when it was added.
     #[serde(with = "time::serde::rfc3339")]
     pub added: OffsetDateTime,
-    /// Whether its generations are assessed.
+    /// Assessment of its generations: on or off.
     #[serde(default)]
     pub assessment: Assessment,
     /// Its certificates, oldest first.
@@ -115,7 +114,7 @@ impl Record {
         }
     }
 
-    /// How its generations are assessed, where `tries` is the fleet's number of tries.
+    /// The assessment policy of the gateway; `tries` is the fleet's number of tries.
     pub fn policy(&self, tries: NonZeroU32) -> Policy {
         match self.assessment {
             Assessment::Default => Policy::Tries(tries),
@@ -128,11 +127,12 @@ impl Record {
         self.certificates.iter().rfind(|owned| owned.state == CertificateState::Active)
     }
 
-    /// What keeps a boot from being acknowledged that was begun with the certificate
-    /// `begun_with`, by a token that was given to one whose fingerprint begins with `given_to`.
+    /// Checks whether a boot may be acknowledged, and returns the obstacle if not. The boot was
+    /// begun with the certificate `begun_with`; its token was given to one whose fingerprint begins
+    /// with `given_to`.
     ///
-    /// Programs before these were recorded leave both out. Then any certificate of the gateway
-    /// may have been the one, and a revoked one bars the boot.
+    /// Older versions record neither. Then any certificate of the gateway may have been used, and a
+    /// revoked one bars the boot.
     pub fn bars_acknowledgement(
         &self,
         begun_with: Option<&Fingerprint>,
@@ -163,7 +163,7 @@ impl Record {
 /// Why a boot cannot be acknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Barred {
-    /// A certificate that had to do with it is revoked.
+    /// One of its certificates is revoked.
     Revoked(Fingerprint),
     /// It was begun with a certificate that is not known here, or not yet.
     Unknown,
@@ -209,14 +209,14 @@ mod tests {
             (Some(RETIRING), Some("a"), None, None),
             (None, Some("b"), None, None),
             (Some(ACTIVE), None, None, None),
-            // Whoever began the boot, or got its token, was shut out since.
+            // The certificate of the boot, or of its token, was revoked since.
             (Some(REVOKED), Some("c"), revoked, unknown),
             (Some(REVOKED), Some("a"), revoked, unknown),
             (Some(ACTIVE), Some("c"), revoked, unknown),
             (None, Some("c"), revoked, unknown),
             (Some(other), Some("a"), unknown, unknown),
             (Some(ACTIVE), Some("d"), unknown, unknown),
-            // Recorded before certificates were.
+            // Recorded before certificates were recorded.
             (None, None, revoked, None),
         ] {
             let given_to = given_to.map(digits);

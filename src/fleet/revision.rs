@@ -1,5 +1,5 @@
-//! The record of a gateway as several hosts know it. Pure: what revisions say together is the
-//! same in whatever order, and however often, they are laid together.
+//! Revisions: the record of a gateway as several hosts know it. Pure: the merge is commutative,
+//! associative and idempotent.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -23,30 +23,30 @@ pub const FORMAT: u32 = 1;
 
 const CERTIFICATES: &str = "certificates";
 
-/// What some host knew of a gateway's record at some time.
+/// One host's knowledge of a gateway's record at some time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Revision {
     /// [`FORMAT`] of the program that wrote it.
     pub format: u32,
-    /// Whether the gateway was removed. It never comes back: who adds one of that name again
-    /// adds another gateway.
+    /// The tombstone of a removed gateway. It is final: a gateway added later under the same name
+    /// is another gateway.
     pub removed: bool,
-    /// The revision that changed `settings` last: the latest counts.
+    /// The revision that last changed `settings`; the latest one wins.
     pub settings_of: EventId,
     /// The record without its certificates.
     pub settings: Map<String, Value>,
-    /// Its certificates. Once one is retiring or revoked, it stays so.
+    /// Its certificates. A retiring or revoked one never goes back.
     pub certificates: BTreeMap<Fingerprint, Shared>,
 }
 
-/// A certificate, with what another host needs to let it in.
+/// A certificate with all that another host needs to accept it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Shared {
-    /// Whether it lets its gateway in.
+    /// State of the certificate.
     pub state: CertificateState,
-    /// Until when it is valid.
+    /// End of validity.
     #[serde(with = "time::serde::rfc3339")]
     pub not_after: OffsetDateTime,
     /// Serial number.
@@ -56,7 +56,7 @@ pub struct Shared {
 }
 
 impl Revision {
-    /// What `record` says, whose certificates are `pems`.
+    /// The revision of `record`, with certificates `pems`.
     pub fn of(
         record: &Record,
         pems: &BTreeMap<Fingerprint, String>,
@@ -80,8 +80,8 @@ impl Revision {
         Ok(Self { format: FORMAT, removed: false, settings_of, settings, certificates })
     }
 
-    /// The record that it describes. The certificate that has come furthest in its life is
-    /// the first, as where they were issued: each renewal retires those before.
+    /// The record that the revision describes. The certificate furthest along in its life comes
+    /// first, as where they were issued: each renewal retires the earlier ones.
     pub fn record(&self) -> serde_json::Result<Record> {
         let owned = self.certificates.iter().map(|(fingerprint, shared)| OwnedCertificate {
             fingerprint: *fingerprint,
@@ -96,7 +96,7 @@ impl Revision {
         serde_json::from_value(Value::Object(settings))
     }
 
-    /// Whether each certificate is the one that it is said to be.
+    /// Checks that each certificate has its stated fingerprint.
     pub fn is_sound(&self) -> bool {
         self.certificates.iter().all(|(fingerprint, shared)| {
             Certificate::from_pem(shared.pem.as_bytes())
@@ -104,12 +104,12 @@ impl Revision {
         })
     }
 
-    /// What both say together.
+    /// Merges two revisions.
     #[must_use]
     pub fn merge(mut self, other: &Self) -> Self {
         self.format = self.format.max(other.format);
         self.removed |= other.removed;
-        // Two that claim to be the same are told apart by what they say.
+        // The content decides between two with the same id.
         let rank = |revision: &Self| (revision.settings_of, text(&revision.settings));
         if rank(other) > rank(&self) {
             self.settings_of = other.settings_of;
@@ -124,7 +124,7 @@ impl Revision {
         self
     }
 
-    /// What all say together; `None` if there are none.
+    /// Merges all revisions; `None` if there are none.
     pub fn fold<'a>(revisions: impl IntoIterator<Item = &'a Self>) -> Option<Self> {
         let mut revisions = revisions.into_iter();
         let first = revisions.next()?.clone();
@@ -146,7 +146,7 @@ mod tests {
         let certificates = proptest::collection::btree_map(0u8..4, 0u8..3, 0..4);
         (any::<bool>(), 0u64..5, 0u8..3, certificates).prop_map(
             |(removed, since, assessment, certificates)| {
-                // The same time may give different names, and the same name: both happen.
+                // Equal times with different ids, and equal ids: both happen.
                 let name = format!("0192a8c0-0000-7000-8000-{since:012x}");
                 let state = |n| match n {
                     0 => CertificateState::Active,

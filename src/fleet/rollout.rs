@@ -1,4 +1,4 @@
-//! Rollouts in waves: who gets a new generation next. Pure.
+//! Rollouts in waves: which gateways get a new generation next. Pure.
 
 use std::collections::BTreeMap;
 
@@ -11,13 +11,11 @@ use crate::fleet::History;
 use crate::fleet::Policy;
 use crate::identity::GatewayName;
 
-/// One gateway of a wave, and the generation that was published for it.
+/// A gateway of a wave, and the generation that was published for it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Member {
-    /// Its name.
     pub gateway: GatewayName,
-    /// Its id.
     pub id: GatewayId,
     /// The event that published the generation.
     pub generation: EventId,
@@ -27,35 +25,35 @@ pub struct Member {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Rollout {
-    /// The waves, first the canaries.
+    /// The waves; the canaries come first.
     pub waves: Vec<Vec<Member>>,
 }
 
-/// What a rollout needs now.
+/// The next step of a rollout.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step<'a> {
-    /// These go live; those before them work.
+    /// Activate the generation for these; the waves before them work.
     Activate(Vec<&'a Member>),
-    /// These have still to acknowledge.
+    /// Wait for the acknowledgements of these.
     Wait(Vec<&'a Member>),
-    /// This one shows that the generation does not work, or went another way. No
-    /// other gateway gets it.
+    /// Stop: the generation failed on this gateway, or another one was activated for it. No further
+    /// gateway gets it.
     Stop(&'a Member, &'static str),
-    /// All waves went live, and all but the last one work.
+    /// Finished: all waves are activated, and all but the last are known to work.
     Done,
 }
 
-/// Where one gateway stands.
+/// Progress of one gateway.
 enum Standing {
-    /// Its turn has not come.
+    /// Not activated yet.
     Waiting,
-    /// It is being tried.
+    /// Being tried.
     Trying,
     /// It works.
     Good,
     /// It used up its tries.
     Bad,
-    /// Something else was activated since, or it was removed.
+    /// Another generation was activated since, or the gateway was removed.
     Elsewhere,
 }
 
@@ -73,13 +71,13 @@ fn standing(member: &Member, gateway: Option<&(History, Policy)>) -> Standing {
             Policy::Tries(tries) if trial.tries >= tries.get() => Standing::Bad,
             _ => Standing::Trying,
         },
-        // It went live, and somebody went back.
+        // It was activated, and an operator went back.
         _ if history.was_activated(published.number) => Standing::Elsewhere,
         _ => Standing::Waiting,
     }
 }
 
-/// What a rollout needs now, given what is known of its gateways by id.
+/// Decides the next step from the histories of its gateways, by id.
 pub fn next<'a>(
     rollout: &'a Rollout,
     gateways: &BTreeMap<GatewayId, (History, Policy)>,
@@ -95,10 +93,10 @@ pub fn next<'a>(
                 Standing::Trying => trying.push(member),
                 Standing::Good => {}
                 Standing::Bad => return Step::Stop(member, "it used up its tries"),
-                // Who goes its own way in the last wave holds nobody up.
+                // Other generations in the last wave delay nobody.
                 Standing::Elsewhere if number == last => {}
                 Standing::Elsewhere => {
-                    return Step::Stop(member, "something else was activated for it");
+                    return Step::Stop(member, "another generation was activated for it");
                 }
             }
         }
@@ -126,7 +124,7 @@ mod tests {
 
     const POLICY: Policy = Policy::Tries(NonZeroU32::new(2).unwrap());
 
-    /// A fleet in which every gateway has an old generation that works.
+    /// A fleet whose gateways all have an old generation that works.
     #[derive(Default)]
     struct Fleet {
         events: BTreeMap<GatewayId, BTreeMap<EventId, Arc<Event>>>,
@@ -160,7 +158,7 @@ mod tests {
             self.events.iter().map(known).collect()
         }
 
-        /// What the next step is, in words.
+        /// The next step, in words.
         fn next(&self, rollout: &Rollout) -> String {
             let names = |members: Vec<&Member>| {
                 members.iter().map(|member| member.id.as_str()).collect::<Vec<_>>().join(" ")
@@ -237,7 +235,7 @@ mod tests {
         fleet.record("b", Kind::Activated { generation: newer });
         assert_eq!(fleet.next(&rollout), "stop at b");
 
-        // An operator who went back says the same.
+        // The same if an operator went back.
         let (mut fleet, rollout) = three_waves();
         fleet.activate(&rollout);
         let old = fleet.known()["a"].0.generation(1).unwrap().id;

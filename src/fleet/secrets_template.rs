@@ -1,11 +1,10 @@
-//! Templates of secrets: which names they may hold, and how they are filled in.
+//! Templates of secrets: their fields, and how they are filled in. Pure.
 
 use std::ops::Range;
 
-/// Fills in a secrets template: `${name}` and `$name` of a name that `value` knows
-/// are replaced, `$$` is `$`, and all else stays byte for byte. The rules are those
-/// of Python's `string.Template.safe_substitute`, which the templates in the field
-/// were written for.
+/// Fills in a secrets template. `${name}` and `$name` are replaced if `value` knows the name, `$$`
+/// becomes `$`, and everything else stays byte for byte. These are the rules of Python's
+/// `string.Template.safe_substitute`, for which existing templates were written.
 pub fn render<'v>(template: &[u8], value: impl Fn(&str) -> Option<&'v str>) -> Vec<u8> {
     let mut rendered = Vec::with_capacity(template.len());
     let mut rest = template;
@@ -20,18 +19,18 @@ pub fn render<'v>(template: &[u8], value: impl Fn(&str) -> Option<&'v str>) -> V
     rendered
 }
 
-/// Names that every template knows, besides those of the gateway's bucket.
+/// Names in every template, besides those of the gateway's bucket.
 pub const NAMES: [&str; 5] =
     ["gateway", "gateway_name", "fingerprint", "client_cert_fingerprint", "generation"];
 
-/// Where a template has names that `known` does not know: they stay as they are.
+/// The places of names that `known` does not know; they stay unchanged.
 pub fn unknown_names(template: &[u8], known: impl Fn(&str) -> bool) -> Vec<Range<usize>> {
     let mut found = Vec::new();
     let mut at = 0;
     while let Some(next) = memchr::memchr(b'$', &template[at..]) {
         at += next;
         let rest = &template[at..];
-        // Every name has a value here, so that it is found.
+        // Every name gets a value here, so that it is found.
         let len = substitute(rest, |_| Some("")).map_or(1, |(len, _)| len);
         let name = &rest[..len];
         let bare = name.strip_prefix(b"${").and_then(|rest| rest.strip_suffix(b"}"));
@@ -45,7 +44,7 @@ pub fn unknown_names(template: &[u8], known: impl Fn(&str) -> bool) -> Vec<Range
     found
 }
 
-/// What stands for the beginning of `rest`, a `$`, and how many bytes of it.
+/// The replacement of the `$` at the beginning of `rest`, and the bytes that it replaces.
 fn substitute<'v>(
     rest: &[u8],
     value: impl Fn(&str) -> Option<&'v str>,
@@ -99,14 +98,14 @@ mod tests {
             ("${", "${"),
             ("${key", "${key"),
             ("$1 $é ${}", "$1 $é ${}"),
-            // What was filled in is not read again.
+            // Values are not expanded again.
             ("${s3_bucket_name}", "B$key"),
         ] {
             assert_eq!(filled(template), expected, "{template}");
         }
     }
 
-    /// A name with a slip in it used to go to the gateway as it stands, unsaid.
+    /// A misspelled name used to reach the gateway unreplaced and unreported.
     #[test]
     fn names_that_nothing_fills_in_are_found() {
         let known = |name: &str| name == "key";

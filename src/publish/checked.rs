@@ -1,4 +1,4 @@
-//! What is wrong with the boot script of a folder and its template of secrets.
+//! Checks of a folder's boot script and secrets template. Reads both files.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -21,10 +21,10 @@ use crate::ipxe::script;
 use crate::ipxe::script::Finding;
 use crate::ipxe::script::Options;
 
-/// Longest template of secrets, in bytes: the server takes no longer one.
+/// Longest template of secrets, in bytes; the server has the same limit.
 const MAX_TEMPLATE: usize = 64 * 1024;
 
-/// A text file, and what was found in it.
+/// A text file with its findings.
 #[derive(Debug)]
 pub struct Checked {
     /// Its path, with the folder as the user named it.
@@ -33,11 +33,11 @@ pub struct Checked {
     pub source: Vec<u8>,
     /// Findings, in the order of the file.
     pub findings: Vec<Finding>,
-    /// Whether its lines must never be shown.
+    /// Its lines must never be shown.
     pub secret: bool,
 }
 
-/// Where templates of secrets are kept.
+/// Place of a template of secrets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Templates {
     /// In the folder that is published, for all gateways that get it.

@@ -63,7 +63,7 @@ pub fn pin(
     })
 }
 
-/// Takes the pin away. The current generation is served again.
+/// Removes the pin. The current generation is served again.
 pub fn release(state: &State, gateway: &Record, now: OffsetDateTime) -> Result<Served> {
     record(state, gateway, now, |history| {
         ensure!(history.pinned().is_some(), "gateway {} has no pin", gateway.name);
@@ -71,7 +71,7 @@ pub fn release(state: &State, gateway: &Record, now: OffsetDateTime) -> Result<S
     })
 }
 
-/// Appends the event that `choose` makes of the history, if that generation's files are whole.
+/// Appends the event that `choose` returns for the history, if that generation's files are intact.
 fn record(
     state: &State,
     gateway: &Record,

@@ -1,4 +1,4 @@
-//! The folder that is published. Reads it with the rights of whoever started the program.
+//! The folder that is published. Reads it with the caller's rights.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -25,12 +25,12 @@ const MAX_FILES: usize = 10_000;
 /// Deepest folder within a folder; also ends loops of symbolic links.
 const MAX_DEPTH: usize = 16;
 
-/// A folder that is to become a generation, as it was when it was opened.
+/// The folder that becomes a generation, as it was when it was opened.
 ///
-/// It is listed once when it is opened, and once more by [`Folder::ensure_unchanged`], which is
-/// what keeps half of an update from being published. Nothing outside of it is ever read: symbolic
-/// links are followed as long as they stay inside. Names that begin with a dot are left out, so
-/// that a folder under version control can be published as it is.
+/// It is listed once when it is opened, and again by [`Folder::ensure_unchanged`], so that a
+/// half-finished update is not published. Nothing outside of it is ever read: symbolic links are
+/// followed only while they stay inside. Names that begin with a dot are left out, so that a folder
+/// under version control can be published.
 pub struct Folder {
     dir: Dir,
     shown: PathBuf,

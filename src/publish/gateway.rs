@@ -19,22 +19,23 @@ use crate::store::generations::Generations;
 /// Result of [`publish`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
-    /// The generation that has the files.
+    /// The generation with the files.
     pub generation: u64,
-    /// Whether it is new, and activated; if not, nothing was done.
+    /// `true` if it is new and was activated; `false` if nothing was done.
     pub changed: bool,
-    /// The generation that is served all the same, because it is pinned.
+    /// The pinned generation, which is served instead.
     pub pinned: Option<u64>,
     /// Findings that do not stop a publish, a line each.
     pub warnings: Vec<String>,
 }
 
-/// When a folder becomes a new generation.
+/// Condition for publishing a folder as a new generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum When {
-    /// Unless the gateway gets these very files already: no trial begins for nothing.
+    /// Only if the gateway does not get these files already: no trial without a change.
     NotLive,
-    /// Nor if the newest generation has these files and is not served: somebody rolled back.
+    /// Also not if the newest generation has these files and is not served: an operator rolled
+    /// back.
     Changed,
     /// Always.
     Always,
@@ -43,8 +44,8 @@ pub enum When {
 /// Stores `folder` as the gateway's next generation and activates it, unless `when` says that
 /// nothing is to be done.
 ///
-/// The bytes are copied without any lock. Readers see the old generation until the one small file
-/// that activates the new one has been renamed into place. `progress` is told how many bytes were
+/// The bytes are copied without a lock. Readers see the old generation until the one small file
+/// that activates the new one has been renamed into place. `progress` gets the number of bytes
 /// copied.
 pub fn publish(
     state: &State,
@@ -75,8 +76,8 @@ pub fn publish(
     Ok(Outcome { generation: number, changed: true, pinned, warnings })
 }
 
-/// The current generation, if the next boot gets it. One that was given up is worth another
-/// trial.
+/// The current generation, if the next boot gets it. A generation that was given up is worth
+/// another trial.
 fn live(state: &State, gateway: &Record, history: &History) -> Option<Arc<Generation>> {
     let current = history.current()?;
     let next = decide(history, gateway.policy(state.config().assessment.tries))?;

@@ -1,5 +1,5 @@
-//! From a folder to a generation: checks it, stores its files, records who gets it. Reads the
-//! folder and writes the state; the time is an argument.
+//! Publishes a folder as a generation: checks it, stores its files, and records which gateways get
+//! it. Reads the folder and writes the state; the time is an argument.
 
 mod checked;
 mod choice;

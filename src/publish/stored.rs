@@ -12,7 +12,7 @@ use crate::store::State;
 use crate::store::blobs::Access;
 use crate::store::generations::Generations;
 
-/// The files of a folder, each of them a blob by now.
+/// The files of a folder, all stored as blobs.
 pub(super) struct Stored {
     pub(super) files: BTreeMap<String, Asset>,
     /// Findings that do not stop a publish, a line each.

@@ -1,4 +1,5 @@
-//! Copies a whole store between a directory and a bucket, in both directions: `farmgate store copy`.
+//! Copies a whole store between a directory and a bucket, in both directions: `farmgate store
+//! copy`.
 //!
 //! Touches the network and the directories.
 
@@ -184,7 +185,7 @@ fn note_uses(events: &Events, uses: &mut BTreeMap<BlobId, BTreeSet<Access>>) {
     }
 }
 
-/// Where a store is copied to. A directory gets the permissions of a state.
+/// The target of a copy. A directory gets the permissions of a state.
 struct Target {
     remote: Remote,
     directory: Option<PathBuf>,
@@ -210,8 +211,8 @@ impl Target {
         Ok(Self { remote: Remote::open(url, config, None)?, directory })
     }
 
-    /// Whether the target has a blob. In a directory its bytes are verified, as `publish` does; in a
-    /// bucket only their number.
+    /// Says whether the target has a blob. In a directory its bytes are verified, as `publish`
+    /// does; in a bucket only their number.
     async fn has(&self, access: Access, id: &BlobId, size: u64) -> Result<bool> {
         match &self.directory {
             Some(dir) => {

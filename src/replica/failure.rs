@@ -5,7 +5,7 @@ use super::remote::error::Error;
 /// The reason why a pass, or a part of it, failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
-    /// The common store did not do as asked. That concerns all gateways.
+    /// The shared store did not do as asked. That concerns all gateways.
     #[error(transparent)]
     Store(#[from] Error),
     /// Something on this host, which concerns one gateway or one file.

@@ -39,7 +39,7 @@ pub(super) fn revision(gateway: &GatewayId, id: EventId) -> String {
     format!("{RECORDS}/{gateway}/{id}.json")
 }
 
-/// The path of an object that is written only to see whether it can be.
+/// The path of a probe object, which is written only to test the key.
 pub(super) fn probe(id: &uuid::Uuid) -> String {
     format!("probe/{id}")
 }

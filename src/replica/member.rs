@@ -1,4 +1,4 @@
-//! This host as one of several that share a common store.
+//! This host as one of several with a shared store.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -26,8 +26,8 @@ use crate::store::State;
 use crate::store::blobs::Access;
 use crate::store::generations::Generations;
 
-/// This host's part in a common store: puts together what exchanges events and records, what caches
-/// blobs, and the client of the store. Each of them has its own memory.
+/// This host's part in a shared store: the exchange of events and records, the cache of blobs, and
+/// the client of the store. Each of them has its own memory.
 pub struct Replica {
     remote: Remote,
     blobs: Arc<BlobCache>,
@@ -40,7 +40,7 @@ pub struct Replica {
 }
 
 impl Replica {
-    /// Opens the common store that the configuration of `state` names, without asking it; `None` if
+    /// Opens the shared store that the configuration of `state` names, without asking it; `None` if
     /// it names none. `systemd` is the folder of systemd's credentials.
     pub fn open(state: &State, systemd: Option<&Path>) -> Result<Option<Arc<Self>>> {
         let config = &state.config().store;
@@ -59,12 +59,12 @@ impl Replica {
         })))
     }
 
-    /// Where the common store is, for people.
+    /// The location of the shared store, for people.
     pub fn shown(&self) -> &str {
         self.remote.shown()
     }
 
-    /// The status of the common store, for people.
+    /// The status of the shared store, for people.
     pub fn status(&self) -> String {
         self.status.line()
     }
@@ -75,8 +75,8 @@ impl Replica {
         Counts { fetched: fetches.fetched, failed_fetches: fetches.failed, ..self.status.counts() }
     }
 
-    /// Counts the objects that the common store does not have yet; `None` before the first pass that
-    /// succeeded, which tells what it has.
+    /// Counts the objects that the shared store does not have yet; `None` before the first
+    /// successful pass, which learns what the store has.
     pub fn undelivered(&self) -> Result<Option<usize>> {
         if self.counts().last_pass.is_none() {
             return Ok(None);
@@ -84,25 +84,26 @@ impl Replica {
         self.exchange.undelivered().map(Some)
     }
 
-    /// Says that this host has appended an event to a gateway: [`run`](super::run) delivers it soon,
-    /// and does not wait for the next pass.
+    /// Reports that this host has appended an event to a gateway: [`run`](super::run) delivers it
+    /// soon, without waiting for the next pass.
     pub fn wake(&self, gateway: &GatewayId) {
         self.appended.lock().unwrap_or_else(PoisonError::into_inner).insert(gateway.clone());
         self.wake.notify_one();
     }
 
-    /// Waits until [`Replica::wake`] is called, or returns at once if it was since the last wait.
+    /// Waits until [`Replica::wake`] is called; returns at once if it was called since the last
+    /// wait.
     pub(super) async fn woken(&self) {
         self.wake.notified().await;
     }
 
-    /// Exchanges the events and records of all gateways with the common store, once.
+    /// Exchanges the events and records of all gateways with the shared store, once.
     pub async fn pass(&self) -> Result<Report, Failure> {
         self.take_appended();
         self.exchange.pass().await
     }
 
-    /// Delivers what was appended, and says how many objects that were.
+    /// Delivers new events, and returns how many objects that were.
     pub(super) async fn deliver(&self) -> Result<usize, Failure> {
         let gateways = self.take_appended();
         self.exchange.deliver(gateways).await
@@ -112,24 +113,24 @@ impl Replica {
         std::mem::take(&mut *self.appended.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Fetches a blob that is not here, and waits for it for `limit` at most. A download that takes
-    /// longer goes on for whoever asks next.
+    /// Fetches a blob that is not here, and waits for it for `limit` at most. A longer download
+    /// goes on for later requests.
     pub async fn fetch(&self, asset: &Asset, access: Access, limit: Duration) -> Fetch {
         self.blobs.fetch(asset, access, limit).await
     }
 
-    /// Whether a blob is here with all its bytes. One of another size is set aside. Waits for the
-    /// disk.
+    /// Says whether a blob is here with all its bytes. One of another size is set aside. Waits for
+    /// the disk.
     pub fn look(&self, asset: &Asset, access: Access) -> Result<bool> {
         self.blobs.look(asset, access)
     }
 
-    /// Uploads the blobs that another host could not fetch and this one has, and says how many.
+    /// Uploads blobs that another host could not fetch and this one has, and returns how many.
     pub async fn give_wanted(&self) -> Result<usize, Failure> {
         self.blobs.give_wanted().await
     }
 
-    /// Looks after the cached blobs: verifies one more, and evicts others if the cache is full.
+    /// Tidies the cached blobs: verifies one more, and evicts others if the cache is full.
     pub async fn tidy(&self) -> Result<(), Failure> {
         self.blobs.give_wanted().await?;
         self.blobs.tidy().await
@@ -141,13 +142,13 @@ impl Replica {
         self.blobs.mend().await
     }
 
-    /// Lists, writes, reads and deletes in the common store: nothing else shows what a key may do,
+    /// Lists, writes, reads and deletes in the shared store: no other test shows what a key may do,
     /// and whether the bucket is full.
     pub async fn probe(&self) -> Result<(), Error> {
         remote::probe(&self.remote).await
     }
 
-    /// The rest of the time for which the common store asked not to be asked.
+    /// The rest of the time for which the shared store asked for no requests.
     pub(super) fn retry_after(&self) -> Option<Duration> {
         self.remote.retry_after()
     }

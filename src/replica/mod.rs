@@ -1,11 +1,11 @@
-//! Several boot hosts, one fleet: keeps this host's store and a common one in step, in the
+//! Several boot hosts, one fleet: keeps this host's store and a shared one in sync, in the
 //! background.
 //!
-//! Every request reads and writes the local directory; no boot waits for anything here but for a
-//! file that only the common store has. Objects are immutable and have unique names, so two
-//! stores are in step once each has the objects of the other: no locks, no conditional writes, no
-//! order. What is written while the common store is away is delivered later under the same
-//! name, so nothing is lost and nothing counts twice. Nothing local is deleted because it is missing
+//! Every request reads and writes the local directory. The only boots that wait are those for a
+//! file that only the shared store has. Objects are immutable and have unique names, so two stores
+//! are in sync once each has the objects of the other: no locks, no conditional writes, no order.
+//! Events written while the shared store is unavailable are delivered later under the same name, so
+//! nothing is lost and nothing counts twice. Nothing local is deleted because it is missing
 //! elsewhere: a wrong or emptied bucket takes nothing away.
 //!
 //! Three parts own their memory, and [`Replica`] puts them together: `exchange` (events and

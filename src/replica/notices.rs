@@ -23,9 +23,7 @@ impl Notices {
     /// Logs objects of the store `shown` whose names farmgate never writes.
     pub(super) fn strays(&self, names: &BTreeSet<String>, shown: &str) {
         for name in names {
-            self.error(format!(
-                "left alone {name} in {shown}: no object of farmgate has such a name"
-            ));
+            self.error(format!("ignored {name} in {shown}: no object of farmgate has such a name"));
         }
     }
 }

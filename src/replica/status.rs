@@ -1,4 +1,4 @@
-//! The status of the common store, for people and for metrics.
+//! The status of the shared store, for people and for metrics.
 
 use std::sync::Mutex;
 use std::sync::MutexGuard;
@@ -11,7 +11,7 @@ use super::exchange::Report;
 use super::failure::Failure;
 use super::remote::Error;
 
-/// The status of the common store, and counts of passes.
+/// The status of the shared store, and counts of passes.
 #[derive(Default)]
 pub(super) struct Status {
     reach: Mutex<Reach>,
@@ -57,7 +57,7 @@ impl Status {
     pub(super) fn line(&self) -> String {
         match &*self.reach() {
             Reach::NotAsked => "store not asked yet".to_owned(),
-            Reach::InStep => "store in step".to_owned(),
+            Reach::InStep => "store in sync".to_owned(),
             Reach::Away { since, error } => {
                 let since = since.replace_nanosecond(0).unwrap_or(*since);
                 let since = since.format(&Rfc3339).unwrap_or_default();
@@ -66,7 +66,7 @@ impl Status {
         }
     }
 
-    /// Notes a success, and says whether it is the first after failures.
+    /// Records a success, and returns whether it is the first after failures.
     pub(super) fn in_step(&self) -> bool {
         let mut reach = self.reach();
         let news = matches!(*reach, Reach::Away { .. });
@@ -74,7 +74,7 @@ impl Status {
         news
     }
 
-    /// Notes a failure, and says whether it, or its reason, is new.
+    /// Records a failure, and returns whether it, or its reason, is new.
     pub(super) fn away(&self, failure: &Failure, at: OffsetDateTime) -> bool {
         let new = match failure {
             Failure::Store(error) => error.clone(),
@@ -95,7 +95,7 @@ impl Status {
         }
     }
 
-    /// The reason why the store is away, if it is.
+    /// The reason why the store is unavailable, if it is.
     pub(super) fn why_away(&self) -> Option<String> {
         match &*self.reach() {
             Reach::Away { error, .. } => Some(error.to_string()),

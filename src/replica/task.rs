@@ -1,6 +1,6 @@
-//! The background task of a server that has a common store.
+//! The background task of a server that has a shared store.
 //!
-//! Touches the clock; all else by the replica.
+//! Touches the clock; everything else through the replica.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,14 +17,14 @@ use crate::backoff::Backoff;
 /// The longest wait after failures, unless the store asks for more.
 const LONGEST: Duration = Duration::from_secs(60);
 
-/// The time between two rounds of looking after the cached blobs.
+/// The time between two rounds of tidying the cached blobs.
 const TIDY_EVERY: Duration = Duration::from_secs(60);
 
 /// Events that are appended within this time are delivered together.
 const COLLECT: Duration = Duration::from_millis(500);
 
-/// Keeps this host and the common store in step for as long as it is polled: a pass each interval,
-/// which hears of other hosts, and between passes a delivery of what this host appends.
+/// Keeps this host and the shared store in sync for as long as it is polled: a pass each interval,
+/// which finds the events of other hosts, and between passes a delivery of this host's new events.
 pub async fn run(replica: Arc<Replica>) {
     let retry = Backoff::new(replica.interval, LONGEST);
     let notices = Notices::default();
@@ -38,7 +38,7 @@ pub async fn run(replica: Arc<Replica>) {
         if failures == 0 && tidied.elapsed() > TIDY_EVERY {
             tidied = Instant::now();
             if let Err(error) = replica.tidy().await {
-                notices.error(format!("the cache is not looked after: {error:#}"));
+                notices.error(format!("the cache could not be tidied: {error:#}"));
             }
         }
         if failures == 0 {
@@ -53,7 +53,7 @@ pub async fn run(replica: Arc<Replica>) {
     }
 }
 
-/// Delivers what this host appends until a pass is `due`, or a delivery fails.
+/// Delivers new events of this host until a pass is `due`, or a delivery fails.
 async fn deliver_until(replica: &Replica, due: Instant) -> Result<(), Failure> {
     loop {
         tokio::select! {
@@ -66,8 +66,8 @@ async fn deliver_until(replica: &Replica, due: Instant) -> Result<(), Failure> {
     }
 }
 
-/// Logs how a pass or a delivery went, once for each change, and returns how many have failed in a
-/// row.
+/// Logs the result of a pass or a delivery, once for each change, and returns the number of
+/// failures in a row.
 fn note(replica: &Replica, result: &Result<(), Failure>, failures: u32) -> u32 {
     let Err(failure) = result else {
         if replica.status.in_step() {
@@ -78,7 +78,7 @@ fn note(replica: &Replica, result: &Result<(), Failure>, failures: u32) -> u32 {
     replica.status.count_failure();
     if replica.status.away(failure, OffsetDateTime::now_utc()) {
         tracing::warn!(
-            "the store {} {}; gateways boot from what is here, and what happens is delivered later",
+            "the store {} {}; gateways boot from local files, and events are delivered later",
             replica.shown(),
             replica.status.why_away().unwrap_or_default()
         );

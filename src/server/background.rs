@@ -1,4 +1,5 @@
-//! What the server does unasked: sweeps, rollouts, and looking whether gateways can boot.
+//! Periodic tasks of the server: sweeps, rollouts, and checks whether gateways can boot. Touches
+//! disk and clock.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,20 +12,20 @@ use super::edge::systemd;
 use crate::fleet::Kind;
 use crate::store::gateways::Gateways;
 
-/// How often leases that have ended are removed, and rollouts looked at unasked.
+/// Interval of removing expired leases and of looking at rollouts.
 const SWEEP: Duration = Duration::from_secs(30);
 
-/// Wakes background tasks when there is something to do.
+/// Wakes background tasks when there is work.
 #[derive(Default)]
 pub(super) struct Wakers {
-    /// A boot was acknowledged: a key may have become superfluous.
+    /// A boot was acknowledged: an older bucket key may be superfluous now.
     pub(super) buckets: Notify,
-    /// The same: a rollout may go on.
+    /// A boot was acknowledged: a rollout may advance.
     pub(super) rollouts: Notify,
 }
 
 impl Wakers {
-    /// Takes note of an event.
+    /// Wakes the tasks that an event concerns.
     pub(super) fn event(&self, kind: &Kind) {
         if let Kind::Acknowledged { .. } = kind {
             self.buckets.notify_one();
@@ -33,8 +34,8 @@ impl Wakers {
     }
 }
 
-/// Advances rollouts as long as the server runs: one at a time, however many acknowledgements
-/// come in.
+/// Advances rollouts as long as the server runs, one at a time however many acknowledgements
+/// arrive.
 pub(super) async fn advance_rollouts(app: Arc<App>, wakers: Arc<Wakers>) {
     loop {
         // Also notices canaries that used up their tries.
@@ -48,7 +49,7 @@ pub(super) async fn advance_rollouts(app: Arc<App>, wakers: Arc<Wakers>) {
     }
 }
 
-/// Sweeps as long as the server runs, and reports what is newly wrong.
+/// Sweeps as long as the server runs, and logs new problems.
 pub(super) async fn sweep(app: Arc<App>) {
     let mut known = app.settings().problems.clone();
     loop {
@@ -76,16 +77,16 @@ pub(super) async fn sweep(app: Arc<App>) {
     }
 }
 
-/// Makes what is missing of the index of certificates from the gateways' records.
+/// Repairs the index of certificates from the gateways' records.
 pub(super) async fn mend_index(gateways: Gateways) {
     match on_disk(move || gateways.mend_index()).await {
         Ok(0) => {}
-        Ok(mended) => tracing::warn!("made {mended} entries of gateways/.by-fingerprint anew"),
+        Ok(mended) => tracing::warn!("repaired {mended} entries of gateways/.by-fingerprint"),
         Err(error) => tracing::error!("certificates may not be found: {error:#}"),
     }
 }
 
-/// A line about the fleet, for `systemctl status`.
+/// A line about the fleet for `systemctl status`.
 pub(super) async fn summary(app: &Arc<App>) -> String {
     let app = app.clone();
     let summary = on_disk(move || Ok(app.summary()?)).await;

@@ -1,5 +1,5 @@
-//! The background task that brings buckets to what they should be. No request ever waits for a
-//! provider.
+//! The background task that reconciles buckets. No request ever waits for a provider. Touches disk
+//! and network.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,13 +20,13 @@ use crate::bucket::Report;
 use crate::bucket::Scope;
 use crate::store::State;
 
-/// How often it is looked whether a command has changed anything.
+/// Interval of looking for changes by commands.
 const LOOK: Duration = Duration::from_secs(2);
 
-/// How often it is looked whether anything is due.
+/// Interval of looking for due work.
 const PASS: Duration = Duration::from_secs(30);
 
-/// Brings buckets to what they should be as long as the server runs.
+/// Reconciles buckets as long as the server runs.
 pub(super) async fn run(app: Arc<App>, wakers: Arc<Wakers>) {
     let (mut seen, mut last) = (None, None::<(Instant, Arc<Settings>)>);
     loop {
@@ -43,7 +43,7 @@ pub(super) async fn run(app: Arc<App>, wakers: Arc<Wakers>) {
             .as_ref()
             .is_none_or(|(at, old)| at.elapsed() >= PASS || !Arc::ptr_eq(old, &settings));
         if due || acknowledged || stamps != seen {
-            // As they were before, so that nothing which is changed meanwhile is missed.
+            // Read before the pass, so that no change during it is missed.
             seen = stamps;
             last = Some((Instant::now(), settings.clone()));
             pass(settings).await;
@@ -51,7 +51,7 @@ pub(super) async fn run(app: Arc<App>, wakers: Arc<Wakers>) {
     }
 }
 
-/// When gateways were last added or removed, and when anything was noted about buckets.
+/// Time stamps of the last change to the gateways and to the files about buckets.
 async fn change_stamps(state: &State) -> Option<[Option<SystemTime>; 2]> {
     let changed = async |dir| tokio::fs::metadata(dir).await.and_then(|m| m.modified()).ok();
     Some([
@@ -60,15 +60,15 @@ async fn change_stamps(state: &State) -> Option<[Option<SystemTime>; 2]> {
     ])
 }
 
-/// Does what is due. Cut off when the server stops.
+/// Does the due work. Cancelled when the server stops.
 async fn pass(settings: Arc<Settings>) {
     let stop = CancellationToken::new();
     let _stop_when_dropped = stop.clone().drop_guard();
     let handle = Handle::current();
-    // On a thread of its own: it waits for the disk, again and again.
+    // On a blocking thread, since it waits for the disk again and again.
     let done = tokio::task::spawn_blocking(move || -> Result<Report> {
         let state = &settings.state;
-        // A command is at it. What it leaves is done next time.
+        // A command holds the lock; the next pass does the rest.
         let Some(_lock) = Disk::new(state).try_reconciling()? else { return Ok(Report::default()) };
         let connect =
             || AnyProvider::connect(&state.config().buckets, settings.credentials.as_deref());
@@ -84,9 +84,9 @@ async fn pass(settings: Arc<Settings>) {
         Ok(report) => {
             let failed = report.failed.len();
             if let Some((gateway, error)) = report.failed.into_iter().next() {
-                tracing::warn!(%gateway, failed, "buckets are not as they should be: {error}");
+                tracing::warn!(%gateway, failed, "buckets are not in order: {error}");
             }
         }
-        Err(error) => tracing::error!("buckets cannot be looked after: {error:#}"),
+        Err(error) => tracing::error!("cannot reconcile buckets: {error:#}"),
     }
 }

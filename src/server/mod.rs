@@ -1,5 +1,5 @@
-//! The boot server. Two doors lead gateways to the same routes: own mutual TLS, and
-//! a Unix socket behind nginx. A third is for operators.
+//! The boot server. Two listeners lead gateways to the same routes: own mutual TLS, and a Unix
+//! socket behind nginx. A third is for operators.
 
 mod app;
 mod background;
@@ -51,8 +51,7 @@ use crate::process;
 use crate::replica;
 use crate::replica::Replica;
 
-/// How often systemd hears that running downloads still finish, and how much more
-/// time it is asked for.
+/// Interval of asking systemd for more time while running downloads finish, and the time asked for.
 const DRAIN_REPORT: Duration = Duration::from_secs(5);
 const DRAIN_MARGIN: Duration = Duration::from_secs(30);
 
@@ -65,9 +64,9 @@ pub fn check(source: &Source) -> Result<()> {
     Replica::open(&settings.state, settings.credentials.as_deref()).map(drop)
 }
 
-/// Serves until SIGTERM or SIGINT, then lets running downloads finish for as
-/// long as `listen.drain` says. A second signal ends it at once. SIGHUP takes up the
-/// configuration and the certificates anew.
+/// Serves until SIGTERM or SIGINT, then lets running downloads finish for as long as `listen.drain`
+/// says. A second signal ends the server at once. SIGHUP reloads the configuration and the
+/// certificates.
 pub async fn run(source: Source) -> Result<()> {
     let mut stop = Stop::new()?;
     let mut hangup = signal(SignalKind::hangup()).context("cannot wait for SIGHUP")?;
@@ -78,7 +77,7 @@ pub async fn run(source: Source) -> Result<()> {
         tracing::error!("{problem}");
     }
     let descriptors = process::raise_descriptors();
-    // Before anybody is let in.
+    // Before any client is let in.
     background::mend_index(settings.state.gateways()).await;
     let mut doors = Doors::open(&settings.listen, passed)?;
     let wakers = Arc::new(Wakers::default());
@@ -117,7 +116,8 @@ pub async fn run(source: Source) -> Result<()> {
         tokio::select! {
             () = stop.wait() => break,
             _ = hangup.recv() => reload(&source, &app).await,
-            // They never end by themselves: without one of them, gateways would wait for ever.
+            // These tasks never end by themselves. Without one of them, gateways would wait
+            // forever.
             ended = tasks.join_next() => bail!("a part of the server ended: {ended:?}"),
         }
     }
@@ -156,8 +156,7 @@ impl Stop {
     }
 }
 
-/// Takes up new settings, or keeps the old ones when gateways could not boot with
-/// the new ones.
+/// Puts new settings in force, or keeps the old ones if gateways could not boot with the new ones.
 async fn reload(source: &Source, app: &Arc<App>) {
     systemd::reloading();
     let (source, old) = (source.clone(), app.settings());
@@ -168,10 +167,10 @@ async fn reload(source: &Source, app: &Arc<App>) {
         let worse: Vec<&str> = worse.map(String::as_str).collect();
         ensure!(worse.is_empty(), "{}", worse.join("; "));
         if !new.listen.same_doors(&old.listen) {
-            tracing::warn!("other doors in [listen] are opened by a restart only");
+            tracing::warn!("changed addresses in [listen] need a restart");
         }
         if new.state.config().store != old.state.config().store {
-            tracing::warn!("another [store] is taken up by a restart only");
+            tracing::warn!("a changed [store] needs a restart");
         }
         Ok(new)
     });
@@ -181,7 +180,7 @@ async fn reload(source: &Source, app: &Arc<App>) {
             tracing::info!("reloaded");
         }
         Err(error) => {
-            // One line, also when a cause (of a TOML error, say) has several.
+            // One line, even if a cause (of a TOML error, for example) has several.
             let error = format!("{error:#}").trim_end().replace('\n', " | ");
             tracing::error!("not reloaded, the old settings stay in force: {error}");
         }
@@ -201,7 +200,7 @@ async fn drain(connections: &Connections, limit: Duration) {
         () = connections.drain() => {}
         () = report => {}
         () = tokio::time::sleep(limit) => {
-            tracing::warn!("stopped with downloads unfinished: the time for them was over");
+            tracing::warn!("stopped with downloads unfinished after `listen.drain`");
         }
     }
 }

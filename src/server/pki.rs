@@ -1,4 +1,5 @@
-//! The files that own TLS is made of, and systemd's credentials. Reads them.
+//! The certificates and the key of own TLS, from the state or from systemd's credentials. Reads
+//! them.
 
 use std::path::PathBuf;
 
@@ -11,13 +12,12 @@ use rustls::pki_types::pem::PemObject;
 
 use crate::store::State;
 
-/// The folder where systemd puts credentials of this service (`LoadCredential=`).
+/// The folder of this service's systemd credentials (`LoadCredential=`).
 pub(super) fn credentials() -> Option<PathBuf> {
     std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from)
 }
 
-/// The certificates that gateways are shown, DER: the boot host's own and those above it. Never
-/// empty.
+/// The certificate chain that gateways are shown, DER: the boot host's own first. Never empty.
 pub fn server_chain(state: &State) -> Result<Vec<CertificateDer<'static>>> {
     let path = certificate_file(state);
     let cannot = || format!("cannot read {}", path.display());
@@ -33,7 +33,7 @@ pub fn certificate_file(state: &State) -> PathBuf {
     pki_file(state, "server.crt")
 }
 
-/// The boot host's private key, and the file that it was read from.
+/// The boot host's private key, and the path of its file.
 pub(super) fn server_key(state: &State) -> Result<(PathBuf, PrivateKeyDer<'static>)> {
     let path = pki_file(state, "server.key");
     let key = PrivateKeyDer::from_pem_file(&path)
@@ -41,7 +41,7 @@ pub(super) fn server_key(state: &State) -> Result<(PathBuf, PrivateKeyDer<'stati
     Ok((path, key))
 }
 
-/// A file of the PKI: systemd's credential of that name comes before the state's own.
+/// Finds a PKI file: systemd's credential of that name takes precedence over the state's own file.
 fn pki_file(state: &State, name: &str) -> PathBuf {
     let credential = credentials().map(|dir| dir.join(name));
     credential.filter(|path| path.exists()).unwrap_or_else(|| state.pki_file(name))

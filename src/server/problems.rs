@@ -1,4 +1,5 @@
-//! What gateways or nginx would refuse now. Each problem says the way out after a semicolon.
+//! Finds problems that make gateways or nginx refuse now. Each message ends with the way out, after
+//! a semicolon. Reads certificates, the CRL and the records; the caller gives the time.
 
 use anyhow::Result;
 use time::OffsetDateTime;
@@ -11,11 +12,11 @@ use crate::identity::check_host;
 use crate::identity::usable_ca;
 use crate::store::State;
 
-/// So many gateways are named.
+/// Most gateways that a message names.
 const SHOWN: usize = 3;
 
-/// What concerns more than single gateways. The clock first: when that is wrong, so is what is
-/// said of certificates.
+/// Problems that concern the whole fleet. The clock comes first: if it is wrong, nothing that is
+/// said about certificates can be trusted.
 pub(super) fn fleet_problems(state: &State, now: OffsetDateTime) -> Result<Vec<String>> {
     let late = late_gateways(state, now).filter(|late| late.all);
     let mut problems = late_problems(state, now, late)?;
@@ -23,14 +24,16 @@ pub(super) fn fleet_problems(state: &State, now: OffsetDateTime) -> Result<Vec<S
     Ok(problems)
 }
 
-/// Also what concerns a single gateway, which should keep nobody from a reload.
+/// All problems, including those of single gateways. A problem of one gateway does not stop a
+/// reload.
 pub(super) fn all_problems(state: &State, now: OffsetDateTime) -> Result<Vec<String>> {
     let mut problems = clock_problems(state, now)?;
     problems.extend(certificate_problems(state, now)?);
     Ok(problems)
 }
 
-/// What begins only after `now`. It is the clock that is behind, or it was ahead.
+/// Certificates and CRLs that begin only after `now`. Either the clock is behind now, or it was
+/// ahead when they were made.
 pub fn clock_problems(state: &State, now: OffsetDateTime) -> Result<Vec<String>> {
     late_problems(state, now, late_gateways(state, now))
 }
@@ -60,11 +63,11 @@ fn late_problems(
     if let Some(Late { gateways, begin, .. }) = gateways {
         see(format!("the certificate of {gateways}, refused until then,"), begin);
     }
-    // No time of day: who watches would take the next minute's for news.
+    // Minutes but no current time: a text that changes each minute would look like a new problem.
     let problem = |(what, begin): (String, OffsetDateTime)| {
         format!(
             "this host's clock says {}, but {what} begins on {}: the clock is behind, or was ahead \
-             when that was made; set the clock right, and where it is, `farmgate pki renew`, then \
+             when that was made; set the clock, or if it is right, run `farmgate pki renew`, then \
              `systemctl reload farmgate nginx`",
             now.date(),
             minute(begin),
@@ -73,7 +76,7 @@ fn late_problems(
     Ok(late.into_iter().map(problem).collect())
 }
 
-/// All else.
+/// Problems of certificates that have nothing to do with a wrong clock.
 pub fn certificate_problems(state: &State, now: OffsetDateTime) -> Result<Vec<String>> {
     let mut problems = Vec::new();
     let (ca, chain) = (state.ca_certificate()?, pki::server_chain(state)?);
@@ -86,7 +89,7 @@ pub fn certificate_problems(state: &State, now: OffsetDateTime) -> Result<Vec<St
         ));
     } else {
         match check_host(&chain, &ca, host, now) {
-            // Told of as the clock's.
+            // `clock_problems` reports this one.
             Ok(()) | Err(HostError::NotYet { .. }) => {}
             Err(error) => problems.push(format!(
                 "no gateway trusts {}: {error}; `farmgate pki renew` makes a new one",
@@ -96,7 +99,7 @@ pub fn certificate_problems(state: &State, now: OffsetDateTime) -> Result<Vec<St
     }
     match state.crl_validity()? {
         (_, Some(end)) if end < now => problems.push(format!(
-            "{} ran out on {}, and nginx refuses every gateway; \
+            "{} expired on {}, and nginx refuses every gateway; \
              `farmgate pki renew` makes a new one, then reload nginx",
             state.pki_file("crl.pem").display(),
             end.date()
@@ -106,21 +109,21 @@ pub fn certificate_problems(state: &State, now: OffsetDateTime) -> Result<Vec<St
     Ok(problems)
 }
 
-/// Gateways that would be let in, were it not for the clock.
+/// Gateways that only the clock keeps out.
 struct Late {
-    /// Some names.
+    /// Some of their names.
     gateways: String,
-    /// The last beginning.
+    /// The latest of their beginnings.
     begin: OffsetDateTime,
-    /// Whether no gateway is let in.
+    /// No gateway is let in at all.
     all: bool,
 }
 
-/// Certificates that were made by earlier versions begin a day before they were made.
+/// Earlier versions dated the beginning of a certificate one day back.
 fn late_gateways(state: &State, now: OffsetDateTime) -> Option<Late> {
     let gateways = state.gateways();
     let (mut names, mut last, mut all) = (Vec::new(), now, true);
-    // What cannot be read is told of elsewhere.
+    // Other checks report records that cannot be read.
     for name in gateways.names().unwrap_or_default() {
         let Ok(record) = gateways.load(&name) else { continue };
         let good = record.certificates.iter().filter(|o| o.state != CertificateState::Revoked);

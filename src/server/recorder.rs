@@ -1,5 +1,5 @@
-//! Hands lines of the flight recorder to a thread that writes them. No boot waits for the disk,
-//! and what happens within a moment is written together.
+//! Hands lines of the flight recorder to a thread that writes them. No boot waits for that disk
+//! write, and lines of the same moment are written together.
 
 use std::collections::BTreeMap;
 use std::mem;
@@ -22,19 +22,19 @@ use crate::store::journal::Entry;
 use crate::store::journal::Journals;
 use crate::store::journal::Stage;
 
-/// Lines that may wait for the disk.
+/// Most lines that may wait for the disk.
 const WAITING: usize = 4096;
 
-/// How long lines are gathered before they are written.
+/// Time for which lines are gathered before they are written.
 const GATHER: Duration = Duration::from_millis(25);
 
-/// The flight recorder. The last lines are written when the last clone is gone.
+/// The flight recorder. Dropping the last clone writes the last lines.
 #[derive(Clone)]
 pub(super) struct Recorder {
     writer: Arc<Writer>,
 }
 
-/// For whom something is recorded.
+/// The gateway and boot that a line is about.
 #[derive(Clone)]
 pub(super) struct Subject {
     pub(super) gateway_id: GatewayId,
@@ -61,7 +61,7 @@ struct Lines {
 }
 
 impl Recorder {
-    /// Starts the writer.
+    /// Starts the writer thread.
     pub(super) fn start(journals: Journals) -> Result<Self> {
         let queue = Arc::new(Queue::default());
         let theirs = queue.clone();
@@ -87,7 +87,7 @@ impl Recorder {
             return;
         }
         lines.waiting.push((gateway_id, entry));
-        // A writer that has some already looks again before it sleeps.
+        // A writer with lines waiting looks again before it sleeps.
         if lines.waiting.len() == 1 {
             queue.changed.notify_one();
         }
@@ -129,7 +129,7 @@ impl Queue {
         }
     }
 
-    /// Waits for lines, or for the end, and says whether it has come.
+    /// Waits for lines or the end; returns true at the end.
     fn wait(&self) -> bool {
         let nothing = |lines: &mut Lines| lines.waiting.is_empty() && !lines.closed;
         let lines = self.changed.wait_while(self.lock(), nothing);
@@ -137,7 +137,7 @@ impl Queue {
     }
 
     fn lock(&self) -> MutexGuard<'_, Lines> {
-        // Nothing that could panic runs while it is locked.
+        // The code under this lock cannot panic.
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

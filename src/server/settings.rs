@@ -1,4 +1,4 @@
-//! What a reload takes up anew: the configuration, and the certificates.
+//! Settings that a reload replaces: the configuration and the certificates. Reads files.
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -21,18 +21,18 @@ use crate::identity::ClientVerifier;
 use crate::store::State;
 use crate::store::leases::Terms;
 
-/// Where settings come from.
+/// Sources of the settings.
 #[derive(Clone, Debug)]
 pub struct Source {
     /// The state directory.
     pub state: PathBuf,
     /// A configuration other than the state's own.
     pub config: Option<PathBuf>,
-    /// Doors of the command line, in place of the configuration's.
+    /// Listeners of the command line, in place of the configuration's.
     pub doors: Option<GivenDoors>,
 }
 
-/// Doors that the command line names.
+/// Listeners that the command line names.
 #[derive(Clone, Debug)]
 pub struct GivenDoors {
     /// Own TLS.
@@ -54,15 +54,15 @@ pub(super) struct Settings {
     pub(super) public_url: Option<BootUrl>,
     pub(super) templates: Templates,
     pub(super) terms: Terms,
-    /// Only where there is a door with own TLS.
+    /// `None` without a listener with own TLS.
     pub(super) tls: Option<Arc<ServerConfig>>,
-    /// What kept gateways from booting when this was read, although the server runs.
+    /// Problems that kept gateways from booting when this was read, although the server runs.
     pub(super) problems: Vec<String>,
 }
 
 impl Settings {
-    /// Reads everything. `own_tls` tells by the doors of the configuration whether
-    /// there is one with own TLS.
+    /// Reads everything. `own_tls` decides from the configured listeners whether there is one with
+    /// own TLS.
     pub(super) fn load(source: &Source, own_tls: impl Fn(&Listen) -> bool) -> Result<Self> {
         let state = State::open(&source.state, source.config.as_deref())?;
         let config = state.config();

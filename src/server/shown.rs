@@ -1,16 +1,16 @@
-//! Paths of clients for the log, without the tokens that may be in them.
+//! Masks tokens in client paths for the log.
 
 /// Shorter than any token: those of secrets have 43 characters.
 const SHORT: usize = 40;
 
-/// So many characters of a longer name are shown; the rest of a token nobody guesses.
+/// Characters of a longer name that are shown; nobody can guess the rest of a token.
 const PREFIX: usize = 8;
 
-/// So many names are shown.
+/// Most names that are shown.
 const NAMES: usize = 8;
 
-/// A path that a client asked for in vain, for the log: it can be one with a token in it, but for
-/// a slash too many, and the token still good.
+/// A path that was not found, for the log. It may contain a valid token, misspelled only by an
+/// extra slash.
 pub(super) fn shown(path: &str) -> String {
     let mut names: Vec<String> = path.splitn(NAMES + 1, '/').map(name).collect();
     if names.len() > NAMES {

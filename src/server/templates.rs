@@ -1,4 +1,4 @@
-//! Templates of secrets: where they come from, and what is filled in. Reads files.
+//! Finds secrets templates and fills them in. Reads files.
 
 use std::fs::File;
 use std::io;
@@ -21,14 +21,14 @@ use crate::store::leases::Lease;
 use crate::store::leases::Terms;
 use crate::store::live::LiveGenerations;
 
-/// Longest template, in bytes.
+/// The longest template, in bytes.
 const MAX_LEN: u64 = 64 * 1024;
 
 /// Finds and fills in templates.
 pub(super) struct Templates {
-    /// `secrets.dir` of the configuration: files named like gateways.
+    /// `secrets.dir` of the configuration, with a file per gateway name.
     dir: Option<PathBuf>,
-    /// systemd's credentials: `secrets-NAME`.
+    /// systemd's credentials, named `secrets-NAME`.
     credentials: Option<PathBuf>,
 }
 
@@ -37,8 +37,8 @@ impl Templates {
         Self { dir, credentials }
     }
 
-    /// The template of a gateway: one that is kept outside of what is published
-    /// comes before that of the generation.
+    /// Finds the template of a gateway. A template kept outside of what is published takes
+    /// precedence over that of the generation.
     fn open(
         &self,
         gateway: &Record,
@@ -55,9 +55,8 @@ impl Templates {
         if let Some(dir) = &self.credentials
             && let Some(file) = open(&dir.join(&credential))?
         {
-            // An empty line is what `SetCredential=` puts there where the file of
-            // `LoadCredential=` is missing. A gateway whose secrets are missing must not be
-            // taken for one that has none.
+            // `SetCredential=` puts an empty line in place of a missing `LoadCredential=` file. A
+            // gateway whose secrets are missing must not be taken for one without secrets.
             ensure!(
                 file.metadata()?.len() > 1,
                 "the credential {credential} is empty: systemd found no file for it \
@@ -66,17 +65,17 @@ impl Templates {
             return Ok(Some(Template::Outside(file)));
         }
         let Some(asset) = generation.files().get(SECRETS) else { return Ok(None) };
-        // One that cannot be handed out is told of before the boot goes on without it.
+        // Reports an unusable template before the boot goes on without its secrets.
         store.blobs_of(Access::Private).find(asset).with_context(|| unusable(gateway))?;
         Ok(Some(Template::Published(asset.clone())))
     }
 
-    /// Whether there can be anything to hand out; the disk knows.
+    /// Says without disk access whether the gateway may have secrets.
     pub(super) fn may_have(&self, generation: &Generation) -> bool {
         self.dir.is_some() || self.credentials.is_some() || generation.files().contains_key(SECRETS)
     }
 
-    /// Whether there is anything to hand out.
+    /// Says whether the gateway has secrets.
     pub(super) fn any(
         &self,
         gateway: &Record,
@@ -86,7 +85,7 @@ impl Templates {
         Ok(self.open(gateway, generation, store)?.is_some())
     }
 
-    /// The secrets that a lease is for.
+    /// The rendered secrets of a lease.
     pub(super) fn render<'a>(
         &self,
         gateway: &Record,
@@ -129,7 +128,7 @@ impl Templates {
     }
 }
 
-/// Opens a file that need not be there.
+/// Opens a file; a missing one is no error.
 fn open(path: &Path) -> Result<Option<File>> {
     match File::open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -137,11 +136,11 @@ fn open(path: &Path) -> Result<Option<File>> {
     }
 }
 
-/// Where a template is.
+/// The place of a template.
 enum Template {
     /// Outside of what is published.
     Outside(File),
-    /// Among the files of a generation.
+    /// Among the files of the generation.
     Published(Asset),
 }
 
@@ -149,7 +148,7 @@ fn unusable(gateway: &Record) -> String {
     format!("the secrets template of gateway {} cannot be used", gateway.name)
 }
 
-/// The terms that the configuration sets.
+/// The fields that the configuration sets.
 pub(super) fn terms(secrets: &config::Secrets) -> Terms {
     Terms {
         seconds: secrets.ttl.as_secs().try_into().unwrap_or(u32::MAX),

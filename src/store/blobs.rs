@@ -41,7 +41,7 @@ const TOUCHED_EVERY: Duration = Duration::from_secs(60 * 60);
 /// Visibility of a blob, and so its tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Access {
-    /// Read by nginx for gateways, and so by everybody who knows its name.
+    /// Read by nginx for gateways, and so readable by everybody who knows its name.
     Public,
     /// Read by the server alone.
     Private,
@@ -53,7 +53,7 @@ impl Access {
         if path == SECRETS { Self::Private } else { Self::Public }
     }
 
-    /// The folder of the tree, in whatever store.
+    /// The folder of the tree, in any store.
     pub fn folder(self) -> &'static str {
         match self {
             Self::Public => layout::BLOBS,
@@ -100,9 +100,9 @@ impl Blobs {
         self.access
     }
 
-    /// Copies everything that `source` yields into a blob, and returns its name
-    /// and size in bytes. Until the last byte is on disk, no name leads to it;
-    /// when this fails or is killed, nothing is left behind.
+    /// Copies everything that `source` yields into a blob, and returns its id and its size in
+    /// bytes. No name leads to it until the last byte is on disk. If this fails or is killed,
+    /// nothing is left behind.
     pub fn add(&self, mut source: impl Read) -> io::Result<(BlobId, u64)> {
         let mut file = self.receive()?;
         let mut hasher = Sha256::new();
@@ -124,10 +124,10 @@ impl Blobs {
         Ok((id, size))
     }
 
-    /// A file without a name that is to become a blob, see [`Blobs::keep`].
+    /// An unnamed file that is to become a blob, see [`Blobs::keep`].
     pub fn receive(&self) -> io::Result<File> {
         if self.access == Access::Private {
-            // States that older versions made have none.
+            // States of older versions have none.
             files::create_dir(&self.dir, self.access.folder_mode()).map_err(io::Error::other)?;
         }
         files::unnamed(&self.dir, self.access.mode()).map_err(|error| match error.kind() {
@@ -140,8 +140,8 @@ impl Blobs {
         })
     }
 
-    /// Makes a complete file with this digest a blob. An existing blob is verified: it stays if its
-    /// bytes are right, and is replaced otherwise.
+    /// Turns a complete file with this digest into a blob. An existing blob is verified: it stays
+    /// if its bytes are right, and is replaced otherwise.
     pub fn keep(&self, file: &File, id: &BlobId) -> io::Result<()> {
         let path = self.dir.join(id.path());
         if let Some(parent) = path.parent() {
@@ -246,7 +246,7 @@ impl Blobs {
     }
 
     fn verified(&self) -> std::sync::MutexGuard<'_, HashSet<(BlobId, Stamp)>> {
-        // Nothing that could panic runs while it is locked.
+        // The code under this lock cannot panic.
         self.verified.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -255,7 +255,7 @@ impl Blobs {
         Ok(digest(&mut self.open_unnoticed(id)?)? == *id)
     }
 
-    /// Renames a damaged blob, for somebody to look at.
+    /// Renames a damaged blob, so that an operator can look at it.
     pub fn set_aside(&self, id: &BlobId) -> io::Result<()> {
         let path = self.path(id);
         fs::rename(&path, path.with_extension("damaged"))

@@ -1,18 +1,18 @@
 //! One log for the events that the server records: `STATE/store/commit.log`. Gateways that boot at
-//! the same moment share one write and one `fdatasync` (group commit). Touches the disk; no network,
-//! no clock.
+//! the same moment share one write and one `fdatasync` (group commit). Touches the disk; no
+//! network, no clock.
 //!
-//! An event is first written to a file without a name, then its line goes to the log. Once the log
-//! is on disk, the file gets its name, and only then is the gateway answered. The file itself is
-//! not synced. A power failure can therefore tear or lose an object, but each of these has its
-//! line in the log: [`replay`] writes it again before anybody reads it.
+//! An event is first written to an unnamed file, then its line goes to the log. Once the log is on
+//! disk, the file gets its name, and only then is the gateway answered. The file itself is not
+//! synced. A power failure can therefore tear or lose an object, but its line is in the log:
+//! [`replay`] writes it again before anybody reads it.
 //!
-//! The log has two halves of a fixed size. One takes lines; the other is empty, or is being
-//! emptied by a [`checkpoint`]: one `syncfs` makes all objects durable that it names, then its
-//! first bytes are zeroed. Blocks are allocated once, so a commit changes no metadata and needs no
-//! commit of the file system's own journal.
+//! The log has two halves of a fixed size. One takes lines; the other is empty, or a [`checkpoint`]
+//! is emptying it: one `syncfs` makes all objects in it durable, then its first bytes are zeroed.
+//! Blocks are allocated once, so a commit changes no metadata and needs no commit of the file
+//! system's own journal.
 //!
-//! Whoever has the lock of the log writes to it: one server. Commands write their few events
+//! Only the holder of the log's lock writes to it: one server. Commands write their few events
 //! themselves, and so does a server that cannot use the log.
 
 mod checkpoint;
@@ -44,15 +44,15 @@ const NAME: &str = "commit.log";
 /// Bytes of a half: some 3,000 events.
 const HALF: usize = 1024 * 1024;
 
-/// The log. It is closed until [`CommitLog::tend`] opens it, and while it is closed or broken
-/// whoever records an event writes it alone.
+/// The log. It is closed until [`CommitLog::tend`] opens it. While it is closed or broken, each
+/// event is written without it.
 #[derive(Debug)]
 pub struct CommitLog {
     path: PathBuf,
     gateways: PathBuf,
     half: usize,
     inner: Mutex<Inner>,
-    /// Something in [`Inner`] changed that somebody may wait for.
+    /// Notified of changes in [`Inner`] that a thread may wait for.
     changed: Condvar,
 }
 
@@ -60,18 +60,18 @@ pub struct CommitLog {
 struct Inner {
     /// `None` while the log is closed.
     disk: Option<Arc<dyn Disk>>,
-    /// A write failed: what the file holds is uncertain until it is emptied.
+    /// A write failed: the file's content is uncertain until it is emptied.
     broken: bool,
-    /// What was last said to be wrong.
+    /// The last error that was logged.
     trouble: Option<String>,
     halves: [Half; 2],
     /// The half that takes lines.
     active: usize,
-    /// One thread at a time writes to the file.
+    /// A thread is writing to the file; only one may.
     leading: bool,
-    /// One thread at a time empties a half.
+    /// A thread is emptying a half; only one may.
     emptying: bool,
-    /// Events of the group that forms.
+    /// Events of the forming group.
     waiting: Vec<Entry>,
     group: Arc<Group>,
 }
@@ -79,7 +79,7 @@ struct Inner {
 /// A half of the file.
 #[derive(Debug)]
 struct Half {
-    /// Lines of another epoch are left over from before.
+    /// The epoch of its lines. Lines of other epochs are left over.
     epoch: u64,
     /// Bytes of lines in it.
     used: usize,
@@ -102,7 +102,7 @@ impl Inner {
         self.disk.is_none() || self.broken
     }
 
-    /// Has the other half take lines, if that is empty.
+    /// Switches to the other half if that is empty.
     fn switch(&mut self) -> bool {
         let idle = self.idle();
         if self.halves[idle].used > 0 {
@@ -113,7 +113,7 @@ impl Inner {
         true
     }
 
-    /// Logs what is wrong, once.
+    /// Logs an error, once.
     fn complain(&mut self, trouble: String) {
         if self.trouble.as_ref() != Some(&trouble) {
             tracing::warn!("each event is written by itself, which is slower: {trouble}");
@@ -140,9 +140,9 @@ impl CommitLog {
         }
     }
 
-    /// Does what is due: opens the log and replays what a crash left in it; mends it after an
-    /// error; makes the objects durable that it names, and empties it. The server calls this when
-    /// it starts and every half minute.
+    /// Does all due work: opens the log and replays it after a crash, repairs it after an error,
+    /// makes its objects durable, and empties it. The server calls this when it starts and every
+    /// half minute.
     pub fn tend(self: &Arc<Self>) {
         let (open, broken) = {
             let inner = self.lock();
@@ -173,7 +173,7 @@ impl CommitLog {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        // Nothing that could panic leaves a half-made change behind.
+        // A panic under this lock leaves no half-made change.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -182,11 +182,11 @@ impl CommitLog {
     }
 }
 
-/// Replays the log of a server that a power failure ended, if no server has it: a command may be
-/// the first to look at the state after that. Costs two small reads when there is nothing to do.
+/// Replays the log after a power failure if no server holds it, since a command may be the first to
+/// read the state. Costs two small reads if there is nothing to do.
 pub(super) fn recover_left_over(store: &Path) {
     let (path, gateways) = (store.join(NAME), store.join("gateways"));
-    // A file that this user cannot write is the server's affair.
+    // A file that this user cannot write is left to the server.
     let Ok(Some(disk)) = LogFile::left_over(&path, HALF, &gateways) else { return };
     match replay::recover(&disk, HALF, &gateways) {
         Ok(0) => {}

@@ -1,5 +1,5 @@
-//! The objects of one gateway on this host's disk, as far as a replica exchanges them with a common
-//! store: whole, and under the same names. They are listed once, and each is read at most once.
+//! The objects of one gateway on this host's disk, for the exchange with a shared store. They have
+//! the same bytes and names there. They are listed once, and each is read at most once.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -28,10 +28,10 @@ use crate::fleet::relevant;
 /// Compactions in a row that may disturb a reader.
 const MAX_LISTINGS: usize = 8;
 
-/// Objects of a gateway, by whether the common store says the same already.
+/// Objects of a gateway, sorted by whether the shared store needs them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct News {
-    /// Their events are in objects that the common store has, or decide nothing any more.
+    /// The shared store has their events in other objects, or they no longer decide anything.
     pub covered: BTreeSet<ObjectName>,
     /// All others.
     pub new: BTreeSet<ObjectName>,
@@ -87,7 +87,7 @@ impl LocalObjects {
         &self.names
     }
 
-    /// Whether there are more than a request should have to list.
+    /// Says whether there are more than a request should have to list.
     pub fn are_too_many(&self) -> bool {
         self.names.len() > MOST_OBJECTS
     }
@@ -97,7 +97,7 @@ impl LocalObjects {
         self.read.get(&name)
     }
 
-    /// The error of an object that was read in vain.
+    /// The error of an object that could not be read.
     pub fn why_unreadable(&self, name: ObjectName) -> Option<&anyhow::Error> {
         self.unreadable.get(&name).map(|unreadable| &unreadable.error)
     }
@@ -109,15 +109,15 @@ impl LocalObjects {
         Ok(all.map(|(id, event)| (*id, event.clone())).collect())
     }
 
-    /// The objects that are damaged. One of a newer version is not.
+    /// Damaged objects. An object of a newer version is not damaged.
     pub fn damaged(&mut self) -> Result<BTreeSet<ObjectName>> {
         self.load()?;
         let damaged = self.unreadable.iter().filter(|(_, why)| why.lasting && !why.is_newer());
         Ok(damaged.map(|(name, _)| *name).collect())
     }
 
-    /// Compares the objects with those whose names are `known` in the common store, by the events in
-    /// them. Reads all of them.
+    /// Compares the objects with those whose names are `known` in the shared store, by their
+    /// events. Reads all of them.
     pub fn news(&mut self, known: &BTreeSet<ObjectName>) -> Result<News> {
         if self.names.is_subset(known) {
             return Ok(News { covered: self.names.clone(), new: BTreeSet::new() });
@@ -129,22 +129,21 @@ impl LocalObjects {
             let says_more = |object: &Object| {
                 object.events.keys().any(|event| decisive.contains(event) && !told.contains(event))
             };
-            // What an unreadable object says is not known, so it may be new.
+            // The events of an unreadable object are unknown, so it may be new.
             !known.contains(name) && self.read.get(name).is_none_or(says_more)
         });
         Ok(News { covered, new })
     }
 
-    /// Takes objects that are not in `known` for new, without comparing their events with those of
-    /// the others. Reads only them.
+    /// Takes objects that are not in `known` as new, without comparing events. Reads only them.
     pub fn news_by_name(&mut self, known: &BTreeSet<ObjectName>) -> Result<News> {
         self.load_those(|name| !known.contains(&name))?;
         let (covered, new) = self.names.iter().partition(|name| known.contains(name));
         Ok(News { covered, new })
     }
 
-    /// Keeps an object of another host, which was read without an error. The order in which objects
-    /// come makes no difference.
+    /// Adds an object of another host, which was read without an error. The order of additions
+    /// makes no difference.
     pub fn take_in(&mut self, name: ObjectName, object: Object) -> Result<()> {
         files::create_dir(&self.dir, 0o700)?;
         files::replace(&self.dir.join(name.to_string()), 0o600, |file| {
@@ -156,8 +155,7 @@ impl LocalObjects {
         Ok(())
     }
 
-    /// Lists the objects anew, after a compaction. What was read of those that are still there stays
-    /// read.
+    /// Lists the objects again after a compaction. Objects that still exist need no second read.
     pub fn relist(&mut self) -> Result<()> {
         self.names = object_names(&self.dir)?;
         self.read.retain(|name, _| self.names.contains(name));
@@ -179,7 +177,7 @@ impl LocalObjects {
                 }
                 match read_object(&self.dir, name) {
                     Ok(Some(object)) => drop(self.read.insert(name, object)),
-                    // A pack has just taken its place.
+                    // A pack has just replaced it.
                     Ok(None) => {
                         self.relist()?;
                         continue 'listing;
@@ -189,7 +187,7 @@ impl LocalObjects {
             }
             return Ok(());
         }
-        bail!("the events in {} vanish while they are read", self.dir.display())
+        bail!("the events in {} keep changing while they are read", self.dir.display())
     }
 }
 

@@ -1,4 +1,5 @@
-//! Files that are there as a whole or not at all, whatever kills the writer.
+//! Atomic files: each exists completely or not at all, even if the writer is killed. Touches the
+//! disk.
 
 use std::fs::File;
 use std::fs::Permissions;
@@ -29,14 +30,13 @@ use super::owner;
 use super::owner::Rights;
 use super::owner::as_caller;
 
-/// Prefix of unfinished directories. An interrupted command may leave one behind, empty.
+/// Prefix of unfinished directories. An interrupted command may leave an empty one.
 pub const UNBORN: &str = ".dir-";
 
-/// Writes the file at `path` with the permissions `mode`, in place of the regular file there. Once
-/// this returns, the file outlasts a power failure; if it fails, the old file is unchanged.
+/// Atomically replaces the regular file at `path`, or makes it, with the permissions `mode`. Once
+/// this returns, the file survives a power failure; if it fails, the old file is unchanged.
 ///
-/// Like everything that is made here, the file belongs to the owner of the state, even when root
-/// runs this: see [`owner`].
+/// The file belongs to the owner of the state, even if root runs this: see [`owner`].
 pub fn replace(
     path: &Path,
     mode: u32,
@@ -49,8 +49,7 @@ pub fn replace(
     replace().with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// Writes a file outside of the state as [`replace`] does, with the caller's rights and for the
-/// caller.
+/// Writes a file outside of the state as [`replace`] does, with the caller's rights and ownership.
 pub fn export(
     path: &Path,
     mode: u32,
@@ -66,10 +65,10 @@ pub(super) fn replace_io(
     owner: Option<Rights>,
     write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> io::Result<()> {
-    // Something else, `/dev/stdout` for instance, would be replaced instead of written to.
+    // Something else, for example `/dev/stdout`, would be replaced instead of written to.
     match std::fs::symlink_metadata(path) {
         Ok(metadata) if !metadata.is_file() => {
-            return Err(io::Error::other("what is there is not a regular file"));
+            return Err(io::Error::other("it is not a regular file"));
         }
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
@@ -98,7 +97,7 @@ pub(super) fn sweep(dir: &Path, names: &[&str]) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether this is the temporary file of a killed [`replace`] of `name`.
+/// Says whether this is the temporary file of a killed [`replace`] of `name`.
 pub(super) fn is_left_over(found: &str, name: &str) -> bool {
     const SUFFIX: usize = 6;
     found
@@ -107,8 +106,8 @@ pub(super) fn is_left_over(found: &str, name: &str) -> bool {
         .is_some_and(|rest| rest.len() == SUFFIX && rest.chars().all(|c| c.is_ascii_alphanumeric()))
 }
 
-/// Gives an open, complete temporary file (see [`unnamed`]) the name `path`. A file that is there
-/// already stays as it is.
+/// Gives an open, complete temporary file (see [`unnamed`]) the name `path`. An existing file stays
+/// unchanged.
 pub fn link(file: &File, path: &Path) -> io::Result<()> {
     file.sync_all()?;
     match name(file, path) {
@@ -117,14 +116,13 @@ pub fn link(file: &File, path: &Path) -> io::Result<()> {
     }
 }
 
-/// Gives a file without a name the name `path`. Neither the file nor its name is durable then.
+/// Gives an unnamed file the name `path`. Neither the file nor its name is durable then.
 pub(super) fn name(file: &File, path: &Path) -> io::Result<()> {
     let descriptor = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(file));
     Ok(rustix::fs::linkat(CWD, descriptor, CWD, path, AtFlags::SYMLINK_FOLLOW)?)
 }
 
-/// Gives it a name that another file has, and replaces that one. At any moment the name leads to
-/// the one or the other.
+/// Atomically replaces the file at a name with this one.
 pub fn link_over(file: &File, path: &Path) -> io::Result<()> {
     let beside = path.with_extension("new");
     // A killed process may have left it.
@@ -138,49 +136,48 @@ pub fn link_over(file: &File, path: &Path) -> io::Result<()> {
     sync_parent(path)
 }
 
-/// Makes a file without a name in `directory`. It vanishes when closed, unless [`link`] gives it a
-/// name.
+/// Makes an unnamed file in `directory`. It vanishes when closed, unless [`link`] gives it a name.
 pub fn unnamed(directory: &Path, mode: u32) -> io::Result<File> {
     ensure_ours(directory)?;
     let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
     let file = File::from(rustix::fs::open(directory, flags, Mode::from_raw_mode(mode))?);
-    // Whatever the umask is.
+    // Independent of the umask.
     file.set_permissions(Permissions::from_mode(mode))?;
     Ok(file)
 }
 
-/// Opens a file of the state to append to it, and makes it if it is missing.
+/// Opens a file of the state for appending, and makes it if it is missing.
 pub fn append(path: &Path) -> io::Result<File> {
     open_or_make(path, OFlags::WRONLY | OFlags::APPEND)
 }
 
-/// The same to read it, and to write anywhere in it.
+/// The same, for reading and for writing anywhere in it.
 pub(super) fn read_write_or_make(path: &Path) -> io::Result<File> {
     open_or_make(path, OFlags::RDWR)
 }
 
-/// The same for a file that is there.
+/// The same for a file that must exist.
 pub(super) fn read_write(path: &Path) -> io::Result<File> {
     open_own(path, OFlags::RDWR)
 }
 
 fn open_or_make(path: &Path, access: OFlags) -> io::Result<File> {
-    // Each way out of the loop is one of the three: it can be opened, it can be made, or neither.
-    // That it is made and taken away by others in turns is not worth more patience.
+    // Each way out of the loop is one of three: the file can be opened, it can be made, or neither.
+    // More patience for a file that is made and removed in turns is not worthwhile.
     const TRIES: usize = 100;
     for _ in 0..TRIES {
         match open_own(path, access) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             opened => return opened,
         }
-        // For its owner alone: whoever can open it could hold its lock for ever.
+        // For its owner alone: a process that can open it could hold its lock forever.
         link(&unnamed(parent(path), 0o600)?, path)?;
     }
-    Err(io::Error::other("others make it and take it away all the time"))
+    Err(io::Error::other("other processes keep making and removing it"))
 }
 
 fn open_own(path: &Path, access: OFlags) -> io::Result<File> {
-    // A link would be followed to where nobody asked for a file, and a pipe waited for.
+    // A link could lead anywhere, and opening a pipe would block.
     let flags = access | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     match rustix::fs::open(path, flags, Mode::empty()) {
         Ok(file) => regular(File::from(file)),
@@ -189,7 +186,7 @@ fn open_own(path: &Path, access: OFlags) -> io::Result<File> {
     }
 }
 
-/// Reads a regular file of the state. A pipe is refused: it could be waited for without end.
+/// Reads a regular file of the state. A pipe is refused, since reading it could block forever.
 pub fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     open(path)?.read_to_end(&mut bytes)?;
@@ -212,10 +209,10 @@ fn regular(file: File) -> io::Result<File> {
 }
 
 fn not_regular() -> io::Error {
-    io::Error::other("what is there is not a regular file")
+    io::Error::other("it is not a regular file")
 }
 
-/// Larger than any file that is read at once: a slip such as naming a disk ends here.
+/// Larger than any file that is read at once: stops mistakes such as naming a disk.
 const MOST_GIVEN: u64 = 64 * 1024 * 1024;
 
 /// Opens an image that the operator named: a file, or the disk that it was written to.
@@ -227,8 +224,8 @@ pub fn open_image(path: &Path) -> io::Result<File> {
     if kind.is_file() || kind.is_block_device() { Ok(file) } else { Err(not_regular()) }
 }
 
-/// Reads a regular file that the operator named. A pipe is refused: under a lock, all others would
-/// wait for its writer.
+/// Reads a regular file that the operator named. A pipe is refused: under a lock, all other
+/// commands would wait for its writer.
 pub fn read_given(path: &Path) -> Result<Vec<u8>> {
     let read = || -> io::Result<Vec<u8>> {
         let (mut bytes, file) = (Vec::new(), as_caller(|| open(path))?);
@@ -241,8 +238,8 @@ pub fn read_given(path: &Path) -> Result<Vec<u8>> {
     read().with_context(|| format!("cannot read {}", path.display()))
 }
 
-/// Fails if root would make a file in a directory of somebody else. [`owner`] prevents that; this
-/// is the second check, because there is no third.
+/// Fails if root would make a file in another user's directory. [`owner`] prevents that; this is
+/// the second and last check.
 fn ensure_ours(directory: &Path) -> io::Result<()> {
     if !Rights::now().user.is_root() {
         return Ok(());
@@ -258,18 +255,18 @@ fn ensure_ours(directory: &Path) -> io::Result<()> {
     )))
 }
 
-/// Makes a directory with exactly the permissions `mode`, if it is not there.
+/// Makes a directory with exactly the permissions `mode`, if it is missing.
 pub fn create_dir(path: &Path, mode: u32) -> Result<()> {
     let create = || -> io::Result<()> {
         if path.is_dir() {
             return Ok(());
         }
         ensure_ours(parent(path))?;
-        // It has its permissions before it has its name.
+        // It gets its permissions before its name.
         let directory = tempfile::Builder::new().prefix(UNBORN).tempdir_in(parent(path))?;
         File::open(directory.path())?.set_permissions(Permissions::from_mode(mode))?;
         match std::fs::rename(directory.path(), path) {
-            // Another process was quicker.
+            // Another process was faster.
             Err(_) if path.is_dir() => return Ok(()),
             result => result?,
         }
@@ -279,7 +276,7 @@ pub fn create_dir(path: &Path, mode: u32) -> Result<()> {
     create().with_context(|| format!("cannot make the directory {}", path.display()))
 }
 
-/// Makes a directory for keys. One that exists must be this user's, and gets the permissions
+/// Makes a directory for keys. An existing one must belong to this user, and gets the permissions
 /// `mode`.
 pub(super) fn create_own_dir(path: &Path, mode: u32) -> Result<()> {
     create_dir(path, mode)?;
@@ -301,7 +298,7 @@ pub(super) fn create_own_dir(path: &Path, mode: u32) -> Result<()> {
     Ok(())
 }
 
-/// Held until dropped.
+/// A lock on a file, held until dropped.
 #[must_use]
 pub struct Lock {
     _file: File,
@@ -328,12 +325,12 @@ pub fn try_lock(path: &Path) -> Result<Option<Lock>> {
     }
 }
 
-/// Longer than any credentials.
+/// Larger than any credentials.
 const MAX_SECRET_LEN: u64 = 16 * 1024;
 
-/// Reads credentials, and says where they are: the file that the configuration names, which
-/// must be for its owner alone, else `name` in the folder that systemd puts credentials in,
-/// whose permissions are systemd's affair. `None` if there are none.
+/// Reads credentials, and returns their path. They are in the file that the configuration names,
+/// which must be for its owner alone, or else under `name` in systemd's folder of credentials,
+/// whose permissions are up to systemd. `None` if there are none.
 pub fn read_secret(
     configured: Option<&Path>,
     systemd: Option<&Path>,
@@ -342,8 +339,8 @@ pub fn read_secret(
     let given = systemd.map(|dir| dir.join(name)).filter(|path| as_caller(|| path.exists()));
     let Some(path) = configured.map(Path::to_path_buf).or(given) else { return Ok(None) };
     let cannot = || format!("cannot read {}", path.display());
-    // The configuration may name any file, so it is read with the rights of the state's owner. The
-    // folder was named by the caller.
+    // The configuration may name any file, so that one is read with the rights of the state's
+    // owner. The caller named the folder.
     let open = || open(&path);
     let file = if configured.is_some() { open() } else { as_caller(open) }.with_context(cannot)?;
     let mode = file.metadata().with_context(cannot)?.mode();
@@ -380,7 +377,7 @@ fn parent(path: &Path) -> &Path {
 mod tests {
     use super::*;
 
-    /// `iso make -o /dev/stdout` used to put an image in the place of that link.
+    /// `iso make -o /dev/stdout` used to replace that link by an image.
     #[test]
     fn only_regular_files_are_replaced() {
         let dir = tempfile::tempdir().unwrap();

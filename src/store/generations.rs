@@ -37,8 +37,8 @@ use crate::fleet::event::FORMAT;
 use crate::fleet::pack;
 use crate::fleet::unix_millis;
 
-/// So many objects of a gateway are kept before they are packed into one: what a
-/// request lists stays small, also for a machine that boots in a circle.
+/// Most objects of a gateway before they are packed into one. So a request lists little, even for a
+/// machine in a boot loop.
 pub const MOST_OBJECTS: usize = 256;
 
 /// Listings in a row that a compaction may disturb.
@@ -57,17 +57,17 @@ pub struct Generations {
     log: Option<Arc<CommitLog>>,
 }
 
-/// What could be read of a gateway's events, and why others could not.
+/// The readable events of a gateway, and the errors of the others.
 #[derive(Debug)]
 pub struct Readable {
-    /// What the server goes by.
+    /// The history that the server uses.
     pub history: History,
-    /// What is wrong with the others, one by one.
+    /// The errors of the unreadable objects.
     pub damaged: Vec<anyhow::Error>,
 }
 
 impl Generations {
-    /// The generations that `state` holds.
+    /// The generations in `state`.
     pub fn new(state: &State) -> Self {
         Self::in_store(&state.store_dir())
     }
@@ -82,13 +82,13 @@ impl Generations {
         }
     }
 
-    /// The same, for whoever waits so long for other writers of a gateway, and no longer.
+    /// The same, with another limit on the wait for other writers of a gateway.
     #[must_use]
     pub fn with_patience(self, patience: Duration) -> Self {
         Self { patience, ..self }
     }
 
-    /// The same, with events written by way of `log`.
+    /// The same, with events written through `log`.
     #[must_use]
     pub fn with_log(self, log: Arc<CommitLog>) -> Self {
         Self { log: Some(log), ..self }
@@ -101,12 +101,12 @@ impl Generations {
         }
     }
 
-    /// The blobs that assets are kept in.
+    /// The public blobs.
     pub fn blobs(&self) -> &Blobs {
         &self.public
     }
 
-    /// The blobs that only those with this access read.
+    /// The blobs with this access.
     pub fn blobs_of(&self, access: Access) -> &Blobs {
         match access {
             Access::Public => &self.public,
@@ -114,13 +114,13 @@ impl Generations {
         }
     }
 
-    /// Everything known of a gateway's generations. An event that cannot be
-    /// read is an error: whoever is about to change something must know all.
+    /// The history of a gateway. An unreadable event is an error, since a caller that changes
+    /// something must know all events.
     pub fn history(&self, gateway: &GatewayId) -> Result<History> {
         Ok(History::fold(&self.events(gateway)?))
     }
 
-    /// The same for who only looks: what cannot be read is left out, as the server does.
+    /// The same for read-only callers: unreadable events are left out, as the server does.
     pub fn readable(&self, gateway: &GatewayId) -> Result<Readable> {
         let (objects, unreadable) = self.read(gateway, &Objects::new(), &BTreeSet::new())?;
         Ok(Readable {
@@ -134,7 +134,7 @@ impl Generations {
         Ok(union(&self.read_all(gateway)?))
     }
 
-    /// The same without those that cannot be read.
+    /// The same without unreadable ones.
     pub fn readable_events(&self, gateway: &GatewayId) -> Result<Events> {
         let (objects, _) = self.read(gateway, &Objects::new(), &BTreeSet::new())?;
         Ok(union(&objects))
@@ -144,22 +144,21 @@ impl Generations {
         self.dir.join(gateway)
     }
 
-    /// Whether anything was ever recorded of a gateway, and is still there.
+    /// Says whether the gateway still has any events.
     pub fn has_folder(&self, gateway: &GatewayId) -> bool {
         self.dir.join(gateway).is_dir()
     }
 
-    /// Writes one event, later than all others of this gateway that this host knows, so
-    /// that names follow cause and effect also where clocks differ. Once this returns,
-    /// the event outlasts a power failure.
+    /// Appends one event. Its id is later than that of all events of this gateway on this host, so
+    /// that ids follow cause and effect even if clocks differ. Once this returns, the event
+    /// survives a power failure.
     pub fn append(&self, gateway: &GatewayId, kind: Kind, now: OffsetDateTime) -> Result<EventId> {
         let dir = self.dir.join(gateway);
         files::create_dir(&dir, 0o700)?;
-        // Held by one writer at a time, so that names follow each other. Readers need no
-        // lock, other gateways have their own.
+        // The lock keeps ids in order. Readers need no lock, and each gateway has its own.
         let _lock = files::lock_within(&dir.join("lock"), self.patience)?;
         let names = object_names(&dir)?;
-        // The name of a pack is later than those of all events in it.
+        // The name of a pack is later than the ids of its events.
         let latest = names.iter().map(|name| match name {
             ObjectName::Event(id) | ObjectName::Pack(id) => *id,
         });
@@ -168,7 +167,8 @@ impl Generations {
         if !self.log.as_ref().is_some_and(|log| log.record(gateway, id, &object)) {
             let name = ObjectName::Event(id);
             write(&dir, name, &object).inspect_err(|_| {
-                // It may be there already, and only not be durable. Nobody is told of it.
+                // The event may exist already without being durable. Nobody gets an answer based on
+                // it.
                 let _ = files::remove_if_there(&dir.join(name.to_string()));
             })?;
         }
@@ -180,14 +180,14 @@ impl Generations {
         Ok(id)
     }
 
-    /// Packs all events that still matter into one object, and deletes the others
-    /// once that is safely on disk. Whoever does the same elsewhere does no harm: a
-    /// pack loses nothing, and what two packs have in common counts once.
+    /// Packs all events that still matter into one object, and deletes the packed objects once the
+    /// pack is durable. Another host may do the same at the same time: a pack loses nothing, and an
+    /// event in two packs counts once.
     ///
-    /// What is damaged stays beside the pack, for somebody to mend. With an object of a newer
-    /// version nothing is done: that one may know better what still matters.
+    /// Damaged objects stay beside the pack, for an operator to repair. An object of a newer
+    /// version stops the packing: that version may know better what still matters.
     ///
-    /// Whoever calls it holds the lock.
+    /// The caller holds the lock.
     pub(super) fn compact(
         &self,
         gateway: &GatewayId,
@@ -218,7 +218,7 @@ impl Generations {
         }
     }
 
-    /// Forgets all events of a gateway.
+    /// Deletes all events of a gateway.
     pub fn remove(&self, gateway: &GatewayId) -> Result<()> {
         let dir = self.dir.join(gateway);
         match fs::remove_dir_all(&dir) {
@@ -229,9 +229,8 @@ impl Generations {
         }
     }
 
-    /// All objects, of which only those not in `known` or `skip` are read anew, and
-    /// for each that cannot be read the reason. An object is never changed, so
-    /// what was read once stays true.
+    /// All objects, and the errors of unreadable ones. Only objects in neither `known` nor `skip`
+    /// are read: an object never changes.
     pub(super) fn read(
         &self,
         gateway: &GatewayId,
@@ -248,7 +247,7 @@ impl Generations {
                 } else if !skip.contains(&name) {
                     match read_object(&dir, name) {
                         Ok(Some(object)) => drop(objects.insert(name, object.events)),
-                        // A pack has just taken its place.
+                        // A pack has just replaced it.
                         Ok(None) => continue 'listing,
                         Err(error) => drop(unreadable.insert(name, error)),
                     }
@@ -256,7 +255,7 @@ impl Generations {
             }
             return Ok((objects, unreadable));
         }
-        bail!("the events in {} vanish while they are read", dir.display())
+        bail!("the events in {} keep changing while they are read", dir.display())
     }
 }
 

@@ -3,7 +3,7 @@
 use super::layout;
 use super::state::State;
 
-/// They are made with the store, and never go away by themselves.
+/// They are made with the store, and never removed by farmgate.
 const NEEDED: [&str; 2] = [layout::BLOBS, layout::EVENTS];
 
 impl State {

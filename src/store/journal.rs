@@ -1,6 +1,6 @@
-//! The journal of a gateway's boots, `STATE/store/gateways/ID/journal.jsonl`. Bounded, and for
-//! people: no decision depends on it, so it may lose its last lines in a power failure. Writes the
-//! disk.
+//! The journal of a gateway's boots, `STATE/store/gateways/ID/journal.jsonl`. It is bounded, and
+//! only for people: no decision depends on it, so it may lose its last lines in a power failure.
+//! Writes the disk.
 
 use std::io;
 use std::io::Write;
@@ -20,7 +20,7 @@ use crate::fleet::EventId;
 use crate::fleet::GatewayId;
 use crate::foreign::Foreign;
 
-/// A journal of this size in bytes replaces the old one.
+/// A journal of this size in bytes becomes the old one, and a new one begins.
 const MOST_BYTES: u64 = 128 * 1024;
 
 const CURRENT: &str = "journal.jsonl";
@@ -30,7 +30,7 @@ const OLD: &str = "journal.old.jsonl";
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Entry {
-    /// When it was written.
+    /// The time of writing.
     #[serde(with = "time::serde::rfc3339")]
     pub at: OffsetDateTime,
     /// The boot, if it is known.
@@ -51,9 +51,9 @@ pub enum Stage {
     Boot {
         /// The generation that it was sent to.
         generation: u64,
-        /// Why that one.
+        /// The reason for that generation.
         reason: String,
-        /// MAC address by iPXE's word: a label, like those below.
+        /// The MAC address as iPXE states it: a label, like those below.
         mac: Foreign,
         /// `pcbios` or `efi`.
         platform: Foreign,
@@ -80,13 +80,10 @@ pub enum Stage {
     },
     /// The booted system read its secrets.
     Secrets,
-    /// The booted system said that it works.
+    /// The booted system acknowledged the boot.
     Acknowledged,
     /// The gateway was refused, or the request failed.
-    Error {
-        /// The error.
-        error: Foreign,
-    },
+    Error { error: Foreign },
 }
 
 /// The journals of all gateways.
@@ -111,7 +108,7 @@ impl Journals {
         }
         let append = || -> io::Result<()> {
             let mut file = files::append(&path)?;
-            // In one write: only the last line can be torn.
+            // One write, so that only the last line can be torn.
             file.write_all(&lines)?;
             if file.metadata()?.len() > MOST_BYTES {
                 // Not by its name: a change of the names in the folder would have it listed again.
@@ -125,7 +122,7 @@ impl Journals {
         append().with_context(|| format!("cannot write {}", path.display()))
     }
 
-    /// All entries, oldest first, but for lines that cannot be parsed.
+    /// All entries, oldest first, except for lines that cannot be parsed.
     pub fn read(&self, gateway: &GatewayId) -> Result<Vec<Entry>> {
         let home = self.dir.join(gateway);
         let mut entries = Vec::new();

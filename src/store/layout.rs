@@ -1,32 +1,32 @@
-//! What the state consists of: every folder and file that has a name of its own, its mode, and who
-//! makes it. Pure: `init`, `store new-host`, `doctor` and the server go by this table.
+//! The layout of the state: every folder and file with a fixed name, its mode, and when it is made.
+//! Pure: `init`, `store new-host`, `doctor` and the server follow this table.
 //!
-//! `systemd/farmgate.tmpfiles.conf` and the NixOS module know the state's directory alone.
+//! `systemd/farmgate.tmpfiles.conf` and the NixOS module know only the state's directory.
 
-/// Passed through by whoever knows a name inside, and listed by the owner alone: nginx opens blobs
-/// by their SHA-256, which nobody can guess.
+/// Others may pass through, but only the owner may list it: nginx opens blobs by their SHA-256,
+/// which nobody can guess.
 pub const PASSABLE: u32 = 0o711;
 /// For the owner alone.
 pub const PRIVATE_DIR: u32 = 0o700;
 /// For the owner alone.
 pub const PRIVATE: u32 = 0o600;
-/// Read by everybody who gets there.
+/// Readable by everybody who can reach it.
 pub const PUBLIC: u32 = 0o644;
 
 /// Mode of the state's directory itself.
 pub const STATE_MODE: u32 = PASSABLE;
 
-/// The configuration, where it is not elsewhere.
+/// The configuration, if it is not elsewhere.
 pub const CONFIG: &str = "farmgate.toml";
-/// The number of this layout. Written last: a directory without it is no state.
+/// The version of this layout. It is written last: a directory without it is not a state.
 pub const FORMAT: &str = "format";
-/// Held by whoever changes the state.
+/// The lock for changes of the state.
 pub const LOCK: &str = "lock";
 /// The key of acknowledgement tokens.
 pub const TOKEN_KEY: &str = "token.key";
-/// The secret by which the server knows its nginx, for nginx to include.
+/// The secret by which the server recognises its nginx, for nginx to include.
 pub const PROXY_MARK: &str = "proxy-mark.conf";
-/// Lies beside [`PROXY_MARK`] as long as nginx does not know the secret.
+/// Exists beside [`PROXY_MARK`] until nginx knows the secret.
 pub const PROXY_MARK_NEW: &str = "proxy-mark.new";
 
 /// CA, server certificate, CRL.
@@ -42,13 +42,13 @@ pub const SERVER_KEY: &str = "server.key";
 /// In [`PKI`]: the revocation list, for nginx.
 pub const CRL: &str = "crl.pem";
 
-/// What can be made again: base images, compiled iPXE.
+/// A cache: base images, compiled iPXE.
 pub const CACHE: &str = "cache";
-/// Records of gateways, their certificates and keys.
+/// Records of gateways, with their certificates and keys.
 pub const GATEWAYS: &str = "gateways";
 /// Leases of secrets.
 pub const LEASES: &str = "leases";
-/// What this host knows of buckets; keys to them.
+/// This host's files about buckets, with their keys.
 pub const BUCKETS: &str = "buckets";
 /// Blobs and events.
 pub const STORE: &str = "store";
@@ -58,21 +58,21 @@ pub const BLOBS: &str = "blobs";
 pub const PRIVATE_BLOBS: &str = "private";
 /// In [`STORE`]: events and journals, a folder for each gateway.
 pub const EVENTS: &str = "gateways";
-/// In [`STORE`]: revisions of records, where several hosts share a store.
+/// In [`STORE`]: revisions of records, if several hosts share a store.
 pub const RECORDS: &str = "records";
 /// In [`STORE`]: rollouts in waves.
 pub const ROLLOUTS: &str = "rollouts";
 
-/// When something comes into being.
+/// When something is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Made {
     /// With the state.
     AtInit,
-    /// When it is first needed.
+    /// On first use.
     Later,
 }
 
-/// What another boot host of the fleet begins with.
+/// Content of a file on another boot host of the fleet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ForNewHost {
     /// The same bytes.
@@ -81,7 +81,7 @@ pub enum ForNewHost {
     NotCopied,
 }
 
-/// A folder of the state. Those within others come after them.
+/// A folder of the state. A subfolder comes after its parent.
 #[derive(Clone, Copy, Debug)]
 pub struct Folder {
     /// Path within the state.
@@ -96,9 +96,9 @@ const fn folder(path: &'static str, mode: u32, made: Made) -> Folder {
     Folder { path, mode, made }
 }
 
-/// All folders with a name of their own.
+/// All folders with a fixed name.
 pub const FOLDERS: [Folder; 11] = [
-    // Root's, and passable, where root made the state for the server's user: see `vault`.
+    // Owned by root, and passable, if root made the state for the server's user: see `vault`.
     folder(PKI, PRIVATE_DIR, Made::AtInit),
     folder(CACHE, PRIVATE_DIR, Made::AtInit),
     folder(GATEWAYS, PRIVATE_DIR, Made::AtInit),
@@ -121,7 +121,7 @@ pub struct File {
     pub mode: u32,
     /// When it is made.
     pub made: Made,
-    /// Whether another boot host gets it.
+    /// Its content on another boot host.
     pub for_new_host: ForNewHost,
 }
 
@@ -129,7 +129,7 @@ const fn file(path: &'static str, mode: u32, made: Made, for_new_host: ForNewHos
     File { path, mode, made, for_new_host }
 }
 
-/// All files with a name of their own, in the order in which they are written.
+/// All files with a fixed name, in the order of writing.
 pub const FILES: [File; 12] = [
     file(LOCK, PRIVATE, Made::AtInit, ForNewHost::NotCopied),
     file("pki/ca.key", PRIVATE, Made::AtInit, ForNewHost::NotCopied),
@@ -191,7 +191,7 @@ mod tests {
         for File { path, mode, .. } in FILES {
             assert_eq!(mode & 0o077 == 0, secret(path) || ours.contains(&path), "{path}");
         }
-        // Files in these have no names of their own; the folder protects them.
+        // Files in these have no fixed names; the folder protects them.
         for private in [GATEWAYS, LEASES, BUCKETS, CACHE, "store/private"] {
             let folder = FOLDERS.iter().find(|folder| folder.path == private);
             assert_eq!(folder.map(|folder| folder.mode), Some(PRIVATE_DIR), "{private}");
@@ -217,7 +217,7 @@ mod tests {
     fn what_init_leaves_is_known_by_its_name() {
         let names: Vec<_> = made_at_init().collect();
         assert!(names.contains(&PKI) && names.contains(&LOCK) && names.contains(&FORMAT));
-        // A directory with one of these is a state, or somebody else's.
+        // A directory with one of these is a state, or belongs to another program.
         assert!(!names.contains(&TOKEN_KEY) && !names.contains(&LEASES));
     }
 }

@@ -1,9 +1,9 @@
-//! Leases of secrets: `STATE/leases/`. A lease lets whoever has its token read the secrets of one
+//! Leases of secrets: `STATE/leases/`. A lease lets the holder of its token read the secrets of one
 //! boot, a few times and for a short while. Only the SHA-256 of the token is stored, and no secret.
 //!
 //! A gateway has a folder with a file for each of its few leases. Reading the secrets renames or
-//! removes that file, and so does expiry: neither needs space on the disk. A lease that the disk
-//! has no space for is kept in memory: a full disk keeps no gateway from booting.
+//! removes that file, and so does expiry: neither needs space on the disk. A lease that does not
+//! fit on the disk is kept in memory, so that a full disk keeps no gateway from booting.
 
 mod before;
 mod held;
@@ -122,7 +122,7 @@ impl Leases {
         Ok(taken)
     }
 
-    /// Removes expired leases. One that cannot be removed holds up no other; the first failure is
+    /// Removes expired leases. A failed removal does not stop the others; the first failure is
     /// returned.
     pub fn sweep(&self, now: OffsetDateTime) -> Result<()> {
         self.held().sweep(now);
@@ -202,7 +202,7 @@ fn slips(folder: &Path) -> io::Result<Vec<Slip>> {
     Ok(slips)
 }
 
-/// Removes all of these, also when one cannot be removed; the first failure is returned.
+/// Removes all of these, even if one removal fails; the first failure is returned.
 fn remove<'a>(folder: &Path, slips: impl Iterator<Item = &'a Slip>) -> io::Result<()> {
     slips
         .map(|slip| files::remove_if_there(&folder.join(slip.to_string())))
@@ -223,13 +223,13 @@ fn write(folder: &Path, slip: &Slip, lease: &Lease, now: OffsetDateTime) -> Resu
 
 /// Uses up one reading of the lease with this digest.
 fn take(folder: &Path, digest: &str, now: OffsetDateTime) -> io::Result<Option<Lease>> {
-    // Another process may be quicker; each time it uses up a reading, so this ends.
+    // Another process may be faster; each time it uses up a reading, so this ends.
     loop {
         let slip = slips(folder)?.into_iter().find(|slip| slip.digest == digest);
         let Some(slip) = slip.filter(|slip| slip.lasts(now)) else { return Ok(None) };
         let path = folder.join(slip.to_string());
         let used = files::read(&path).and_then(|text| {
-            // When the disk has no space for the new name, the lease is used up.
+            // If the disk has no space for the new name, the lease is used up.
             match slip.after_reading() {
                 Some(rest) => fs::rename(&path, folder.join(rest.to_string()))
                     .or_else(|_| fs::remove_file(&path))?,

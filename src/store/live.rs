@@ -1,5 +1,5 @@
-//! Generations as the server sees them: what was read once is kept in memory, and a gateway's
-//! folder is listed again once the names in it have changed.
+//! A cache of generations for the server: a gateway's events stay in memory, and its folder is
+//! listed again once its names have changed. Reads the disk.
 
 use std::collections::BTreeSet;
 use std::collections::HashMap;
@@ -26,8 +26,8 @@ use crate::fleet::Kind;
 use crate::fleet::ObjectName;
 use crate::fleet::event::FORMAT;
 
-/// Generations as the server sees them: a request looks at one directory, lists it if the names
-/// in it changed, and reads only the events that came since.
+/// Cached histories. A request checks one directory, lists it if its names changed, and reads only
+/// the new events.
 #[derive(Debug)]
 pub struct LiveGenerations {
     generations: Generations,
@@ -39,28 +39,28 @@ struct Snapshot {
     objects: Objects,
     unreadable: BTreeSet<ObjectName>,
     history: Arc<History>,
-    /// The stamp of the folder, if any change of it since shows.
+    /// The stamp of the folder, if it shows every later change.
     stamp: Option<Stamp>,
 }
 
 impl LiveGenerations {
-    /// Follows `generations`.
+    /// A cache of `generations`.
     pub fn new(generations: Generations) -> Self {
         Self { generations, snapshots: Mutex::default() }
     }
 
-    /// The blobs that only those with this access read.
+    /// The blobs with this access.
     pub fn blobs_of(&self, access: Access) -> &Blobs {
         self.generations.blobs_of(access)
     }
 
-    /// Whether anything was ever recorded of a gateway, and is still there.
+    /// Says whether the gateway still has any events.
     pub fn has_folder(&self, gateway: &GatewayId) -> bool {
         self.generations.has_folder(gateway)
     }
 
-    /// What is known of a gateway's generations, if it is in memory and still true. Costs one
-    /// look at its folder, and reads nothing.
+    /// The cached history of a gateway, if its folder is unchanged. Costs one look at the folder,
+    /// and reads nothing.
     pub fn history_in_memory(&self, gateway: &GatewayId) -> Option<Arc<History>> {
         let last = self.lock().get(gateway).cloned()?;
         let stamp = last.stamp?;
@@ -68,14 +68,13 @@ impl LiveGenerations {
         (now == stamp).then(|| last.history.clone())
     }
 
-    /// What is known of a gateway's generations now. An event that cannot be read
-    /// is reported once and left out; when the directory cannot be read, what was
-    /// last seen still holds: a boot must not fail for it.
+    /// The current history of a gateway. An unreadable event is logged once and left out. If the
+    /// directory cannot be read, the last known history still holds: that must not stop a boot.
     pub fn history(&self, gateway: &GatewayId) -> Result<Arc<History>> {
         if let Some(history) = self.history_in_memory(gateway) {
             return Ok(history);
         }
-        // Before it is listed: a change meanwhile shows the next time.
+        // Taken before the listing, so that a concurrent change shows the next time.
         let (now, stamp) = (SystemTime::now(), Stamp::read(&self.generations.folder(gateway)).ok());
         let last = self.lock().get(gateway).cloned();
         if let Some(last) = last.as_ref().filter(|last| !last.objects.is_empty())
@@ -130,8 +129,8 @@ impl LiveGenerations {
         }
     }
 
-    /// See [`Generations::append`]. Fails where the folder of the events is gone: a new one,
-    /// with nothing but this event in it, would put an end to what was last seen.
+    /// See [`Generations::append`]. Fails if the folder of the events is gone: a new folder with
+    /// only this event would replace the last known history.
     pub fn append(&self, gateway: &GatewayId, kind: Kind, now: OffsetDateTime) -> Result<EventId> {
         let seen = self.lock().get(gateway).is_some_and(|last| !last.objects.is_empty());
         ensure!(
@@ -143,14 +142,14 @@ impl LiveGenerations {
         Ok(id)
     }
 
-    /// What was written here need not be read again.
+    /// The appended event need not be read again.
     fn remember(&self, gateway: &GatewayId, id: EventId, event: Event) {
         let Some(last) = self.lock().get(gateway).cloned() else { return };
         let mut objects = last.objects.clone();
         objects.insert(ObjectName::Event(id), Arc::new([(id, Arc::new(event))].into()));
         let history = Arc::new(History::fold(&union(&objects)));
         let unreadable = last.unreadable.clone();
-        // The folder has to be listed again: another host's events may have come, too.
+        // The folder must be listed again: events of another host may have arrived, too.
         let snapshot = Snapshot { objects, unreadable, history, stamp: None };
         let mut snapshots = self.lock();
         let unchanged = |now: &Arc<Snapshot>| Arc::ptr_eq(now, &last);
@@ -165,7 +164,7 @@ impl LiveGenerations {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<GatewayId, Arc<Snapshot>>> {
-        // Nothing that could panic runs while the map is locked.
+        // The code under this lock cannot panic.
         self.snapshots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

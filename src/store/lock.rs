@@ -1,5 +1,5 @@
-//! Locks between processes, by `flock`. Waiting for one has an end: a command that was stopped by
-//! Ctrl-Z must not keep all others, and the server, from ever answering. Asks the clock.
+//! Locks between processes, by `flock`. Every wait has a limit: a command that was stopped by
+//! Ctrl-Z must not block all other commands, and the server, forever. Reads the clock.
 
 use std::fmt;
 use std::fs::File;
@@ -19,16 +19,16 @@ use super::owner::as_caller;
 use crate::process;
 use crate::process::Holder;
 
-/// How long a command waits for a lock. Whatever is done under one is short.
+/// Longest wait of a command for a lock. Every operation under a lock is short.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-/// After so long, a waiting command says for whom it waits.
+/// After this time, a waiting command names the holder.
 const SILENCE: Duration = Duration::from_secs(2);
 
-/// Pauses between tries: the first, and the longest.
+/// Pauses between attempts: the first, and the longest.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(50));
 
-/// Somebody else held the lock for all the time that there was.
+/// Another process held the lock for the whole wait.
 #[derive(Clone, Debug)]
 pub struct Busy {
     path: PathBuf,
@@ -37,7 +37,7 @@ pub struct Busy {
 }
 
 impl Busy {
-    /// Whether this is why something failed.
+    /// Says whether this is the cause of an error.
     pub fn is_cause_of(error: &anyhow::Error) -> bool {
         error.chain().any(|cause| cause.is::<Self>())
     }
@@ -55,13 +55,14 @@ impl fmt::Display for Busy {
 
 impl std::error::Error for Busy {}
 
-/// Locks `file`, which is open at `path`, as soon as nobody else holds its lock; gives up
-/// with [`Busy`] after `patience`. With none it tries once, and asks not who the holder is.
+/// Locks `file`, which is open at `path`, as soon as nobody else holds its lock; gives up with
+/// [`Busy`] after `patience`. With no patience it tries once, and does not look for the holder.
 pub(super) fn take(file: &File, path: &Path, patience: Duration) -> Result<()> {
     let began = Instant::now();
     let (mut pause, mut silent) = (PAUSE.0, true);
     loop {
-        // Before the try: whoever was stopped for all that time still has one.
+        // Computed before the attempt: a process that was stopped all that time still gets one
+        // more.
         let left = patience.saturating_sub(began.elapsed());
         match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => return Ok(()),
@@ -73,7 +74,7 @@ pub(super) fn take(file: &File, path: &Path, patience: Duration) -> Result<()> {
             }
         }
         let busy = || {
-            // Root sees more of other processes than the state's owner.
+            // Root sees more of other processes than the state's owner does.
             let seen = || as_caller(|| process::of_lock(file));
             let holder = if patience.is_zero() { None } else { seen() };
             Busy { path: path.to_path_buf(), holder }
@@ -90,8 +91,8 @@ pub(super) fn take(file: &File, path: &Path, patience: Duration) -> Result<()> {
     }
 }
 
-/// Whoever has it is the only one who changes the state, until it is dropped. Functions that must
-/// not run without it take a reference to it.
+/// Only the holder changes the state, until this is dropped. A function that must not run without
+/// the lock takes a reference to it.
 #[must_use]
 #[derive(Debug)]
 pub struct StateLock {
@@ -111,7 +112,7 @@ mod tests {
     use super::*;
     use crate::store::files;
 
-    /// Waiting used to have no end, and nobody was told for whom.
+    /// Waits used to have no limit, and no message named the holder.
     #[test]
     fn whoever_waits_in_vain_is_told_for_whom() {
         let dir = tempfile::tempdir().unwrap();

@@ -25,9 +25,9 @@ use crate::config::Config;
 use crate::identity::check_host;
 
 impl State {
-    /// Writes the state of another boot host of this fleet to `dir`, which must not be there. `url`
-    /// is where gateways find that host, if it has a name of its own. The CA's key is not copied:
-    /// one host issues certificates, all others only serve.
+    /// Writes the state of another boot host of this fleet to `dir`, which must not exist. `url` is
+    /// the address of that host, if it has a name of its own. The CA's key is not copied: one host
+    /// issues certificates, all others only serve.
     pub fn new_host(&self, dir: &Path, url: Option<&BootUrl>, now: OffsetDateTime) -> Result<()> {
         ensure!(
             !as_caller(|| dir.exists()),
@@ -48,13 +48,13 @@ impl State {
                 )
             })?;
         }
-        // Made when it is first asked for; both hosts must have the same.
+        // It is made on first use; both hosts must have the same.
         self.token_key()?;
         as_caller(|| files::create_own_dir(dir, layout::STATE_MODE))?;
         for folder in FOLDERS.iter().filter(|folder| folder.made == Made::AtInit) {
             as_caller(|| files::create_own_dir(&dir.join(folder.path), folder.mode))?;
         }
-        // Each host has its own nginx, and a secret with it.
+        // Each host has its own nginx and its own shared secret with it.
         let mark = new_proxy_mark()?;
         files::export(&dir.join(layout::PROXY_MARK), layout::PRIVATE, |file| {
             file.write_all(mark.as_bytes())

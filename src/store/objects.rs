@@ -50,7 +50,6 @@ pub(super) fn object_names(dir: &Path) -> Result<BTreeSet<ObjectName>> {
 pub struct Object {
     /// Its bytes, which are the same in every store.
     pub bytes: Vec<u8>,
-    /// The events that they say.
     pub events: Arc<Events>,
 }
 
@@ -58,18 +57,18 @@ pub struct Object {
 #[derive(Debug)]
 pub(super) struct Unreadable {
     pub(super) error: anyhow::Error,
-    /// The bytes were read and cannot be parsed: another try would fail, too.
+    /// The bytes were read and cannot be parsed: a retry would fail, too.
     pub(super) lasting: bool,
 }
 
 impl Unreadable {
-    /// Whether a newer version wrote it, which may know better what is still needed.
+    /// True for an object of a newer version, which may know better what is still needed.
     pub(super) fn is_newer(&self) -> bool {
         self.error.is::<format::Newer>()
     }
 }
 
-/// The bytes of an object and the events in it; `None` if it is not there any more.
+/// Reads the bytes and events of an object; `None` if it no longer exists.
 pub(super) fn read_object(dir: &Path, name: ObjectName) -> Result<Option<Object>, Unreadable> {
     let path = dir.join(name.to_string());
     let bytes = match files::read(&path) {

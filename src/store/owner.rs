@@ -1,13 +1,13 @@
 //! The user and group with which a thread touches files.
 //!
 //! Root works on a state that belongs to the server's user, who can replace any file in it by a
-//! symbolic link at any moment. Checks would not help: so from [`State::open`](super::State::open)
-//! on, the thread and all that it starts touch files as the state's owner. Wherever a link leads,
-//! they can do no more there than that owner could do anyway. Nobody can forget it, because there
+//! symbolic link at any moment. Checks would not help. So from [`State::open`](super::State::open)
+//! on, the thread and all threads that it starts touch files as the state's owner. Wherever a link
+//! leads, they can do no more there than that owner could. This cannot be forgotten, because there
 //! is no [`State`](super::State) without it.
 //!
-//! Files that the operator named on the command line are outside of the state, and are touched with
-//! the operator's own rights: [`as_caller`].
+//! Files that the operator named on the command line are outside of the state. They are touched
+//! with the operator's own rights: [`as_caller`].
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -32,7 +32,7 @@ use nix::unistd::setfsgid;
 use nix::unistd::setfsuid;
 use nix::unistd::setgroups;
 
-/// A user and a group, as the kernel asks for them where files are touched.
+/// A user and a group, as the kernel checks them for file access.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Rights {
     pub(super) user: Uid,
@@ -42,8 +42,8 @@ pub(super) struct Rights {
 impl Rights {
     pub(super) const ROOT: Self = Self { user: Uid::from_raw(0), group: Gid::from_raw(0) };
 
-    /// Those of the owner of a file: the group is the user's own. That of the file may be another
-    /// one, whose rights the user need not have.
+    /// Those of a file's owner. The group is that user's own: the file may have another group,
+    /// whose rights the user need not have.
     pub(super) fn of(facts: &Metadata) -> Self {
         let user = Uid::from_raw(facts.uid());
         let known = User::from_uid(user).ok().flatten();
@@ -51,7 +51,7 @@ impl Rights {
         Self { user, group }
     }
 
-    /// Those of the caller: of the user who started the program.
+    /// Those of the user who started the program.
     fn of_caller() -> Self {
         Self { user: geteuid(), group: getegid() }
     }
@@ -62,10 +62,10 @@ impl Rights {
         if !geteuid().is_root() {
             return Self::of_caller();
         }
-        // Nobody can have these ids: the calls change nothing and return the current ones.
+        // These ids are invalid: the calls change nothing and return the current ids.
         let (no_user, no_group) = (Uid::from_raw(u32::MAX), Gid::from_raw(u32::MAX));
         let now = Self { user: setfsuid(no_user), group: setfsgid(no_group) };
-        // Where it is forbidden, nothing was changed either.
+        // If the calls are forbidden, nothing was changed either.
         if now.user == no_user || now.group == no_group { Self::of_caller() } else { now }
     }
 
@@ -77,7 +77,7 @@ impl Rights {
     }
 }
 
-/// Whether this thread works as another user than the caller.
+/// Says whether this thread works as another user than the caller.
 pub(super) fn is_for_another() -> bool {
     Rights::now() != Rights::of_caller()
 }
@@ -93,7 +93,7 @@ pub fn work_as_owner_of(dir: &Path) -> Result<()> {
     let (there, facts) = as_caller(|| nearest(dir)).with_context(cannot)?;
     let owner = Rights::of(&facts);
     if owner.user.is_root() {
-        // This process will work on it as root, so nobody else may be able to replace it.
+        // This process will work on it as root, so no other user may be able to replace it.
         ensure_roots_alone(&there)?;
         let shared = facts.mode() & 0o002 != 0 || (facts.mode() & 0o020 != 0 && facts.gid() != 0);
         ensure!(
@@ -132,10 +132,10 @@ fn nearest(dir: &Path) -> io::Result<(PathBuf, Metadata)> {
     }
 }
 
-/// Calls `work` with the caller's rights. It must not touch files of the state, but for those that
-/// root alone can change.
+/// Calls `work` with the caller's rights. It must not touch files of the state, except for those
+/// that root alone can change.
 pub fn as_caller<T>(work: impl FnOnce() -> T) -> T {
-    /// Also when `work` panics.
+    /// Restores the owner even if `work` panics.
     struct Back(Rights);
 
     impl Drop for Back {
@@ -153,13 +153,13 @@ pub fn as_caller<T>(work: impl FnOnce() -> T) -> T {
         return work();
     }
     let _back = Back(before);
-    // If that is refused, `work` fails at the files that it may not open.
+    // If that is refused, `work` fails at files that it may not open.
     caller.take();
     work()
 }
 
-/// Fails where somebody other than root could put something else in the place of `path`, or into
-/// it: by a directory on the way to it, symbolic links included.
+/// Fails if a user other than root could replace `path` or add to it, through any directory on the
+/// way to it, including symbolic links.
 pub(super) fn ensure_roots_alone(path: &Path) -> Result<()> {
     const MOST_LINKS: usize = 40;
     let cannot = || format!("cannot read {}", path.display());
@@ -196,7 +196,7 @@ pub(super) fn ensure_roots_alone(path: &Path) -> Result<()> {
     }
 }
 
-/// Fails if somebody other than root may have made the directory `dir`, or its name.
+/// Fails if a user other than root may have made the directory `dir`, or its name.
 pub(super) fn ensure_made_by_root(dir: &Path) -> Result<()> {
     let dir = std::path::absolute(dir)?;
     let parent = dir.parent().unwrap_or(&dir);
@@ -216,7 +216,7 @@ fn is_roots_alone(facts: &Metadata) -> bool {
     is_as_good_as_root(facts.uid()) && (facts.mode() & 0o002 == 0 || facts.mode() & STICKY != 0)
 }
 
-/// Whether this user is root, or became root by sudo.
+/// Says whether this user is root, or became root by sudo.
 pub(super) fn is_as_good_as_root(user: u32) -> bool {
     let sudo = std::env::var("SUDO_UID").ok().and_then(|uid| uid.parse().ok());
     user == 0 || Some(user) == sudo
@@ -233,7 +233,7 @@ fn names(path: &Path) -> VecDeque<OsString> {
 mod tests {
     use super::*;
 
-    /// Whoever could have a directory's group changed would lend root its rights.
+    /// A user who could get a directory's group changed would gain root's rights.
     #[test]
     fn the_group_of_a_directory_is_no_right_of_its_owner() {
         let dir = tempfile::tempdir().unwrap();

@@ -1,8 +1,9 @@
-//! The secret by which the server knows its nginx: `STATE/proxy-mark.conf`, for nginx to include.
+//! The secret by which the server recognises its nginx: `STATE/proxy-mark.conf`, for nginx to
+//! include.
 //!
-//! In a state that had none, nobody can tell when nginx will know the new one. Until the server
-//! has seen it once, `STATE/proxy-mark.new` lies beside it, and what nginx sent before still
-//! counts: a farm must not stand still because somebody has looked at a configuration.
+//! A state that just got its secret cannot know when nginx will load it. Until nginx has sent the
+//! secret once, `STATE/proxy-mark.new` exists beside it, and nginx' earlier header still counts. A
+//! farm must not stop because an operator printed a configuration. Touches the disk.
 
 use std::io;
 use std::path::PathBuf;
@@ -18,14 +19,14 @@ use super::state::new_proxy_mark;
 use crate::identity::ProxyMark;
 use crate::identity::proves_without_secret;
 
-/// What nginx' header proves.
+/// The proof in nginx' header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NginxProof {
-    /// It holds the secret: nobody else can have sent it.
+    /// The header holds the secret: only nginx can have sent it.
     Secret,
-    /// It is what an nginx sends that does not know the secret yet, and that still counts.
+    /// The header of an nginx that does not know the secret yet; it still counts.
     WithoutSecret,
-    /// Nothing.
+    /// The header proves nothing.
     None,
 }
 
@@ -36,13 +37,13 @@ impl NginxProof {
 }
 
 impl State {
-    /// Where the secret is.
+    /// The path of the secret.
     pub fn proxy_mark_file(&self) -> PathBuf {
         self.dir().join(layout::PROXY_MARK)
     }
 
-    /// Whether nginx has proved with these values of its header that the client has the key of
-    /// this certificate (DER).
+    /// Verifies nginx' header values, which prove that the client has the key of this certificate
+    /// (DER).
     pub fn is_from_nginx<'a>(
         &self,
         der: &[u8],
@@ -53,7 +54,7 @@ impl State {
         };
         let new = self.dir().join(layout::PROXY_MARK_NEW);
         if mark.proves(der, values.clone()) {
-            // From now on nothing else counts. A gateway must not stand still for it.
+            // From now on only the secret counts. A failure here must not stop a gateway.
             if let Err(error) = files::remove_if_there(&new) {
                 tracing::warn!("cannot remove {}: {error}", new.display());
             }
@@ -62,7 +63,7 @@ impl State {
         Ok(if new.exists() { NginxProof::without_secret(der, values) } else { NginxProof::None })
     }
 
-    /// Makes the secret, if there is none.
+    /// Makes the secret if it is missing.
     pub fn ensure_proxy_mark(&self) -> Result<()> {
         let path = self.proxy_mark_file();
         // A user who can only read the state can print the configuration, too.

@@ -1,5 +1,5 @@
-//! Revisions of gateways' records, `STATE/store/records/ID/REVISION.json`: merges those of all hosts
-//! and applies the result to the record of this one.
+//! Revisions of gateways' records, `STATE/store/records/ID/REVISION.json`: merges those of all
+//! hosts and applies the result to the record of this one.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -38,7 +38,7 @@ pub struct Records {
 /// All records on this host's disk, and the names of their revisions.
 #[derive(Debug, Default)]
 pub struct LocalRecords {
-    /// By gateway, also of removed ones.
+    /// By gateway, including removed ones.
     pub gateways: BTreeMap<GatewayId, LocalRecord>,
     /// Errors of records that could not be read.
     pub damaged: Vec<anyhow::Error>,
@@ -51,23 +51,23 @@ pub struct LocalRecord {
     pub record: Option<Record>,
     /// Names of its revisions.
     pub revisions: BTreeSet<EventId>,
-    /// Whether there are events of a gateway that has no record. A boot that runs while its gateway
-    /// is removed leaves some.
+    /// True if a gateway without a record has events. A boot that runs while its gateway is removed
+    /// leaves some.
     pub left_over: bool,
 }
 
 /// The merge of all revisions of a record.
 #[derive(Clone, Debug)]
 pub struct Merged {
-    /// The name of the revision that says all of it.
+    /// The name of the revision that equals the merge.
     pub name: EventId,
-    /// That revision.
+    /// The revision itself.
     pub revision: Revision,
     /// The record that it describes; `None` if the gateway was removed.
     pub record: Option<Record>,
     /// Revisions that add nothing to it.
     pub superseded: BTreeSet<EventId>,
-    /// Whether the record of this host changed.
+    /// True if the record of this host changed.
     pub changed: bool,
 }
 
@@ -76,7 +76,10 @@ pub fn parse(place: &dyn std::fmt::Display, text: &[u8]) -> Result<Revision> {
     let damaged = || format!("{place} is damaged");
     let revision: Revision = format::read(place, text, FORMAT, &damaged)?;
     revision.record().with_context(damaged)?;
-    ensure!(revision.is_sound(), "{place} is damaged: a certificate in it is another one");
+    ensure!(
+        revision.is_sound(),
+        "{place} is damaged: a certificate in it does not have its fingerprint"
+    );
     Ok(revision)
 }
 
@@ -174,7 +177,7 @@ impl Records {
         let change =
             here.as_ref().map(|here| self.change(here, base.as_ref(), next)).transpose()?;
         let Some(merge) = Revision::fold(all.values().chain(&change)) else { return Ok(None) };
-        // Reuse a revision that already equals the merge, or hosts would write for ever.
+        // Reuse a revision that already equals the merge, or hosts would write forever.
         let name = all.iter().rfind(|(_, revision)| **revision == merge);
         let name = name.map_or(next, |(name, _)| *name);
 
@@ -213,8 +216,8 @@ impl Records {
         Ok(self.state.gateways().find(&name)?.filter(|record| record.id == *id))
     }
 
-    /// The revision that describes the record of this host. Its settings count as changed now if they
-    /// differ from `base`, the merge of the revisions that this host wrote or applied.
+    /// The revision that describes the record of this host. Its settings count as changed now if
+    /// they differ from `base`, the merge of the revisions that this host wrote or applied.
     fn change(&self, here: &Record, base: Option<&Revision>, next: EventId) -> Result<Revision> {
         let gateways = self.state.gateways();
         let mut pems = BTreeMap::new();
@@ -231,7 +234,7 @@ impl Records {
         if known == revision.settings {
             revision.settings_of = base.settings_of;
         }
-        // Settings that only a newer program knows are kept, and are no change of this host.
+        // Settings that only a newer version knows are kept, and are not a change of this host.
         let foreign = base.settings.iter().filter(|(key, _)| !known.contains_key(*key));
         revision.settings.extend(foreign.map(|(key, value)| (key.clone(), value.clone())));
         Ok(revision)

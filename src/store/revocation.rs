@@ -1,4 +1,4 @@
-//! Revoking certificates and removing gateways: in the record, which the server asks, and in the
+//! Revokes certificates and removes gateways: in the record, which the server reads, and in the
 //! CRL, for nginx. Writes the disk, under the state's lock.
 
 use anyhow::Context;
@@ -57,7 +57,7 @@ impl State {
     pub fn remove_gateway(&self, name: &GatewayName, now: OffsetDateTime) -> Result<()> {
         self.revoke(name, None, now)?;
         let lock = self.lock()?;
-        // As it was revoked: other hosts hear of both at once.
+        // As after a revocation: other hosts learn of both at once.
         let record = self.gateways().load(name)?;
         Records::new(self).write_tombstone(&record, now)?;
         self.gateways().remove(&lock, &record)?;
@@ -83,7 +83,7 @@ impl State {
         read_crl(&pem).with_context(|| format!("cannot use {}", path.display()))
     }
 
-    /// From when to when the CRL is valid. At other times nginx refuses everybody.
+    /// The validity of the CRL. Outside of it, nginx refuses every client.
     pub fn crl_validity(&self) -> Result<(OffsetDateTime, Option<OffsetDateTime>)> {
         let path = self.pki_file(layout::CRL);
         let pem = self
@@ -105,7 +105,7 @@ impl State {
     }
 
     /// Adds the revoked certificates of a record that came from another host, if this process can
-    /// read the CA's key. The server goes by the record and does not need the CRL.
+    /// read the CA's key. The server uses the record and does not need the CRL.
     pub(super) fn mend_crl(
         &self,
         lock: &StateLock,
@@ -115,7 +115,8 @@ impl State {
         if self.can_sign() { self.add_to_crl(lock, record, now) } else { Ok(()) }
     }
 
-    /// Adds all revoked certificates of a record, also those that an interrupted command left out.
+    /// Adds all revoked certificates of a record, including any that an interrupted command left
+    /// out.
     fn add_to_crl(&self, lock: &StateLock, record: &Record, now: OffsetDateTime) -> Result<()> {
         let (mut listed, number) = self.crl()?;
         let before = listed.len();

@@ -1,5 +1,5 @@
 //! Rollouts on disk: `STATE/store/rollouts/ID.json` while they are open, and in `closed/` with
-//! their outcome. Carries out what [`crate::fleet::rollout`] decides.
+//! their outcome. Carries out the decisions of [`crate::fleet::rollout`].
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -33,8 +33,8 @@ const FORMAT: u32 = 1;
 
 const CLOSED: &str = "closed";
 
-/// How long a rollout waits for another writer of a gateway's events. It holds the state's lock
-/// meanwhile, so it gives up soon; the server tries again.
+/// Longest wait of a rollout for another writer of a gateway's events. It holds the state's lock
+/// meanwhile, so it gives up early; the server retries.
 const PATIENCE: Duration = Duration::from_millis(500);
 
 /// A rollout in its file.
@@ -42,18 +42,18 @@ const PATIENCE: Duration = Duration::from_millis(500);
 #[serde(rename_all = "kebab-case")]
 pub struct StoredRollout {
     format: u32,
-    /// When it began.
+    /// The time when it began.
     #[serde(with = "time::serde::rfc3339")]
     pub began: OffsetDateTime,
     /// Waves, gateways, generations.
     #[serde(flatten)]
     pub rollout: Rollout,
-    /// How it ended, once it is closed.
+    /// The outcome, once it is closed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<String>,
 }
 
-/// Rollouts that could be read, and why others could not.
+/// Rollouts that could be read, and errors of the others.
 #[derive(Debug, Default)]
 pub struct ReadRollouts {
     /// Those that could be read, by id.
@@ -83,12 +83,12 @@ impl Rollouts {
         Ok(id)
     }
 
-    /// Those that are under way. Usually none: then this costs one system call.
+    /// The open rollouts. Usually there are none: then this costs one system call.
     pub fn open(&self) -> Result<ReadRollouts> {
         read_all(&self.dir)
     }
 
-    /// Those that are over.
+    /// The closed rollouts.
     pub fn closed(&self) -> Result<ReadRollouts> {
         read_all(&self.dir.join(CLOSED))
     }
@@ -105,8 +105,8 @@ impl Rollouts {
     }
 }
 
-/// Takes every open rollout as far as it can go now. A rollout that fails holds up no other; all
-/// failures are one error in the end.
+/// Advances every open rollout as far as possible. A failed rollout does not stop the others; all
+/// failures are returned as one error.
 ///
 /// The state's lock is held for one step of one rollout at a time, so that commands get their turn.
 pub fn advance(state: &State, now: OffsetDateTime) -> Result<()> {
@@ -121,32 +121,33 @@ pub fn advance(state: &State, now: OffsetDateTime) -> Result<()> {
     Ok(())
 }
 
-/// Takes one rollout as far as it can go now, if it is open.
+/// Advances one rollout as far as possible, if it is open.
 pub fn advance_only(state: &State, id: EventId, now: OffsetDateTime) -> Result<()> {
     while step(state, id, now)? == Progress::Moved {}
     Ok(())
 }
 
-/// Whether another step may follow.
+/// The result of a step.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Progress {
     Moved,
     Waits,
 }
 
-/// Most gateways for which one step activates a generation: others wait for the lock meanwhile.
+/// Most gateways for which one step activates a generation, since others wait for the lock
+/// meanwhile.
 const MOST_AT_ONCE: usize = 64;
 
 fn step(state: &State, id: EventId, now: OffsetDateTime) -> Result<Progress> {
-    // So that no two do the same, and no operator changes anything between the decision and the
-    // events that carry it out.
+    // No other process may act, and no operator may change anything, between the decision and its
+    // events.
     let lock = state.lock()?;
     let rollouts = Rollouts::new(state);
     let Some(stored) = rollouts.open()?.found.remove(&id) else { return Ok(Progress::Waits) };
     let generations = Generations::new(state).with_patience(PATIENCE);
     let mut known = BTreeMap::new();
     for member in stored.rollout.waves.iter().flatten() {
-        // A record that cannot be read is no gateway that was removed.
+        // An unreadable record does not mean that the gateway was removed.
         let Some(record) = state.gateways().find(&member.gateway)? else { continue };
         if record.id == member.id {
             let policy = record.policy(state.config().assessment.tries);
@@ -177,7 +178,7 @@ fn step(state: &State, id: EventId, now: OffsetDateTime) -> Result<Progress> {
     }
 }
 
-/// Ends an open rollout: no other gateway gets the generation.
+/// Closes an open rollout: no other gateway gets the generation.
 pub fn stop(state: &State, id: EventId) -> Result<()> {
     let lock = state.lock()?;
     let rollouts = Rollouts::new(state);
@@ -208,7 +209,7 @@ fn read_all(dir: &Path) -> Result<ReadRollouts> {
         };
         match read(&path) {
             Ok(Some(stored)) => drop(listed.found.insert(id, stored)),
-            // Closed in this moment.
+            // Closed by another process just now.
             Ok(None) => {}
             Err(error) => listed.damaged.push(error),
         }

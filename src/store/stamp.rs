@@ -1,5 +1,5 @@
-//! Tells whether a file is still what it was when it was read. Pure but for the clock that the
-//! caller hands in.
+//! Stamps of files, which show whether a file has changed since it was read. Reads file metadata;
+//! the caller gives the time.
 
 use std::collections::HashMap;
 use std::fs;
@@ -21,7 +21,8 @@ const TICKS: Duration = Duration::from_millis(100);
 /// FAT.
 const COARSE: Duration = Duration::from_secs(3);
 
-/// Differs once a file was written to or replaced, or the names in a directory changed.
+/// Metadata that changes whenever a file is written or replaced, or the names in a directory
+/// change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Stamp {
     device: u64,
@@ -32,7 +33,7 @@ pub struct Stamp {
 }
 
 impl Stamp {
-    /// The stamp of a file with these facts.
+    /// The stamp from a file's metadata.
     pub fn new(facts: &fs::Metadata) -> Self {
         Self {
             device: facts.dev(),
@@ -48,8 +49,8 @@ impl Stamp {
         fs::metadata(path).map(|facts| Self::new(&facts))
     }
 
-    /// Whether the last change was long enough before `now` that any later one shows. A file
-    /// that seems to have been changed in the future never is.
+    /// Says whether the last change was long enough before `now` that any later one shows. A change
+    /// in the future never is.
     pub fn is_settled(&self, now: SystemTime) -> bool {
         let (seconds, nanos) = self.changed;
         let (Ok(seconds), Ok(nanos)) = (seconds.try_into(), nanos.try_into()) else { return false };
@@ -60,7 +61,7 @@ impl Stamp {
     }
 }
 
-/// What was read from files, each good as long as its file has the same [`Stamp`].
+/// Cache of parsed files; an entry is valid while its file has the same [`Stamp`].
 #[derive(Debug)]
 pub struct Memo<K, V> {
     known: Mutex<HashMap<K, (Stamp, V)>>,
@@ -68,12 +69,12 @@ pub struct Memo<K, V> {
 }
 
 impl<K: Eq + Hash, V: Clone> Memo<K, V> {
-    /// Keeps up to `most` values.
+    /// Holds up to `most` values.
     pub fn new(most: usize) -> Self {
         Self { known: Mutex::default(), most }
     }
 
-    /// What was kept for `key`, and the stamp that its file had.
+    /// The cached value for `key`, and the stamp of its file.
     pub fn get<Q: Eq + Hash + ?Sized>(&self, key: &Q) -> Option<(Stamp, V)>
     where
         K: std::borrow::Borrow<Q>,
@@ -81,9 +82,9 @@ impl<K: Eq + Hash, V: Clone> Memo<K, V> {
         self.lock().get(key).cloned()
     }
 
-    /// Keeps a value that was read at `now` or later from a file with this stamp, which was
-    /// taken before. A file that has just been changed could change again unnoticed: what it
-    /// says is not kept.
+    /// Caches a value that was read at `now` or later from a file with this stamp; the stamp was
+    /// taken before the read. A file changed just before `now` could change again unnoticed, so its
+    /// value is not cached.
     pub fn keep(&self, key: K, stamp: Stamp, value: V, now: SystemTime) {
         let mut known = self.lock();
         if !stamp.is_settled(now) {
@@ -102,7 +103,7 @@ impl<K: Eq + Hash, V: Clone> Memo<K, V> {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<K, (Stamp, V)>> {
-        // Nothing that could panic runs while it is locked.
+        // The code under this lock cannot panic.
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -127,7 +128,7 @@ mod tests {
         assert_eq!(memo.get("a"), Some((stamp, 1)));
         fs::write(&path, "three").unwrap();
         assert_ne!(Stamp::read(&path).unwrap(), stamp);
-        // Never more than it may keep.
+        // It never holds more than its limit.
         for key in ["b", "c", "d"] {
             memo.keep(key, stamp, 1, now + Duration::from_secs(1));
         }

@@ -1,4 +1,4 @@
-//! The state: opening it, making it, and where things are in it. Touches the disk.
+//! The state: opens it, makes it, and gives the paths in it. Touches the disk.
 
 use std::fs;
 use std::fs::DirBuilder;
@@ -36,7 +36,7 @@ use crate::identity::pki::Issued;
 /// Version of the layout that this program reads and writes.
 const FORMAT: u32 = 1;
 
-/// Mode of directories above the state that have to be made.
+/// Mode of missing directories above the state.
 const OPEN_DIR: u32 = 0o755;
 
 /// The state (`--state`), complete and of a format that this program reads.
@@ -70,7 +70,7 @@ impl State {
     /// Opens the state in `dir`. `config` names a configuration other than
     /// `dir/farmgate.toml`.
     pub fn open(dir: &Path, config: Option<&Path>) -> Result<Self> {
-        // First of all: nothing in it is read with more rights than its owner has.
+        // First: nothing in it may be read with more rights than its owner has.
         owner::work_as_owner_of(dir)?;
         ensure_one_owner(dir)?;
         let format_file = dir.join(layout::FORMAT);
@@ -99,7 +99,7 @@ impl State {
             ),
         }
         let config = match config {
-            // Named by the caller.
+            // The caller named it.
             Some(path) => as_caller(|| read_config(path))?,
             None => read_config(&dir.join(layout::CONFIG))?,
         };
@@ -121,11 +121,11 @@ impl State {
         );
         owner::work_as_owner_of(dir)?;
         if owner::is_for_another() {
-            // Root gave it to the server's user, and nobody took the name first.
+            // Root has given it to the server's user, and nobody had taken the name before.
             owner::ensure_made_by_root(dir)?;
         }
         if let Some(parent) = dir.parent() {
-            // Not by the umask: whoever can write to them could replace the state.
+            // Independent of the umask: a user who can write to them could replace the state.
             DirBuilder::new()
                 .recursive(true)
                 .mode(OPEN_DIR)
@@ -142,14 +142,14 @@ impl State {
         for folder in FOLDERS.iter().filter(|folder| folder.made == Made::AtInit) {
             match folder.path {
                 layout::PKI => {}
-                // Root makes one of its own when it is needed.
+                // Root makes its own on first use.
                 layout::CACHE if owner::is_for_another() => {}
                 path => files::create_own_dir(&dir.join(path), folder.mode)?,
             }
         }
         let keys_and_certificates = [
-            // The server can do without it, and a key that it cannot read, nobody can steal from
-            // it.
+            // The server can do without it, and a key out of the server's reach cannot be stolen
+            // through the server.
             (layout::CA_KEY, &*new.ca.private_key_pem),
             (layout::CA, &*new.ca.certificate_pem),
             (layout::SERVER_KEY, &*new.server.private_key_pem),
@@ -195,7 +195,7 @@ impl State {
         Ok(certificate.der)
     }
 
-    /// The CA's certificate for new media, which will trust it: fails if the server's user could
+    /// The CA's certificate for new media, which will trust it. Fails if the server's user could
     /// have replaced it.
     pub fn ca_certificate_for_media(&self) -> Result<Vec<u8>> {
         let pki = self.dir.join(layout::PKI);
@@ -215,12 +215,12 @@ impl State {
         self.pki.read(name)
     }
 
-    /// Writes a file of the PKI; a key for its owner alone.
+    /// Writes a file of the PKI; keys are readable by their owner alone.
     pub fn write_pki(&self, name: &str, bytes: &[u8]) -> Result<()> {
         self.pki.replace(name, layout::pki_mode(name), bytes)
     }
 
-    /// Whether this process can write what the CA signs.
+    /// Says whether this process can write what the CA signs.
     pub(super) fn can_sign(&self) -> bool {
         self.read_pki(layout::CA_KEY).is_ok() && self.pki.is_writable()
     }
@@ -245,7 +245,7 @@ impl State {
         })
     }
 
-    /// The key of acknowledgement tokens; made when it is first needed.
+    /// The key of acknowledgement tokens; made on first use.
     pub fn token_key(&self) -> Result<[u8; KEY_LEN]> {
         let path = self.dir.join(layout::TOKEN_KEY);
         // The server must start even while a command holds the lock.
@@ -323,8 +323,8 @@ fn read_token_key(path: &Path) -> Result<Option<[u8; KEY_LEN]>> {
     }
 }
 
-/// Root works on a state as the owner of its directory. In a directory of root's, it would work as
-/// root on files that belong to somebody else.
+/// Root works on a state as the owner of its directory. In a directory of root's, it would touch
+/// files of other users with root's rights.
 fn ensure_one_owner(dir: &Path) -> Result<()> {
     if owner::is_for_another() || !nix::unistd::geteuid().is_root() {
         return Ok(());

@@ -1,8 +1,8 @@
-//! `pki/` and `cache/`: root's alone, where root made the state for the server's user.
+//! `pki/` and `cache/`: owned by root alone, if root made the state for the server's user.
 //!
-//! Their files decide what media trust, and root believes them. The directory above belongs to the
-//! server's user, who could put others in their place. So each is opened once, must be root's, and
-//! is used by that handle.
+//! Their files decide what media trust, and root trusts them. The directory above belongs to the
+//! server's user, who could replace them. So each is opened once, must belong to root, and is used
+//! through that handle.
 
 use std::fs::File;
 use std::fs::Permissions;
@@ -36,10 +36,10 @@ use super::owner::Rights;
 use super::owner::as_caller;
 use crate::identity::pki::Authority;
 
-/// Mode of root's `pki/`: the server, who knows the names in it, reads what is for everybody.
+/// Mode of root's `pki/`: the server reads the public files, whose names it knows.
 const PKI_MODE: u32 = layout::PASSABLE;
 
-/// A directory of the state and, where it is root's alone, the handle by which it is used.
+/// A directory of the state, with the handle through which it is used if only root owns it.
 #[derive(Debug)]
 pub(super) struct Vault {
     shown: PathBuf,
@@ -54,7 +54,7 @@ struct Held {
 }
 
 impl Held {
-    /// A path that leads through the handle, whatever became of the directory's name.
+    /// A path through the handle, which survives a rename of the directory.
     fn at(&self, name: &str) -> PathBuf {
         format!("/proc/{}/fd/{}/{name}", std::process::id(), self.dir.as_raw_fd()).into()
     }
@@ -70,7 +70,7 @@ impl Held {
         self.dir.set_permissions(Permissions::from_mode(mode))
     }
 
-    /// Whether the state's owner, who runs the server, can open files in it by their names.
+    /// Says whether the state's owner, who runs the server, can open its files by name.
     fn is_passable(&self) -> io::Result<bool> {
         let facts = self.dir.metadata()?;
         let bit = if facts.gid() == self.owner.group.as_raw() { 0o010 } else { 0o001 };
@@ -82,14 +82,14 @@ impl Held {
         fchown(&self.dir, Some(self.owner.user.as_raw()), Some(self.owner.group.as_raw()))
     }
 
-    /// Opens a regular file in it, and follows no link.
+    /// Opens a regular file in it without following a link.
     fn open(&self, name: &str) -> io::Result<File> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = File::from(rustix::fs::openat(&self.dir, name, flags, Mode::empty())?);
         if file.metadata()?.is_file() {
             Ok(file)
         } else {
-            Err(io::Error::other("what is there is not a regular file"))
+            Err(io::Error::other("it is not a regular file"))
         }
     }
 
@@ -105,8 +105,8 @@ impl Held {
 }
 
 impl Vault {
-    /// `pki/` of the state in `dir`. A `pki/` that root made and an earlier farmgate gave to the
-    /// state's owner becomes root's.
+    /// `pki/` of the state in `dir`. If root made it and an earlier farmgate gave it to the state's
+    /// owner, it goes back to root.
     pub(super) fn pki(dir: &Path) -> Result<Self> {
         let (shown, owner) = (dir.join(PKI), Rights::now());
         let hold = || -> Result<Option<Held>> {
@@ -121,7 +121,7 @@ impl Vault {
         Ok(Self { shown, held })
     }
 
-    /// `cache/` of the state in `dir`. Files that somebody else could have put there are deleted.
+    /// `cache/` of the state in `dir`. Files that another user could have put there are deleted.
     pub(super) fn cache(dir: &Path) -> Result<Self> {
         let owner = Rights::now();
         let hold = || -> Result<Option<Held>> {
@@ -158,7 +158,7 @@ impl Vault {
         Ok(Self { held: Some(as_caller_in(dir, hold)?), shown })
     }
 
-    /// Whether only root, or the user who runs this, can have written its files.
+    /// Says whether only root, or the user who runs this, can have written its files.
     pub(super) fn is_sure(&self) -> bool {
         self.held.is_some() || !owner::is_for_another()
     }
@@ -167,7 +167,7 @@ impl Vault {
         self.held.is_some()
     }
 
-    /// Whether this process can make files in it.
+    /// Says whether this process can make files in it.
     pub(super) fn is_writable(&self) -> bool {
         let (mode, flags) = (rustix::fs::Access::WRITE_OK, rustix::fs::AtFlags::EACCESS);
         self.held.is_some()
@@ -178,7 +178,7 @@ impl Vault {
         self.shown.join(name)
     }
 
-    /// A path to it, valid for as long as this lives.
+    /// A path to it, valid for as long as this value lives.
     pub(super) fn path(&self) -> PathBuf {
         self.held.as_ref().map_or_else(|| self.shown.clone(), |held| held.at(""))
     }
@@ -254,7 +254,8 @@ fn state(dir: &Path, owner: Rights) -> Result<File> {
     Ok(dir)
 }
 
-/// Whether root made this PKI: the state's owner cannot make a file of root's that holds a key.
+/// Says whether root made this PKI: the state's owner cannot make a file of root's that holds a
+/// key.
 fn has_roots_key(held: &Held) -> Result<bool> {
     match held.open(CA_KEY) {
         Ok(key) => Ok(key.metadata()?.uid() == 0),
@@ -262,14 +263,14 @@ fn has_roots_key(held: &Held) -> Result<bool> {
     }
 }
 
-/// Rewrites files that are not root's as root's, so that nobody else has an open handle to them;
-/// the CA's certificate only if it matches the key.
+/// Rewrites files of other users as root's, so that nobody else has an open handle to them. The
+/// CA's certificate is rewritten only if it matches the key.
 fn take_over(held: &Held) -> Result<()> {
     if !held.is_roots()? {
         held.become_roots(PKI_MODE)?;
         let key = held.open(SERVER_KEY).and_then(|key| key.metadata());
         if key.is_ok_and(|facts| facts.uid() == 0) {
-            // Undo: the next command would take it for one that root put there.
+            // Undo: the next command would take it for root's work.
             held.give_back()?;
             bail!(
                 "{PKI}/{SERVER_KEY} belongs to root, in a directory of user {0}, who may have given \
@@ -278,14 +279,14 @@ fn take_over(held: &Held) -> Result<()> {
             );
         }
     }
-    // Root's, but not passable: after `chown -R root` of a directory with mode 0700.
+    // Owned by root, but not passable: after `chown -R root` of a directory with mode 0700.
     if !held.is_passable()? {
         held.dir.set_permissions(Permissions::from_mode(PKI_MODE))?;
     }
     let read = |name| -> Result<Option<(u32, String)>> {
         let mut file = match held.open(name) {
             Ok(file) => file,
-            // A link that root made, or none: nothing to take over.
+            // Root made a link here, or nothing: nothing to convert.
             Err(_) => return Ok(None),
         };
         let mut text = String::new();
@@ -304,7 +305,7 @@ fn take_over(held: &Held) -> Result<()> {
             continue;
         }
         if name == CA {
-            // Without the key, only somebody who knows the fingerprint can verify it.
+            // Without the key, only a person who knows the fingerprint can verify it.
             let Some((0, key)) = read(CA_KEY)? else { continue };
             Authority::from_pem(&text, &key).context(
                 "ca.crt is not the certificate of ca.key, and the server's user could write it: \

@@ -437,7 +437,7 @@ fn what_no_gateway_could_boot_with_is_refused() {
     let good = openssl.ca("good-ca", "rsa:2048", &["-addext", "basicConstraints=CA:true"]);
     assert!(!base(&good).contains("no gateway could"));
     openssl.run("x509 -in good-ca.crt -signkey good-ca.key -days -1 -out ended.crt", &[]);
-    assert!(base(&openssl.text("ended.crt")).contains("it ran out on"));
+    assert!(base(&openssl.text("ended.crt")).contains("it expired on"));
 }
 
 /// `serve --check` and doctor judged the first certificate alone: without the root all was said to

@@ -203,7 +203,7 @@ fn a_rollout_that_is_damaged_holds_up_no_other() {
     assert_eq!((current("lab-2"), current("lab-3")), (3.into(), 1.into()));
 
     let server = TestServer::start(&state);
-    server.wait_for_log("not all rollouts can go on");
+    server.wait_for_log("some rollouts cannot continue");
     assert_eq!(server.get_as(&state, "lab-2", "/boot/ipxe").status, 302);
     let script = server.get_as(&state, "lab-2", "/g/3/boot.ipxe").text();
     let ack = crate::common::setting_path(&script, "ack_url").unwrap();

@@ -164,7 +164,7 @@ fn a_server_that_is_down() {
     let mut host = Host::new();
     host.stop();
     let report = host.doctor();
-    report.has("error", "server", "nobody answers at");
+    report.has("error", "server", "nothing answers at");
     report.has("error", "url", "Connection refused");
     host.start();
     assert!(host.doctor().well);
@@ -273,7 +273,7 @@ fn an_event_that_is_damaged() {
     let folder = fs::read_dir(&folder).unwrap().next().unwrap().unwrap().path();
     let event = folder.join("0192a8c0-0000-7000-8000-000000000001.json");
     fs::write(&event, "{").unwrap();
-    let way_out = host.doctor().has("warning", "gateways", "is damaged: the server leaves it out");
+    let way_out = host.doctor().has("warning", "gateways", "is damaged: the server ignores it");
     assert!(way_out.contains("backup"), "{way_out}");
     fs::remove_file(&event).unwrap();
     host.doctor().has("ok", "gateways", "");
@@ -379,16 +379,16 @@ fn time_runs_out() {
     };
     let at = |time| with(shifted(time).unwrap());
     let report = with(later);
-    report.has("warning", "gateways", "the certificate of lab-1 runs out on");
+    report.has("warning", "gateways", "the certificate of lab-1 expires on");
     let report = at("+4000d");
     report.has("error", "gateways", "lab-1 is not let in");
     let report = at("+10930d");
-    report.has("warning", "certificates", "the CRL runs out on");
-    report.has("warning", "certificates", "the CA runs out on");
+    report.has("warning", "certificates", "the CRL expires on");
+    report.has("warning", "certificates", "the CA expires on");
     let report = at("+11000d");
     report.has("error", "certificates", "no gateway trusts");
     report.has("error", "certificates", "and nginx refuses every gateway");
-    report.has("error", "certificates", "the CA ran out on");
+    report.has("error", "certificates", "the CA expired on");
     // A clock that was set back.
     let report = at("-1d");
     report.has("warning", "clock", "the newest event is from");

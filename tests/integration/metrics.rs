@@ -210,7 +210,7 @@ fn a_store_without_a_key_shows() {
     assert_eq!(server.get(&state, "/boot/ipxe").status, 302);
     let reply = state.admin("/readyz");
     assert_eq!(reply.status, 200);
-    assert!(reply.text().contains("store away until a restart: there is no key"), "{reply:?}");
+    assert!(reply.text().contains("store not used until a restart: there is no key"), "{reply:?}");
     assert_has(&metrics(&state), "farmgate_store_in_step 0");
 }
 

@@ -106,7 +106,7 @@ fn a_crl_that_ran_out_is_reported_and_mended() {
         .status();
     assert!(openssl.expect("openssl is needed for this test").success());
     let error = state.fails(&["serve", "--check"]);
-    assert!(error.contains("ran out on 2020-02-01") && error.contains("pki renew"), "{error}");
+    assert!(error.contains("expired on 2020-02-01") && error.contains("pki renew"), "{error}");
     // It serves all the same: through own TLS gateways can boot.
     let server = TestServer::start(&state);
     assert_eq!(server.get(&state, "/boot/ipxe").status, 302);

@@ -32,7 +32,7 @@ with subtest("nginx without farmgate behind it"):
     host.succeed("systemctl stop farmgate.socket farmgate-admin.socket farmgate.service 2>&1")
     found = doctor()
     has(found, "error", "answers 502: nginx does not reach farmgate")
-    has(found, "error", "nobody listens for nginx at /run/farmgate.sock")
+    has(found, "error", "nothing listens for nginx at /run/farmgate.sock")
     assert host.execute("farmgate doctor 2>&1")[0] == 1
     host.succeed("systemctl start farmgate.socket farmgate-admin.socket 2>&1")
     host.succeed("farmgate doctor 2>&1")

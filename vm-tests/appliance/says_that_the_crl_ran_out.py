@@ -18,7 +18,7 @@ with subtest("the gateway is served before, and the boot host is ready"):
     expect(302, "/boot/ipxe", mine)
     assert host.succeed(ready).endswith("200")
 
-with subtest("with a CRL that ran out nginx refuses every gateway"):
+with subtest("with an expired CRL nginx refuses every gateway"):
     owner = host.succeed(f"stat -c %U:%G {STATE}/pki/crl.pem").strip()
     host.succeed(
         "mkdir /tmp/crl && touch /tmp/crl/index.txt && echo 7F >/tmp/crl/number",
@@ -42,7 +42,7 @@ with subtest("the boot host is not ready, and says why and what to do"):
 with subtest("a reload says it in the journal too"):
     since = now()
     host.execute("systemctl reload farmgate.service 2>&1")
-    wait_for_journal(since, "crl.pem ran out")
+    wait_for_journal(since, "crl.pem expired")
 
 with subtest("what it says mends it"):
     farmgate("pki renew")

@@ -148,7 +148,7 @@ class Scenario:
         shown: str = REFUSED,
         clock: str | None = None,
     ) -> None:
-        """The gateway is turned away: iPXE shows it, the host's log says it, and no asset was sent.
+        """The gateway is refused: iPXE shows it, the host's log says it, and no asset was sent.
 
         `shown` is what the console must show, `logged` what the log must say after power-on.
         """

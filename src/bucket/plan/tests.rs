@@ -12,27 +12,27 @@ use crate::bucket::stored::Bucket;
 use crate::bucket::stored::Rotate;
 use crate::bucket::stored::Secret;
 
-/// What can happen to one call.
+/// The fate of one call.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Fault {
     None,
-    /// The provider never heard of it.
+    /// The provider never received it.
     Before,
-    /// It was done, and nobody here heard of it: the answer was lost, or the process killed.
+    /// It was done, but the result was lost: the answer, or the process.
     After,
 }
 
 #[derive(Clone, Debug)]
 enum Event {
     Step(Fault),
-    /// The gateway boots and gets its script; whether that can be recorded.
+    /// The gateway boots and gets its script; says whether that can be recorded.
     Boot(bool),
-    /// Its script is asked for once more.
+    /// The gateway asks for its script once more.
     Again,
     /// One of the latest boots is acknowledged.
     Acknowledge(usize),
     Rotate,
-    /// The file is from a backup: what it was some steps ago.
+    /// A backup of the file is restored: it is some steps old.
     Backup,
 }
 
@@ -46,7 +46,7 @@ struct World {
     serial: u64,
     boots: Vec<EventId>,
     acknowledged: BTreeSet<EventId>,
-    /// What each boot was given.
+    /// The values that each boot got.
     given: BTreeMap<EventId, BTreeSet<String>>,
     restored: bool,
 }
@@ -92,7 +92,7 @@ impl World {
         next(&self.stored(), &situation)
     }
 
-    /// Takes the next step as the reconciler does. Whether there was one.
+    /// Takes the next step as the reconciler does; returns whether there was one.
     fn step(&mut self, fault: Fault, wanted: bool, check: bool) -> bool {
         let step = self.next(wanted, check);
         if step.is_remote() && step != Step::MakeKey && fault == Fault::Before {
@@ -171,7 +171,7 @@ impl World {
         }
     }
 
-    /// The keys that whatever runs on the gateway may have.
+    /// The keys that a system running on the gateway may have.
     fn in_use(&self) -> BTreeSet<String> {
         let since = self.acknowledged.last().copied();
         let recent = self.given.iter().filter(|(boot, _)| Some(**boot) >= since);
@@ -231,7 +231,7 @@ fn event(backups: bool) -> impl Strategy<Value = Event> {
 }
 
 fn ends_well(world: &mut World) -> Result<(), TestCaseError> {
-    // Whatever happened: once nothing fails any more, all is as it should be.
+    // After any history: once nothing fails any more, everything is in order.
     world.settle(true);
     for _ in 0..2 {
         world.happen(&Event::Boot(true));
@@ -242,7 +242,7 @@ fn ends_well(world: &mut World) -> Result<(), TestCaseError> {
     prop_assert_eq!(stored.keys.len(), 1, "{:?}", stored);
     prop_assert_eq!(world.keys.keys().collect::<Vec<_>>(), vec![&stored.keys[0].id]);
     prop_assert!(!stored.must_record(None), "each boot would write to the disk");
-    // The gateway is removed: no key is left anywhere, and the bucket stays.
+    // The gateway is removed: no key is left, and the bucket stays.
     world.settle(false);
     prop_assert!(world.keys.is_empty() && world.bucket);
     prop_assert!(world.stored().bucket.is_some());
@@ -287,8 +287,8 @@ fn a_leaked_key_goes_as_soon_as_there_is_another() {
     assert_eq!(world.keys.keys().collect::<Vec<_>>(), ["K2"]);
 }
 
-/// A slow provider used to leave a key behind until the gateway's next boot: it made the key of
-/// an attempt that was cut off when that had been looked for already.
+/// A slow provider used to leave a key behind until the gateway's next boot: it made the key of a
+/// cut-off attempt after the reconciler had looked for it.
 #[test]
 fn a_key_that_appears_after_it_was_given_up_goes() {
     let mut world = World::new();
@@ -323,7 +323,7 @@ fn a_boot_that_began_with_the_old_key_says_nothing_of_the_new_one() {
     world.happen(&Event::Boot(true));
     world.happen(&Event::Rotate);
     world.settle(true);
-    // The same boot asks again and gets the new key, and what it runs has the old one.
+    // The same boot asks again and gets the new key, while its running system has the old one.
     world.happen(&Event::Again);
     world.happen(&Event::Acknowledge(0));
     world.settle(true);

@@ -1,4 +1,4 @@
-//! Which bucket a gateway has. Network; writes what it found to the disk.
+//! Finds the bucket of a gateway. Network; writes the result to the disk.
 
 use super::failure::Failure;
 use super::remote::Remote;

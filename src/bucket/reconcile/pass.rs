@@ -1,4 +1,4 @@
-//! What one run of the reconciler works with, and how it records failures. Disk and clock.
+//! The inputs of one run of the reconciler, and how it records failures. Disk and clock.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -24,7 +24,7 @@ use crate::store::generations::Generations;
 /// More steps than any gateway needs. The next pass takes the rest.
 pub(super) const MOST_STEPS: usize = 64;
 
-/// What one run of the reconciler works with.
+/// The inputs of one run of the reconciler.
 pub(super) struct Pass<'a> {
     pub(super) state: &'a State,
     pub(super) disk: &'a Disk,

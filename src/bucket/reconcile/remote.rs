@@ -95,7 +95,7 @@ impl<'a> Remote<'a> {
     async fn make_key(&mut self, work: &Work, stored: &Stored) -> Result<(), Failure> {
         let Some(bucket) = &stored.bucket else { return Ok(()) };
         let name = KeyName::new_for(work.id.as_str(), &self.pass.host, &unique());
-        // Recorded before the key is made, so that it can be found whatever happens.
+        // Recorded before the key is made, so that it can always be found again.
         self.pass.update(work, |stored| stored.making = Some(name.clone()))?;
         let key = self.provider.make_key(&name, &bucket.id).await?;
         let gateway = work.name.as_str();

@@ -1,8 +1,8 @@
-//! What a run of the reconciler is asked for, and what came of it. Pure.
+//! Scope and report of a run of the reconciler. Pure.
 
 use crate::identity::GatewayName;
 
-/// Which buckets are to be reconciled.
+/// The buckets to reconcile.
 #[derive(Clone, Debug, Default)]
 pub struct Scope {
     /// Only this gateway's.
@@ -11,9 +11,9 @@ pub struct Scope {
     pub now: bool,
 }
 
-/// What came of it.
+/// The report of a run.
 #[derive(Debug, Default)]
 pub struct Report {
-    /// Gateways whose buckets are not as they should be, with the reason.
+    /// Gateways whose buckets are not in order, with the reason.
     pub failed: Vec<(GatewayName, String)>,
 }

@@ -24,7 +24,7 @@ use crate::identity::pki::KeyType;
 use crate::identity::pki::Validity;
 use crate::store::NewState;
 
-/// What a provider keeps.
+/// Buckets and keys at a provider.
 #[derive(Default)]
 struct Kept {
     buckets: Vec<String>,
@@ -33,8 +33,8 @@ struct Kept {
     calls: u32,
 }
 
-/// A provider that the process does not outlive: at the call number `at` it is killed, before
-/// or after the call was carried out.
+/// A provider that kills the process at the call number `at`, before or after the call was carried
+/// out.
 struct Fake<'a> {
     kept: &'a Mutex<Kept>,
     killed: &'a Notify,
@@ -135,7 +135,7 @@ fn state(dir: &std::path::Path) -> State {
     state
 }
 
-/// Runs once; ends early when the provider has it killed.
+/// Runs once; ends early if the provider kills it.
 async fn once(state: &State, kept: &Mutex<Kept>, at: u32, after: bool) -> bool {
     let killed = Notify::new();
     kept.lock().unwrap().calls = 0;

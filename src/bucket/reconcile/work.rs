@@ -28,7 +28,7 @@ impl Work {
 
 /// The gateways in `scope`.
 pub(super) fn works(state: &State, disk: &Disk, scope: &Scope) -> Result<Vec<Work>> {
-    // Listed first, or a gateway that is added meanwhile would be taken for a removed one.
+    // Listed first, or a gateway added meanwhile would be taken for a removed one.
     let ids: BTreeSet<GatewayId> = disk.ids()?.into_iter().collect();
     let gateways = state.gateways();
     let (mut works, mut known, mut all) = (Vec::new(), BTreeSet::new(), true);

@@ -22,15 +22,15 @@ pub struct Key {
     pub state: KeyState,
     #[serde(with = "time::serde::rfc3339")]
     pub made: OffsetDateTime,
-    /// Whether any boot ever got it.
+    /// True once any boot got it.
     pub delivered: bool,
-    /// Boots after this one began with the key in place.
+    /// The boot after which the key was in place for all later ones.
     pub since: Since,
     /// Such boots that got this key.
     pub boots: Vec<EventId>,
 }
 
-/// From which boot on the gateway has a key.
+/// The first boot from which a gateway has a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Since {
@@ -42,7 +42,7 @@ pub enum Since {
 }
 
 impl Since {
-    /// Whether `boot` began with the key in place.
+    /// Says whether `boot` began with the key in place.
     pub(super) fn covers(self, boot: EventId) -> bool {
         match self {
             Self::Unknown => false,

@@ -1,4 +1,4 @@
-//! Everything that a boot host remembers about one gateway's bucket, and how it changes. Pure.
+//! A boot host's knowledge of one gateway's bucket, and how it changes. Pure.
 
 mod key;
 mod secret;

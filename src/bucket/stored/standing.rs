@@ -10,7 +10,7 @@ use super::state::Stored;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Standing {
-    /// Everything is as it should be.
+    /// Everything is in order.
     Ready,
     /// A new key is or will be handed out; the old one is still valid.
     Rotating,

@@ -1,4 +1,4 @@
-//! The file `STATE/buckets/ID.json`, and what each event changes in it. Pure.
+//! The file `STATE/buckets/ID.json`, and its change by each event. Pure.
 
 use serde::Deserialize;
 use serde::Serialize;
@@ -14,13 +14,13 @@ use crate::identity::GatewayName;
 /// Version of the files that this program writes.
 pub(in crate::bucket) const FORMAT: u32 = 1;
 
-/// Names of given-up keys that are remembered.
+/// Most names of given-up keys that are remembered.
 const MOST_GIVEN_UP: usize = 32;
 
-/// Boots that are remembered for one key: as many as a gateway's history remembers.
+/// Most boots that are remembered for one key: as many as a gateway's history remembers.
 const MOST_BOOTS: usize = 64;
 
-/// Everything that this boot host remembers about one gateway's bucket.
+/// This boot host's knowledge of one gateway's bucket.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Stored {
@@ -35,7 +35,7 @@ pub struct Stored {
     /// Keys that this boot host made, oldest first. The last one is handed out.
     pub keys: Vec<Key>,
     /// Name of a key that is being made. If it is still set later, the provider may have the key,
-    /// and its secret is lost.
+    /// but its secret is lost.
     pub making: Option<String>,
     /// Names of the latest keys whose creation was cut off. The provider may complete it after we
     /// looked for the key in vain; nobody has its secret.
@@ -48,7 +48,7 @@ pub struct Stored {
     /// When bucket and keys were last checked at the provider.
     #[serde(with = "time::serde::rfc3339::option")]
     pub checked: Option<OffsetDateTime>,
-    /// The last failure, until everything is as it should be.
+    /// The last failure, until everything is in order.
     pub trouble: Option<Trouble>,
 }
 
@@ -67,7 +67,7 @@ pub struct Bucket {
     pub quota: Option<u64>,
 }
 
-/// How a key is replaced by another.
+/// Replacement of a key by another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Rotate {
@@ -92,7 +92,7 @@ pub struct Trouble {
 }
 
 impl Stored {
-    /// The file of a gateway that nothing was done for yet.
+    /// The file of a gateway for which nothing was done yet.
     pub fn new(gateway: GatewayName) -> Self {
         Self {
             format: FORMAT,
@@ -207,7 +207,7 @@ impl Stored {
         self.keys.splice(0..0, unknown);
     }
 
-    /// Whether the hand-out of the active key to `boot` must be recorded first.
+    /// Says whether the hand-out of the active key to `boot` must be recorded first.
     pub(in crate::bucket) fn must_record(&self, boot: Option<EventId>) -> bool {
         let Some(key) = self.active() else { return false };
         let counts = |boot| key.since.covers(boot) && !key.boots.contains(&boot);

@@ -43,7 +43,7 @@ struct BucketRow {
     key: Option<String>,
     #[serde(with = "time::serde::rfc3339::option")]
     key_made: Option<OffsetDateTime>,
-    /// How many older keys are still valid.
+    /// Number of older keys that are still valid.
     older_keys: usize,
     state: Standing,
     error: Option<String>,
@@ -52,7 +52,7 @@ struct BucketRow {
 
 fn rows(state: &State, damage: &mut Damage) -> Result<Vec<BucketRow>> {
     let (disk, gateways) = (Disk::new(state), state.gateways());
-    // Ids of all gateways that are there, and of those that were.
+    // Ids of all present and former gateways.
     let mut all = BTreeMap::new();
     for id in disk.ids()? {
         all.insert(id, None);
@@ -64,7 +64,7 @@ fn rows(state: &State, damage: &mut Damage) -> Result<Vec<BucketRow>> {
             Ok(record) => drop(all.entry(record.id).and_modify(|known| *known = Some(name))),
             Err(error) => {
                 damage.note(&name, &error);
-                // It may be any of these, so none of them counts as removed.
+                // The bucket may belong to any of these, so none of them counts as removed.
                 for (_, known) in all.iter_mut().filter(|(id, _)| id.name() == name.as_str()) {
                     *known = Some(name.clone());
                 }
@@ -89,7 +89,7 @@ fn rows(state: &State, damage: &mut Damage) -> Result<Vec<BucketRow>> {
     Ok(rows)
 }
 
-/// Whether the gateway of a bucket is still there.
+/// The presence of a bucket's gateway.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Presence {
     There,

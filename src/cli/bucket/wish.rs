@@ -53,7 +53,7 @@ impl Adopt {
     }
 }
 
-/// Records what an operator wants; the next reconciliation does it.
+/// Records an operator's request, which the next reconciliation carries out.
 fn wish(state: &State, name: &GatewayName, change: impl FnOnce(&mut Stored)) -> Result<()> {
     ensure_provider(state)?;
     let record = state.gateways().load(name)?;
@@ -79,7 +79,7 @@ fn ensure_free(state: &State, name: &GatewayName, bucket: &str) -> Result<()> {
     for other in gateways.names()?.iter().filter(|other| *other != name) {
         let ids = match gateways.load(other) {
             Ok(record) => vec![record.id],
-            // Any that it may have.
+            // Any key that it may have.
             Err(_) => disk.ids()?.into_iter().filter(|id| id.name() == other.as_str()).collect(),
         };
         for id in ids {
@@ -104,7 +104,7 @@ impl fmt::Display for Wished {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} gets {}: the server sees to it, or `farmgate bucket sync {0}` does at once",
+            "{} gets {}: the server does it in the background, or `farmgate bucket sync {0}` at once",
             self.gateway, self.wished
         )
     }

@@ -42,7 +42,7 @@ pub(super) fn show(f: &mut fmt::Formatter<'_>, checked: &Checked) -> fmt::Result
         }
         let kind =
             if finding.severity.is_error() { ReportKind::Error } else { ReportKind::Warning };
-        // Of a word that continuation lines cut, the first part is shown.
+        // If continuation lines split a word, the first part is shown.
         let span = (name.clone(), finding.span.start..finding.span.end.min(end));
         let report = Report::build(kind, span.clone())
             .with_config(config)
@@ -59,8 +59,9 @@ pub(super) fn show(f: &mut fmt::Formatter<'_>, checked: &Checked) -> fmt::Result
     Ok(())
 }
 
-/// The script with as many bytes, without those that a terminal would obey or
-/// that are no UTF-8, and with no line ends but `\n`.
+/// The script with the same number of bytes, but without bytes that a terminal would interpret or
+/// that are not UTF-8, and with `
+/// ` as the only line end.
 fn printable(source: &[u8]) -> String {
     let mut text = String::with_capacity(source.len());
     for chunk in source.utf8_chunks() {
@@ -68,7 +69,7 @@ fn printable(source: &[u8]) -> String {
             match c {
                 '\n' | '\t' => text.push(c),
                 '\r' | '\x0b' | '\x0c' => text.push(' '),
-                // Both end a line elsewhere.
+                // Both end a line in other programs.
                 '\u{2028}' | '\u{2029}' => text.push_str("???"),
                 c if c.is_control() => text.extend(std::iter::repeat_n('?', c.len_utf8())),
                 c => text.push(c),

@@ -1,5 +1,4 @@
-//! Where the certificate of a gateway comes from: issued here, for a signing request, or taken
-//! over.
+//! The source of a gateway's certificate: issued here, issued for a signing request, or taken over.
 
 use std::path::Path;
 use std::path::PathBuf;
@@ -21,7 +20,7 @@ use crate::identity::usable_client;
 use crate::store::State;
 use crate::store::files;
 
-/// Options that say where a certificate comes from.
+/// Options for the source of a certificate.
 #[derive(clap::Args)]
 pub(super) struct Source {
     /// Take over this certificate (PEM), which the CA of this state has signed
@@ -37,7 +36,7 @@ pub(super) struct Source {
 }
 
 impl Source {
-    /// Reads the files, before the state is locked: others would wait for a slow one.
+    /// Reads the files before the state is locked, since others would wait for a slow one.
     pub(super) fn read(self) -> Result<Given> {
         let read = |path: Option<PathBuf>| {
             path.map(|path| Ok::<_, anyhow::Error>((files::read_given(&path)?, path))).transpose()
@@ -54,7 +53,7 @@ pub(super) struct Given {
 }
 
 impl Given {
-    /// Whether the gateway has the given certificate already, or none is given.
+    /// Says whether the gateway has the given certificate already, or none is given.
     pub(super) fn is_known(&self, record: &Record) -> Result<bool> {
         let Some((pem, path)) = &self.cert else { return Ok(true) };
         let certificate =

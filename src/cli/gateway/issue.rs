@@ -41,7 +41,7 @@ impl Add {
             let record = gateways.renew(&lock, &name, &pem, key.as_deref())?;
             return context.print(&Issued::new(&record, "renewed"));
         }
-        // Before a key is made in vain.
+        // Checked before a key is made for nothing.
         gateways.ensure_free(&name)?;
         let (pem, key) = source.certificate(&state, &name)?;
         let record = gateways.add(&lock, &name, &pem, key.as_deref(), now())?;

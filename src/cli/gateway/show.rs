@@ -90,7 +90,7 @@ struct ShownGateway {
     generation: Option<u64>,
     assessment: Assessment,
     certificates: Vec<ShownCertificate>,
-    /// Why parts of it could not be read.
+    /// Errors of its unreadable parts.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
 }

@@ -35,11 +35,10 @@ use crate::store::files;
 /// A base image holds nothing secret.
 pub(super) const PUBLIC: u32 = 0o644;
 
-/// Part of the name under which a base image is kept: another version may make
-/// another image from the same input.
+/// Version of the images in the cache: another version may make another image from the same input.
 const MAKER: &str = concat!("farmgate base image 2 ", env!("CARGO_PKG_VERSION"));
 
-/// Options that decide what a base image is made of and what its script does.
+/// Options for the parts of a base image and for its script.
 #[derive(Args)]
 pub(super) struct Parts {
     /// Folder with ipxe.lkrn and ipxe.efi, if not the distribution's
@@ -75,7 +74,7 @@ pub(super) struct Parts {
 }
 
 impl Parts {
-    /// The base image of a state, from its cache when it was made before.
+    /// The base image of a state, from its cache if it was made before.
     pub(super) fn base(&self, cx: &Context, state: &State) -> Result<Vec<u8>> {
         let config = state.config();
         let urls = std::iter::once(&config.url).chain(&config.media.fallback_urls);
@@ -88,7 +87,7 @@ impl Parts {
         state.with_cache(|cache| self.image(cx, &fleet, Some(cache)))
     }
 
-    /// A base image for a fleet whose state is elsewhere, from the arguments alone. `ca` is the
+    /// A base image from the arguments alone, for a fleet whose state is elsewhere. `ca` is the
     /// file with its certificate (PEM).
     pub(super) fn base_without_state(&self, cx: &Context, ca: &Path) -> Result<Vec<u8>> {
         if self.urls.is_empty() {
@@ -105,7 +104,7 @@ impl Parts {
         let unfit = "no gateway could have this CA as its root";
         usable_ca(&fleet.ca).context(unfit)?;
         let end = Certificate::from_der(&fleet.ca)?.not_after;
-        ensure!(end > now(), "{unfit}: it ran out on {}", end.date());
+        ensure!(end > now(), "{unfit}: it expired on {}", end.date());
         let root = Fingerprint::of_der(&fleet.ca);
         let syslinux = Syslinux::find(self.syslinux.as_deref())?;
         let ipxe = match &self.ipxe_source {
@@ -141,9 +140,9 @@ impl Parts {
         let image = iso::base(&inputs)?;
         if let Some(kept) = kept {
             let content = [Sha256::digest(&image).as_slice(), &image].concat();
-            // The next call takes longer then, and that is all.
+            // If this fails, only the next call takes longer.
             if let Err(error) = files::replace(&kept, PUBLIC, |file| file.write_all(&content)) {
-                warn!("the base image is not kept for the next time: {error:#}");
+                warn!("the base image is not cached: {error:#}");
             }
         }
         Ok(image)
@@ -199,7 +198,7 @@ fn unseal_cache(path: &Path) -> Option<Vec<u8>> {
 }
 
 fn compile(cx: &Context, cache: Option<&Path>, source: &Path, ca: &[u8]) -> Result<Ipxe> {
-    /// Lines that iPXE's build prints, more or less.
+    /// Approximate number of lines that iPXE's build prints.
     const STEPS: u64 = 2600;
     let cache = cache.context("an iPXE is compiled in the cache of a state: leave out --ca")?;
     let certificate = Certificate::from_der(ca)?;
@@ -209,7 +208,7 @@ fn compile(cx: &Context, cache: Option<&Path>, source: &Path, ca: &[u8]) -> Resu
         source,
         ca: pem.as_bytes(),
         root: certificate.fingerprint,
-        // A date that depends on the input alone, and not in the future.
+        // A date that depends on the input alone and is not in the future.
         timestamp: certificate.not_before.unix_timestamp(),
         cache,
     };

@@ -9,14 +9,14 @@ pub(super) struct Certificate {
 /// Values in the server blocks.
 pub(super) struct Server {
     pub(super) host: String,
-    /// Signed by the fleet's CA: the only one that gateways trust.
+    /// Signed by the fleet's CA, the only one that gateways trust.
     pub(super) own: Certificate,
     pub(super) ca: String,
     pub(super) crl: String,
     pub(super) socket: String,
     pub(super) accel: Option<String>,
     pub(super) blobs: String,
-    /// The file with the secret by which farmgate knows this nginx.
+    /// The file with the secret by which farmgate recognises this nginx.
     pub(super) mark: String,
     pub(super) logs: Logs,
 }
@@ -36,7 +36,7 @@ pub(super) enum Logs {
 
 impl Logs {
     /// Log settings for requests that are not parsed yet. They may hold a token, and nginx logs the
-    /// beginning of a request that breaks off.
+    /// beginning of an aborted request.
     fn unknown(&self) -> &'static str {
         match self {
             Self::Inherited => "",
@@ -60,18 +60,18 @@ impl Logs {
     }
 }
 
-/// An error log shows the whole request line with each message, and no setting takes it out;
-/// but nothing has the level `emerg`. `/dev/null` would not do: nginx gives its log files to the
-/// user of its workers when they are reopened.
+/// An error log shows the whole request line with each message, and no setting removes it. But no
+/// message has the level `emerg`. `/dev/null` would not do: nginx gives its log files to the user
+/// of its workers when they are reopened.
 const NOTHING: &str = "access_log off;
         error_log stderr emerg;
         ";
 
-/// Statuses of nginx's own answers before it has found the location of a request.
+/// Statuses of nginx's own answers to requests whose location it has not found yet.
 const REFUSALS: [u16; 10] = [400, 405, 414, 421, 494, 495, 496, 497, 501, 505];
 
-/// As many of these characters in a row may be a token, even if some are percent-encoded: a token
-/// of secrets has 43, one of an acknowledgement more. nginx's quotes need no escapes for it.
+/// A run of this many such characters may be a token, even if some are percent-encoded: a token of
+/// secrets has 43, one of an acknowledgement more. nginx's quotes need no escapes for it.
 const TOKEN: &str = "[0-9A-Za-z_.~%-]{40}";
 
 /// The part that all server blocks share.
@@ -105,7 +105,7 @@ map "$request $http_referer" $farmgate_refused {{
 
 /// The server block for gateways.
 pub(super) fn gateways(server: &Server, listen: &str) -> String {
-    // iPXE since January 2024 offers these; later clients too.
+    // iPXE since January 2024 offers these, and so do later clients.
     let tls = "\
     # iPXE speaks TLS 1.2 and no later version.
     ssl_protocols TLSv1.2 TLSv1.3;
@@ -229,8 +229,8 @@ const COMMON: &str = r#"
     proxy_max_temp_file_size 0;
 "#;
 
-/// Tokens in addresses are as good as passwords: these locations, and what nginx answers in
-/// their place, log nothing.
+/// Tokens in addresses are as good as passwords. So nothing is logged for these locations and for
+/// nginx' own answers in their place.
 fn tokens(logs: &Logs) -> String {
     let mut text = String::from(
         r#"    # Tokens in these addresses are as good as passwords: not for any log. The same failures

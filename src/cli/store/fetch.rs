@@ -1,4 +1,4 @@
-//! Files of old generations, for commands that go back to them. Asks the shared store.
+//! Fetches files of old generations for commands that return to them. Asks the shared store.
 
 use std::time::Duration;
 
@@ -14,9 +14,9 @@ use crate::store::generations::Generations;
 /// Longest wait for a file of an old generation.
 const PATIENCE: Duration = Duration::from_secs(10 * 60);
 
-/// Fetches the files of a generation that may be in the shared store alone: of generation `number`,
-/// or of those that a command without a number may choose. A file that cannot be fetched is no
-/// error here: whoever needs it notices.
+/// Fetches files that may exist in the shared store alone: those of generation `number`, or of the
+/// generations that a command without a number may choose. A failed fetch is no error here: the
+/// code that needs the file reports it.
 pub(in crate::cli) fn fetch(state: &State, record: &Record, number: Option<u64>) -> Result<()> {
     if state.config().store.url.is_none() {
         return Ok(());

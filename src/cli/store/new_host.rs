@@ -55,7 +55,7 @@ impl fmt::Display for Made {
         if let Some(url) = &self.unknown {
             write!(
                 f,
-                "\nmedia do not know it: add {url} to [media] fallback-urls, and make them anew"
+                "\nmedia do not know it: add {url} to [media] fallback-urls, and make new ones"
             )?;
         }
         Ok(())

@@ -56,7 +56,7 @@ impl fmt::Display for Synced {
             write!(f, "; {held_back} new generations wait for their files")?;
         }
         if left_out > 0 {
-            write!(f, "; left out {left_out} that this farmgate cannot read")?;
+            write!(f, "; {left_out} objects ignored that this farmgate cannot read")?;
         }
         Ok(())
     }

@@ -14,7 +14,7 @@ fn published(number: u64) -> Arc<Event> {
     event(Kind::Published { number, files: BTreeMap::new() })
 }
 
-/// Events of a life: each names earlier ones by their position.
+/// Events of a life; each refers to earlier ones by their position.
 fn life() -> impl Strategy<Value = Events> {
     proptest::collection::vec((0u8..6, 0usize..100, 1u64..6), 0..80).prop_map(|steps| {
         let mut ids: Vec<EventId> = Vec::new();
@@ -38,7 +38,7 @@ fn life() -> impl Strategy<Value = Events> {
 }
 
 proptest! {
-    /// Compaction: whatever happens afterwards, and with however little memory.
+    /// Compaction changes no later history, even with the smallest memory.
     #[test]
     fn what_is_not_relevant_can_be_forgotten_at_any_moment(
         events in life(), cut in 0usize..80, remembered in 1usize..6,
@@ -47,7 +47,7 @@ proptest! {
         let before: Events = events.iter().take(cut).map(|(i, e)| (*i, e.clone())).collect();
         let kept = relevant(&before, remembered);
         let forgotten = |id: &EventId| before.contains_key(id) && !kept.contains(id);
-        // An acknowledgement that comes when its boot is forgotten is too late.
+        // An acknowledgement of a forgotten boot comes too late.
         let late = |event: &Event| {
             matches!(&event.kind, Kind::Acknowledged { boot } if forgotten(boot))
         };
@@ -59,7 +59,7 @@ proptest! {
         prop_assert!(whole.len() <= events.len());
     }
 
-    /// Two boot hosts, each of which has only heard of part of what the other did.
+    /// Two boot hosts that each know only part of the other's events.
     #[test]
     fn packs_of_different_hosts_can_be_laid_together(
         events in life(), mine in proptest::collection::vec(any::<bool>(), 80),
@@ -99,7 +99,8 @@ proptest! {
 }
 
 proptest! {
-    /// Words about boots that never arrive used to be kept for ever, and each boot read them all.
+    /// Acknowledgements of boots that never arrived used to be kept forever, and each boot read
+    /// them all.
     #[test]
     fn words_about_boots_that_never_arrive_are_bounded(
         ages in proptest::collection::vec(0i64..20, 0..40), remembered in 1usize..10,
@@ -117,7 +118,7 @@ proptest! {
         let fresh: BTreeSet<_> =
             fresh.filter(|id| latest.unwrap() - id.time() <= AWAITED).copied().collect();
         prop_assert_eq!(&kept, &fresh);
-        // The boot of a word that was kept counts when it arrives.
+        // The boot of a kept acknowledgement counts when it arrives.
         if let Some(word) = kept.last() {
             let Kind::Acknowledged { boot } = events[word].kind else { unreachable!() };
             let generation = EventId::after(None, 0);

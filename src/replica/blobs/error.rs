@@ -7,14 +7,14 @@ use crate::replica::remote::Error;
 /// The reason why a blob is not on this host.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BlobError {
-    /// The common store did not do as asked.
+    /// The shared store did not do as asked.
     #[error("the store {0}")]
     Remote(#[from] Error),
-    /// The common store does not have it.
+    /// The shared store does not have it.
     #[error("the store has no blob {0}: a host that has it is asked for it")]
     Missing(BlobId),
-    /// The common store has other bytes under its name.
-    #[error("the store's blob {0} is damaged: a host that has it whole is asked for it")]
+    /// The shared store has other bytes under its name.
+    #[error("the store's blob {0} is damaged: a host with an intact copy is asked for it")]
     Damaged(BlobId),
     /// It could not be read or written here.
     #[error("blob {0} cannot be kept: {1}")]

@@ -1,5 +1,5 @@
-//! Fetches blobs on demand, single-flight: however many ask for one, it is downloaded once. A blob
-//! that could not be fetched is not tried again at once.
+//! Fetches blobs on demand, single-flight: concurrent requests for a blob share one download. A
+//! failed fetch is not retried at once.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ use crate::store::blobs::Access;
 use crate::store::blobs::Fault;
 use crate::store::generations::Generations;
 
-/// Waits before a blob that could not be fetched is tried again.
+/// Waits before a failed fetch is retried.
 const RETRY: Backoff = Backoff::new(Duration::from_secs(2), Duration::from_secs(60));
 
 type Outcome = Result<(), BlobError>;
@@ -54,7 +54,7 @@ struct Failed {
     error: BlobError,
 }
 
-/// Counts of fetches, by how they ended.
+/// Counts of fetches, by result.
 #[derive(Clone, Copy, Debug, Default)]
 pub(in crate::replica) struct FetchCounts {
     pub(in crate::replica) fetched: u64,
@@ -66,7 +66,7 @@ pub(in crate::replica) struct FetchCounts {
 pub enum Fetch {
     /// The blob is on this host.
     Here,
-    /// It did not come within the limit; the download goes on.
+    /// It did not arrive within the limit; the download goes on.
     OnItsWay,
     /// It could not be fetched.
     Failed(BlobError),
@@ -83,8 +83,8 @@ impl Fetcher {
         Self { generations, timeout, transfer, wanted, notices, flights }
     }
 
-    /// Fetches a blob that is not here, and waits for it for `limit` at most. A download that takes
-    /// longer goes on for whoever asks next.
+    /// Fetches a blob that is not here, and waits for it for `limit` at most. A longer download
+    /// goes on for later requests.
     pub(super) async fn fetch(
         self: &Arc<Self>,
         asset: &Asset,
@@ -180,7 +180,7 @@ impl Fetcher {
         }
     }
 
-    /// Whether a blob is here with all its bytes. One of another size is set aside.
+    /// Says whether a blob is here with all its bytes. One of another size is set aside.
     pub(super) fn look(&self, asset: &Asset, access: Access) -> anyhow::Result<bool> {
         let (blobs, id) = (self.generations.blobs_of(access), asset.sha256);
         match blobs.find(asset) {
@@ -199,7 +199,7 @@ impl Fetcher {
         }
     }
 
-    /// Counts the fetches so far, by how they ended.
+    /// Counts the fetches so far, by result.
     pub(super) fn counts(&self) -> FetchCounts {
         self.flights().counts
     }

@@ -1,4 +1,4 @@
-//! Which generations need their files on this host. Pure.
+//! The generations whose files this host needs. Pure.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! Blobs of the common store: fetched when they are needed, cached on this host's disk, and given to
-//! the store when it or another host lacks them.
+//! Blobs of the shared store: fetched when they are needed, cached on this host's disk, and
+//! uploaded again when the store or another host lacks them.
 //!
 //! Touches the network, this host's blobs and the clock.
 
@@ -31,7 +31,7 @@ use crate::fleet::Asset;
 use crate::store::blobs::Access;
 use crate::store::generations::Generations;
 
-/// This host's blobs as a cache of the common store's.
+/// This host's blobs as a cache of the shared store's.
 pub(super) struct BlobCache {
     transfer: Arc<Transfer>,
     wanted: Arc<Wanted>,

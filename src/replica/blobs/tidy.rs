@@ -1,4 +1,4 @@
-//! Looks after the cached blobs: verifies them one by one, and evicts what was not used for longest.
+//! Tidies the cached blobs: verifies them one by one, and evicts the least recently used.
 
 use std::collections::BTreeMap;
 use std::collections::HashSet;
@@ -26,10 +26,10 @@ use crate::store::generations::Generations;
 /// A blob on this host's disk.
 type Found = (Access, BlobId, Metadata);
 
-/// Files that came this recently may belong to a generation that is being published.
+/// Files this new may belong to a generation that is being published.
 const YOUNG: Duration = Duration::from_secs(60 * 60);
 
-/// Looks after the cached blobs.
+/// Tidies the cached blobs.
 pub(super) struct Tidier {
     remote: Remote,
     generations: Generations,
@@ -66,8 +66,8 @@ impl Tidier {
         self.evict(found).await
     }
 
-    /// Verifies the blob after the last one. A damaged one is set aside, so that nobody gets it, and
-    /// fetched again.
+    /// Verifies the blob after the last one. A damaged one is set aside, so that it is not served,
+    /// and fetched again.
     async fn verify_next(&self, found: &[Found]) -> Result<(), Failure> {
         let Some((access, id)) = self.next(found) else { return Ok(()) };
         let blobs = self.generations.blobs_of(access).clone();
@@ -130,8 +130,8 @@ impl Tidier {
         Ok(lost)
     }
 
-    /// Evicts blobs, those first that were not used for longest, until the rest fits. What a next
-    /// boot may need stays, and so does what the common store does not have.
+    /// Evicts the least recently used blobs until the rest fits. Blobs that a next boot may need
+    /// stay, and so do those that the shared store lacks.
     async fn evict(&self, found: Vec<Found>) -> Result<(), Failure> {
         let Some(limit) = self.cache_size else { return Ok(()) };
         let mut total: u64 = found.iter().map(|(_, _, facts)| facts.len()).sum();
@@ -168,7 +168,7 @@ impl Tidier {
             let blobs = self.generations.blobs_of(access).clone();
             blocking(move || Ok(blobs.remove(&id)?)).await?;
             total -= facts.len();
-            tracing::debug!("blob {id} is only in the common store now");
+            tracing::debug!("blob {id} is only in the shared store now");
         }
         Ok(())
     }

@@ -1,4 +1,5 @@
-//! Moves single blobs between this host and the common store, and remembers which ones the store has.
+//! Moves single blobs between this host and the shared store, and remembers which ones the store
+//! has.
 
 use std::collections::HashSet;
 use std::io;
@@ -31,7 +32,7 @@ pub(super) struct Transfer {
     generations: Generations,
     timeout: Duration,
     notices: Notices,
-    /// Blobs that the common store is known to have.
+    /// Blobs that the shared store is known to have.
     stored: Mutex<HashSet<(Access, BlobId)>>,
 }
 
@@ -41,7 +42,7 @@ impl Transfer {
         Self { remote, generations, timeout, notices, stored }
     }
 
-    /// Uploads a blob that the common store does not have yet. One that is missing or damaged here
+    /// Uploads a blob that the shared store does not have yet. One that is missing or damaged here
     /// is reported.
     pub(super) async fn deliver(&self, access: Access, asset: &Asset) -> Result<(), Failure> {
         let id = asset.sha256;
@@ -51,15 +52,14 @@ impl Transfer {
         if self.remote.size(&layout::blob(access, &id)).await? == Some(asset.size) {
             self.stored().insert((access, id));
         } else if !self.give(access, id).await? {
-            // Its generation is delivered all the same: it may be an old one, and its event counts.
-            self.notices.error(format!(
-                "blob {id} is not given to other hosts: it is missing here, or damaged"
-            ));
+            // Its generation is delivered anyway: it may be an old one, and its event counts.
+            self.notices
+                .error(format!("blob {id} cannot be uploaded: it is missing here, or damaged"));
         }
         Ok(())
     }
 
-    /// Uploads a blob, over whatever the common store has under its name. `false` if it is missing
+    /// Uploads a blob, over whatever the shared store has under its name. `false` if it is missing
     /// or damaged here.
     pub(super) async fn give(&self, access: Access, id: BlobId) -> Result<bool, Failure> {
         let given = self.give_as(access, id, layout::blob(access, &id)).await?;

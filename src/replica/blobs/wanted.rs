@@ -1,5 +1,5 @@
-//! Blobs that the common store has lost or has damaged. A host that cannot fetch one leaves a marker
-//! in the store; a host that has it uploads it again.
+//! Blobs that the shared store has lost or has damaged. A host that cannot fetch one leaves a
+//! marker in the store; a host that has it uploads it again.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -29,8 +29,8 @@ impl Wanted {
         Self { remote, transfer, notices: Notices::default(), left: Mutex::default() }
     }
 
-    /// Leaves a marker for a blob that could not be fetched, or removes it once it could. Errors are
-    /// ignored: the next fetch tries the same again.
+    /// Leaves a marker for a blob that could not be fetched, or removes it once it could. Errors
+    /// are ignored: the next fetch tries the same again.
     pub(super) async fn note(&self, access: Access, id: BlobId, outcome: &Result<(), BlobError>) {
         let lost = matches!(outcome, Err(BlobError::Missing(_) | BlobError::Damaged(_)));
         let left = self.left().contains(&(access, id));
@@ -52,7 +52,7 @@ impl Wanted {
             let Some((access, id)) = layout::parse_wanted(&path) else { continue };
             // Hosts of older versions ask for secrets among the public blobs.
             if self.transfer.give(access, id).await? || self.give_as_before(access, id).await? {
-                tracing::info!("gave the store blob {id} again: another host could not get it");
+                tracing::info!("uploaded blob {id} again: another host could not fetch it");
                 self.remote.delete(&path).await?;
                 given += 1;
             }

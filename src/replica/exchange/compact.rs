@@ -1,4 +1,4 @@
-//! Packs the objects of a gateway in the common store once there are many: every host lists all of
+//! Packs the objects of a gateway in the shared store once there are many: every host lists all of
 //! them in every pass.
 
 use std::collections::BTreeSet;
@@ -23,10 +23,10 @@ use crate::replica::remote::Remote;
 use crate::store::exchange::LocalObjects;
 use crate::store::objects::Object;
 
-/// So many objects of a gateway are left in the common store before they are packed.
+/// Objects of a gateway in the shared store beyond which they are packed.
 const MOST: usize = 32;
 
-/// Packs objects in the common store.
+/// Packs objects in the shared store.
 pub(super) struct Compactor {
     remote: Remote,
     notices: Notices,
@@ -37,13 +37,13 @@ impl Compactor {
         Self { remote, notices: Notices::default() }
     }
 
-    /// Packs the objects of a gateway in the common store, if they are many, and returns the pack's
-    /// name if this host needs not fetch it.
+    /// Packs the objects of a gateway in the shared store, if they are many, and returns the pack's
+    /// name if this host need not fetch it.
     ///
-    /// The pack holds all that the packed objects say, and only they are deleted. What others write
-    /// meanwhile stays, and when another host does the same at the same time its pack holds the same
-    /// events, which count once. Damaged objects stay beside the pack. An object of a newer version
-    /// stops it: that version may know better what still matters.
+    /// The pack holds all events of the packed objects, and only these objects are deleted. Objects
+    /// that others write meanwhile stay. If another host does the same at the same time, its pack
+    /// holds the same events, which count once. Damaged objects stay beside the pack. An object of
+    /// a newer version stops the packing: that version may know better what still matters.
     pub(super) async fn compact(
         &self,
         gateway: &GatewayId,
@@ -95,8 +95,8 @@ impl Compactor {
         let bytes = serde_json::to_vec(&pack).context("cannot write a pack")?;
         self.remote.put(&layout::object(gateway, name), bytes.clone()).await?;
         self.remote.delete_all(packed).await?;
-        tracing::debug!(gateway_id = %gateway, objects = remote.len(), "packed in the common store");
-        // Events that were held back here must not come into sight with the pack.
+        tracing::debug!(gateway_id = %gateway, objects = remote.len(), "packed in the shared store");
+        // The pack must not publish events that were held back here.
         if !events.keys().all(|id| here.contains_key(id)) {
             return Ok(None);
         }

@@ -48,7 +48,7 @@ impl EventExchange {
         }
     }
 
-    /// Exchanges the events of a gateway, of which the common store has the objects `remote`. An
+    /// Exchanges the events of a gateway, of which the shared store has the objects `remote`. An
     /// error of this host's concerns this gateway alone.
     pub(super) async fn exchange(
         &self,
@@ -79,7 +79,7 @@ impl EventExchange {
         }
         report.pushed = self.pusher.push(gateway, &mut local, remote, &mut known, first).await?;
         if !first {
-            // Otherwise last: files may take their time.
+            // Otherwise last, since files may take their time.
             report += self.puller.pull(gateway, &mut local, remote, &mut known, false).await?;
         }
         let refused = self.puller.refused(gateway);
@@ -97,7 +97,7 @@ impl EventExchange {
     }
 
     /// Delivers the new events of a gateway that was exchanged before, without knowing what the
-    /// common store has now; returns how many objects.
+    /// shared store has now; returns how many objects.
     pub(super) async fn deliver(&self, gateway: &GatewayId) -> Result<usize, Failure> {
         match self.try_deliver(gateway).await {
             Err(Failure::Local(error)) => {
@@ -118,7 +118,7 @@ impl EventExchange {
         Ok(pushed)
     }
 
-    /// Deletes the events of a removed gateway from the common store.
+    /// Deletes the events of a removed gateway from the shared store.
     pub(super) async fn forget(
         &self,
         gateway: &GatewayId,
@@ -133,8 +133,8 @@ impl EventExchange {
         Ok(Report::default())
     }
 
-    /// Counts those of `objects`, all that this host has of a gateway, that the common store does not
-    /// have yet.
+    /// Counts those of `objects`, all that this host has of a gateway, that the shared store does
+    /// not have yet.
     pub(super) fn undelivered(&self, gateway: &GatewayId, objects: &BTreeSet<ObjectName>) -> usize {
         match self.known().get(gateway) {
             Some(known) => objects.difference(known).count(),
@@ -148,7 +148,7 @@ impl EventExchange {
     }
 
     fn report(&self, gateway: &GatewayId, error: &anyhow::Error) {
-        self.notices.error(format!("the events of {gateway} stay here: {error:#}"));
+        self.notices.error(format!("the events of {gateway} could not be exchanged: {error:#}"));
     }
 
     fn known(&self) -> MutexGuard<'_, BTreeMap<GatewayId, BTreeSet<ObjectName>>> {

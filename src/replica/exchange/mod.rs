@@ -1,4 +1,4 @@
-//! Passes: exchange the events and records of all gateways with the common store.
+//! Passes: exchange the events and records of all gateways with the shared store.
 //!
 //! Touches the network, this host's events and records, and the clock. A pass lists the store and
 //! this host once, and hands the listings down; an object is read and parsed once.

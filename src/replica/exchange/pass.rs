@@ -22,10 +22,10 @@ use crate::replica::remote::Remote;
 use crate::store::State;
 use crate::store::generations::Generations;
 
-/// So many gateways are exchanged at a time.
+/// Gateways that are exchanged at a time.
 const CONCURRENCY: usize = 8;
 
-/// Exchanges events and records with the common store.
+/// Exchanges events and records with the shared store.
 pub(in crate::replica) struct Exchange {
     remote: Remote,
     generations: Generations,
@@ -92,8 +92,9 @@ impl Exchange {
         failed.into_iter().next().map_or(Ok(sum), Err)
     }
 
-    /// Delivers the new events of some gateways, without listing the common store, and says how many
-    /// objects these were. The next pass delivers those of gateways that no pass has exchanged yet.
+    /// Delivers the new events of some gateways, without listing the shared store, and returns how
+    /// many objects these were. The next pass delivers those of gateways that no pass has exchanged
+    /// yet.
     pub(in crate::replica) async fn deliver(
         &self,
         gateways: BTreeSet<GatewayId>,
@@ -110,7 +111,7 @@ impl Exchange {
         Ok(pushed)
     }
 
-    /// Counts the objects of this host that the common store does not have yet.
+    /// Counts the objects of this host that the shared store does not have yet.
     pub(in crate::replica) fn undelivered(&self) -> anyhow::Result<usize> {
         let mut undelivered = 0;
         for gateway in self.generations.gateways()? {
@@ -120,7 +121,7 @@ impl Exchange {
         Ok(undelivered)
     }
 
-    /// Lists a folder of the common store, by gateway.
+    /// Lists a folder of the shared store, by gateway.
     async fn list<T: Ord>(
         &self,
         folder: &str,
@@ -131,7 +132,7 @@ impl Exchange {
         let listing = Listing::group(listed.paths, parse);
         for path in &listing.foreign {
             self.notices.error(format!(
-                "left alone {path:?} in {}: farmgate has not written it",
+                "ignored {path:?} in {}: farmgate has not written it",
                 self.remote.shown()
             ));
         }

@@ -1,5 +1,5 @@
-//! Fetches what other hosts wrote about a gateway. A generation comes into sight once its files are
-//! here.
+//! Fetches the events that other hosts wrote about a gateway. A generation becomes visible once its
+//! files are here.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -37,22 +37,22 @@ pub(super) struct Puller {
     cache: Mutex<BTreeMap<GatewayId, Cache>>,
 }
 
-/// A cache of what earlier passes learned of a gateway; losing it only repeats work, or leaves it to
-/// the next boot.
+/// A cache of what earlier passes learned of a gateway; losing it only repeats work, or leaves it
+/// to the next boot.
 #[derive(Debug, Default)]
 struct Cache {
     /// The next boot may need files that are not here yet.
     needs_files: bool,
-    /// Objects in the common store that this program cannot use.
+    /// Objects in the shared store that this program cannot use.
     refused: Refused,
     /// Objects that were fetched, and wait for files.
     held_back: BTreeMap<ObjectName, Object>,
 }
 
-/// Objects in the common store that this program cannot use, and why.
+/// Objects in the shared store that this program cannot use, and why.
 pub(super) type Refused = BTreeMap<ObjectName, Refusal>;
 
-/// The reason why an object cannot be used, which does not change.
+/// A permanent reason why an object cannot be used.
 #[derive(Clone, Debug)]
 pub(super) struct Refusal {
     /// A newer farmgate wrote it.
@@ -65,8 +65,8 @@ impl Puller {
         Self { remote, blobs, notices: Notices::default(), cache: Mutex::default() }
     }
 
-    /// Fetches the objects of `remote` that are neither in `local` nor in `known`. `first` says that
-    /// this host was restarted, and so looks for damage of its own.
+    /// Fetches the objects of `remote` that are neither in `local` nor in `known`. `first` is true
+    /// after a restart, and makes this host look for damage of its own.
     pub(super) async fn pull(
         &self,
         gateway: &GatewayId,
@@ -79,7 +79,7 @@ impl Puller {
             cache.held_back.retain(|name, _| remote.contains(name));
             cache.refused.retain(|name, _| remote.contains(name));
         });
-        // What is damaged here may be whole there.
+        // An object damaged here may be intact there.
         let damaged =
             if first { on_disk(local, LocalObjects::damaged).await? } else { BTreeSet::new() };
         let missing: Vec<_> = remote
@@ -166,8 +166,8 @@ impl Puller {
         true
     }
 
-    /// Fetches the files that the next boot needs once a pack counts, and says whether it may. Most
-    /// generations in a pack are never booted again.
+    /// Fetches the files that the next boot needs once a pack counts, and returns whether the pack
+    /// may count. Most generations in a pack are never booted again.
     async fn fetch_for_pack(
         &self,
         gateway: &GatewayId,

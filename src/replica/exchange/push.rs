@@ -1,4 +1,4 @@
-//! Delivers what the common store does not have of a gateway. The files of a generation go before
+//! Delivers what the shared store does not have of a gateway. The files of a generation go before
 //! the event that publishes it.
 
 use std::collections::BTreeSet;
@@ -19,8 +19,8 @@ use crate::store::blobs::Access;
 use crate::store::exchange::LocalObjects;
 use crate::store::generations::Generations;
 
-/// More new objects of one gateway than this, after a long time without the common store
-/// or a restart, are delivered as one pack.
+/// More new objects of one gateway than this are delivered as one pack, for example after a restart
+/// or a long time without the shared store.
 const MANY: usize = 64;
 
 /// Delivers objects.
@@ -36,9 +36,9 @@ impl Pusher {
         Self { remote, generations, blobs, notices: Notices::default() }
     }
 
-    /// Delivers the objects of `local` that are new to the common store, and returns how many; adds
-    /// the names of those that need no more deliveries to `known`. `first` says that nothing is known
-    /// yet of what was delivered before.
+    /// Delivers the objects of `local` that are new to the shared store, and returns how many; adds
+    /// the names of those that need no more deliveries to `known`. `first` is true if nothing is
+    /// known yet about earlier deliveries.
     pub(super) async fn push(
         &self,
         gateway: &GatewayId,
@@ -70,7 +70,7 @@ impl Pusher {
         let mut pushed = 0;
         for name in news.new {
             if let Some(error) = local.why_unreadable(name) {
-                self.notices.error(format!("not given to other hosts: {error:#}"));
+                self.notices.error(format!("not delivered: {error:#}"));
             }
             let Some(object) = local.get(name) else { continue };
             for (path, asset) in object.events.values().flat_map(|event| published(event)) {

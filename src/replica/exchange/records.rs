@@ -1,5 +1,5 @@
 //! Exchanges the records of gateways: fetches the revisions of other hosts, merges them with this
-//! host's, and leaves one that says all in the common store.
+//! host's, and leaves one that equals the merge in the shared store.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -26,7 +26,7 @@ use crate::store::records::LocalRecord;
 use crate::store::records::Records;
 use crate::store::records::Revisions;
 
-/// So many records are exchanged at a time.
+/// Records that are exchanged at a time.
 const CONCURRENCY: usize = 8;
 
 /// Exchanges records.
@@ -42,7 +42,7 @@ pub(super) struct RecordExchange {
 struct Cache {
     /// Each record as both sides had it after the last merge.
     merged: BTreeMap<GatewayId, LocalRecord>,
-    /// Revisions in the common store that this program cannot read.
+    /// Revisions in the shared store that this program cannot read.
     refused: BTreeSet<(GatewayId, EventId)>,
 }
 
@@ -70,7 +70,7 @@ impl RecordExchange {
         }
     }
 
-    /// Exchanges all records; `listed` names the revisions in the common store.
+    /// Exchanges all records; `listed` names the revisions in the shared store.
     pub(super) async fn exchange(
         &self,
         mut listed: BTreeMap<GatewayId, BTreeSet<EventId>>,
@@ -78,7 +78,7 @@ impl RecordExchange {
         let records = self.records.clone();
         let mut local = blocking(move || records.local()).await?;
         for error in local.damaged {
-            self.notices.error(format!("a record is not in step: {error:#}"));
+            self.notices.error(format!("a record could not be exchanged: {error:#}"));
         }
         let mut ids: BTreeSet<_> = local.gateways.keys().cloned().collect();
         ids.extend(listed.keys().cloned());
@@ -116,7 +116,7 @@ impl RecordExchange {
     ) -> Result<Exchanged, Failure> {
         match self.try_exchange_one(id, local, remote).await {
             Err(Failure::Local(error)) => {
-                self.notices.error(format!("the record of {id} is not in step: {error:#}"));
+                self.notices.error(format!("the record of {id} could not be exchanged: {error:#}"));
                 // A removed gateway never comes back.
                 let merged = self.cache().merged.get(id).cloned();
                 let removed = merged.is_some_and(|merged| merged.record.is_none());
@@ -148,7 +148,7 @@ impl RecordExchange {
             let bytes = serde_json::to_vec(&merged.revision).context("cannot write a revision")?;
             self.remote.put(&layout::revision(id, merged.name), bytes).await?;
         }
-        // Deletes only what the remaining revision says, too.
+        // Deletes only what the remaining revision contains, too.
         let superseded = remote.intersection(&merged.superseded);
         let superseded: Vec<_> = superseded.map(|name| layout::revision(id, *name)).collect();
         if !superseded.is_empty() {
@@ -163,8 +163,7 @@ impl RecordExchange {
         Ok(Exchanged { changed: merged.changed, removed })
     }
 
-    /// The result for a record of which neither side has anything that was not merged yet; `None` if
-    /// one has.
+    /// The result for a record if neither side has anything new; `None` if one has.
     fn unchanged(
         &self,
         id: &GatewayId,

@@ -1,4 +1,4 @@
-//! Requests to the common store. Each has a time limit.
+//! Requests to the shared store. Each has a time limit.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -36,7 +36,7 @@ const MAX_OBJECT: u64 = 32 * 1024 * 1024;
 /// A store that transfers a blob more slowly than this counts as unreachable.
 const SLOWEST_BYTES_PER_SECOND: u64 = 64 * 1024;
 
-/// A client of the common store. Clones share its throttle.
+/// A client of the shared store. Clones share its throttle.
 #[derive(Clone, Debug)]
 pub struct Remote {
     store: Arc<dyn ObjectStore>,
@@ -90,12 +90,12 @@ impl Remote {
         Ok(Self { store, throttle, strays, limit, shown, directory })
     }
 
-    /// Where the store is, for people.
+    /// The location of the store, for people.
     pub fn shown(&self) -> &str {
         &self.shown
     }
 
-    /// The rest of the time for which the store asked not to be asked (`Retry-After`).
+    /// The rest of the time for which the store asked for no requests (`Retry-After`).
     pub(in crate::replica) fn retry_after(&self) -> Option<Duration> {
         self.throttle.remaining()
     }

@@ -1,4 +1,4 @@
-//! The key of the common store. Reads a file.
+//! The key of the shared store. Reads a file.
 
 use std::path::Path;
 

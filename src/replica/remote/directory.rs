@@ -1,5 +1,5 @@
-//! Lists a common store that is a directory. object_store's own listing ends at the first name that it
-//! cannot parse.
+//! Lists a shared store that is a directory. object_store's own listing ends at the first name that
+//! it cannot parse.
 
 use std::fs;
 use std::io;
@@ -54,7 +54,7 @@ fn descend(
     }
 }
 
-/// Whether object_store is still writing this file: its name ends in `#` and a number.
+/// Says whether object_store is still writing this file: its name ends in `#` and a number.
 fn is_unfinished(name: &str) -> bool {
     name.rsplit_once('#').is_some_and(|(_, number)| {
         !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())

@@ -1,4 +1,4 @@
-//! Errors of the common store, with the way out.
+//! Errors of the shared store, with the way out.
 
 use std::error::Error as StdError;
 use std::time::Duration;
@@ -8,8 +8,8 @@ use object_store::client::HttpErrorKind;
 
 use crate::foreign::Foreign;
 
-/// An error of the common store. Its text stays the same for as long as the reason does: a new text
-/// is news.
+/// An error of the shared store. Its text stays the same for as long as the reason does, since a
+/// new text is logged as a new problem.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// The key is wrong, expired, or not for this bucket; or the bucket is full.
@@ -21,7 +21,7 @@ pub enum Error {
     /// There is no such bucket.
     #[error("has no such bucket ({0}): check [store] url")]
     NoBucket(Foreign),
-    /// It is overloaded, and may say for how long.
+    /// It is overloaded, and may say how long to wait.
     #[error("is overloaded ({status})")]
     Busy {
         /// 429 or 503.
@@ -55,8 +55,8 @@ pub enum Error {
 }
 
 impl Error {
-    /// Finds the reason in the chain of an error of object_store: the client boxes what our own
-    /// connector (see `throttle`) returns, so it has to be looked for.
+    /// Finds the reason in the error chain of object_store. The client boxes the errors of our own
+    /// connector (see `throttle`), so the chain must be searched.
     pub(super) fn from_object_store(error: &object_store::Error) -> Self {
         let first: &(dyn StdError + 'static) = error;
         let chain = std::iter::successors(Some(first), |cause| (*cause).source());

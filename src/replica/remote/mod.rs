@@ -1,5 +1,5 @@
-//! The common store as this host sees it: a bucket, or a directory. Every request has a time
-//! limit, a store that asks for rest gets it, and what goes wrong has a type of its own.
+//! The shared store as this host sees it: a bucket, or a directory. Every request has a time limit,
+//! `Retry-After` is honoured, and errors have a type of their own.
 //!
 //! Touches the network, or the store's directory.
 

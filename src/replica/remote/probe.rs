@@ -1,4 +1,4 @@
-//! The requests by which `farmgate doctor` examines the common store.
+//! The requests by which `farmgate doctor` examines the shared store.
 
 use super::client::Remote;
 use super::error::Error;
@@ -6,7 +6,7 @@ use crate::replica::layout;
 
 const TEXT: &[u8] = b"written by farmgate doctor, and deleted at once\n";
 
-/// Lists, writes, reads and deletes in the store: nothing else shows what a key may do, and
+/// Lists, writes, reads and deletes in the store: no other test shows what a key may do, and
 /// whether the bucket is full.
 pub(in crate::replica) async fn probe(remote: &Remote) -> Result<(), Error> {
     remote.list(layout::RECORDS).await?;

@@ -1,5 +1,6 @@
-//! Strays: objects whose names farmgate never writes and its client cannot parse, such as names with
-//! `//` or a control character. One of these would end every listing, and with it all deliveries.
+//! Strays: objects whose names farmgate never writes and its client cannot parse, such as names
+//! with `//` or a control character. One of these would end every listing, and with it all
+//! deliveries.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -9,10 +10,10 @@ use std::sync::PoisonError;
 use object_store::path::Path;
 use quick_xml::escape::unescape;
 
-/// So many names are kept until they are taken.
+/// Most names that are kept until they are taken.
 const MAX_NAMES: usize = 1000;
 
-/// Names of strays that listings came across.
+/// Names of strays that listings found.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Strays {
     found: Arc<Mutex<BTreeSet<String>>>,

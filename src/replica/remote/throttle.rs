@@ -27,7 +27,7 @@ use crate::backoff::LONGEST_RETRY_AFTER;
 use crate::backoff::retry_after;
 use crate::foreign::Foreign;
 
-/// So many characters of an answer are shown.
+/// Most characters of an answer that are shown.
 const MAX_TEXT: usize = 200;
 
 /// Sends nothing to a store before its `Retry-After` has passed.
@@ -43,7 +43,7 @@ impl Throttle {
         self.strays.clone()
     }
 
-    /// The rest of the time for which the store asked not to be asked.
+    /// The rest of the time for which the store asked for no requests.
     pub(super) fn remaining(&self) -> Option<Duration> {
         let until = *self.until.lock().unwrap_or_else(PoisonError::into_inner);
         until.map(|until| until.saturating_duration_since(Instant::now())).filter(|d| !d.is_zero())

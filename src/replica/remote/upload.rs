@@ -34,7 +34,7 @@ pub(super) async fn upload(
     let mut upload = upload.map_err(|error| Error::from_object_store(&error))?;
     let sent = send_parts(&mut *upload, &mut file).await;
     if sent.is_err() {
-        // Parts that are left behind cost storage for ever.
+        // Abandoned parts cost storage forever.
         let _ = tokio::time::timeout(limit, upload.abort()).await;
     }
     sent

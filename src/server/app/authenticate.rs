@@ -1,5 +1,5 @@
-//! Which gateway a request comes from, by its client certificate. Reads the gateway's record;
-//! asks the clock whether the certificate is valid.
+//! Finds the gateway of a request by its client certificate. Reads the gateway's record, and the
+//! clock for the certificate's validity.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -24,11 +24,10 @@ use crate::identity::GatewayName;
 use crate::server::recorder::Subject;
 use crate::store::journal::Stage;
 
-/// Certificates that are known to be good. More than a fleet has; then all are verified anew.
+/// Most verified certificates in the cache: more than a fleet has. A full cache is cleared.
 const MOST: usize = 16 * 1024;
 
-/// A client certificate whose key the client has proved to have, in a handshake here or in
-/// nginx's.
+/// A client certificate whose key the client proved to have, in a handshake here or with nginx.
 #[derive(Clone, Debug)]
 pub(in crate::server) struct Presented {
     pub(in crate::server) der: Arc<[u8]>,
@@ -36,12 +35,12 @@ pub(in crate::server) struct Presented {
     pub(in crate::server) via: Via,
 }
 
-/// Who ended TLS.
+/// The TLS server of the connection.
 #[derive(Clone, Debug)]
 pub(in crate::server) enum Via {
     OwnTls,
     Nginx {
-        /// Values of the header by which nginx proves to be nginx.
+        /// Header values by which nginx proves its identity.
         marks: Vec<Vec<u8>>,
     },
 }
@@ -52,26 +51,26 @@ impl Presented {
     }
 }
 
-/// The gateway that a request comes from.
+/// An authenticated gateway.
 pub(in crate::server) struct Client {
     pub(in crate::server) gateway: Arc<Record>,
-    /// Of the certificate that it came with.
+    /// Fingerprint of its certificate.
     pub(in crate::server) fingerprint: Fingerprint,
-    /// Where it comes from; a label.
+    /// Its address; a label that decides nothing.
     pub(in crate::server) address: String,
     pub(in crate::server) behind_nginx: bool,
 }
 
 impl Client {
-    /// For the flight recorder.
+    /// The subject of its lines in the flight recorder.
     pub(in crate::server) fn subject(&self, boot: Option<EventId>) -> Subject {
         let (gateway_id, address) = (self.gateway.id.clone(), self.address.clone());
         Subject { gateway_id, boot, address }
     }
 }
 
-/// Certificates that the CA was found to have signed. What decides it cannot change, but for the
-/// time, and for the CA: a reload brings another verifier, and all are verified again.
+/// Cache of certificates that the CA is known to have signed. Only the time and the CA can change
+/// the result: a reload brings a new verifier, which verifies all of them again.
 #[derive(Default)]
 pub(super) struct Verified {
     good: Mutex<HashMap<Fingerprint, Good>>,
@@ -84,7 +83,7 @@ struct Good {
 }
 
 impl Verified {
-    /// Verifies a certificate, unless that was done before, with this verifier.
+    /// Verifies a certificate unless this verifier has verified it before.
     fn verify(
         &self,
         verifier: &Arc<ClientVerifier>,
@@ -112,7 +111,7 @@ impl Verified {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Fingerprint, Good>> {
-        // Nothing that could panic runs while it is locked.
+        // The code under this lock cannot panic.
         self.good.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -126,9 +125,9 @@ impl App {
         self.gateways.owner_in_memory(fingerprint).map(|record| record.name.clone())
     }
 
-    /// Finds the gateway that a certificate belongs to, if it lets it in: signed by the CA and
-    /// valid now, registered, and not revoked. Looks at the record's file each time, so that a
-    /// revocation counts from the next request on.
+    /// Finds the gateway of a certificate and checks that it may come in: signed by the CA, valid
+    /// now, registered, and not revoked. Looks at the record's file each time, so that a revocation
+    /// counts from the next request on.
     pub(in crate::server) fn authenticate(
         &self,
         presented: &Presented,
@@ -163,7 +162,7 @@ impl App {
             CertificateState::Revoked => {
                 let (gateway_id, address) = (gateway.id.clone(), address.to_owned());
                 let subject = Subject { gateway_id, boot: None, address };
-                let error = format!("turned away: certificate {fingerprint} is revoked");
+                let error = format!("refused: certificate {fingerprint} is revoked");
                 self.recorder.record(subject, Stage::Error { error: error.into() });
                 Err(Refusal::Revoked { gateway: gateway.name.clone(), fingerprint }.into())
             }

@@ -31,30 +31,30 @@ use crate::identity::Fingerprint;
 use crate::server::recorder::Subject;
 use crate::store::journal::Stage;
 
-/// A boot that was not acknowledged for so long does not run any more.
+/// A boot without an acknowledgement for this long is over.
 const LONGEST_BOOT: Duration = Duration::from_secs(15 * 60);
 
-/// How long an acknowledgement is accepted of a boot that another host began and that this one
-/// has not seen yet.
+/// Time for which this host accepts the acknowledgement of another host's boot that it has not seen
+/// yet.
 const FOREIGN_ACK_WINDOW: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Acknowledgements of boots elsewhere that are remembered. One more that comes twice is recorded
-/// twice, which changes nothing.
+/// Most acknowledgements of other hosts' boots that are remembered. Beyond that, a repeated one is
+/// recorded twice, which changes nothing.
 const MOST_ELSEWHERE: usize = 4096;
 
 /// A boot that has begun.
 #[derive(Clone, Copy)]
 pub(super) struct Running {
     began: Instant,
-    /// Its name, if it could be recorded.
+    /// The id of its event, if that could be recorded.
     boot: Option<EventId>,
     /// The generation that it was sent to.
     generation: EventId,
-    /// The number that this one had then.
+    /// The number of that generation at that time.
     number: u64,
 }
 
-/// What iPXE says of itself: labels, which decide nothing.
+/// iPXE's description of itself: labels, which decide nothing.
 #[derive(Clone, Default)]
 pub(in crate::server) struct Labels {
     pub(in crate::server) mac: Foreign,
@@ -63,9 +63,8 @@ pub(in crate::server) struct Labels {
 }
 
 impl App {
-    /// Chooses the generation for a boot that begins now, and records the boot before anybody
-    /// hears of it: a try that was not counted could be the first of a circle without end.
-    /// Returns the generation's number.
+    /// Chooses the generation for a new boot, and records the boot before the client gets an
+    /// answer. An uncounted try could start an endless boot loop. Returns the generation's number.
     pub(in crate::server) fn begin_boot(&self, client: &Client, labels: Labels) -> Result<u64> {
         let gateway = &client.gateway;
         let history = self.history(&gateway.id, Reach::Disk)?;
@@ -79,7 +78,7 @@ impl App {
         let certificate = Some(client.fingerprint);
         let boot = match self.append(&gateway.id, Kind::Booted { generation, certificate }) {
             Ok(boot) => Some(boot),
-            // Asked again in a moment, it can be recorded.
+            // A retry can still record it.
             Err(error @ Error::Busy(_)) => return Err(error),
             Err(error) => {
                 tracing::error!(gateway = %gateway.name, "a boot could not be recorded: {error}");
@@ -111,9 +110,9 @@ impl App {
         Ok(number)
     }
 
-    /// The generation that a gateway means by this number: while it boots, the one that it was
-    /// sent to. That can get another number meanwhile, when another boot host has published for
-    /// the same gateway at the same time.
+    /// Resolves a generation number of a gateway. During a boot, it means the generation that the
+    /// boot was sent to. A concurrent publish on another boot host can give that generation another
+    /// number meanwhile.
     pub(super) fn meant<'a>(
         &self,
         gateway: &Record,
@@ -129,22 +128,21 @@ impl App {
         }
     }
 
-    /// The boot that runs now, if this host began it. Not always the one with the latest name:
-    /// another host, whose clock is ahead, may have begun one before.
+    /// The running boot, if this host began it. It need not have the latest event: another host
+    /// with a faster clock may have begun one before.
     pub(super) fn begun(&self, gateway: &Record) -> Option<EventId> {
         self.running(gateway)?.boot
     }
 
-    /// The gateway that a token of an acknowledgement speaks for.
+    /// Verifies an acknowledgement token and returns its gateway.
     pub(in crate::server) fn claimed_by(&self, token: &str) -> Result<GatewayId> {
         let claim = self.tokens.check(token).ok_or_else(unknown_token)?;
         Ok(claim.gateway_id)
     }
 
-    /// Records that the booted system works, and logs it. Fails alike for a token that is not
-    /// one of ours and for one whose boot was too long ago. Whoever got the token with a
-    /// certificate that is revoked by now is refused: a thief's word must not make a generation
-    /// good.
+    /// Records and logs that the booted system works. A forged token and one of a boot too long ago
+    /// fail alike. A token given to a certificate that has been revoked since is refused: a thief
+    /// must not be able to make a generation good.
     pub(in crate::server) fn acknowledge(&self, token: &str, address: &str) -> Result<()> {
         let claim = self.tokens.check(token).ok_or_else(unknown_token)?;
         let Claim { gateway_id: id, boot, certificate } = claim;
@@ -166,7 +164,7 @@ impl App {
         }
         self.end_boot(&id, boot);
         let generation = match known {
-            // Asked again, because the answer was lost: it is the same answer.
+            // A retry, because the answer was lost: it gets the same answer.
             Some(known) if known.acknowledged => Some(known.generation),
             Some(known) => {
                 self.append(&id, Kind::Acknowledged { boot })?;
@@ -183,15 +181,15 @@ impl App {
         Ok(())
     }
 
-    /// The same for a boot that another boot host began, and of which this one has not heard yet:
-    /// it counts once it has. The token proves that there was one.
+    /// The same for another host's boot whose event has not arrived here yet. The acknowledgement
+    /// counts once the event arrives; the token proves that the boot exists.
     fn acknowledge_elsewhere(&self, id: &GatewayId, boot: EventId) -> Result<Option<()>> {
         if self.replica.is_none() || !is_recent(boot) {
             return Ok(None);
         }
         let known = &self.acknowledged_elsewhere;
         let known = || known.lock().unwrap_or_else(PoisonError::into_inner);
-        // Said again, it adds nothing.
+        // A repeated acknowledgement adds nothing.
         if !known().contains(&boot) {
             self.append(id, Kind::Acknowledged { boot })?;
             self.counters.acknowledged();
@@ -205,7 +203,7 @@ impl App {
         Ok(Some(()))
     }
 
-    /// The path where a system acknowledges this boot, for whoever has this certificate.
+    /// The acknowledgement path of this boot, for the client with this certificate.
     pub(super) fn ack_path(
         &self,
         gateway: &Record,
@@ -215,14 +213,14 @@ impl App {
         format!("/boot/ack/{}", self.tokens.issue(&gateway.id, boot, certificate))
     }
 
-    /// How many boots began and were not acknowledged yet.
+    /// The number of boots that began and were not acknowledged yet.
     pub(in crate::server) fn running_boots(&self) -> usize {
         let mut booting = self.booting();
         booting.retain(|_, running| running.is_alive());
         booting.len()
     }
 
-    /// Takes note that this boot is over; another one of the gateway may run.
+    /// Removes a finished boot; a newer boot of the gateway stays.
     fn end_boot(&self, gateway_id: &GatewayId, boot: EventId) {
         let mut booting = self.booting();
         let running = booting.get(gateway_id).and_then(|running| running.boot);
@@ -231,13 +229,13 @@ impl App {
         }
     }
 
-    /// The gateway's boot that runs now.
+    /// The gateway's running boot.
     fn running(&self, gateway: &Record) -> Option<Running> {
         self.booting().get(&gateway.id).copied().filter(Running::is_alive)
     }
 
     fn booting(&self) -> MutexGuard<'_, HashMap<GatewayId, Running>> {
-        // Nothing that could panic runs while it is locked.
+        // The code under this lock cannot panic.
         self.booting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,4 +1,4 @@
-//! Why a request gets no answer. What becomes of it in HTTP is for `http/error.rs` to say.
+//! Errors of the core. `http/error.rs` turns them into HTTP answers.
 
 use crate::fleet::Asset;
 use crate::identity::Fingerprint;
@@ -13,25 +13,25 @@ pub(in crate::server) type Result<T> = std::result::Result<T, Error>;
 /// Why a request gets no answer, or none yet.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::server) enum Error {
-    /// The client may not have it, or has not proved who it is.
+    /// The client is not authorised or not authenticated.
     #[error("refused: {0}")]
     Refused(#[from] Refusal),
-    /// There is no such thing for this gateway.
+    /// The gateway has no such thing.
     #[error("not found: {0}")]
     NotFound(String),
     /// Nothing was ever published for this gateway.
     #[error("nothing is published for gateway {0}")]
     NothingPublished(GatewayName),
-    /// The file is not here yet; the common store may have it.
+    /// The file is not here yet; the shared store may have it.
     #[error("blob {} is not here yet", .0.sha256)]
     Elsewhere(Asset, Access),
-    /// The file is not here yet, and asking for it did not help in time.
+    /// The file is not here yet, and fetching it took too long.
     #[error("not here yet: {0}")]
     NotYet(String),
     /// Another process holds a lock, or one client has too many requests running.
     #[error("busy: {0}")]
     Busy(String),
-    /// The answer is not in memory: ask again with [`Reach::Disk`].
+    /// The answer is not in memory: retry with [`Reach::Disk`].
     #[error("not in memory")]
     Cold,
     /// A fault of this host.
@@ -39,18 +39,18 @@ pub(in crate::server) enum Error {
     Internal(anyhow::Error),
 }
 
-/// How far an answer may go for what it needs.
+/// The resources that a request may use for its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::server) enum Reach {
-    /// To what is in memory, and to the facts of files that say whether it is still true. Takes
-    /// microseconds, so it may run where other connections wait for their turn.
+    /// Memory only, and the file metadata that validates a cache. Takes microseconds, so it may run
+    /// on a thread that serves other connections.
     Memory,
-    /// To the disk: may wait.
+    /// The disk; may block.
     Disk,
 }
 
 impl Reach {
-    /// Fails where the disk is out of reach.
+    /// Fails unless the disk is in reach.
     pub(in crate::server) fn disk(self) -> Result<()> {
         match self {
             Self::Disk => Ok(()),
@@ -59,7 +59,7 @@ impl Reach {
     }
 }
 
-/// Why a client is not let in.
+/// Why a client is refused.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::server) enum Refusal {
     #[error("no client certificate")]
@@ -81,7 +81,7 @@ impl Refusal {
     pub(in crate::server) const REASONS: [&str; 6] =
         ["no-certificate", "no-proxy-mark", "header", "verify", "unknown", "revoked"];
 
-    /// In a word, for monitoring.
+    /// A one-word label for monitoring.
     pub(in crate::server) fn reason(&self) -> &'static str {
         match self {
             Self::NoCertificate => "no-certificate",

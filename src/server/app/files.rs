@@ -22,33 +22,33 @@ use crate::store::blobs::Access;
 use crate::store::blobs::Fault;
 use crate::store::journal::Stage;
 
-/// Of a client's `Range`, in the log: what iPXE and curl ask for has some 20 characters.
+/// Longest `Range` value in the log. iPXE and curl send about 20 characters.
 const LONGEST_RANGE: usize = 200;
 
-/// What a gateway asks for.
+/// A gateway's request for a file.
 pub(in crate::server) struct Wish<'a> {
-    /// `None` for the generation that the gateway was sent to, or the current one.
+    /// `None` for the generation that the running boot was sent to, or else the current one.
     pub(in crate::server) generation: Option<Number<'a>>,
     pub(in crate::server) path: &'a str,
     pub(in crate::server) method: &'a str,
     pub(in crate::server) range: Option<&'a str>,
 }
 
-/// The number of a generation as a client wrote it.
+/// The generation's number as the client wrote it.
 #[derive(Clone, Copy)]
 pub(in crate::server) struct Number<'a>(pub(in crate::server) &'a str);
 
-/// What a gateway gets.
+/// The content of an answer.
 pub(in crate::server) enum Content {
     /// A rendered boot script.
     Script(Vec<u8>),
-    /// A file that this process sends, and what to record when it was sent.
+    /// A file that this process sends, and the journal entry for it.
     File { file: File, asset: Asset, subject: Subject },
     /// A file that nginx sends.
     ByNginx { location: String, sha256: BlobId },
 }
 
-/// The file that a request is about.
+/// The requested file.
 pub(super) struct Target<'a> {
     pub(super) client: &'a Client,
     pub(super) generation: &'a Arc<Generation>,
@@ -59,10 +59,10 @@ pub(super) struct Target<'a> {
 }
 
 impl App {
-    /// A file of one generation of the gateway that asks.
+    /// Finds a file of one generation of the client's gateway.
     ///
-    /// The path is looked up in the generation's list of files and is never part of a file name,
-    /// so there is nothing to be gained by `..` and its disguises.
+    /// The path is looked up in the generation's list of files and never becomes part of a file
+    /// name. So `..` and its disguises lead nowhere.
     pub(in crate::server) fn file(
         &self,
         client: &Client,
@@ -120,7 +120,7 @@ impl App {
             && let Some(prefix) = &self.settings().accel
         {
             let facts = blobs.find(asset).map_err(|fault| self.unservable(target, fault, reach))?;
-            // One that an older version kept as a secret: nginx would answer 403.
+            // An older version kept it as a secret: nginx would answer 403.
             if facts.mode() & 0o004 != 0 {
                 let stage = Stage::FileByNginx { path: path.into(), size: asset.size };
                 self.recorder.record(client.subject(boot), stage);
@@ -134,11 +134,11 @@ impl App {
         Ok(Content::File { file, asset: asset.clone(), subject: client.subject(boot) })
     }
 
-    /// Fails if a file of a generation is not here and another host can have it.
+    /// Fails if a file of a generation is missing here but another host may have it.
     fn at_hand(&self, asset: &Asset, access: Access, reach: Reach) -> Result<()> {
         let Some(replica) = &self.replica else { return Ok(()) };
         reach.disk()?;
-        // Why it could not be looked at, whoever fetches it finds again.
+        // The fetch meets and reports an error of this look again.
         if replica.look(asset, access).unwrap_or(false) {
             Ok(())
         } else {
@@ -146,11 +146,11 @@ impl App {
         }
     }
 
-    /// A file that is not what it was: no answer is better than a wrong one, which would be
-    /// cached or booted. The gateway begins anew, or goes on to another boot host.
+    /// The error for a damaged file. No answer is better than a wrong one, which would be cached or
+    /// booted. The gateway starts over, or moves on to another boot host.
     pub(super) fn unservable(&self, target: &Target<'_>, fault: Fault, reach: Reach) -> Error {
         if reach == Reach::Memory {
-            // Said once, when it is asked for again.
+            // Logged here, once; a retry logs it again.
             return Error::Cold;
         }
         let Target { client, generation, path, boot, .. } = *target;
@@ -159,13 +159,13 @@ impl App {
         let stage = Stage::Error { error: error.as_str().into() };
         self.recorder.record(client.subject(boot), stage);
         Error::Internal(anyhow::anyhow!(
-            "gateway {name}: {error}; to publish its folder again mends it"
+            "gateway {name}: {error}; publish its folder again to repair it"
         ))
     }
 }
 
 impl Number<'_> {
-    /// One address for one thing: neither `+1` nor `01`.
+    /// Each generation has one address: neither `+1` nor `01` is accepted.
     fn parse(self) -> Option<u64> {
         self.0.parse().ok().filter(|parsed: &u64| parsed.to_string() == self.0)
     }

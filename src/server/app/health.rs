@@ -1,5 +1,5 @@
-//! What an operator is to know: whether gateways can boot, and what they would miss. Reads the
-//! whole state, so no request of a gateway may end here.
+//! Health for operators: can gateways boot, and what would they miss. Reads the whole state, so no
+//! gateway's request may call it.
 
 use std::sync::PoisonError;
 
@@ -16,12 +16,12 @@ use crate::server::problems;
 use crate::store::blobs::Access;
 use crate::store::rollouts;
 
-/// What was found about gateways' files.
+/// Problems of gateways' files.
 #[derive(Debug, Default)]
 pub(in crate::server) struct Files {
     /// A gateway cannot boot.
     pub(in crate::server) problems: Vec<String>,
-    /// It can, and somebody should see to it.
+    /// The gateway can boot, but an operator should act.
     pub(in crate::server) warnings: Vec<String>,
 }
 
@@ -31,7 +31,7 @@ impl App {
         Ok(self.settings().state.ca_certificate().map(drop)?)
     }
 
-    /// What keeps gateways from booting at this moment.
+    /// Problems that keep gateways from booting now.
     pub(in crate::server) fn problems(&self) -> Result<Vec<String>> {
         let state = &self.settings().state;
         let mut problems = problems::all_problems(state, OffsetDateTime::now_utc())?;
@@ -39,7 +39,7 @@ impl App {
         Ok(problems)
     }
 
-    /// A line about the fleet, for `systemctl status`.
+    /// A line about the fleet for `systemctl status`.
     pub(in crate::server) fn summary(&self) -> Result<String> {
         let gateways = self.gateways.names()?.len();
         let (plural, running) = (if gateways == 1 { "" } else { "s" }, self.running_boots());
@@ -47,13 +47,13 @@ impl App {
         Ok(format!("{gateways} gateway{plural}, {running} booting{store}"))
     }
 
-    /// How it stands with the common store, if there is one.
+    /// The status of the shared store, if there is one.
     pub(in crate::server) fn store_status(&self) -> Option<String> {
         let status = self.replica.as_ref().map(|replica| replica.status());
         status.or_else(|| self.store_trouble.clone())
     }
 
-    /// Gateways whose buckets are not as they should be.
+    /// Gateways whose buckets are not in order.
     pub(in crate::server) fn bucket_warnings(&self) -> Result<Vec<String>> {
         let settings = self.settings();
         let mut warnings = Vec::new();
@@ -72,19 +72,18 @@ impl App {
         Ok(warnings)
     }
 
-    /// Takes rollouts as far as they can go.
+    /// Advances rollouts as far as possible.
     pub(in crate::server) fn advance_rollouts(&self) {
         let advanced = rollouts::advance(&self.settings().state, OffsetDateTime::now_utc());
         let trouble = advanced.err().map(|error| format!("{error:#}"));
         let mut known = self.rollout_trouble.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(trouble) = trouble.as_ref().filter(|_| trouble != *known) {
-            tracing::error!("not all rollouts can go on: {trouble}");
+            tracing::error!("some rollouts cannot continue: {trouble}");
         }
         *known = trouble;
     }
 
-    /// Looks for the files of all gateways' live generations: whether they are here, with all
-    /// their bytes.
+    /// Checks that the files of all gateways' live generations exist here with their full size.
     pub(in crate::server) fn look_for_files(&self) -> Result<Files> {
         let mut files = Files::default();
         for name in self.gateways.names()? {
@@ -113,23 +112,23 @@ impl App {
         }
         for fault in self.faults(&generation) {
             let what = format!("{name}: {fault}");
-            // The common store may have what is missing here: then the boot waits for it.
+            // The shared store may have the file: then the boot waits for it.
             if self.replica.is_some() {
                 files.warnings.push(format!("{what}; it is fetched from the store"));
             } else {
-                files.problems.push(format!("{what}; to publish its folder again mends it"));
+                files.problems.push(format!("{what}; publish its folder again to repair it"));
             }
         }
         if let Some(good) = history.last_good().filter(|good| good.number != generation.number) {
             let faults = self.faults(good).into_iter();
-            files.warnings.extend(
-                faults.map(|fault| format!("{name}: {fault}, and that is what it falls back to")),
-            );
+            files
+                .warnings
+                .extend(faults.map(|fault| format!("{name}: {fault}, and it is the fallback")));
         }
         Ok(())
     }
 
-    /// Faults of the files of a generation, one by one.
+    /// Faults of the files of a generation.
     pub(in crate::server) fn faults(&self, generation: &Generation) -> Vec<String> {
         let found = generation.files().iter().filter_map(|(path, asset)| {
             let fault = self.generations.blobs_of(Access::to(path)).find(asset).err()?;

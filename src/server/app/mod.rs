@@ -1,6 +1,5 @@
-//! What the boot server does for gateways, as plain functions: who asks, which generation it
-//! gets, what is in it. Touches the state's disk and the clock; knows nothing of HTTP, of
-//! connections or of threads.
+//! The boot server's core, as plain functions: authentication, the choice of a generation, its
+//! content. Touches the state's disk and the clock; knows nothing of HTTP, connections or threads.
 
 mod authenticate;
 mod boots;
@@ -50,7 +49,7 @@ use crate::store::journal::Journals;
 use crate::store::leases::Leases;
 use crate::store::live::LiveGenerations;
 
-/// What all requests share.
+/// State that all requests share.
 pub(super) struct App {
     settings: RwLock<Arc<Settings>>,
     gateways: KnownGateways,
@@ -62,22 +61,22 @@ pub(super) struct App {
     leases: Leases,
     pub(super) recorder: Recorder,
     pub(super) counters: Counters,
-    /// Gateways whose boot began, and was not acknowledged yet.
+    /// Running boots: begun and not acknowledged yet.
     booting: Mutex<HashMap<GatewayId, boots::Running>>,
-    /// Boots that other hosts began, and that were acknowledged here.
+    /// Boots of other hosts that were acknowledged here.
     acknowledged_elsewhere: Mutex<BTreeSet<EventId>>,
-    /// `None` if this boot host is alone.
+    /// `None` without a shared store.
     replica: Option<Arc<Replica>>,
-    /// Why this boot host is alone although it should not be.
+    /// Why the configured shared store is not used.
     store_trouble: Option<String>,
-    /// Why rollouts could not go on when they were last looked at.
+    /// Why rollouts were stuck at the last look.
     rollout_trouble: Mutex<Option<String>>,
     on_event: Box<dyn Fn(&Kind) + Send + Sync>,
 }
 
 impl App {
-    /// `reasons` are those for which the edge lets nobody in; `on_event` hears of each event once
-    /// it is durable.
+    /// `reasons` are the labels for clients that the edge refuses. `on_event` is called for each
+    /// event once it is durable.
     pub(super) fn new(
         settings: Settings,
         reasons: impl IntoIterator<Item = &'static str>,
@@ -87,9 +86,9 @@ impl App {
         let (replica, store_trouble) = match Replica::open(state, settings.credentials.as_deref()) {
             Ok(replica) => (replica, None),
             Err(error) => {
-                // Gateways can boot from what is here.
-                tracing::error!("the store is left alone until a restart: {error:#}");
-                (None, Some(format!("store away until a restart: {error:#}")))
+                // Gateways can boot from the local store.
+                tracing::error!("the shared store is not used until a restart: {error:#}");
+                (None, Some(format!("store not used until a restart: {error:#}")))
             }
         };
         let log = Arc::new(CommitLog::new(&state.store_dir()));
@@ -100,7 +99,7 @@ impl App {
             rollout_trouble: Mutex::default(),
             acknowledged_elsewhere: Mutex::default(),
             gateways: KnownGateways::new(state.gateways()),
-            // No thread waits for a lock: whoever asks tries again.
+            // Threads never wait for a lock: the client retries.
             generations: LiveGenerations::new(
                 Generations::new(state).with_patience(Duration::ZERO).with_log(log),
             ),
@@ -123,12 +122,12 @@ impl App {
         self.generations.tend_log();
     }
 
-    /// The settings that are in force now. A request that begins with some ends with them.
+    /// The settings in force. A request keeps the settings it began with.
     pub(super) fn settings(&self) -> Arc<Settings> {
         self.settings.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Puts other settings in force, from the next request on.
+    /// Replaces the settings, from the next request on.
     pub(super) fn replace_settings(&self, settings: Settings) {
         *self.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
     }
@@ -137,12 +136,12 @@ impl App {
         &self.generations
     }
 
-    /// This host's part in a common store.
+    /// This host's part in a shared store.
     pub(super) fn replica(&self) -> Option<&Arc<Replica>> {
         self.replica.as_ref()
     }
 
-    /// What is known of a gateway's generations now.
+    /// The current history of a gateway's generations.
     fn history(&self, gateway: &GatewayId, reach: Reach) -> Result<Arc<History>> {
         match (self.generations.history_in_memory(gateway), reach) {
             (Some(history), _) => Ok(history),
@@ -151,7 +150,7 @@ impl App {
         }
     }
 
-    /// Records an event. Once this returns, it outlasts a power failure.
+    /// Records an event. Once this returns, the event survives a power failure.
     fn append(&self, gateway: &GatewayId, kind: Kind) -> Result<EventId> {
         let id = self.generations.append(gateway, kind.clone(), OffsetDateTime::now_utc())?;
         (self.on_event)(&kind);

@@ -1,4 +1,4 @@
-//! Whether a request comes from the nginx of this host. Reads the secret that they share.
+//! Decides whether a request comes from the nginx of this host. Reads the secret that they share.
 
 use std::path::PathBuf;
 use std::time::SystemTime;
@@ -12,10 +12,10 @@ use crate::store::State;
 use crate::store::stamp::Memo;
 use crate::store::stamp::Stamp;
 
-/// Certificates whose mark is kept in memory.
+/// Certificates whose mark is cached.
 const MOST: usize = 16 * 1024;
 
-/// nginx' marks that were found to be right with the secret that is in force.
+/// Marks of nginx that were verified with the current secret.
 pub(super) struct Nginx {
     state: State,
     secret: PathBuf,
@@ -33,8 +33,8 @@ impl Nginx {
         self.proved.clear();
     }
 
-    /// Whether nginx proves with these values of its header that the client has the key of the
-    /// certificate. Another secret counts from the next request on.
+    /// Verifies nginx' header values, which prove that the client has the key of the certificate. A
+    /// changed secret counts from the next request on.
     pub(super) fn is_known(
         &self,
         presented: &Presented,

@@ -1,34 +1,34 @@
-//! The boot script as a gateway gets it: a prelude of settings, then what the
-//! operator wrote, byte for byte.
+//! The boot script as a gateway gets it: a prelude of settings, then the operator's script, byte
+//! for byte.
 
 use crate::bucket::Values;
 use crate::config::BootUrl;
 use crate::identity::Fingerprint;
 use crate::identity::GatewayName;
 
-/// What the prelude tells the operator's script.
+/// The settings for the operator's script.
 pub(super) struct Prelude<'a> {
     pub(super) gateway: &'a GatewayName,
     pub(super) fingerprint: &'a Fingerprint,
     pub(super) generation: u64,
-    /// Where gateways find this boot host.
+    /// The URL of this boot host for gateways.
     pub(super) url: &'a BootUrl,
-    /// Where a booted system that does not know the fleet's CA finds it.
+    /// The same for booted systems that do not know the fleet's CA.
     pub(super) public_url: Option<&'a BootUrl>,
     pub(super) ack_path: Option<String>,
     pub(super) secrets_path: Option<String>,
-    /// The gateway's bucket; its values were checked to need no quoting.
+    /// Values of the gateway's bucket; all were checked to need no quoting.
     pub(super) bucket: Option<Values>,
 }
 
 impl Prelude<'_> {
-    /// Puts the prelude before `script`, whose first line is a comment from here on.
+    /// Puts the prelude before `script`, whose first line becomes a comment.
     ///
-    /// No value needs quoting: names, hex digits, numbers and URLs of tokens hold
-    /// nothing that iPXE's command line would read (`src/core/exec.c`). No line can
-    /// end the script. iPXE has a setting `gateway` of its own, the router's
-    /// address (`src/net/ipv4.c`): only with a type does it take a name, and only
-    /// `${gateway:string}` gives it back; `gateway_name` needs no such care.
+    /// No value needs quoting: names, hex digits, numbers and URLs of tokens contain no character
+    /// that is special on iPXE's command line (`src/core/exec.c`). No line can end the script. iPXE
+    /// has a setting `gateway` of its own, the router's address (`src/net/ipv4.c`): it takes a name
+    /// only with a type, and only `${gateway:string}` gives it back. `gateway_name` has no such
+    /// problem.
     pub(super) fn before(&self, script: &[u8]) -> Vec<u8> {
         let Self { gateway, fingerprint, generation, url, public_url, .. } = self;
         let mut prelude = format!(

@@ -1,5 +1,4 @@
-//! Boot scripts as gateways get them. Reads the operator's script from the store, and keeps some
-//! in memory.
+//! Boot scripts as gateways get them. Reads the operator's script from the store, and caches some.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -22,7 +21,7 @@ use crate::store::stamp::Stamp;
 const MOST: usize = 512;
 const LONGEST: u64 = 8 * 1024;
 
-/// Scripts of operators whose bytes were found to be right.
+/// Cache of operators' scripts whose digest was verified.
 pub(super) struct Scripts(Memo<BlobId, Arc<[u8]>>);
 
 impl Default for Scripts {
@@ -32,7 +31,7 @@ impl Default for Scripts {
 }
 
 impl App {
-    /// The script that `target` names, with its prelude. Grants a lease where there are secrets.
+    /// The script that `target` names, with its prelude. Grants a lease if the gateway has secrets.
     pub(super) fn script(&self, target: &Target<'_>, reach: Reach) -> Result<Vec<u8>> {
         let operators = self.operators_script(target, reach)?;
         let Target { client, generation, boot, .. } = *target;
@@ -54,11 +53,11 @@ impl App {
         Ok(text)
     }
 
-    /// The bytes that the operator published.
+    /// The operator's script, unchanged.
     fn operators_script(&self, target: &Target<'_>, reach: Reach) -> Result<Arc<[u8]>> {
         let Target { client, generation, asset, .. } = *target;
         if asset.size > MAX_SCRIPT_LEN {
-            // Nobody publishes one here; but another host's program may be another one.
+            // This version publishes none that long; another host's version might.
             return Err(Error::Internal(anyhow::anyhow!(
                 "gateway {}: {BOOT_SCRIPT} of generation {} is larger than {MAX_SCRIPT_LEN} bytes",
                 client.gateway.name,

@@ -1,5 +1,5 @@
-//! Secrets of boots: leases of them, what they lead to, and what boots are told of their
-//! buckets. Reads and writes leases and files about buckets.
+//! Secrets of boots: leases, the secrets behind a lease, and bucket values for boot scripts. Reads
+//! and writes leases and files about buckets.
 
 use std::sync::Arc;
 
@@ -20,8 +20,8 @@ use crate::server::recorder::Subject;
 use crate::store::journal::Stage;
 
 impl App {
-    /// The path where the booted system can read its secrets, if there are any: a new lease for
-    /// each boot script that is handed out.
+    /// The path where the booted system reads its secrets, if it has any. Each boot script that is
+    /// served gets a new lease.
     pub(super) fn secrets_path(
         &self,
         client: &Client,
@@ -44,8 +44,8 @@ impl App {
         Ok(Some(format!("/secrets/{token}")))
     }
 
-    /// The secrets that a token leads to. Whoever was revoked since gets none: used up, expired
-    /// and never made look alike.
+    /// The secrets behind a token. A certificate revoked since then gets none. A used-up token, an
+    /// expired one and a forged one look alike.
     pub(in crate::server) fn redeem(&self, token: &str, address: &str) -> Result<Vec<u8>> {
         let none = || Error::NotFound("no such lease of secrets".to_owned());
         let lease = self.leases.redeem(token, OffsetDateTime::now_utc())?.ok_or_else(none)?;
@@ -67,15 +67,14 @@ impl App {
         let value = |name: &str| {
             let mut named = bucket.iter().flat_map(Values::named);
             let value = named.find(|(known, _)| *known == name).map(|(_, value)| value);
-            // Nothing when there is no bucket, as in a script.
+            // Without a bucket the fields are empty, as in a script.
             value.or_else(|| Values::NAMES.contains(&name).then_some(""))
         };
         let templates = &self.settings().templates;
         templates.render(&gateway, generation, &lease, value, &self.generations)?.ok_or_else(none)
     }
 
-    /// What `boot` is told of the gateway's bucket, from the local disk. A gateway without its
-    /// bucket still boots.
+    /// Bucket values for `boot`, from the local disk. A gateway boots even without its bucket.
     pub(super) fn bucket_values(
         &self,
         gateway: &Record,
@@ -89,13 +88,13 @@ impl App {
         reach.disk()?;
         let given = Disk::new(&settings.state).hand_out(&gateway.id, &gateway.name, boot);
         if let Some(problem) = &given.problem {
-            let with = if given.values.is_some() { "what it had" } else { "no bucket" };
+            let with = if given.values.is_some() { "its previous values" } else { "no bucket" };
             tracing::warn!(gateway = %gateway.name, "boots with {with}: {problem}");
         }
         Ok(given.values)
     }
 
-    /// Removes leases that have ended, and events from the log that are durable without it.
+    /// Removes expired leases, and log entries whose events are durable elsewhere.
     pub(in crate::server) fn sweep_store(&self) -> Result<()> {
         self.generations.tend_log();
         // A file system that keeps no exact times, or keeps them from us, is believed for no longer

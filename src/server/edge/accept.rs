@@ -1,4 +1,4 @@
-//! Accepts connections, and has each served by a task of its own.
+//! Accepts connections and serves each in a task of its own.
 
 use std::io;
 use std::net::SocketAddr;
@@ -30,24 +30,24 @@ use crate::server::app::App;
 use crate::server::app::Presented;
 use crate::server::app::Via;
 
-/// Time for the first byte of a connection. A client sends it at once; it may get lost, and then
-/// again.
+/// Time limit for the first byte of a connection. A client sends it at once; this leaves time for a
+/// retransmission.
 const FIRST_BYTE: Duration = Duration::from_secs(15);
 
-/// Time for a TLS handshake: two round trips and an RSA signature of a slow machine.
+/// Time limit for a TLS handshake: two round trips and an RSA signature on a slow machine.
 const HANDSHAKE: Duration = Duration::from_secs(60);
 
-/// A peer that has not answered for so long has lost its power or its line.
+/// A peer silent for this long has lost its power or its line.
 const DEAD_PEER: Duration = Duration::from_secs(60);
 
-/// Bytes that TLS keeps for a client that reads slowly.
+/// Bytes that TLS buffers for a client that reads slowly.
 const SEND_BUFFER: usize = 8 * 1024;
 
-/// Waits when no connection can be accepted, for want of file descriptors say.
+/// Pause after a failed accept, for example when file descriptors have run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Accepts connections, and now and then one of the watchdog, for ever. Each is
-/// served by a task of its own: a slow TLS handshake keeps nobody waiting.
+/// Accepts connections, and now and then a probe of the watchdog, forever. Each is served in a task
+/// of its own, so that a slow TLS handshake delays nobody else.
 pub(in crate::server) async fn serve(
     door: Door,
     connections: Connections,
@@ -88,7 +88,7 @@ pub(in crate::server) async fn serve(
                     }
                 });
             }
-            // `Doors` lets no such socket in; without TLS nobody is let in here.
+            // `Doors` accepts no such socket; without TLS nobody is let in here.
             (Role::Tls, Ok(Stream::Unix(_))) | (Role::Http, Ok(Stream::Tcp(..))) => {}
             (Role::Http, Ok(Stream::Unix(stream))) => connections.open(stream, Peer::Nginx, place),
             (Role::Admin, Ok(Stream::Tcp(stream, _))) => {
@@ -101,32 +101,33 @@ pub(in crate::server) async fn serve(
     }
 }
 
-/// Why connections are not let in, for monitoring: every [`Failed::reason`], and [`TOO_MANY`].
+/// Labels for monitoring of why connections are refused: every [`Failed::reason`], and
+/// [`TOO_MANY`].
 pub(in crate::server) const REASONS: [&str; 3] = ["handshake", "silent", TOO_MANY];
 
-/// Too many connections of one address.
+/// One address has too many connections.
 const TOO_MANY: &str = "too-many";
 
-/// What a connection has as long as nobody knows who it is.
+/// Per-connection state while the client is unknown.
 struct Newcomer {
     place: Place,
     neighbour: Neighbour,
     seat: Seat,
 }
 
-/// Why a connection came to nothing.
+/// Why a connection failed.
 #[derive(Debug, thiserror::Error)]
 enum Failed {
     #[error("TLS handshake failed: {0}")]
     Handshake(#[from] io::Error),
     #[error("TLS handshake took too long")]
     Slow,
-    #[error("nothing was said")]
+    #[error("the client sent nothing")]
     Silent,
 }
 
 impl Failed {
-    /// In a word, for monitoring.
+    /// A one-word label for monitoring.
     fn reason(&self) -> &'static str {
         match self {
             Self::Handshake(_) | Self::Slow => "handshake",
@@ -135,7 +136,7 @@ impl Failed {
     }
 }
 
-/// Serves an operator, until somebody who comes later needs the seat.
+/// Serves an operator until a later one needs the seat.
 fn open_admin(
     connections: &Connections,
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -171,14 +172,14 @@ async fn serve_tls(
         });
         Ok(tokio::time::timeout(HANDSHAKE, handshake).await.map_err(|_| Failed::Slow)??)
     };
-    // In a box, so that its memory is free when it is done.
+    // Boxed, so that its memory is freed once the handshake is done.
     let done: Result<_, Failed> = tokio::select! {
         done = Box::pin(handshake) => done,
         () = seat.lost() => Err(Failed::Silent),
         () = connections.too_late() => return Ok(()),
     };
     let stream = done?;
-    // Others may come.
+    // The client is known now: its seat is free for others.
     drop(seat);
     let certificates = stream.get_ref().1.peer_certificates();
     let certificate = certificates.and_then(|chain| chain.first());
@@ -196,7 +197,7 @@ async fn pause(error: &io::Error) {
     tokio::time::sleep(ACCEPT_PAUSE).await;
 }
 
-/// A gateway that lost its power in the middle of a download never says so.
+/// A gateway that loses its power during a download never closes the connection.
 fn watch_for_death(stream: &TcpStream) -> io::Result<()> {
     let socket = SockRef::from(stream);
     socket.set_tcp_nodelay(true)?;

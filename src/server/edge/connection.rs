@@ -1,4 +1,4 @@
-//! Serves HTTP on open connections, of all doors.
+//! Serves HTTP on open connections of all listeners.
 
 use std::time::Duration;
 
@@ -19,12 +19,12 @@ use tower::ServiceExt;
 use super::congestion::Congestion;
 use super::peer::Peer;
 
-/// Longest wait for a request on an open connection. iPXE asks for the next
-/// file as soon as it has one.
+/// Longest wait for a request on an open connection. iPXE asks for the next file as soon as it has
+/// one.
 const IDLE: Duration = Duration::from_secs(90);
 
-/// The same for who has shaken hands without a certificate: a booted system, which has one thing
-/// to ask, or anybody.
+/// The same for a client without a certificate: either a booted system, which has one request to
+/// make, or a stranger.
 const STRANGERS_IDLE: Duration = Duration::from_secs(15);
 
 /// The same for operators and their monitoring.
@@ -34,13 +34,13 @@ const OPERATORS_IDLE: Duration = Duration::from_secs(10);
 /// hands, and then to send its first request.
 const LATE: Duration = Duration::from_secs(10);
 
-/// Most bytes of request line and headers together: of nginx, which passes on up to 32 KiB and adds
-/// an escaped certificate, and of clients that say who they are in the handshake. It is also what
-/// is read ahead of a file for each client.
+/// Limit on request line and headers together. nginx passes on up to 32 KiB and adds an escaped
+/// certificate. Clients of own TLS have the certificate in the handshake, and need less. This is
+/// also the size of the read-ahead for each client's file.
 const MAX_HEAD: usize = 64 * 1024;
 const MAX_HEAD_OF_CLIENTS: usize = 8 * 1024;
 
-/// All open connections, of all doors.
+/// All open connections, of all listeners.
 #[derive(Clone)]
 pub(in crate::server) struct Connections {
     router: Router,
@@ -54,17 +54,17 @@ impl Connections {
         Self { router, idle: IDLE, running: TaskTracker::new(), stop: CancellationToken::new() }
     }
 
-    /// The same connections, for the door of operators, which leads to other routes.
+    /// The same connections for the admin listener, with its own routes.
     pub(in crate::server) fn for_operators(&self, router: Router) -> Self {
         Self { router, idle: OPERATORS_IDLE, ..self.clone() }
     }
 
-    /// How many connections are open.
+    /// The number of open connections.
     pub(in crate::server) fn count(&self) -> usize {
         self.running.len()
     }
 
-    /// [`Self::serve`] in a task of its own, which keeps `place` meanwhile.
+    /// Runs [`Self::serve`] in a task of its own, which holds `place` meanwhile.
     pub(in crate::server) fn open(
         &self,
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -78,20 +78,20 @@ impl Connections {
         });
     }
 
-    /// Runs what serves one connection, as a task that counts as open from now on.
+    /// Runs a connection as a task that counts as open from now on.
     pub(in crate::server) fn spawn(&self, connection: impl Future<Output = ()> + Send + 'static) {
         self.running.spawn(connection);
     }
 
-    /// Ends some time after [`Self::drain`] was called: who was let in before, and
-    /// is not ready then, is given up.
+    /// Completes some time after [`Self::drain`] was called: the grace period for clients that were
+    /// let in before.
     pub(in crate::server) async fn too_late(&self) {
         self.stop.cancelled().await;
         tokio::time::sleep(LATE).await;
     }
 
-    /// Answers requests until the client goes or [`Self::drain`] is called, and the
-    /// first one also after that: nobody is let in and then left without an answer.
+    /// Answers requests until the client goes or [`Self::drain`] is called. The first request is
+    /// answered even after that: no accepted client is left without an answer.
     pub(in crate::server) async fn serve(
         &self,
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -127,7 +127,7 @@ impl Connections {
         let result = tokio::select! {
             result = &mut connection => result,
             () = stop => {
-                // Finishes the answer that is under way, and takes no other request.
+                // Finishes the running answer and takes no other request.
                 connection.as_mut().graceful_shutdown();
                 connection.await
             }

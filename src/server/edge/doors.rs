@@ -1,5 +1,4 @@
-//! Where the server listens: sockets that systemd handed over, else those that
-//! the configuration names.
+//! The server's listeners: sockets that systemd passed, else those that the configuration names.
 
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
@@ -19,7 +18,7 @@ use super::socket::Listener;
 use crate::config::AdminAddress;
 use crate::config::Listen;
 
-/// What a door is for. The names are those of systemd's sockets.
+/// Purpose of a listener. The names are those of systemd's sockets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::server) enum Role {
     /// Gateways, by own mutual TLS: `tls`.
@@ -30,14 +29,14 @@ pub(in crate::server) enum Role {
     Admin,
 }
 
-/// An open door.
+/// An open listener.
 pub(in crate::server) struct Door {
     pub(in crate::server) role: Role,
     pub(super) listener: Listener,
 }
 
 impl Door {
-    /// The same, watched by the runtime that this is called in.
+    /// The same, registered with the runtime that this is called in.
     pub(in crate::server) fn registered_here(self) -> Result<Self> {
         let listener = match self.listener {
             Listener::Tcp(listener) => Listener::Tcp(TcpListener::from_std(listener.into_std()?)?),
@@ -49,7 +48,7 @@ impl Door {
     }
 }
 
-/// All open doors. Socket files that were made here are removed with it.
+/// All open listeners. Dropping them removes the socket files that were made here.
 pub(in crate::server) struct Doors {
     pub(in crate::server) doors: Vec<Door>,
     ours: Vec<PathBuf>,
@@ -58,16 +57,15 @@ pub(in crate::server) struct Doors {
 impl Drop for Doors {
     fn drop(&mut self) {
         for path in &self.ours {
-            // It is stale from now on; a leftover would only be replaced at the next start.
+            // A failure leaves a stale file, which the next start replaces.
             let _ = std::fs::remove_file(path);
         }
     }
 }
 
 impl Doors {
-    /// Opens every door. `passed` are systemd's sockets: one of them for gateways
-    /// takes the place of `tls` and `unix` of the configuration, and one for
-    /// operators that of `admin`.
+    /// Opens every listener. `passed` are systemd's sockets: one for gateways replaces `tls` and
+    /// `unix` of the configuration, and one for operators replaces `admin`.
     pub(in crate::server) fn open(listen: &Listen, passed: Vec<(String, OwnedFd)>) -> Result<Self> {
         let mut doors = Self { doors: Vec::new(), ours: Vec::new() };
         for (name, descriptor) in passed {
@@ -114,7 +112,7 @@ impl Doors {
         Ok(doors)
     }
 
-    /// Whether there is a door for which this holds.
+    /// Says whether this holds for any listener.
     pub(super) fn any(&self, test: impl Fn(Role) -> bool) -> bool {
         self.doors.iter().any(|door| test(door.role))
     }
@@ -149,13 +147,13 @@ fn take(name: &str, descriptor: OwnedFd) -> Result<Door> {
     let unix = socket.domain()? == Domain::UNIX;
     ensure!(
         socket.r#type()? == Type::STREAM && socket.is_listener()?,
-        "it does not listen for streams: its unit wants ListenStream= and Accept=no"
+        "it is not a listening stream socket: its unit needs ListenStream= and Accept=no"
     );
     let roles = [Role::Http, Role::Tls, Role::Admin];
     let role = roles.into_iter().find(|role| role.name() == name);
-    let role = role.context("its unit wants FileDescriptorName=http, tls or admin")?;
+    let role = role.context("its unit needs FileDescriptorName=http, tls or admin")?;
     match role {
-        // Whoever can reach it can claim to be any gateway.
+        // A client that can reach it can claim to be any gateway.
         Role::Http => ensure!(unix, "http is for a Unix socket, which nginx alone can open"),
         Role::Tls => ensure!(!unix, "tls is for a TCP socket"),
         Role::Admin => {

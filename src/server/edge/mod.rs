@@ -1,4 +1,5 @@
-//! Doors and connections: sockets, TLS, systemd. What comes through them is for `http` to answer.
+//! Listeners and connections: sockets, TLS, systemd. `http` answers the requests that come through
+//! them.
 
 pub(super) mod accept;
 pub(super) mod congestion;

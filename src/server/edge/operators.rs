@@ -1,5 +1,5 @@
-//! Threads of their own for what operators and their monitoring ask. Whatever gateways keep
-//! busy, `/healthz` answers; and whatever operators ask, gateways boot.
+//! Separate threads for requests of operators and their monitoring. `/healthz` answers however busy
+//! gateways keep the server, and gateways boot whatever operators ask.
 
 use std::io;
 
@@ -7,7 +7,7 @@ use tokio::runtime::Builder;
 use tokio::runtime::Handle;
 use tokio::runtime::Runtime;
 
-/// Threads that wait for the disk.
+/// Threads that may wait for the disk.
 const BLOCKING: usize = 4;
 
 pub(in crate::server) struct Operators {
@@ -23,7 +23,7 @@ impl Operators {
         Ok(Self { handle: runtime.handle().clone(), runtime: Some(runtime) })
     }
 
-    /// Where their tasks run.
+    /// The runtime for their tasks.
     pub(in crate::server) fn handle(&self) -> &Handle {
         &self.handle
     }
@@ -32,7 +32,7 @@ impl Operators {
 impl Drop for Operators {
     fn drop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
-            // A server that stops waits for nobody who only looks on.
+            // A stopping server does not wait for operators' requests.
             runtime.shutdown_background();
         }
     }

@@ -1,4 +1,4 @@
-//! Through which door a request came.
+//! The listener that a request came through, and the peer behind it.
 
 use std::net::IpAddr;
 use std::net::SocketAddr;
@@ -7,29 +7,28 @@ use axum::http::HeaderMap;
 
 use crate::server::app::Presented;
 
-/// Through which door a request came: decides how the client can prove who it is.
+/// The listener that a request came through. It decides how the client can prove who it is.
 #[derive(Clone, Debug)]
 pub(in crate::server) enum Peer {
     /// Own TLS: the handshake proved that the client has the certificate's key.
     Tls {
-        /// The client's certificate, if it has one.
+        /// The client's certificate, if it sent one.
         certificate: Option<Presented>,
-        /// Where it comes from; a label.
+        /// The client's address; a label that decides nothing.
         address: SocketAddr,
     },
-    /// The Unix socket: nginx says in headers what its handshake proved.
+    /// The Unix socket: nginx' headers say what its handshake proved.
     Nginx,
-    /// The admin listener: nobody's gateway.
+    /// The admin listener, which serves no gateway.
     Admin {
-        /// Whether by its Unix socket, which no web page can reach.
+        /// True for its Unix socket, which no web page can reach.
         unix: bool,
     },
-    /// The server itself, to see whether it answers.
+    /// The server's own watchdog.
     Watchdog,
 }
 
-/// Where a request comes from, for logs and journals. Behind nginx it is what nginx
-/// says.
+/// The client's address, for logs and journals. Behind nginx, nginx tells it.
 pub(in crate::server) fn address(peer: Option<&Peer>, headers: &HeaderMap) -> String {
     match peer {
         Some(Peer::Tls { address, .. }) => address.ip().to_string(),

@@ -1,5 +1,5 @@
-//! How many connections may be open: of all gateways together, of one address, and of those
-//! who have not said anything yet. So there are always descriptors for files, and for operators.
+//! Limits on open connections: for all gateways together, for each address, and for clients that
+//! have not sent anything yet. They keep descriptors free for files and for operators.
 
 use std::collections::HashMap;
 use std::collections::VecDeque;
@@ -15,19 +15,19 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-/// Connections of gateways, however many descriptors there are: each needs memory, too.
+/// Upper limit of gateways' connections, even with more descriptors: each needs memory, too.
 const MOST: usize = 4096;
 
-/// Descriptors that no gateway's connection takes: listeners, operators' connections, events.
+/// Descriptors reserved for listeners, operators' connections and events.
 const KEPT_BACK: usize = 192;
 
 /// Connections of operators and their monitoring.
 const OPERATORS: usize = 32;
 
-/// Room for connections, by their doors.
+/// Room for connections of one kind of listener.
 #[derive(Clone)]
 pub(in crate::server) struct Room {
-    /// None for operators: who came first gives way.
+    /// `None` for operators: there the earliest connection gives way.
     all: Option<Arc<Semaphore>>,
     origins: Shared<HashMap<Origin, usize>>,
     lobby: Shared<Lobby>,
@@ -35,23 +35,23 @@ pub(in crate::server) struct Room {
 
 type Shared<T> = Arc<Mutex<T>>;
 
-/// The network of one client: an address of IPv4, or what one client has of IPv6.
+/// The network of one client: an IPv4 address, or an IPv6 prefix that one client holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Origin(IpAddr);
 
-/// Who waits to be known, in the order of coming.
+/// Clients that have not identified themselves yet, oldest first.
 struct Lobby {
     most: usize,
     next: u64,
     there: VecDeque<(u64, CancellationToken)>,
 }
 
-/// Room for one connection, until it is dropped.
+/// A slot for one connection, freed when dropped.
 pub(in crate::server) struct Place {
     _permit: Option<OwnedSemaphorePermit>,
 }
 
-/// One of an address, until it is dropped.
+/// A counted connection of one address, until it is dropped.
 pub(in crate::server) struct Neighbour {
     origins: Shared<HashMap<Origin, usize>>,
     origin: Origin,
@@ -65,8 +65,8 @@ pub(in crate::server) struct Seat {
 }
 
 impl Room {
-    /// For gateways, where this process may open so many descriptors. Each connection can
-    /// need a second one, for a file.
+    /// The limits for gateways, in a process that may open this many descriptors. Each connection
+    /// can need a second one, for a file.
     pub(in crate::server) fn for_gateways(descriptors: u64) -> Self {
         let descriptors = usize::try_from(descriptors).unwrap_or(usize::MAX);
         Self::with(descriptors.saturating_sub(KEPT_BACK).div_ceil(2).clamp(16, MOST))
@@ -76,7 +76,7 @@ impl Room {
         Self { all: Some(Arc::new(Semaphore::new(most))), ..Self::with_lobby(most / 2) }
     }
 
-    /// For operators.
+    /// The limits for operators.
     pub(in crate::server) fn for_operators() -> Self {
         Self::with_lobby(OPERATORS)
     }
@@ -86,17 +86,17 @@ impl Room {
         Self { all: None, origins: Shared::default(), lobby: Arc::new(Mutex::new(lobby)) }
     }
 
-    /// Waits until there is room for one more. Whoever knocks meanwhile waits in the kernel.
+    /// Waits for a free slot. Further connections wait in the accept queue meanwhile.
     pub(in crate::server) async fn place(&self) -> Place {
         let permit = match self.all.clone() {
-            // It is never closed.
+            // The semaphore is never closed.
             Some(all) => all.acquire_owned().await.ok(),
             None => None,
         };
         Place { _permit: permit }
     }
 
-    /// Counts a connection of `address`, or none if there are `most` already.
+    /// Counts a connection of `address`; `None` if it has `most` already.
     pub(in crate::server) fn neighbour(
         &self,
         address: IpAddr,
@@ -112,8 +112,8 @@ impl Room {
         Some(Neighbour { origins: self.origins.clone(), origin })
     }
 
-    /// A seat for somebody new. Where all are taken, the one who has been there for longest
-    /// without a word gives way.
+    /// A seat for a new connection. If all are taken, the connection that has been silent for
+    /// longest gives way.
     pub(in crate::server) fn seat(&self) -> Seat {
         let mut lobby = lock(&self.lobby);
         if lobby.there.len() >= lobby.most
@@ -129,7 +129,7 @@ impl Room {
 }
 
 impl Seat {
-    /// Waits until somebody else needs it.
+    /// Completes when a newer connection needs the seat.
     pub(in crate::server) async fn lost(&self) {
         self.taken.cancelled().await;
     }
@@ -139,7 +139,7 @@ impl Origin {
     fn of(address: IpAddr) -> Self {
         Self(match address.to_canonical() {
             IpAddr::V6(address) => {
-                // Whoever has one address of IPv6 has 2^64 of them (RFC 6177).
+                // A holder of one IPv6 address usually has 2^64 of them (RFC 6177).
                 let network = u128::from(address) & !u128::from(u64::MAX);
                 Ipv6Addr::from(network).into()
             }
@@ -171,7 +171,7 @@ impl Drop for Seat {
 }
 
 fn lock<T>(shared: &Shared<T>) -> MutexGuard<'_, T> {
-    // Nothing that could panic runs while it is locked.
+    // The code under this lock cannot panic.
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -216,7 +216,7 @@ mod tests {
     }
 
     proptest! {
-        /// Those who came last always have a seat, and nobody has one that is not needed.
+        /// The latest arrivals always hold a seat, and nobody holds one that is not needed.
         #[test]
         fn the_oldest_gives_way(leave in prop::collection::vec(any::<Option<u8>>(), 0..60)) {
             let room = Room::with_lobby(3);

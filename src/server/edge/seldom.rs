@@ -1,11 +1,11 @@
-//! Log lines that come in floods, told in a few.
+//! Rate limit for log lines that strangers can cause. Reads the clock.
 
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::time::Duration;
 use std::time::Instant;
 
-/// Lines in [`SPAN`] about what strangers do.
+/// Most lines about strangers in one [`SPAN`].
 const MOST: u64 = 20;
 
 const SPAN: Duration = Duration::from_secs(10);
@@ -23,7 +23,8 @@ impl Seldom {
         Self(Mutex::new(State { began: Instant::now(), asked: 0 }))
     }
 
-    /// Logs with `log`, if there were not too many lines of late; tells of those left out.
+    /// Calls `log` unless there were too many lines lately. Logs how many lines were left out
+    /// before.
     pub(super) fn log(&self, log: impl FnOnce()) {
         let (now, mut left_out) = (Instant::now(), 0);
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -35,7 +36,7 @@ impl Seldom {
         let allowed = state.asked <= MOST;
         drop(state);
         if left_out > 0 {
-            tracing::warn!("left out {left_out} lines about connections that came to nothing");
+            tracing::warn!("left out {left_out} lines about failed connections");
         }
         if allowed {
             log();
@@ -54,7 +55,7 @@ mod tests {
             seldom.log(|| lines += 1);
         }
         assert_eq!(lines, MOST);
-        // Later it is told of again.
+        // A later flood is reported again.
         let earlier = Instant::now().checked_sub(SPAN).unwrap();
         seldom.0.lock().unwrap().began = earlier;
         seldom.log(|| lines += 1);

@@ -1,4 +1,4 @@
-//! Listening sockets: made here, or systemd's. Makes and removes socket files.
+//! Listening sockets, opened here or passed by systemd. Creates and removes socket files.
 
 use std::fs::Permissions;
 use std::io;
@@ -27,11 +27,11 @@ use crate::process;
 use crate::process::Holder;
 use crate::store::owner::as_caller;
 
-/// Connections that may wait to be accepted: a whole fleet after a power cut.
+/// Length of the accept queue. It must hold a whole fleet after a power cut.
 const BACKLOG: i32 = 1024;
 
-/// What fits into the smallest packet that IPv6 knows (RFC 8200, section 5: 1280 bytes), less the
-/// headers. Some lines lose longer ones unsaid (tunnels, PPPoE), and iPXE asks for 1460.
+/// The MSS that fits the smallest IPv6 packet (RFC 8200, section 5: 1280 bytes), less the headers.
+/// Some paths drop larger packets without an ICMP message (tunnels, PPPoE), and iPXE asks for 1460.
 const MSS: u32 = 1220;
 
 pub(super) fn bind_tcp(address: SocketAddr) -> Result<TcpListener> {
@@ -53,19 +53,19 @@ pub(super) fn bind_tcp(address: SocketAddr) -> Result<TcpListener> {
     })
 }
 
-/// Has connections of this listening socket offer and use packets that get through any line.
+/// Makes connections of this listening socket offer and use packets that pass every path.
 pub(super) fn use_short_packets(listener: &impl AsFd) -> io::Result<()> {
     SockRef::from(listener).set_tcp_mss(MSS)
 }
 
-/// Listens on a Unix socket that its owner and `group` can open, and nobody else.
+/// Listens on a Unix socket that only its owner and `group` can open.
 pub(super) fn bind_unix(path: &Path, group: Option<&str>) -> Result<UnixListener> {
     let cannot = || format!("cannot listen on {}", path.display());
     remove_stale(path).with_context(cannot)?;
     let bind = || -> io::Result<UnixListener> {
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-        // Linux makes the socket's file with the mode of the socket, less the
-        // umask: there is no moment at which others could open it.
+        // Linux creates the socket's file with the mode of the socket, less the umask. So there is
+        // no moment at which others could open it.
         rustix::fs::fchmod(&socket, Mode::from_raw_mode(0o660))?;
         socket.bind(&SockAddr::unix(path)?)?;
         std::fs::set_permissions(path, Permissions::from_mode(0o660))?;
@@ -84,7 +84,7 @@ pub(super) fn bind_unix(path: &Path, group: Option<&str>) -> Result<UnixListener
     Ok(listener)
 }
 
-/// Removes the socket of a server that is gone, and nothing else.
+/// Removes the stale socket of a dead server, and nothing else.
 fn remove_stale(path: &Path) -> Result<()> {
     let metadata = match std::fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -108,7 +108,7 @@ fn remove_stale(path: &Path) -> Result<()> {
     }
 }
 
-/// A socket that is listened on.
+/// A listening socket.
 pub(super) enum Listener {
     Tcp(TcpListener),
     Unix(UnixListener),

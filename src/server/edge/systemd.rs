@@ -1,4 +1,4 @@
-//! What systemd is told, and what it hands over. Without systemd nothing happens.
+//! Messages to systemd, and the sockets it passes. Does nothing without systemd.
 
 use std::os::fd::FromRawFd;
 use std::os::fd::OwnedFd;
@@ -10,12 +10,12 @@ use anyhow::Context;
 use anyhow::Result;
 use sd_notify::NotifyState;
 
-/// All doors are open, and the settings are in force.
+/// Reports that all listeners are open and the settings are in force.
 pub(in crate::server) fn ready(status: &str) {
     notify(&[NotifyState::Ready, NotifyState::Status(status)]);
 }
 
-/// The settings are read anew; [`ready`] follows, also when the old ones stay.
+/// Reports a reload. [`ready`] must follow, even if the old settings stay.
 pub(in crate::server) fn reloading() {
     match NotifyState::monotonic_usec_now() {
         Ok(now) => notify(&[NotifyState::Reloading, now]),
@@ -23,34 +23,34 @@ pub(in crate::server) fn reloading() {
     }
 }
 
-/// No new connections; running downloads finish.
+/// Reports a stop: no new connections, running downloads finish.
 pub(in crate::server) fn stopping() {
     notify(&[NotifyState::Stopping]);
 }
 
-/// Still at it: asks for `more` time before systemd kills the service.
+/// Asks for `more` time before systemd kills the stopping service.
 pub(in crate::server) fn still_stopping(more: Duration, status: &str) {
     let micros = more.as_micros().try_into().unwrap_or(u32::MAX);
     notify(&[NotifyState::ExtendTimeoutUsec(micros), NotifyState::Status(status)]);
 }
 
-/// A line for `systemctl status`.
+/// Sets the line in `systemctl status`.
 pub(in crate::server) fn status(status: &str) {
     notify(&[NotifyState::Status(status)]);
 }
 
-/// The server answers.
+/// Reports that the server answers.
 pub(in crate::server) fn alive() {
     notify(&[NotifyState::Watchdog]);
 }
 
-/// How long systemd waits for [`alive`] before it ends the service (`WatchdogSec=`).
+/// The time that systemd waits for [`alive`] before it ends the service (`WatchdogSec=`).
 pub(in crate::server) fn watchdog() -> Option<Duration> {
     sd_notify::watchdog_enabled()
 }
 
-/// Sockets that systemd listens on for this service, with their names
-/// (`FileDescriptorName=`). They are handed over once: a second call has none.
+/// Takes the sockets that systemd listens on for this service, with their names
+/// (`FileDescriptorName=`). systemd passes them once: a second call returns none.
 pub(in crate::server) fn sockets() -> Result<Vec<(String, OwnedFd)>> {
     static TAKEN: AtomicBool = AtomicBool::new(false);
     if TAKEN.swap(true, Ordering::Relaxed) {
@@ -58,8 +58,8 @@ pub(in crate::server) fn sockets() -> Result<Vec<(String, OwnedFd)>> {
     }
     let passed = sd_notify::listen_fds_with_names().context("cannot take systemd's sockets")?;
     let owned = passed.map(|(descriptor, name)| {
-        // SAFETY: systemd opened it for this process alone (LISTEN_PID), and the
-        // flag above keeps a second owner away.
+        // SAFETY: systemd opened it for this process alone (LISTEN_PID), and the flag above
+        // excludes a second owner.
         #[expect(unsafe_code)]
         let descriptor = unsafe { OwnedFd::from_raw_fd(descriptor) };
         (name, descriptor)

@@ -1,4 +1,4 @@
-//! The TLS configuration of the door with own TLS. Reads certificates and the key.
+//! The TLS configuration of the listener with own TLS. Reads certificates and the key.
 
 use std::sync::Arc;
 
@@ -11,9 +11,9 @@ use super::tls_verifier::GatewayVerifier;
 use crate::server::pki;
 use crate::store::State;
 
-/// Mutual TLS 1.2 and 1.3 with the certificates of `state`. A client without a certificate gets
-/// in, since some routes need none; one with a certificate of another CA, or with an expired one,
-/// does not. iPXE speaks TLS 1.2.
+/// Mutual TLS 1.2 and 1.3 with the certificates of `state`. A client without a certificate is
+/// accepted, since some routes need none. A client with an expired certificate or one of another CA
+/// is refused. iPXE speaks TLS 1.2.
 pub(in crate::server) fn server_config(state: &State) -> Result<Arc<ServerConfig>> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let verifier = Arc::new(GatewayVerifier::new(state.ca_certificate()?, &provider)?);
@@ -25,7 +25,7 @@ pub(in crate::server) fn server_config(state: &State) -> Result<Arc<ServerConfig
         .with_single_cert(chain, key)
         .with_context(|| {
             let chain_path = pki::certificate_file(state);
-            format!("{} and {} do not fit together", chain_path.display(), key_path.display())
+            format!("{} and {} do not belong together", chain_path.display(), key_path.display())
         })?;
     Ok(Arc::new(config))
 }

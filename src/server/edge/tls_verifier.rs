@@ -1,4 +1,4 @@
-//! Client certificates in the handshake of own TLS.
+//! Verifies client certificates in the handshake of own TLS.
 
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ use crate::identity::ClientVerifier;
 use crate::identity::VerifyError;
 use crate::identity::v1_public_key;
 
-/// rustls' own verifier, but for certificates of X.509 version 1, which it does not read.
+/// rustls' own verifier, plus X.509 version 1 certificates, which rustls does not read.
 #[derive(Debug)]
 pub(super) struct GatewayVerifier {
     webpki: Arc<dyn ClientCertVerifier>,
@@ -35,7 +35,7 @@ pub(super) struct GatewayVerifier {
 }
 
 impl GatewayVerifier {
-    /// Trusts the CA (DER). A client without a certificate gets in.
+    /// Trusts the CA (DER). A client may come without a certificate.
     pub(super) fn new(ca: Vec<u8>, provider: &Arc<CryptoProvider>) -> Result<Self> {
         let fleet = ClientVerifier::new(&ca)?;
         let mut roots = RootCertStore::empty();
@@ -105,8 +105,8 @@ impl ClientCertVerifier for GatewayVerifier {
     }
 }
 
-/// As rustls does it with the key of a certificate that it can read: TLS 1.2 binds ECDSA to no
-/// curve, so every algorithm of the scheme is tried.
+/// Does what rustls does for certificates it can read: TLS 1.2 binds ECDSA to no curve, so every
+/// algorithm of the scheme is tried.
 fn verify_tls12(
     message: &[u8],
     key: &SubjectPublicKeyInfoDer<'_>,

@@ -1,5 +1,5 @@
-//! Proves to systemd that the server answers, and not merely that a thread of it
-//! still runs: through every door goes a request that needs all that a boot needs.
+//! Proves to systemd that the server answers, not just that one of its threads runs. Sends a probe
+//! through every listener; it needs all that a boot needs.
 
 use std::io;
 
@@ -10,18 +10,17 @@ use tokio::sync::mpsc;
 
 use super::systemd;
 
-/// Both buffers of a probe's connection; request and answer are shorter.
+/// Size of both buffers of a probe's connection. Request and answer are shorter.
 const BUFFER: usize = 4096;
 
-/// `GET /healthz` reads the state's disk.
+/// The probe. `GET /healthz` reads the state's disk.
 const REQUEST: &[u8] = b"GET /healthz HTTP/1.1\r\nHost: watchdog\r\nConnection: close\r\n\r\n";
 
-/// The way through one door, past the socket itself: the accept loop takes a probe
-/// like a connection.
+/// Way to one listener, past the socket itself: the accept loop takes a probe like a connection.
 pub(in crate::server) type Probes = mpsc::Sender<DuplexStream>;
 
-/// Tells systemd again and again that all of `doors` answer, if it wants to know.
-/// When one does not, systemd is told nothing, and restarts the service.
+/// Notifies systemd periodically while all of `doors` answer, if systemd asks for it. When one
+/// stops answering, the notifications stop, and systemd restarts the service.
 pub(in crate::server) async fn run(doors: Vec<(&'static str, Probes)>) {
     let Some(limit) = systemd::watchdog() else { return std::future::pending().await };
     let pause = limit / 3;
@@ -30,7 +29,7 @@ pub(in crate::server) async fn run(doors: Vec<(&'static str, Probes)>) {
         for (name, probes) in &doors {
             let answer = tokio::time::timeout(pause, probe(probes)).await;
             if !matches!(answer, Ok(Ok(()))) {
-                tracing::error!("the door {name} does not answer the watchdog: {answer:?}");
+                tracing::error!("the listener {name} does not answer the watchdog: {answer:?}");
                 all = false;
             }
         }
@@ -47,6 +46,6 @@ async fn probe(door: &Probes) -> io::Result<()> {
     ours.write_all(REQUEST).await?;
     let mut answer = [0; 9];
     ours.read_exact(&mut answer).await?;
-    // Any status will do: also a server whose disk fails should go on, with what it has.
+    // Any status will do: a server whose disk fails should go on with what it has.
     if &answer == b"HTTP/1.1 " { Ok(()) } else { Err(io::Error::other("no HTTP answer")) }
 }

@@ -20,8 +20,8 @@ use crate::server::app::Error;
 use crate::server::edge::peer;
 use crate::server::edge::peer::Peer;
 
-/// The booted system says that it works. It has no client certificate; the token is what it
-/// proves itself with. To ask twice does no harm, so it may be repeated until it is answered.
+/// The booted system reports that it works. It has no client certificate; the token authenticates
+/// it. Repeating the request does no harm, so the system retries until it gets an answer.
 pub(super) async fn acknowledge(
     State(front): State<Arc<Front>>,
     Path(token): Path<String>,
@@ -37,7 +37,7 @@ pub(super) async fn acknowledge(
     Ok(([(header::CACHE_CONTROL, NO_STORE)], "acknowledged\n").into_response())
 }
 
-/// `HEAD` must not count as the word of a system that works.
+/// `HEAD` must not count as an acknowledgement.
 pub(super) async fn not_allowed() -> Response {
     (StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, "GET, POST")]).into_response()
 }

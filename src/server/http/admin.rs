@@ -1,5 +1,4 @@
-//! What operators and their monitoring ask, on a listener of its own that gateways
-//! cannot reach.
+//! Routes for operators and their monitoring, on a separate listener that gateways cannot reach.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -34,9 +33,9 @@ pub(in crate::server) fn router(front: Arc<Front>) -> Router {
         .with_state(front)
 }
 
-/// Keeps web pages out. One that is open in a browser on this machine can have the name of its
-/// own server resolve to the loopback (DNS rebinding), and then read what it asks for; but the
-/// request names that server.
+/// Keeps web pages out. A page in a browser on this machine can make the name of its own server
+/// resolve to the loopback (DNS rebinding) and then read what it asks for. Its requests still name
+/// that server.
 async fn only_from_here(request: Request, next: Next) -> Response {
     let named = request.headers().get_all(header::HOST).iter().map(HeaderValue::as_bytes);
     let target = request.uri().authority().map(|authority| authority.as_str().as_bytes());
@@ -52,7 +51,7 @@ async fn only_from_here(request: Request, next: Next) -> Response {
     }
 }
 
-/// Whether this names the loopback, with any port.
+/// Says whether `host` is the loopback, with any port.
 fn is_here(host: &[u8]) -> bool {
     let Ok(authority) = Authority::try_from(host) else { return false };
     let host = authority.host();
@@ -63,13 +62,13 @@ fn is_here(host: &[u8]) -> bool {
     }
 }
 
-/// `GET /healthz`: the server answers, and so does its disk.
+/// `GET /healthz`: 200 if the server answers, and so does its disk.
 pub(super) async fn healthz(State(front): State<Arc<Front>>) -> Result<&'static str, Error> {
     front.for_operators(App::touch).await?;
     Ok("ok\n")
 }
 
-/// `GET /readyz`: gateways can boot, or why they cannot.
+/// `GET /readyz`: 200 if gateways can boot, otherwise the reasons.
 async fn readyz(State(front): State<Arc<Front>>) -> Result<(StatusCode, String), Error> {
     front.for_operators(ready).await
 }
@@ -82,8 +81,8 @@ fn ready(app: &App) -> Result<(StatusCode, String), Error> {
     if !problems.is_empty() {
         return Ok((StatusCode::SERVICE_UNAVAILABLE, problems.join("\n") + "\n"));
     }
-    // A boot waits for no bucket and not for the common store: so they keep nobody from booting,
-    // and are only told of.
+    // A boot waits for no bucket and not for the shared store. So their faults keep nobody from
+    // booting, and are only reported.
     let store = app.store_status().map_or_else(String::new, |store| store + "\n");
     let warnings = app.bucket_warnings()?;
     let lines =

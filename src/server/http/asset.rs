@@ -1,4 +1,4 @@
-//! Answers that carry a file: ranges and conditions of RFC 9110.
+//! Answers that carry a file: ranges and conditional requests of RFC 9110.
 
 use std::fs::File;
 
@@ -20,20 +20,20 @@ pub(super) use super::file_body::Recording;
 use crate::server::app::Error;
 use crate::server::edge::congestion::Congestion;
 
-/// The part of a file that a request wants.
+/// The part of a file that a request asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Part {
     Whole,
-    /// From the first position up to, but without, the second.
+    /// From the first position to the second, exclusive.
     Bytes(u64, u64),
-    /// The client has it already.
+    /// The client's copy is current.
     NotModified,
     /// The range lies outside of the file.
     Unsatisfiable,
 }
 
-/// Reads `If-None-Match`, `Range` and `If-Range` (RFC 9110, sections 13 and 14).
-/// Of several ranges none is honoured, as section 14.2 allows.
+/// Reads `If-None-Match`, `Range` and `If-Range` (RFC 9110, sections 13 and 14). A request for
+/// several ranges gets the whole file, as section 14.2 allows.
 fn wanted(request: &HeaderMap, etag: &ETag, size: u64) -> Part {
     if let Some(condition) = request.typed_get::<IfNoneMatch>()
         && !condition.precondition_passes(etag)
@@ -50,7 +50,7 @@ fn wanted(request: &HeaderMap, etag: &ETag, size: u64) -> Part {
     }
 }
 
-/// `None` for what is not one valid `bytes` range: such a header is ignored.
+/// `None` for anything but one valid `bytes` range: such a header is ignored.
 fn single_range(text: &str, size: u64) -> Option<Part> {
     let (first, last) = text.strip_prefix("bytes=")?.trim().split_once('-')?;
     let number = |text: &str| -> Option<u64> {
@@ -81,7 +81,7 @@ pub(super) enum Body {
         file: File,
         /// In bytes.
         size: u64,
-        /// Who wants to know how it went.
+        /// Records the outcome of the transfer.
         recording: Recording,
         /// Of the connection that it is sent on.
         congestion: Congestion,
@@ -149,9 +149,9 @@ pub(super) fn respond(
     Ok(response)
 }
 
-/// Lets nginx send the file at `location`, an internal one. nginx sees to ranges;
-/// whether the client has the file already is decided here, since nginx knows
-/// the tag too late (`ngx_http_not_modified_filter_module` runs before the tag is set).
+/// Makes nginx send the file at the internal `location`. nginx handles ranges. Conditional requests
+/// are decided here, since nginx learns the tag too late (`ngx_http_not_modified_filter_module`
+/// runs before the tag is set).
 pub(super) fn redirect_to_nginx(
     request: &HeaderMap,
     tag: &str,

@@ -22,14 +22,14 @@ use crate::foreign::Foreign;
 use crate::server::app::Error;
 use crate::server::app::Labels;
 
-/// Longest value of a label that is logged.
+/// Longest value of a label in the log.
 const MAX_LABEL: usize = 64;
 
-/// The first request of every boot. Leads to the boot script of the generation that the gateway
-/// gets; names in it are relative to there, so a boot that has begun stays with its generation
-/// whatever is published meanwhile.
+/// The first request of every boot. Redirects to the boot script of the gateway's generation. Names
+/// in the script are relative to it, so a running boot keeps its generation whatever is published
+/// meanwhile.
 ///
-/// What iPXE says of itself in the query is logged and decides nothing.
+/// iPXE's description of itself in the query is logged and decides nothing.
 pub(super) async fn boot(
     State(front): State<Arc<Front>>,
     asking: Asking,

@@ -1,4 +1,4 @@
-//! The certificate that a request comes with.
+//! The client certificate of a request.
 
 use std::sync::Arc;
 
@@ -17,20 +17,21 @@ use crate::server::app::Result;
 use crate::server::edge::peer;
 use crate::server::edge::peer::Peer;
 
-/// Who asks: a certificate whose key the client has. A handler that takes it cannot be reached
-/// without one.
+/// An authenticated client: a certificate whose key the client has. A handler with this argument
+/// cannot be reached without one.
 pub(super) struct Asking {
     presented: Presented,
     pub(super) address: String,
 }
 
 impl Asking {
-    /// The certificate, which tells whose turn it is.
+    /// The key for [`super::turns::Turns`]. It is authenticated, so that nobody can take another
+    /// client's turns.
     pub(super) fn fingerprint(&self) -> Fingerprint {
         self.presented.fingerprint
     }
 
-    /// The gateway that asks.
+    /// The client's gateway.
     pub(super) fn authenticate(&self, app: &App, reach: Reach) -> Result<Client> {
         app.authenticate(&self.presented, &self.address, reach)
     }

@@ -1,5 +1,5 @@
-//! What errors become in HTTP. The client learns the status and a fixed phrase; the reason goes
-//! to the log.
+//! Maps errors to HTTP answers. The client gets the status and a fixed phrase; the reason goes to
+//! the log.
 
 use axum::http::HeaderValue;
 use axum::http::StatusCode;
@@ -9,13 +9,13 @@ use axum::response::Response;
 
 use crate::server::app::Error;
 
-/// Seconds until what is on its way, or busy, is worth another try.
+/// `Retry-After`, in seconds, for what is being fetched or busy.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
 
-/// `Cache-Control` of what is for one client at one time.
+/// `Cache-Control` of answers for one client at one time.
 pub(super) const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
-/// Why a client was not let in: for the counters, never for the client.
+/// Why a client was refused: for the counters, never for the client.
 #[derive(Clone, Copy)]
 pub(super) struct RefusedFor(pub(super) &'static str);
 
@@ -42,14 +42,14 @@ impl IntoResponse for Error {
             response.extensions_mut().insert(RefusedFor(refusal.reason()));
         }
         if status == StatusCode::SERVICE_UNAVAILABLE {
-            // iPXE waits that long, and asks again, without the script hearing of it.
+            // iPXE waits that long and retries; the script does not notice.
             response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
         }
         response
     }
 }
 
-/// An error of this host that no `anyhow::Error` came with.
+/// An internal error without an `anyhow::Error`.
 pub(super) fn internal(error: impl std::error::Error + Send + Sync + 'static) -> Error {
     Error::Internal(error.into())
 }

@@ -1,5 +1,5 @@
-//! Sends a file piece by piece, and records when its last byte, or the client, is gone. What is in
-//! the page cache is read where it is sent; for the rest a thread waits for the disk.
+//! Streams a file, and records when its last byte is sent or the client is gone. Reads page-cache
+//! hits on the connection's thread; a blocking thread reads the rest from disk.
 
 use std::fs::File;
 use std::io;
@@ -31,16 +31,16 @@ use crate::store::journal::Stage;
 /// held of an asset for one client.
 const CHUNK: usize = 8 * 1024;
 
-/// Where the fate of a file is to be recorded.
+/// The recorder and the subject of a transfer, for its outcome.
 pub(super) struct Recording {
     pub(super) recorder: Recorder,
     pub(super) subject: Subject,
     pub(super) path: String,
-    /// Where its bytes are counted.
+    /// Counter of its bytes.
     pub(super) sent: Counter,
 }
 
-/// Part of a file, on its way to a client.
+/// Part of a file, as a response body.
 pub(super) struct FileBody {
     file: Arc<File>,
     left: Range<u64>,
@@ -83,11 +83,11 @@ impl FileBody {
     }
 }
 
-/// Reads what is in the page cache; `None` if the disk would have to be asked.
+/// Reads from the page cache; `None` if that would wait for the disk.
 fn read_cached(file: &File, start: u64, len: usize) -> Option<Bytes> {
     let mut piece = vec![0; len];
     let buffers = &mut [IoSliceMut::new(&mut piece)];
-    // A file system that cannot do this says so.
+    // Some file systems do not support this, and return an error.
     let count = preadv2(file, buffers, start, ReadWriteFlags::NOWAIT).ok().filter(|n| *n > 0)?;
     piece.truncate(count);
     Some(piece.into())
@@ -97,7 +97,7 @@ fn read(file: &File, start: u64, len: usize) -> io::Result<Bytes> {
     let mut piece = vec![0; len];
     loop {
         match file.read_at(&mut piece, start) {
-            // Its size was right when it was opened.
+            // The file was full-size when it was opened.
             Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(count) => {
                 piece.truncate(count);

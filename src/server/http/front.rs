@@ -1,5 +1,5 @@
-//! What all handlers share, and the one hand-over of a request: from the thread that serves
-//! connections to one that may wait for the disk, and only if the answer is not in memory.
+//! State that all handlers share, and the one hand-over of a request: from a connection's thread to
+//! a blocking one, and only if the answer is not in memory.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,28 +17,28 @@ use crate::server::app::Reach;
 use crate::server::app::Result;
 use crate::store::blobs::Access;
 
-/// How long a request waits for a file that only the common store has. iPXE asks again when told
-/// to, and others get what came meanwhile.
+/// Longest wait of a request for a file that only the shared store has. After that, iPXE is told to
+/// retry, and the fetch continues for all clients.
 const FETCH_LIMIT: Duration = Duration::from_secs(20);
 
-/// Files that one answer may have to fetch: a script, and the template of secrets.
+/// Files that one answer may have to fetch: a script and a secrets template.
 const MOST_FETCHES: usize = 2;
 
-/// Reads of one client that run at a time, and that may wait. A gateway asks for one thing after
-/// the other; many that booted behind one address ask for their secrets at once.
+/// Reads of one client that run at a time, and that may wait. A gateway makes one request after the
+/// other; many systems behind one address ask for their secrets at once.
 const READS: (usize, usize) = (4, 128);
 
-/// The same for writes: those of a gateway follow each other anyway. iPXE asks again when it is
-/// told to, so few need to wait.
+/// The same for writes. Those of a gateway follow each other anyway, and iPXE retries when told to,
+/// so few need to wait.
 const WRITES: (usize, usize) = (1, 16);
 
-/// How long a request waits for its turn, and for a file that others have locked.
+/// Longest wait of a request for its turn, and for a file locked by another process.
 const TURN_LIMIT: Duration = Duration::from_secs(5);
 
-/// How often a locked file is tried.
+/// Pause between attempts at a locked file.
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
-/// What all handlers share.
+/// State that all handlers share.
 pub(in crate::server) struct Front {
     pub(super) app: Arc<App>,
     pub(super) nginx_headers: NginxHeaders,
@@ -46,12 +46,12 @@ pub(in crate::server) struct Front {
     writes: Turns,
 }
 
-/// Which of a client's requests wait for each other.
+/// A queue of one client's requests.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Line {
-    /// Those that only read.
+    /// Requests that only read.
     Reads,
-    /// Those that may write.
+    /// Requests that may write.
     Writes,
 }
 
@@ -78,8 +78,8 @@ impl Front {
         Whose { key: fingerprint.to_string(), name }
     }
 
-    /// Answers from memory where that is possible, and else from the disk. So `work` runs
-    /// again whenever it fails with [`Error::Cold`], [`Error::Elsewhere`] or [`Error::Busy`].
+    /// Answers from memory where possible, otherwise from the disk. `work` runs again whenever it
+    /// fails with [`Error::Cold`], [`Error::Elsewhere`] or [`Error::Busy`].
     pub(super) async fn answer<T: Send + 'static>(
         &self,
         line: Line,
@@ -92,7 +92,7 @@ impl Front {
         }
     }
 
-    /// The same for what is never in memory.
+    /// The same for answers that are never in memory.
     pub(super) async fn answer_from_disk<T: Send + 'static>(
         &self,
         line: Line,
@@ -106,7 +106,7 @@ impl Front {
             match answer {
                 Err(Error::Elsewhere(asset, access)) if fetches < MOST_FETCHES => {
                     fetches += 1;
-                    // Whoever waits for the store has no turn meanwhile.
+                    // A request that waits for the store gives its turn back.
                     self.fetch(&asset, access).await?;
                 }
                 Err(error @ Error::Elsewhere(..)) => return Err(Error::NotYet(error.to_string())),
@@ -132,7 +132,7 @@ impl Front {
         let mut turn = turn.map_err(|busy| Error::Busy(format!("{}: {busy}", client.name)))?;
         let mut work = work;
         loop {
-            // The turn lasts as long as the work, however long anybody waits for it.
+            // The turn lasts as long as the work, even if the client stops waiting.
             let app = self.app.clone();
             let done = blocking(move || (work(&app, Reach::Disk), work, turn));
             let answer;
@@ -155,7 +155,7 @@ impl Front {
         }
     }
 
-    /// Runs what operators ask, who wait for nobody.
+    /// Runs an operator's request, which takes no turn.
     pub(super) async fn for_operators<T: Send + 'static>(
         &self,
         work: impl FnOnce(&App) -> Result<T> + Send + 'static,
@@ -165,7 +165,7 @@ impl Front {
     }
 }
 
-/// Runs what waits for the disk where it holds nobody up.
+/// Runs blocking work on a thread that may block.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
     let span = tracing::Span::current();
     let work = move || span.in_scope(work);

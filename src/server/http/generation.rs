@@ -30,7 +30,7 @@ use crate::server::edge::congestion::Congestion;
 
 const OCTETS: &str = "application/octet-stream";
 
-/// A file of one generation of the gateway that asks.
+/// A file of a numbered generation of the client's gateway.
 pub(super) async fn of_number(
     State(front): State<Arc<Front>>,
     asking: Asking,
@@ -43,7 +43,7 @@ pub(super) async fn of_number(
     send(&front, asking, wanted, &headers).await
 }
 
-/// The same for the generation that the gateway was sent to, or the current one.
+/// A file of the generation that the running boot was sent to, or else the current one.
 pub(super) async fn of_current(
     State(front): State<Arc<Front>>,
     asking: Asking,
@@ -71,7 +71,7 @@ async fn send(
     headers: &HeaderMap,
 ) -> Result<Response, Error> {
     let Wanted { number, path, method, congestion } = wanted;
-    // A script comes with a lease.
+    // A script grants a lease.
     let line = if path == BOOT_SCRIPT { Line::Writes } else { Line::Reads };
     let range = headers.get(header::RANGE).and_then(|range| range.to_str().ok());
     let range = range.map(str::to_owned);
@@ -87,7 +87,7 @@ async fn send(
         Content::Script(text) => {
             let tag = hex::encode(Sha256::digest(&text));
             let mut response = asset::respond(headers, &tag, "text/plain", Body::Bytes(text))?;
-            // It holds tokens, and keys.
+            // It contains tokens and keys.
             response.headers_mut().insert(header::CACHE_CONTROL, NO_STORE);
             Ok(response)
         }

@@ -1,4 +1,4 @@
-//! HTTP: routes, and what the answers of [`App`](super::app::App) become in it.
+//! HTTP: routes, handlers, and the mapping from [`App`](super::app::App)'s results to answers.
 
 mod ack;
 pub(super) mod admin;

@@ -1,4 +1,4 @@
-//! What nginx says in headers about the client's certificate. Nothing else reads them.
+//! nginx' headers about the client's certificate. No other module reads them.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -16,18 +16,18 @@ const PROXY_MARK: &str = "x_farmgate_proxy";
 const VERIFY: &str = "x-ssl-client-verify";
 const CERTIFICATE: &str = "x-ssl-client-cert";
 
-/// Certificates that nginx sent of late, so that they need not be decoded again.
+/// Cache of certificates that nginx sent lately, decoded.
 #[derive(Default)]
 pub(super) struct NginxHeaders {
     decoded: Mutex<HashMap<Box<[u8]>, Presented>>,
 }
 
-/// Headers that are kept, and the longest of them: 4 MiB at most.
+/// Most cached headers, and the longest of them: 4 MiB in all.
 const MOST: usize = 1024;
 const LONGEST: usize = 4096;
 
 impl NginxHeaders {
-    /// The certificate, if the client has one.
+    /// The client's certificate, if it sent one.
     pub(super) fn presented(&self, headers: &HeaderMap) -> Result<Option<Presented>, Refusal> {
         let values = |name| headers.get_all(name).iter().map(|value| value.as_bytes());
         let via = || Via::Nginx { marks: values(PROXY_MARK).map(<[u8]>::to_vec).collect() };

@@ -1,4 +1,4 @@
-//! Counts each request and its answer, and names both on every line that is logged for it.
+//! Counts each request and its answer, and adds both to every log line of the request.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -16,7 +16,7 @@ use super::routes::ROUTES;
 use crate::server::edge::peer;
 use crate::server::edge::peer::Peer;
 
-/// The route and not the path stands in the log: a path can hold a token.
+/// The log shows the route instead of the path: a path can contain a token.
 pub(super) async fn observe(
     State(front): State<Arc<Front>>,
     request: Request,

@@ -35,7 +35,7 @@ pub(in crate::server) fn router(front: Arc<Front>) -> Router {
         .with_state(front)
 }
 
-/// For the watchdog alone: gateways find no such route.
+/// A route for the watchdog alone, out of gateways' reach.
 async fn watchdog(
     State(front): State<Arc<Front>>,
     Extension(peer): Extension<Peer>,

@@ -1,4 +1,4 @@
-//! Paths of the routes, as they stand in metrics and logs.
+//! Paths of the routes, as metrics and logs show them.
 
 pub(super) const BOOT: &str = "/boot/ipxe";
 pub(super) const GENERATION: &str = "/g/{generation}/{*path}";
@@ -7,5 +7,5 @@ pub(super) const ACK: &str = "/boot/ack/{token}";
 pub(super) const HEALTHZ: &str = "/healthz";
 pub(super) const SECRETS: &str = "/secrets/{token}";
 
-/// All of them.
+/// All routes.
 pub(super) const ROUTES: [&str; 6] = [BOOT, GENERATION, FILES, ACK, HEALTHZ, SECRETS];

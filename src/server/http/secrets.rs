@@ -21,8 +21,8 @@ use crate::server::app::Error;
 use crate::server::edge::peer;
 use crate::server::edge::peer::Peer;
 
-/// The rendered secrets of one boot. The booted system has no client certificate; it has the
-/// token.
+/// The rendered secrets of one boot. The booted system has no client certificate; the token
+/// authenticates it.
 pub(super) async fn read(
     State(front): State<Arc<Front>>,
     Path(token): Path<String>,
@@ -40,7 +40,7 @@ pub(super) async fn read(
     Ok((headers, secrets).into_response())
 }
 
-/// Anything but `GET` must not use up a reading.
+/// Only `GET` may use up a reading.
 pub(super) async fn not_allowed() -> Response {
     (StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, "GET")]).into_response()
 }

@@ -1,5 +1,5 @@
-//! Turns: how many threads one client's requests may have at a time. All others of it wait
-//! without one, so a client that asks without end, or for what is locked, holds up nobody else.
+//! Turns: a limit on one client's concurrent requests. Further requests wait without a thread. So a
+//! client that asks without end, or for something locked, delays nobody else.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use tokio::time::Instant;
 pub(super) struct Turns {
     gates: Shared,
     at_once: usize,
-    /// Those at it, and those who wait.
+    /// Running and waiting requests together.
     most: usize,
 }
 
@@ -35,22 +35,21 @@ pub(super) enum Busy {
     InVain,
 }
 
-/// Lasts until it is dropped.
+/// A turn, returned when dropped.
 pub(super) struct Turn {
-    // In this order: a gate without visitors has no turn out.
+    // The order of the fields matters: a gate without visitors has all its turns back.
     _permit: OwnedSemaphorePermit,
     _visit: Visit,
 }
 
-/// Somebody at a gate, or waiting before it.
+/// A request that runs or waits at a gate.
 struct Visit {
     gates: Shared,
     client: String,
 }
 
 impl Turns {
-    /// Turns that let `at_once` requests of one client through at a time, and `waiting` more
-    /// of it wait.
+    /// Lets `at_once` requests of one client run at a time, and `waiting` more wait.
     pub(super) fn new((at_once, waiting): (usize, usize)) -> Self {
         Self { gates: Shared::default(), at_once, most: at_once + waiting }
     }
@@ -91,7 +90,7 @@ impl Drop for Visit {
 }
 
 fn lock(gates: &Shared) -> MutexGuard<'_, HashMap<String, Gate>> {
-    // Nothing that could panic runs while the map is locked.
+    // The code under this lock cannot panic.
     gates.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -127,7 +126,7 @@ mod tests {
         assert_eq!(visitors(&gates), 0);
     }
 
-    /// 600 requests behind one lock, all closed again, used to keep 512 threads for ever.
+    /// 600 requests behind one lock, all cancelled, used to hold 512 threads forever.
     #[tokio::test]
     async fn those_who_leave_the_line_leave_nothing_behind() {
         let gates = Turns::new((1, 600));
@@ -146,7 +145,7 @@ mod tests {
     #[derive(Clone, Debug)]
     enum Act {
         Ask(u8),
-        /// Whoever is in, or waits, goes.
+        /// A running or waiting request leaves.
         Go(prop::sample::Index),
     }
 
@@ -164,8 +163,8 @@ mod tests {
     }
 
     proptest! {
-        /// Never more turns than there may be, never one that is free while somebody waits,
-        /// and no gate of anybody who is not there.
+        /// There are never too many turns, never a free one while a request waits, and never a gate
+        /// without requests.
         #[test]
         fn turns_are_never_too_many_and_never_lost(
             acts in acts(),
@@ -190,7 +189,7 @@ mod tests {
                     }
                     Act::Go(_) => {}
                 }
-                // Everybody looks whether it is their turn.
+                // Every waiting request polls for its turn.
                 visitors = visitors
                     .into_iter()
                     .filter_map(|visitor| match visitor {

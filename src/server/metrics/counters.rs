@@ -1,4 +1,4 @@
-//! What was counted since the server started. In memory only.
+//! Counters since the server started. In memory only.
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -12,7 +12,8 @@ use crate::fleet::Reason;
 /// Prefix of every name.
 pub(super) const PREFIX: &str = "farmgate";
 
-/// Seconds until an answer begins: a boot writes to disk, a file may come from the store.
+/// Buckets of the histogram, in seconds until an answer begins: a boot writes to disk, a file may
+/// come from the store.
 const SECONDS: [f64; 8] = [0.001, 0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 30.0];
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -31,7 +32,7 @@ struct Why {
     reason: &'static str,
 }
 
-/// What was counted since the server started.
+/// Counters since the server started.
 pub(in crate::server) struct Counters {
     pub(super) registry: Registry,
     requests: Family<Answer, Counter>,
@@ -43,7 +44,7 @@ pub(in crate::server) struct Counters {
 }
 
 impl Counters {
-    /// `reasons` are all that [`Self::refused`] can be told.
+    /// `reasons` are all values that [`Self::refused`] may get.
     pub(in crate::server) fn new(reasons: impl IntoIterator<Item = &'static str>) -> Self {
         let mut registry = Registry::with_prefix(PREFIX);
         let version = [("version", env!("CARGO_PKG_VERSION"))];
@@ -63,8 +64,8 @@ impl Counters {
         let acknowledgements = Counter::default();
         let help = "Boots that were acknowledged here for the first time";
         registry.register("acknowledgements", help, acknowledgements.clone());
-        // All that there can be, from the start: a counter that appears with its first count
-        // has no rate yet, and no alert sees it.
+        // All label values exist from the start. A counter that appears with its first count has no
+        // rate yet, and no alert sees it.
         let refusals = Family::<Why, Counter>::default();
         for reason in reasons {
             let _ = refusals.get_or_create(&Why { reason });
@@ -77,28 +78,28 @@ impl Counters {
         Self { registry, requests, seconds, boots, acknowledgements, refusals, sent }
     }
 
-    /// A request was answered with `status`; the answer began after `seconds`.
+    /// Counts a request that was answered with `status`; the answer began after `seconds`.
     pub(in crate::server) fn answered(&self, route: &'static str, status: u16, seconds: f64) {
         self.seconds.get_or_create(&Route { route }).observe(seconds);
         self.requests.get_or_create(&Answer { route, status }).inc();
     }
 
-    /// A boot was sent to a generation.
+    /// Counts a boot that was sent to a generation.
     pub(in crate::server) fn boot(&self, reason: Reason) {
         self.boots.get_or_create(&Why { reason: reason.as_str() }).inc();
     }
 
-    /// A boot was acknowledged that was not before.
+    /// Counts the first acknowledgement of a boot.
     pub(in crate::server) fn acknowledged(&self) {
         self.acknowledgements.inc();
     }
 
-    /// A client was not let in.
+    /// Counts a client that was not let in.
     pub(in crate::server) fn refused(&self, reason: &'static str) {
         self.refusals.get_or_create(&Why { reason }).inc();
     }
 
-    /// Counts the bytes of files that are sent.
+    /// Counts bytes of files that are sent.
     pub(in crate::server) fn sent(&self) -> Counter {
         self.sent.clone()
     }

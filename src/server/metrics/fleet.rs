@@ -1,4 +1,4 @@
-//! The fleet at one moment, in numbers for Prometheus. Reads the whole state.
+//! Metrics of the fleet at one moment. Reads the whole state.
 
 use std::collections::BTreeSet;
 
@@ -49,7 +49,7 @@ struct WithResult {
     result: &'static str,
 }
 
-/// What is on disk and in memory at one moment.
+/// The values on disk and in memory at one moment.
 pub(in crate::server) struct Fleet {
     gateways: Vec<Row>,
     /// Gateways whose record cannot be read.
@@ -57,7 +57,7 @@ pub(in crate::server) struct Fleet {
     certificates: Vec<(&'static str, OffsetDateTime)>,
     problems: usize,
     buckets: bool,
-    /// How it stands with the keys of gateways that were removed.
+    /// Standings of the keys of removed gateways.
     left: Vec<Standing>,
     store: Option<(replica::Counts, Option<usize>)>,
 }
@@ -66,19 +66,19 @@ pub(in crate::server) struct Fleet {
 struct Row {
     name: GatewayName,
     generation: Option<u64>,
-    /// Files of that one which are missing here, or have the wrong size.
+    /// Files of that generation which are missing here or have the wrong size.
     missing: usize,
-    /// Whether its newest generation was given up.
+    /// The newest generation was given up.
     fallback: bool,
     last_boot: Option<OffsetDateTime>,
-    /// Of the last boot; nothing if the gateway's system never acknowledges.
+    /// Of the last boot; `None` if the gateway's system never acknowledges.
     acknowledged: Option<bool>,
     certificate: Option<OffsetDateTime>,
     bucket: Option<Condition>,
 }
 
 impl Fleet {
-    /// For each gateway: reads some small files and one directory, and looks at the files of its
+    /// Reads some small files and one directory for each gateway, and looks at the files of its
     /// next boot.
     pub(in crate::server) fn read(app: &App) -> Result<Self> {
         let settings = app.settings();
@@ -102,7 +102,7 @@ impl Fleet {
         }
         let store = match app.replica() {
             Some(replica) => Some((replica.counts(), replica.undelivered()?)),
-            // It should be there, and could not be opened.
+            // It should exist, and could not be opened.
             None if app.store_status().is_some() => {
                 let alone = replica::Counts { in_step: Some(false), ..Default::default() };
                 Some((alone, None))
@@ -113,7 +113,7 @@ impl Fleet {
             gateways: rows,
             unreadable,
             certificates: certificates(state),
-            // That nobody can tell is a problem, too.
+            // An unknown state counts as a problem, too.
             problems: problems::fleet_problems(state, OffsetDateTime::now_utc())
                 .map_or(1, |all| all.len() + state.missing_folders().len()),
             buckets: state.config().buckets.provider.is_some(),
@@ -122,7 +122,7 @@ impl Fleet {
         })
     }
 
-    /// All of it, and what was counted, in the text format of Prometheus; `booting` boots are
+    /// Encodes the values and the counters in the text format of Prometheus; `booting` boots are
     /// running.
     pub(in crate::server) fn encode(
         &self,
@@ -195,7 +195,7 @@ impl Fleet {
             states.get_or_create(&InState { state: standing.as_str() }).set(count as i64);
         }
         registry.register("buckets", "Buckets of gateways, by their state", states);
-        let help = "Whether the bucket is as it should be";
+        let help = "Whether the bucket is in order";
         register_rows(&self.gateways, registry, "bucket_ready", help, &|row| {
             row.bucket.as_ref().map(|condition| condition.is_well().into())
         });
@@ -252,9 +252,9 @@ fn register_store(counts: &replica::Counts, undelivered: Option<usize>, registry
             registry.register(name, help, gauge);
         }
     };
-    let help = "Whether this host and the common store were in step when it last asked";
+    let help = "Whether this host and the shared store were in sync at the last attempt";
     gauge("store_in_step", help, counts.in_step.map(i64::from));
-    let help = "When they were last in step";
+    let help = "When they were last in sync";
     let last = counts.last_pass.map(OffsetDateTime::unix_timestamp);
     gauge("store_last_pass_timestamp_seconds", help, last);
     let help = "Events that wait to be delivered";
@@ -269,22 +269,22 @@ fn register_store(counts: &replica::Counts, undelivered: Option<usize>, registry
         counter.inc_by(value);
         registry.register(name, help, counter);
     };
-    counter(
-        "store_failed_passes",
-        "Times that the store did not do as asked",
-        counts.failed_passes,
-    );
+    counter("store_failed_passes", "Passes and deliveries that failed", counts.failed_passes);
     counter("store_delivered", "Objects that were delivered", counts.pushed);
-    counter("store_brought", "Objects of other hosts that were brought here", counts.pulled);
+    counter("store_brought", "Objects of other hosts that were fetched", counts.pulled);
     let fetches = Family::<WithResult, Counter>::default();
     for (result, count) in [("here", counts.fetched), ("failed", counts.failed_fetches)] {
         fetches.get_or_create(&WithResult { result }).inc_by(count);
     }
-    registry.register("store_fetches", "Files that were asked of the store", fetches);
+    registry.register(
+        "store_fetches",
+        "Files that were fetched from the store, or could not be",
+        fetches,
+    );
 }
 
-/// Gateways that were removed, but whose keys or buckets are still known here. A record that
-/// cannot be read makes none of them.
+/// Standings of removed gateways whose keys or buckets are still known here. A gateway with an
+/// unreadable record does not count as removed.
 fn left(
     state: &State,
     known: &BTreeSet<GatewayId>,
@@ -299,7 +299,8 @@ fn left(
     Ok(stored.map(|stored| stored.standing(false)).collect())
 }
 
-/// Ends of the validity of what all gateways, or nginx, have to trust, as far as it can be read.
+/// Ends of validity of the certificates and the CRL that all gateways, or nginx, trust, as far as
+/// they can be read.
 fn certificates(state: &State) -> Vec<(&'static str, OffsetDateTime)> {
     let end = |der: &[u8]| Some(Certificate::from_der(der).ok()?.not_after);
     let ends = [

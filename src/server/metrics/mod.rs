@@ -1,6 +1,6 @@
-//! What happens here, in numbers for Prometheus: counted as it happens (`counters.rs`), or read
-//! when it is asked for (`fleet.rs`). Labels are routes, statuses, reasons and gateways: none of
-//! them grows with what strangers ask for.
+//! Metrics for Prometheus: counters kept in memory (`counters.rs`), and values read at scrape time
+//! (`fleet.rs`). Labels are routes, statuses, reasons and gateways, so strangers cannot create new
+//! series.
 
 mod counters;
 pub(super) mod fleet;

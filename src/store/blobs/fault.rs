@@ -4,26 +4,25 @@ use std::io;
 
 use crate::fleet::BlobId;
 
-/// Why a blob cannot be handed out.
+/// Why a blob cannot be served.
 #[derive(Debug, thiserror::Error)]
 pub enum Fault {
     /// There is no such file.
     #[error("blob {0} is missing")]
     Missing(BlobId),
-    /// It was cut short, or something was added to it.
+    /// It was truncated, or bytes were added.
     #[error("blob {id} has {found} of {size} bytes")]
     Size {
-        /// The blob.
         id: BlobId,
-        /// Bytes that are there.
+        /// Actual size in bytes.
         found: u64,
-        /// Bytes that should be.
+        /// Expected size.
         size: u64,
     },
-    /// It has the right size, and other bytes.
-    #[error("blob {0} is damaged: its bytes are not those that it is named after")]
+    /// The size is right, but the digest is wrong.
+    #[error("blob {0} is damaged: its bytes do not match its SHA-256")]
     Digest(BlobId),
-    /// The disk does not give it.
+    /// The disk failed to read it.
     #[error("blob {0} cannot be read: {1}")]
     Unreadable(BlobId, io::Error),
 }

@@ -44,8 +44,8 @@ fn the_same_bytes_are_kept_once_and_a_failed_copy_leaves_nothing() {
 }
 
 proptest! {
-    /// A blob that was cut short used to stay so however often its bytes were added again: its
-    /// name was there, and that was success.
+    /// A truncated blob used to stay however often its bytes were added again, since its name
+    /// existed.
     #[test]
     fn whatever_became_of_a_blob_adding_its_bytes_again_mends_it(
         bytes in proptest::collection::vec(any::<u8>(), 1..200),
@@ -85,8 +85,8 @@ fn what_a_killed_repair_left_behind_is_in_nobodys_way() {
     assert!(!path.with_extension("new").exists());
 }
 
-/// Two gateways' files with the same bytes, of which one is a secret, used to share a blob: the
-/// first decided whether nginx could send the one, or everybody could read the other.
+/// Equal files of two gateways, one of them a secret, used to share a blob. The first one decided
+/// whether nginx could send the file, or everybody could read the secret.
 #[test]
 fn a_secret_and_a_file_with_its_bytes_are_two() {
     for private_first in [true, false] {

@@ -1,4 +1,4 @@
-//! Empties the log, once the objects that it names are durable without it.
+//! Empties the log once its objects are durable without it.
 
 use std::sync::Arc;
 use std::sync::MutexGuard;
@@ -12,7 +12,7 @@ use super::disk::Disk;
 use super::replay;
 
 impl CommitLog {
-    /// Empties the half that takes lines, if there are any in it.
+    /// Empties the half that takes lines, unless it is empty.
     pub(super) fn empty(&self) -> Result<()> {
         {
             let mut inner = self.lock();
@@ -27,7 +27,7 @@ impl CommitLog {
         Ok(())
     }
 
-    /// Empties the half that takes no lines, if there are any in it. Events are recorded meanwhile.
+    /// Empties the other half, unless it is empty. Events can be recorded meanwhile.
     pub(super) fn checkpoint(&self) {
         let Some((disk, mut inner)) = self.begin_emptying() else { return };
         let idle = inner.idle();
@@ -39,8 +39,8 @@ impl CommitLog {
             let synced = disk.sync_objects();
             inner = self.lead_alone(self.lock());
             drop(inner);
-            // An error of `fdatasync` is told once. It must not be told here what is meant for
-            // those whose events it concerns, so nobody writes meanwhile.
+            // The kernel reports an error of `fdatasync` once. This call must not take the report
+            // that is meant for the writers of other events, so nobody writes meanwhile.
             let cleared = synced.and_then(|()| replay::clear(&*disk, self.half, &[idle]));
             inner = self.lock();
             inner.leading = false;
@@ -56,7 +56,7 @@ impl CommitLog {
         self.changed.notify_all();
     }
 
-    /// After an error: writes again what the log names, and empties it.
+    /// After an error: writes all objects in the log again, and empties it.
     pub(super) fn mend(&self) -> Result<()> {
         let Some((disk, mut inner)) = self.begin_emptying() else { return Ok(()) };
         while inner.halves.iter().any(|half| half.unnamed > 0) {
@@ -75,7 +75,7 @@ impl CommitLog {
         mended
     }
 
-    /// `None` while somebody else does it.
+    /// `None` while another thread does it.
     fn begin_emptying(&self) -> Option<(Arc<dyn Disk>, MutexGuard<'_, Inner>)> {
         let mut inner = self.lock();
         let disk = inner.disk.clone().filter(|_| !inner.emptying)?;
@@ -83,7 +83,7 @@ impl CommitLog {
         Some((disk, inner))
     }
 
-    /// Waits until nobody writes to the file, and has nobody else do so.
+    /// Waits until nobody writes to the file, and keeps others from writing.
     fn lead_alone<'a>(&self, mut inner: MutexGuard<'a, Inner>) -> MutexGuard<'a, Inner> {
         while inner.leading {
             inner = self.wait(inner);

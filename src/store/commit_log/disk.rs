@@ -1,4 +1,4 @@
-//! The file of the log, locked for as long as it is open.
+//! The file of the log, locked for as long as it is open. Touches the disk.
 
 use std::fmt::Debug;
 use std::fs::File;
@@ -15,13 +15,13 @@ use anyhow::Result;
 use crate::store::files;
 use crate::store::lock;
 
-/// What the log asks of a disk.
+/// The log's operations on a disk.
 pub(super) trait Disk: Debug + Send + Sync {
-    /// All bytes of both halves, or fewer.
+    /// Reads both halves; fewer bytes if the file is shorter.
     fn read(&self) -> io::Result<Vec<u8>>;
-    /// Writes; nothing says when that is durable.
+    /// Writes; it is not durable yet.
     fn write(&self, bytes: &[u8], at: usize) -> io::Result<()>;
-    /// Makes what was written durable.
+    /// Makes all writes durable.
     fn sync(&self) -> io::Result<()>;
     /// Makes all objects of the store durable.
     fn sync_objects(&self) -> io::Result<()>;
@@ -31,19 +31,19 @@ pub(super) trait Disk: Debug + Send + Sync {
 pub(super) struct LogFile {
     file: File,
     len: u64,
-    /// The folder of all objects, and where it is. Open from the beginning, or `syncfs` would not
-    /// tell of errors before.
+    /// The folder of all objects, and its path. It is open from the beginning, since `syncfs`
+    /// reports only errors that occur after the open.
     gateways: (File, PathBuf),
 }
 
 impl LogFile {
-    /// Opens the log, which is made if it is not there. Fails if another process has it.
+    /// Opens the log, and makes it if it is missing. Fails if another process has it.
     pub(super) fn open(path: &Path, half: usize, gateways: &Path) -> Result<Self> {
         let cannot = || format!("cannot open {}", path.display());
         Self::locked(files::read_write_or_make(path).with_context(cannot)?, path, half, gateways)
     }
 
-    /// The same for a log that is there, has lines, and is nobody's.
+    /// Opens an existing log that has lines, if no process has it.
     pub(super) fn left_over(path: &Path, half: usize, gateways: &Path) -> Result<Option<Self>> {
         let file = files::read_write(path)?;
         let mut first = [0];
@@ -59,14 +59,14 @@ impl LogFile {
 
     fn locked(file: File, path: &Path, half: usize, gateways: &Path) -> Result<Self> {
         lock::take(&file, path, Duration::ZERO)?;
-        // Where it is missing, no gateway was removed, and all lines are still needed.
+        // If it is missing, no gateway was removed, and all lines are still needed.
         let folder =
             File::open(gateways).with_context(|| format!("cannot open {}", gateways.display()))?;
         Ok(Self { file, len: 2 * half as u64, gateways: (folder, gateways.to_path_buf()) })
     }
 
-    /// Has the file system find room for both halves, now and not in the middle of a boot. Takes
-    /// none where there is too little.
+    /// Reserves space for both halves now, so that no boot runs out of it later. Reserves nothing
+    /// if too little is free.
     pub(super) fn allocate(&self) -> io::Result<()> {
         let before = self.file.metadata()?.len();
         if before >= self.len {
@@ -98,7 +98,7 @@ impl Disk for LogFile {
     }
 
     fn sync_objects(&self) -> io::Result<()> {
-        // One call for all: thousands of `fsync` would take thousands of commits of the file
+        // One call for all: thousands of `fsync` calls would need thousands of commits of the file
         // system's journal.
         let (folder, path) = &self.gateways;
         rustix::fs::syncfs(folder)?;
@@ -106,7 +106,7 @@ impl Disk for LogFile {
         if (held.dev(), held.ino()) == (now.dev(), now.ino()) {
             Ok(())
         } else {
-            let moved = format!("{} is another folder than at the start", path.display());
+            let moved = format!("{} was replaced by another folder", path.display());
             Err(io::Error::other(moved))
         }
     }

@@ -1,6 +1,6 @@
-//! Group commit. There is no thread for it: whoever finds nobody writing becomes the leader, and
-//! writes the lines of all who wait, by one write and one sync. Those who come meanwhile form the
-//! next group.
+//! Group commit. It needs no thread: a writer that finds no other at work becomes the leader, and
+//! writes the lines of all waiting writers with one write and one sync. Later writers form the next
+//! group.
 
 use std::io;
 use std::io::Write;
@@ -35,7 +35,7 @@ pub(super) struct Group {
     half: OnceLock<Option<usize>>,
 }
 
-/// An event whose line is durable. Until this is dropped, the line stays.
+/// An event whose line is durable. The line stays until this is dropped.
 pub(super) struct Logged {
     log: Arc<CommitLog>,
     half: usize,
@@ -57,9 +57,9 @@ struct Placed {
 }
 
 impl CommitLog {
-    /// Writes an event of a gateway, whose lock the caller holds. When this returns true, the event
-    /// is durable and has its name. If it returns false, nothing was written, and the caller has
-    /// to do it without the log.
+    /// Writes an event of a gateway, whose lock the caller holds. If this returns true, the event
+    /// is durable and has its name. If it returns false, nothing was written, and the caller must
+    /// write it without the log.
     pub(in crate::store) fn record(
         self: &Arc<Self>,
         gateway: &GatewayId,
@@ -71,7 +71,7 @@ impl CommitLog {
         }
         let dir = self.gateways.join(gateway);
         self.record_in(&dir, gateway, event, object).unwrap_or_else(|error| {
-            tracing::debug!(gateway_id = %gateway, "not by way of the log: {error}");
+            tracing::debug!(gateway_id = %gateway, "written without the log: {error}");
             false
         })
     }
@@ -83,7 +83,7 @@ impl CommitLog {
         event: EventId,
         object: &[u8],
     ) -> io::Result<bool> {
-        // A full disk fails here, before the log says what did not happen.
+        // A full disk fails here, before the log holds an event that did not happen.
         let mut file = files::unnamed(dir, 0o600)?;
         file.write_all(object)?;
         let Some(_logged) = self.commit(gateway, event, object) else { return Ok(false) };
@@ -105,7 +105,7 @@ impl CommitLog {
             if let Some(half) = group.half.get() {
                 return half.map(|half| Logged { log: self.clone(), half });
             }
-            // Without a leader, the group that forms is this one.
+            // Without a leader, the forming group is this one.
             inner = if inner.leading { self.wait(inner) } else { self.lead(inner) };
         }
     }
@@ -133,14 +133,14 @@ impl CommitLog {
             }
             None => None,
         };
-        // Nobody else leads this group.
+        // No other writer leads this group.
         let _ = group.half.set(half);
         inner.leading = false;
         self.changed.notify_all();
         inner
     }
 
-    /// `None` where there is no room, or no log.
+    /// `None` without space, or without a log.
     fn place(self: &Arc<Self>, inner: &mut Inner, entries: &[Entry]) -> Option<Placed> {
         let disk = inner.disk.clone().filter(|_| !inner.is_unusable())?;
         let mut bytes = lines(entries, inner.halves[inner.active].epoch);
@@ -150,7 +150,7 @@ impl CommitLog {
             }
             bytes = lines(entries, inner.halves[inner.active].epoch);
             let log = self.clone();
-            // Where no thread can be had, the next `tend` does it.
+            // If no thread can be started, the next `tend` does it.
             let _ = thread::Builder::new().name("checkpoint".into()).spawn(move || {
                 log.checkpoint();
             });

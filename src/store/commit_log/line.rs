@@ -12,12 +12,12 @@ use crate::fleet::GatewayId;
 /// Hex digits of a CRC-32.
 const CRC_LEN: usize = 8;
 
-/// An event as the log has it.
+/// An event in the log.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Line<'a> {
     pub(super) gateway: GatewayId,
     pub(super) event: EventId,
-    /// Ends with the only newline in it.
+    /// The object's bytes; the only newline in them is the last byte.
     pub(super) object: &'a [u8],
 }
 
@@ -25,7 +25,7 @@ impl Line<'_> {
     /// Adds the line to `buffer`.
     pub(super) fn write(&self, epoch: u64, buffer: &mut Vec<u8>) {
         let mut head = String::new();
-        // Writing to a string does not fail.
+        // Writing to a string cannot fail.
         let _ = write!(head, "{epoch:016x} {} {} ", self.gateway, self.event);
         let mut crc = crc32fast::Hasher::new();
         crc.update(head.as_bytes());
@@ -35,8 +35,8 @@ impl Line<'_> {
     }
 }
 
-/// The lines at the beginning of `half` that are whole and of one epoch. What comes after them was
-/// torn, or is left over from an epoch before.
+/// The complete lines of one epoch at the beginning of `half`. Whatever follows was torn, or
+/// belongs to an earlier epoch.
 pub(super) fn read(half: &[u8]) -> impl Iterator<Item = Line<'_>> {
     let (mut rest, mut epoch) = (half, None);
     std::iter::from_fn(move || {
@@ -92,7 +92,7 @@ mod tests {
     }
 
     proptest! {
-        /// What is read of a torn log over an old one: all lines that are whole, and no other.
+        /// A torn log over an old one yields all complete lines, and no other.
         #[test]
         fn a_torn_line_ends_the_log(old in texts(), new in texts(), cut in any::<prop::sample::Index>()) {
             let ((old, _), lines) = (written(1, &lines(&old)), lines(&new));
@@ -106,7 +106,7 @@ mod tests {
             if whole > 0 {
                 prop_assert_eq!(&found, &lines[..whole]);
             } else {
-                // Of the old ones, which are durable elsewhere.
+                // Old lines, which are durable elsewhere.
                 prop_assert!(found.iter().all(|found| !lines[..whole].contains(found)));
             }
         }

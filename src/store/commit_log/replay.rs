@@ -1,4 +1,4 @@
-//! Writes objects again from the lines of the log.
+//! Replay: writes objects again from the lines of the log.
 
 use std::io;
 use std::path::Path;
@@ -18,9 +18,9 @@ use crate::store::files;
 const NOTHING: [u8; 16] = [0; 16];
 
 /// After a crash: writes each object that is missing or torn, makes all of them durable, and
-/// empties the log. Returns how many were written. A pack may have taken the place of an object
-/// that is missing: an event beside its pack adds nothing. What cannot be written holds up no
-/// other gateway, and stays in the log.
+/// empties the log. Returns how many were written. A pack may have replaced a missing object; an
+/// event beside its pack adds nothing. A failed write does not stop other gateways, and its line
+/// stays in the log.
 pub(super) fn recover(disk: &impl Disk, half: usize, gateways: &Path) -> Result<usize> {
     let bytes = disk.read()?;
     let (mut lines, mut written, mut failed) = (0, 0, None);
@@ -46,8 +46,8 @@ fn restore(line: &Line<'_>, gateways: &Path) -> Result<bool> {
     if whole { Ok(false) } else { write(line, gateways) }
 }
 
-/// After an error of the disk, when nobody knows which objects it has: writes each again that is
-/// still there, and empties the log.
+/// After a disk error, when the objects on disk are uncertain: writes each remaining one again, and
+/// empties the log.
 pub(super) fn rewrite(disk: &dyn Disk, half: usize, gateways: &Path) -> Result<()> {
     ensure!(gateways.is_dir(), "{} is missing", gateways.display());
     let bytes = disk.read()?;
@@ -79,7 +79,7 @@ fn path(line: &Line<'_>, gateways: &Path) -> PathBuf {
     gateways.join(&line.gateway).join(ObjectName::Event(line.event).to_string())
 }
 
-/// Nothing comes back of a gateway that was removed.
+/// A removed gateway's events do not come back.
 fn write(line: &Line<'_>, gateways: &Path) -> Result<bool> {
     let dir = gateways.join(&line.gateway);
     if !dir.is_dir() {

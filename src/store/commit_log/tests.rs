@@ -1,4 +1,4 @@
-//! Crashes, errors of the disk, and many who write at once.
+//! Crashes, disk errors, and many concurrent writers.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -28,13 +28,13 @@ use crate::store::generations::Generations;
 use crate::store::objects;
 use crate::store::objects::to_bytes;
 
-/// A disk of which a power failure takes what was not synced.
+/// A disk that loses everything unsynced in a power failure.
 #[derive(Debug, Default)]
 struct Fake {
     content: Mutex<Content>,
-    /// Where objects are.
+    /// Folder of the objects.
     gateways: PathBuf,
-    /// Events that wait while the first group is synced; and who knows how many do.
+    /// Events that wait while the first group is synced, and a handle on their number.
     crowd: usize,
     log: OnceLock<Weak<CommitLog>>,
 }
@@ -58,7 +58,7 @@ enum Act {
 }
 
 impl Content {
-    /// The next of these fails, and the one after it does not.
+    /// The next of these calls fails, and the one after it succeeds.
     fn may(&mut self, act: Act) -> io::Result<()> {
         if self.fails.remove(&act) { Err(io::Error::other("broken")) } else { Ok(()) }
     }
@@ -73,7 +73,7 @@ fn all_objects(gateways: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let dirs = fs::read_dir(gateways).unwrap().map(|entry| entry.unwrap().path());
     let files = dirs.flat_map(|dir| fs::read_dir(dir).unwrap()).map(|entry| entry.unwrap().path());
     let objects = files.filter(|path| path.extension().is_some_and(|e| e == "json"));
-    // One that a pack has just taken the place of is gone.
+    // A pack has just replaced it.
     objects.filter_map(|path| Some((path.clone(), fs::read(path).ok()?))).collect()
 }
 
@@ -82,7 +82,7 @@ fn inodes(gateways: &Path) -> BTreeMap<PathBuf, u64> {
     paths.filter_map(|path| Some((path.clone(), fs::metadata(path).ok()?.ino()))).collect()
 }
 
-/// In memory, where that is possible: thousands of syncs cost nothing there.
+/// In memory where possible: there, thousands of syncs cost nothing.
 fn directory() -> TempDir {
     let memory = Path::new("/dev/shm");
     if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap()
@@ -192,13 +192,13 @@ fn those_who_come_at_the_same_moment_share_a_sync() {
                 scope.spawn(move || {
                     let now = OffsetDateTime::now_utc();
                     let id = generations.append(&gateway(number), published(1), now).unwrap();
-                    // Whoever was answered finds it.
+                    // After an answer, the event can be read.
                     let events = generations.events(&gateway(number)).unwrap();
                     assert!(events.keys().eq([&id]));
                 });
             }
         });
-        // The first one alone, and then all others.
+        // The first one alone, and then all others together.
         assert_eq!(store.disk.content().syncs, 2);
         assert_eq!(store.log.lock().broken, second_fails);
         let lines = store.disk.read().unwrap();
@@ -233,14 +233,14 @@ fn a_log_that_failed_is_left_alone_until_it_is_mended() {
     assert_eq!(store.plain().events(&gateway(0)).unwrap().len(), 7);
 }
 
-/// Nobody waits for room.
+/// No writer waits for space.
 #[test]
 fn where_the_log_is_full_events_are_written_without_it() {
     let store = Store::new(300, 0);
     let append = |number| {
         store.logged().append(&gateway(0), published(number), OffsetDateTime::now_utc()).unwrap();
     };
-    // As if somebody were emptying it all the time.
+    // As if a checkpoint ran all the time.
     store.log.lock().emptying = true;
     for number in 1..9 {
         append(number);
@@ -272,7 +272,7 @@ fn a_log_is_one_servers_and_it_keeps_the_file() {
     }
     let length = || fs::metadata(dir.path().join(NAME)).unwrap().len();
     assert_eq!((length(), one.lock().halves[0].used > 0), (2 * HALF as u64, true));
-    // A command that comes meanwhile has nothing to do with it.
+    // A concurrent command does not use the log.
     recover_left_over(dir.path());
     let lines = || line::read(&fs::read(dir.path().join(NAME)).unwrap()).count();
     assert_eq!(lines(), 1);
@@ -283,7 +283,7 @@ fn a_log_is_one_servers_and_it_keeps_the_file() {
     assert_eq!(generations(&other).events(&gateway(0)).unwrap().len(), 2);
 }
 
-/// Its line is in the log, and the object has no name that could be synced.
+/// The event's line is in the log, and the object has no name that could be synced.
 #[test]
 fn the_line_of_an_object_without_a_name_stays() {
     let store = Store::new(HALF, 0);
@@ -309,9 +309,9 @@ fn the_line_of_an_object_without_a_name_stays() {
 enum Step {
     /// The server records an event.
     Append(usize),
-    /// It does, and power fails before the object has its name.
+    /// The server records an event, and power fails before the object has its name.
     Unnamed(usize),
-    /// A command does.
+    /// A command records an event.
     Command(usize),
     Condense(usize),
     Remove(usize),
@@ -333,10 +333,10 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// What the world knows.
+/// The events that were answered.
 #[derive(Default)]
 struct Model {
-    /// How often each gateway was removed: what comes then is another one.
+    /// Number of times that each gateway was removed: later events belong to a new one.
     lives: [usize; 3],
     removed: BTreeSet<GatewayId>,
     answered: BTreeMap<GatewayId, BTreeSet<EventId>>,
@@ -404,7 +404,7 @@ impl Model {
                 let before = inodes(&store.disk.gateways);
                 store.log.tend();
                 for (path, inode) in inodes(&store.disk.gateways) {
-                    // It was written again, by itself.
+                    // It was written again by the log itself.
                     if before.get(&path) != Some(&inode) {
                         store.disk.content().durable_objects.insert(path);
                     }
@@ -415,12 +415,12 @@ impl Model {
     }
 }
 
-/// The store as it is after a power failure. Of each object that was not synced `fates` says what
-/// is left of it, and `cut` how much of what was written to the log since the last sync.
+/// The store after a power failure. `fates` says what is left of each unsynced object, and `cut`
+/// how much is left of the log's writes since the last sync.
 fn crash(store: &Store, fates: &[u8], cut: usize) -> TempDir {
     let after = directory();
     let gateways = after.path().join("gateways");
-    // A checkpoint that runs stops here.
+    // A running checkpoint stops here.
     let mut content = store.disk.content();
     for entry in fs::read_dir(&store.disk.gateways).unwrap() {
         fs::create_dir_all(gateways.join(entry.unwrap().file_name())).unwrap();
@@ -464,7 +464,7 @@ proptest! {
             model.take(&store, step);
         }
         let after = crash(&store, &fates, cut);
-        // The server starts, on the new disk.
+        // The server starts on the new disk.
         let log = Arc::new(CommitLog { half, ..CommitLog::new(after.path()) });
         log.tend();
         prop_assert!(!log.lock().is_unusable(), "{:?}", log.lock().trouble);

@@ -1,4 +1,4 @@
-//! Adding, renewing, changing and removing gateways. Writes the disk, under the state's lock.
+//! Adds, renews, changes and removes gateways. Writes the disk, under the state's lock.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -30,7 +30,7 @@ const UNFINISHED: &str = ".new-";
 const REMOVED: &str = ".removed-";
 
 impl Gateways {
-    /// Fails if there is a gateway of that name.
+    /// Fails if a gateway has that name.
     pub fn ensure_free(&self, name: &GatewayName) -> Result<()> {
         ensure!(
             !self.home(name).exists(),
@@ -40,8 +40,7 @@ impl Gateways {
         Ok(())
     }
 
-    /// Adds a gateway with its first certificate, and the private key if it was
-    /// made here.
+    /// Adds a gateway with its first certificate, and with the private key if that was made here.
     pub fn add(
         &self,
         _: &StateLock,
@@ -66,8 +65,8 @@ impl Gateways {
         Ok(record)
     }
 
-    /// Gives a gateway a new active certificate. Those it has stay good until
-    /// they are revoked.
+    /// Gives a gateway a new active certificate. The existing ones stay valid until they are
+    /// revoked.
     pub fn renew(
         &self,
         _: &StateLock,
@@ -90,7 +89,7 @@ impl Gateways {
         Ok(record)
     }
 
-    /// Takes over a record of another host, with its certificates. Keys that are kept here stay.
+    /// Applies a record of another host, with its certificates. Local keys stay.
     pub(in crate::store) fn adopt(
         &self,
         _: &StateLock,
@@ -116,7 +115,7 @@ impl Gateways {
             if !folder::certificate_path(&place, fingerprint).exists() {
                 folder::write_certificate(&place, fingerprint, pem, None)?;
             }
-            // A request must not find it missing for a moment.
+            // An entry that is right stays: replacing it would leave a moment without one.
             if !self.is_indexed(fingerprint, &record.name) {
                 self.index(fingerprint, &record.name)?;
             }
@@ -149,7 +148,7 @@ impl Gateways {
         self.sweep()
     }
 
-    /// A folder to fill for a new gateway, which [`Gateways::finish`] then gives its name.
+    /// An unfinished folder for a new gateway; [`Gateways::finish`] gives it its name.
     fn unfinished(&self, name: &GatewayName) -> Result<PathBuf> {
         self.sweep()?;
         let unfinished = self.dir.join(format!("{UNFINISHED}{name}"));
@@ -157,7 +156,7 @@ impl Gateways {
         Ok(unfinished)
     }
 
-    /// Makes a complete folder that of the gateway `name`.
+    /// Gives a complete folder the name of the gateway.
     fn finish(&self, unfinished: &Path, name: &GatewayName) -> Result<()> {
         let home = self.home(name);
         fs::rename(unfinished, &home)
@@ -165,7 +164,7 @@ impl Gateways {
             .with_context(|| format!("cannot make {}", home.display()))
     }
 
-    /// Removes what interrupted commands left behind: keys may be in it.
+    /// Removes leftovers of interrupted commands, which may hold keys.
     fn sweep(&self) -> Result<()> {
         let sweep = || -> io::Result<()> {
             for entry in fs::read_dir(&self.dir)? {
@@ -188,14 +187,14 @@ impl Gateways {
         ensure!(
             !certificate.serial.is_negative(),
             "its serial number is negative ({}), which RFC 5280 forbids and no CRL here could \
-             list: issue it anew",
+             list: issue a new one",
             certificate.serial
         );
         if let Some((name, other)) = self.with_serial(&certificate.serial)?.first() {
             bail!(
                 "its serial number {} is also that of certificate {} of gateway {name}: a CRL \
-                 knows serial numbers alone, so to revoke one would shut out both at nginx; issue \
-                 it anew",
+                 lists only serial numbers, so nginx would refuse both when one is revoked; issue \
+                 a new one",
                 certificate.serial,
                 other.fingerprint
             );

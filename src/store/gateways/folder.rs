@@ -17,7 +17,7 @@ use crate::store::layout;
 
 pub(super) const RECORD: &str = "gateway.json";
 
-/// `None` if there is no gateway in `home`.
+/// `None` if `home` holds no gateway.
 pub(super) fn read_record(home: &Path) -> Result<Option<Record>> {
     let path = home.join(RECORD);
     let text = match files::read(&path) {

@@ -24,7 +24,7 @@ impl Gateways {
         files::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
     }
 
-    /// The certificate that a new image of this gateway gets, and its key.
+    /// The certificate and key for a new image of this gateway.
     pub fn identity(&self, name: &GatewayName) -> Result<Identity> {
         let record = self.load(name)?;
         let Some(active) = record.active() else {
@@ -50,7 +50,7 @@ impl Gateways {
             .with_context(|| format!("cannot use {}", key_path.display()))
     }
 
-    /// The certificates of a gateway as they are kept here, oldest first.
+    /// The stored certificates of a gateway, oldest first.
     pub fn certificates(&self, record: &Record) -> Result<Vec<Certificate>> {
         let home = self.home(&record.name);
         let read = |owned: &OwnedCertificate| {
@@ -73,7 +73,7 @@ impl Gateways {
         Ok(())
     }
 
-    /// Whether the private key of a certificate is kept here.
+    /// Says whether the private key of a certificate is stored here.
     pub fn has_key(&self, name: &GatewayName, fingerprint: &Fingerprint) -> bool {
         key_path(&self.home(name), fingerprint).exists()
     }

@@ -1,4 +1,5 @@
-//! `.by-fingerprint/`: from a certificate to the record of its owner. Reads and writes the disk.
+//! `.by-fingerprint/`: an index from certificates to their owners' records. Reads and writes the
+//! disk.
 
 use std::fs;
 use std::io;
@@ -18,14 +19,14 @@ use crate::store::layout;
 const INDEX: &str = ".by-fingerprint";
 
 impl Gateways {
-    /// The record of the gateway that owns the certificate, in whatever state.
+    /// The record of the gateway that owns the certificate, whatever the certificate's state.
     pub fn owner(&self, fingerprint: &Fingerprint) -> Result<Option<Record>> {
         let Some(name) = self.indexed(fingerprint)? else { return Ok(None) };
         let record = self.find(&name)?;
         Ok(record.filter(|record| record.certificate(fingerprint).is_some()))
     }
 
-    /// The gateway to which the index leads from a certificate; its record has the last word.
+    /// The gateway that the index names for a certificate. Its record decides.
     pub(super) fn indexed(&self, fingerprint: &Fingerprint) -> Result<Option<GatewayName>> {
         let link = self.index_entry(fingerprint);
         let target = match fs::read_link(&link) {
@@ -52,19 +53,19 @@ impl Gateways {
         write().with_context(|| format!("cannot write {}", entry.display()))
     }
 
-    /// Makes entries that are missing or lead elsewhere from the records, which are the truth:
-    /// a tool that restores files may know nothing of symbolic links. Says how many it were. One
-    /// that cannot be made keeps none of the others; the first failure is told.
+    /// Repairs missing and wrong entries from the records: a restored backup may lack the symbolic
+    /// links. Returns how many it repaired. A failed repair does not stop the others; the first
+    /// failure is returned.
     pub fn mend_index(&self) -> Result<usize> {
         let mut mended = Ok(0);
         for name in self.names()? {
-            // A record that cannot be read is reported where it is needed.
+            // An unreadable record is reported by its users.
             let Ok(Some(record)) = self.find(&name) else { continue };
             for owned in &record.certificates {
                 if self.is_indexed(&owned.fingerprint, &name) {
                     continue;
                 }
-                // Two records with one certificate: not for us to judge.
+                // Two records claim one certificate; this code cannot decide.
                 let owner = self.owner(&owned.fingerprint).ok().flatten();
                 if owner.is_none_or(|owner| owner.name == name) {
                     let made = self.index(&owned.fingerprint, &name);
@@ -75,15 +76,15 @@ impl Gateways {
         mended
     }
 
-    /// Whether the index leads from a certificate to this gateway.
+    /// Says whether the index maps a certificate to this gateway.
     pub fn is_indexed(&self, fingerprint: &Fingerprint, name: &GatewayName) -> bool {
         let target = fs::read_link(self.index_entry(fingerprint)).ok();
         target.is_some_and(|target| target == Path::new("..").join(name))
     }
 }
 
-/// Makes room for an entry. A copy of a gateway's folder, made by a tool that follows symbolic
-/// links, is none, and has keys in it.
+/// Removes what is in the place of an entry. A tool that follows symbolic links leaves a copy of
+/// the gateway's folder there, with keys in it.
 fn clear(entry: &Path) -> io::Result<()> {
     match fs::symlink_metadata(entry) {
         Ok(facts) if facts.is_dir() => fs::remove_dir_all(entry),

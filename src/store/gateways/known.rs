@@ -1,4 +1,5 @@
-//! Gateways as the server sees them: a record is read again once its file has changed.
+//! A cache of gateways' records for the server. A record is read again once its file has changed.
+//! Reads the disk.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -12,10 +13,10 @@ use crate::identity::Fingerprint;
 use crate::store::stamp::Memo;
 use crate::store::stamp::Stamp;
 
-/// Certificates whose owner is kept in memory. Each has a record of some kB.
+/// Most cached certificates. Each has a record of some kB.
 const MOST: usize = 16 * 1024;
 
-/// The owners of certificates. What a command writes counts from the next request on.
+/// The owners of certificates. A command's change counts from the next request on.
 #[derive(Debug)]
 pub struct KnownGateways {
     gateways: Gateways,
@@ -23,7 +24,7 @@ pub struct KnownGateways {
 }
 
 impl KnownGateways {
-    /// Follows `gateways`.
+    /// A cache of `gateways`.
     pub fn new(gateways: Gateways) -> Self {
         Self { gateways, owners: Memo::new(MOST) }
     }
@@ -33,22 +34,22 @@ impl KnownGateways {
         self.owners.clear();
     }
 
-    /// The record of the certificate's owner, if it is in memory and still true. Costs one look
-    /// at its file, and reads nothing.
+    /// The cached record of the certificate's owner, if its file is unchanged. Costs one look at
+    /// the file, and reads nothing.
     pub fn owner_in_memory(&self, fingerprint: &Fingerprint) -> Option<Arc<Record>> {
         let (stamp, record) = self.owners.get(fingerprint)?;
         let path = self.gateways.home(&record.name).join(RECORD);
         (Stamp::read(&path).ok()? == stamp).then_some(record)
     }
 
-    /// The record of the gateway that owns the certificate, in whatever state.
+    /// The record of the gateway that owns the certificate, whatever the certificate's state.
     pub fn owner(&self, fingerprint: &Fingerprint) -> Result<Option<Arc<Record>>> {
         if let Some(record) = self.owner_in_memory(fingerprint) {
             return Ok(Some(record));
         }
         let Some(name) = self.gateways.indexed(fingerprint)? else { return Ok(None) };
         let path = self.gateways.home(&name).join(RECORD);
-        // Before it is read: a change meanwhile shows the next time.
+        // Taken before the read, so that a concurrent change shows the next time.
         let (now, stamp) = (SystemTime::now(), Stamp::read(&path).ok());
         let record = self.gateways.find(&name)?;
         let owns = |record: &Record| record.certificate(fingerprint).is_some();

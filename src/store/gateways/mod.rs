@@ -1,9 +1,9 @@
 //! Gateway records: `STATE/gateways/NAME/`.
 //!
 //! `gateway.json` is the truth. `.by-fingerprint/` leads from a certificate to the record of its
-//! owner, so that no request costs more in a larger fleet; an entry there proves nothing until the
-//! record confirms it. The server reads a record again once its file has changed (`known.rs`): a
-//! command takes effect from the next request on.
+//! owner, so that a request costs two small reads however large the fleet is. An entry proves
+//! nothing until the record confirms it. A changed file is read again, so a command's change counts
+//! from the next request on.
 
 mod change;
 mod folder;
@@ -66,21 +66,21 @@ impl Gateways {
         })
     }
 
-    /// The gateway that was meant, if one is called much like `name`.
+    /// Suggests the gateway with a similar name.
     fn similar(&self, name: &GatewayName) -> Option<GatewayName> {
         let distance = |other: &GatewayName| strsim::osa_distance(other.as_str(), name.as_str());
         let names = self.names().ok()?;
         let nearest = names.into_iter().min_by_key(distance)?;
-        // A slip in a short name, two in a longer one.
+        // One typing error in a short name, two in a longer one.
         (distance(&nearest) <= 1 + name.as_str().len() / 8).then_some(nearest)
     }
 
-    /// The record of the gateway `name`, if there is one.
+    /// The record of the gateway `name`, if it exists.
     pub fn find(&self, name: &GatewayName) -> Result<Option<Record>> {
         folder::read_record(&self.home(name))
     }
 
-    /// The certificates of all gateways with this serial number, as far as records can be read.
+    /// The certificates of all gateways with this serial number, from all readable records.
     pub(super) fn with_serial(
         &self,
         serial: &Serial,
@@ -92,7 +92,7 @@ impl Gateways {
         Ok(all.filter(|(_, owned)| owned.serial == *serial).collect())
     }
 
-    /// The record of the gateway with this id, if it is still there.
+    /// The record of the gateway with this id, if it still exists.
     pub fn find_by_id(&self, id: &GatewayId) -> Result<Option<Record>> {
         let Ok(name) = id.name().parse() else { return Ok(None) };
         Ok(self.find(&name)?.filter(|record| record.id == *id))

@@ -1,5 +1,6 @@
-//! Leases as version 0.1 kept them: a folder `DIGEST` for each, with `lease.json` and a file for
-//! each reading; `new-DIGEST` while it was made, and `gone-DIGEST` while it was removed.
+//! Leases as version 0.1 stored them: a folder `DIGEST` for each, with `lease.json` and a file for
+//! each reading; `new-DIGEST` while it was being made, and `gone-DIGEST` while it was being
+//! removed. Touches the disk.
 
 use std::fs;
 use std::path::Path;
@@ -10,17 +11,17 @@ use super::slip::is_digest;
 
 const LEASE: &str = "lease.json";
 
-/// Whether an older version made this entry of the folder of leases.
+/// Says whether an older version made this entry of the folder of leases.
 pub(super) fn is_from_before(name: &str) -> bool {
     is_digest(name.strip_prefix("new-").or(name.strip_prefix("gone-")).unwrap_or(name))
 }
 
 /// Removes the folder of a lease, and returns the lease if it is still valid. It is then in memory
-/// alone: nobody can read it again after the next restart.
+/// only: nobody can read it after the next restart.
 pub(super) fn take_over(folder: &Path) -> Option<(Slip, Lease)> {
     let found = read(folder);
     let removed = fs::remove_file(folder.join(LEASE)).is_ok();
-    // Without that file the rest means nothing.
+    // Without that file, the other files are useless.
     if let Err(error) = fs::remove_dir_all(folder) {
         tracing::warn!("cannot remove {}: {error}", folder.display());
     }
@@ -33,7 +34,7 @@ fn read(folder: &Path) -> Option<(Slip, Lease)> {
     let names = fs::read_dir(folder).ok()?;
     let names = names.map(|entry| entry.ok()?.file_name().into_string().ok());
     let is_reading = |name: Option<String>| name.is_none_or(|name| name.parse::<u32>().is_ok());
-    // A name that cannot be read may be that of a reading.
+    // An unreadable name may be that of a reading.
     let readings = names.filter(|name| is_reading(name.clone())).count();
     let left = lease.max_reads.checked_sub(readings.try_into().ok()?).filter(|left| *left > 0)?;
     Some((Slip::new(&lease, left, digest), lease))

@@ -1,4 +1,4 @@
-//! Leases in memory.
+//! Leases in memory. No disk.
 
 use std::collections::BTreeMap;
 
@@ -9,8 +9,8 @@ use super::lease::MOST;
 use super::slip::Slip;
 use crate::fleet::GatewayId;
 
-/// Leases that are not on the disk: it was full, or they are an older version's. They end with this
-/// process, so none can be read again after a restart.
+/// Leases that are not on the disk, because it was full or an older version made them. They end
+/// with this process, so none can be read again after a restart.
 #[derive(Debug, Default)]
 pub(super) struct Held {
     by_gateway: BTreeMap<GatewayId, Vec<(Slip, Lease)>>,

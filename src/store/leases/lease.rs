@@ -9,11 +9,11 @@ use crate::fleet::GatewayId;
 use crate::identity::Fingerprint;
 use crate::identity::GatewayName;
 
-/// Most leases of one gateway: a new one replaces the oldest. A boot needs one; a gateway that asks
-/// for its script again and again must not fill the disk.
+/// Most leases of one gateway: a new one replaces the oldest. A boot needs one; a gateway that
+/// requests its script again and again must not fill the disk.
 pub const MOST: usize = 8;
 
-/// What a lease gives to whoever has its token.
+/// The right of a token's holder to read the secrets of one boot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Lease {
@@ -23,21 +23,21 @@ pub struct Lease {
     pub gateway_id: GatewayId,
     /// The certificate that began the boot.
     pub fingerprint: Fingerprint,
-    /// The generation whose template it is.
+    /// The generation with the template.
     pub generation: EventId,
     /// The boot, if it could be recorded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boot: Option<EventId>,
-    /// When the lease was made.
+    /// The time when the lease was made.
     #[serde(with = "time::serde::rfc3339")]
     pub(super) made: OffsetDateTime,
-    /// How long it lasts, in seconds.
+    /// Duration in seconds.
     pub(super) seconds: u32,
-    /// How often it may be read.
+    /// Number of readings.
     pub(super) max_reads: u32,
 }
 
-/// How long leases last and how often they can be read.
+/// Duration of leases, and how often they can be read.
 #[derive(Clone, Copy, Debug)]
 pub struct Terms {
     /// In seconds.

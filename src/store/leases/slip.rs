@@ -30,8 +30,8 @@ impl Slip {
         Self { made, ends: made.saturating_add(u64::from(lease.seconds) * 1000), left, digest }
     }
 
-    /// Whether the lease is valid. A clock that stands before the lease was made does not tell its
-    /// age, so that ends it, too.
+    /// Says whether the lease is valid. A clock that stands before the lease was made does not tell
+    /// its age, so that ends it, too.
     pub(super) fn lasts(&self, now: OffsetDateTime) -> bool {
         (self.made..self.ends).contains(&unix_millis(now))
     }
@@ -66,7 +66,7 @@ pub(super) fn digest(token: &str) -> String {
     hex::encode(Sha256::digest(token))
 }
 
-/// Whether `text` is a SHA-256 as [`digest`] writes it.
+/// Says whether `text` is a SHA-256 as [`digest`] writes it.
 pub(super) fn is_digest(text: &str) -> bool {
     text.len() == 64 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
 }

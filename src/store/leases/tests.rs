@@ -19,7 +19,7 @@ fn open(dir: &Path) -> Leases {
     Leases::open(dir.join("leases"), later(0))
 }
 
-/// So many seconds after everything began.
+/// This many seconds after the start.
 fn later(seconds: i64) -> OffsetDateTime {
     OffsetDateTime::UNIX_EPOCH + Duration::days(20_000) + Duration::seconds(seconds)
 }
@@ -39,7 +39,7 @@ fn grant(leases: &Leases, terms: Terms, now: OffsetDateTime) -> String {
     grant_to(leases, "lab-1", terms, now)
 }
 
-/// Everything below a folder but folders.
+/// All files below a folder.
 fn files_in(dir: &Path) -> BTreeSet<String> {
     let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap());
     entries
@@ -112,7 +112,7 @@ fn a_gateway_has_few_and_the_newest() {
     assert!(leases.redeem(&other, later(49)).unwrap().is_some());
 }
 
-/// A clock that was set back leaves leases of the future behind: they are not the newest.
+/// After a clock was set back, leases with a future date are not the newest.
 #[test]
 fn leases_of_the_future_take_nobodys_place() {
     let (_dir, leases) = leases();
@@ -147,7 +147,7 @@ fn those_of_the_version_before_can_be_read_as_often_as_was_left() {
         lease_from_before(dir.path(), token, max_reads, readings);
     }
     let old = dir.path().join("leases");
-    // What a killed server left, and what a failed removal did.
+    // Leftovers of a killed server and of a failed removal.
     for prefix in ["new-", "gone-"] {
         let half = old.join(format!("{prefix}{}", digest(prefix)));
         fs::create_dir(&half).unwrap();
@@ -159,14 +159,14 @@ fn those_of_the_version_before_can_be_read_as_often_as_was_left() {
         let readings = (0..4).filter(|_| leases.redeem(token, later(1)).unwrap().is_some());
         assert_eq!(readings.count(), left, "{token}");
     }
-    // Over by now: nothing of it stays.
+    // They have expired: nothing remains of them.
     lease_from_before(dir.path(), "once", 1, 0);
     let leases = Leases::open(old.clone(), later(60));
     assert_eq!(leases.redeem("once", later(1)).unwrap(), None);
     assert_eq!(fs::read_dir(&old).unwrap().count(), 0);
 }
 
-/// What could not be removed used to keep all others from being removed.
+/// One failed removal used to prevent all others.
 #[test]
 fn what_cannot_be_removed_keeps_none_of_the_others() {
     let (_dir, leases) = leases();
@@ -175,14 +175,14 @@ fn what_cannot_be_removed_keeps_none_of_the_others() {
         grant_to(&leases, gateway, TERMS, later(0));
     }
     let folder = leases.folder(&decode(&token).unwrap());
-    // A directory cannot be unlinked, by nobody: in the place of a lease, and of a folder.
+    // Nobody can unlink a directory: in the place of a lease, and of a folder.
     let stuck = Slip { made: 0, ends: 0, left: 1, digest: digest("") }.to_string();
     fs::create_dir(folder.join(&stuck)).unwrap();
     fs::write(leases.dir.join("00".repeat(FOLDER_LEN)), "").unwrap();
     let error = format!("{:#}", leases.sweep(later(60)).unwrap_err());
     assert!(error.contains("cannot use"), "{error}");
     assert_eq!(files_in(&leases.dir), BTreeSet::from(["00".repeat(FOLDER_LEN)]));
-    // And the gateway gets its next lease all the same.
+    // The gateway still gets its next lease.
     let token = grant(&leases, TERMS, later(60));
     assert!(leases.redeem(&token, later(60)).unwrap().is_some());
 }
@@ -207,7 +207,7 @@ fn step(wait: std::ops::Range<i64>) -> impl Strategy<Value = Step> {
     ]
 }
 
-/// What is expected of a lease.
+/// The expected state of a lease.
 #[derive(Clone)]
 struct Expected {
     token: String,
@@ -223,8 +223,7 @@ impl Expected {
     }
 }
 
-/// Goes through `steps`, and says for each reading what lease it was of, when it was, and
-/// whether it was given.
+/// Runs `steps`, and returns for each reading its lease, its time, and its result.
 fn live(steps: Vec<Step>) -> (Vec<Expected>, Vec<(usize, i64, bool)>) {
     let dir = tempfile::tempdir().unwrap();
     let mut leases = open(dir.path());
@@ -232,7 +231,7 @@ fn live(steps: Vec<Step>) -> (Vec<Expected>, Vec<(usize, i64, bool)>) {
     for step in steps {
         match step {
             Step::Grant { gateway, seconds, max_reads } => {
-                // So that it is known which one is the oldest.
+                // A pause, so that the oldest lease is known.
                 clock += 1;
                 let terms = Terms { seconds, max_reads };
                 let token = grant_to(&leases, &format!("lab-{gateway}"), terms, later(clock));
@@ -262,7 +261,7 @@ fn live(steps: Vec<Step>) -> (Vec<Expected>, Vec<(usize, i64, bool)>) {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// Whatever the clock does, none is read more often than agreed or out of its time.
+    /// With any clock, no lease is read too often or outside its time.
     #[test]
     fn no_lease_gives_more_than_it_was_made_for(
         steps in proptest::collection::vec(step(-40..40), 0..60),
@@ -275,13 +274,13 @@ proptest! {
         }
     }
 
-    /// Where it only goes on, the newest leases of a gateway give all that they were made for.
+    /// With a clock that only goes forward, the newest leases of a gateway give all their readings.
     #[test]
     fn the_newest_leases_give_all_of_it(
         steps in proptest::collection::vec(step(0..40), 0..60),
     ) {
         let (mut granted, readings) = live(steps);
-        // How many of the same gateway were made after it, before it was read.
+        // Number of leases that the same gateway got after it, before it was read.
         let newer = |granted: &[Expected], target: usize, clock| {
             let lease = &granted[target];
             let newer = granted.iter().filter(|other| other.gateway == lease.gateway);

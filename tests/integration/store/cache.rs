@@ -33,7 +33,7 @@ async fn what_was_used_least_recently_is_only_in_the_common_store() {
     for (hours, path) in [9, 99, 999, 9999, 9999].into_iter().zip(&kernels) {
         age(path, hours);
     }
-    // What the common store does not have stays.
+    // What the shared store does not have stays.
     host.replica.tidy().await.unwrap();
     assert!(kernels.iter().all(|path| path.exists()));
     settle(&[&host]).await;

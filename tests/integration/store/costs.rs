@@ -248,6 +248,6 @@ async fn a_delivery_that_fails_is_made_good_by_a_pass() {
     assert_eq!(host.replica.counts().in_step, Some(false));
     away.store(false, Ordering::SeqCst);
     wait(|| host.replica.undelivered().unwrap() == Some(0)).await;
-    wait(|| host.replica.status() == "store in step").await;
+    wait(|| host.replica.status() == "store in sync").await;
     assert!(bucket.asked_for(&format!("PUT /farm/hosts/{}", event(&host, id))) >= 1);
 }

@@ -18,10 +18,10 @@ with subtest("without it gateways boot, and the service says that it cannot writ
     expect(302, "/boot/ipxe", mine)
     assert "store away since" in host.succeed(READY)
 
-with subtest("with it the store comes in step: what is here is there"):
+with subtest("with it the store gets in sync: what is here is there"):
     override("farmgate.service", f"[Service]\nReadWritePaths=-{SHARED}\n")
     host.succeed("systemctl restart farmgate.service")
-    host.wait_until_succeeds(f"{READY} | grep 'store in step'", timeout=180)
+    host.wait_until_succeeds(f"{READY} | grep 'store in sync'", timeout=180)
     there = host.succeed(f"cd {SHARED} && find blobs gateways -type f").split()
     ours = "-type f -not -name lock -not -name journal.jsonl"
     kept = host.succeed(f"cd {STATE}/store && find blobs gateways {ours}").split()

@@ -142,12 +142,12 @@ with subtest("without network.conf gateways boot, and the service says that it r
     wait_for_garage()
     garage_answers(200, "/farm?list-type=2")
 
-with subtest("with it the store comes in step: what is here is in the bucket"):
+with subtest("with it the store gets in sync: what is here is in the bucket"):
     host.succeed(
         f"cp /usr/share/doc/farmgate/network.conf {DROPINS}/",
         "systemctl daemon-reload && systemctl restart farmgate.service",
     )
-    wait_until_ready_says("store in step")
+    wait_until_ready_says("store in sync")
     there = re.findall("<Key>hosts/([^<]+)</Key>", garage_answers(200, "/farm?list-type=2"))
     ours = "-type f -not -name lock -not -name journal.jsonl"
     kept = host.succeed(f"cd {STATE}/store && find blobs gateways {ours}").split()
@@ -170,7 +170,7 @@ with subtest("the gateway has a bucket, and a key that opens no other"):
 
 with subtest("a reload takes nothing of that away"):
     reload()
-    wait_until_ready_says("store in step")
+    wait_until_ready_says("store in sync")
     assert "s3_bucket_name" in script()
 
 with subtest("`farmgate store sync` by root works beside the server, and leaves it the state"):
@@ -179,7 +179,7 @@ with subtest("`farmgate store sync` by root works beside the server, and leaves 
     publish_script("lab-1")
     host.succeed(f"CREDENTIALS_DIRECTORY=/etc/farmgate farmgate --state {STATE} store sync 2>&1")
     assert host.succeed(roots) == before
-    wait_until_ready_says("store in step")
+    wait_until_ready_says("store in sync")
 
 with subtest("the store is killed: a new generation boots all the same, and is acknowledged"):
     host.succeed("systemctl kill --signal=KILL garage.service")
@@ -190,7 +190,7 @@ with subtest("the store is killed: a new generation boots all the same, and is a
 with subtest("it is back: all is delivered, and known to the other host"):
     host.succeed("systemctl start garage.service")
     wait_for_garage()
-    wait_until_ready_says("store in step")
+    wait_until_ready_says("store in sync")
     wait_until_another_host_hears(3)
 
 with subtest(
