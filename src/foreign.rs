@@ -34,6 +34,10 @@ impl Foreign {
     /// Like [`Self::new`], with a limit of `most` characters.
     pub fn shorter(text: &str, most: usize) -> Self {
         let most = most.min(MOST);
+        // Most text is plain and short.
+        if text.len() <= most && text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Self(text.to_owned());
+        }
         let mut characters = text.trim().chars();
         let mut kept: String = characters.by_ref().take(most).map(harmless).collect();
         if characters.next().is_some() {

@@ -129,6 +129,8 @@ pub async fn run(source: Source) -> Result<()> {
         () = stop.wait() => tracing::warn!("stopped at once on a second signal"),
     }
     drop(doors);
+    // Whoever looks at the state from now on finds every event in a file of its own.
+    tokio::task::spawn_blocking(move || app.close()).await?;
     Ok(())
 }
 

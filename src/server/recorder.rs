@@ -44,7 +44,7 @@ pub(super) struct Subject {
 
 struct Writer {
     queue: Arc<Queue>,
-    thread: Option<JoinHandle<()>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 #[derive(Default)]
@@ -69,7 +69,12 @@ impl Recorder {
             .name("farmgate-journal".to_owned())
             .spawn(move || theirs.write_all(&journals))
             .context("cannot start a thread")?;
-        Ok(Self { writer: Arc::new(Writer { queue, thread: Some(thread) }) })
+        Ok(Self { writer: Arc::new(Writer { queue, thread: Mutex::new(Some(thread)) }) })
+    }
+
+    /// Writes what waits, and no more after it.
+    pub(super) fn close(&self) {
+        self.writer.close();
     }
 
     pub(super) fn record(&self, subject: Subject, stage: Stage) {
@@ -109,9 +114,12 @@ impl Queue {
             }
             for (gateway, entries) in &by_gateway {
                 if let Err(error) = journals.append(gateway, entries) {
+                    let missing = entries.len();
+                    let gateway = gateway.name();
                     tracing::warn!(
-                        gateway = gateway.name(),
-                        "the journal misses a line: {error:#}"
+                        gateway,
+                        missing,
+                        "lines are missing from the journal: {error:#}"
                     );
                 }
             }
@@ -134,13 +142,20 @@ impl Queue {
     }
 }
 
-impl Drop for Writer {
-    fn drop(&mut self) {
+impl Writer {
+    fn close(&self) {
         self.queue.lock().closed = true;
         self.queue.changed.notify_one();
-        if let Some(thread) = self.thread.take() {
-            // The writer panics nowhere; if it did, the panic was logged already.
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            // It panics nowhere; if it did, that was told of already.
             let _ = thread.join();
         }
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.close();
     }
 }

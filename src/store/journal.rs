@@ -2,7 +2,6 @@
 //! only for people: no decision depends on it, so it may lose its last lines in a power failure.
 //! Writes the disk.
 
-use std::fs;
 use std::io;
 use std::io::Write;
 use std::path::Path;
@@ -112,7 +111,11 @@ impl Journals {
             // One write, so that only the last line can be torn.
             file.write_all(&lines)?;
             if file.metadata()?.len() > MOST_BYTES {
-                fs::rename(&path, path.with_file_name(OLD))?;
+                // Not by its name: a change of the names in the folder would have it listed again.
+                let mut old = files::append(&path.with_file_name(OLD))?;
+                old.set_len(0)?;
+                old.write_all(&files::read(&path)?)?;
+                file.set_len(0)?;
             }
             Ok(())
         };

@@ -119,6 +119,16 @@ impl LiveGenerations {
         Ok(history)
     }
 
+    /// Has every folder listed again when it is next asked for, so that no file system whose
+    /// times cannot be trusted has the last word.
+    pub fn list_again(&self) {
+        for snapshot in self.lock().values_mut() {
+            if snapshot.stamp.is_some() {
+                *snapshot = Arc::new(Snapshot { stamp: None, ..(**snapshot).clone() });
+            }
+        }
+    }
+
     /// See [`Generations::append`]. Fails if the folder of the events is gone: a new folder with
     /// only this event would replace the last known history.
     pub fn append(&self, gateway: &GatewayId, kind: Kind, now: OffsetDateTime) -> Result<EventId> {

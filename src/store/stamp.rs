@@ -13,9 +13,13 @@ use std::sync::PoisonError;
 use std::time::Duration;
 use std::time::SystemTime;
 
-/// Two changes within one tick of the kernel's clock leave the same times. A tick lasts 10 ms
-/// at most (`CONFIG_HZ=100`).
-const TICKS: Duration = Duration::from_millis(20);
+/// Two changes within one tick of the kernel's clock leave the same times. A tick lasts 10 ms at
+/// most (`CONFIG_HZ=100`), and five of them where the hypervisor holds up the processor that ticks.
+const TICKS: Duration = Duration::from_millis(100);
+
+/// The same where a file system keeps whole seconds, or two of them: ext4 with inodes of 128 bytes,
+/// FAT.
+const COARSE: Duration = Duration::from_secs(3);
 
 /// Metadata that changes whenever a file is written or replaced, or the names in a directory
 /// change.
@@ -51,7 +55,9 @@ impl Stamp {
         let (seconds, nanos) = self.changed;
         let (Ok(seconds), Ok(nanos)) = (seconds.try_into(), nanos.try_into()) else { return false };
         let changed = SystemTime::UNIX_EPOCH + Duration::new(seconds, nanos);
-        now.duration_since(changed).is_ok_and(|age| age >= TICKS)
+        let whole = nanos == 0 && self.modified.1 == 0;
+        let needed = if whole { COARSE } else { TICKS };
+        now.duration_since(changed).is_ok_and(|age| age >= needed)
     }
 }
 
@@ -91,6 +97,11 @@ impl<K: Eq + Hash, V: Clone> Memo<K, V> {
         known.insert(key, (stamp, value));
     }
 
+    /// Forgets everything, so that no file system whose times cannot be trusted has the last word.
+    pub fn clear(&self) {
+        self.lock().clear();
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<K, (Stamp, V)>> {
         // The code under this lock cannot panic.
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
@@ -122,6 +133,25 @@ mod tests {
             memo.keep(key, stamp, 1, now + Duration::from_secs(1));
         }
         assert!(memo.lock().len() <= 2);
+    }
+
+    /// A generation that was published within the second of a listing used to stay unseen.
+    #[test]
+    fn times_of_whole_seconds_are_trusted_late() {
+        let at = |nanos| Stamp {
+            device: 1,
+            inode: 1,
+            size: 1,
+            modified: (1000, nanos),
+            changed: (1000, nanos),
+        };
+        let after =
+            |millis: u64| SystemTime::UNIX_EPOCH + Duration::from_millis(1_000_000 + millis);
+        for (nanos, millis, settled) in
+            [(0, 999, false), (0, 3000, true), (5, 50, false), (5, 200, true)]
+        {
+            assert_eq!(at(nanos).is_settled(after(millis)), settled, "{nanos} {millis}");
+        }
     }
 
     #[test]

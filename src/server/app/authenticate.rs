@@ -20,6 +20,7 @@ use crate::fleet::EventId;
 use crate::fleet::Record;
 use crate::identity::ClientVerifier;
 use crate::identity::Fingerprint;
+use crate::identity::GatewayName;
 use crate::server::recorder::Subject;
 use crate::store::journal::Stage;
 
@@ -116,6 +117,14 @@ impl Verified {
 }
 
 impl App {
+    /// The name of the gateway that owns a certificate, if it is in memory.
+    pub(in crate::server) fn name_in_memory(
+        &self,
+        fingerprint: &Fingerprint,
+    ) -> Option<GatewayName> {
+        self.gateways.owner_in_memory(fingerprint).map(|record| record.name.clone())
+    }
+
     /// Finds the gateway of a certificate and checks that it may come in: signed by the CA, valid
     /// now, registered, and not revoked. Looks at the record's file each time, so that a revocation
     /// counts from the next request on.

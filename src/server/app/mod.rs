@@ -116,6 +116,12 @@ impl App {
         })
     }
 
+    /// Leaves nothing in memory, or in the log of events, that belongs in the state's files.
+    pub(super) fn close(&self) {
+        self.recorder.close();
+        self.generations.tend_log();
+    }
+
     /// The settings in force. A request keeps the settings it began with.
     pub(super) fn settings(&self) -> Arc<Settings> {
         self.settings.read().unwrap_or_else(PoisonError::into_inner).clone()

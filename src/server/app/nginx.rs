@@ -28,6 +28,11 @@ impl Nginx {
         Self { state, secret, proved: Memo::new(MOST) }
     }
 
+    /// Has the secret read again.
+    pub(super) fn read_again(&self) {
+        self.proved.clear();
+    }
+
     /// Verifies nginx' header values, which prove that the client has the key of the certificate. A
     /// changed secret counts from the next request on.
     pub(super) fn is_known(

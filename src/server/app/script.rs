@@ -17,8 +17,8 @@ use crate::store::journal::Stage;
 use crate::store::stamp::Memo;
 use crate::store::stamp::Stamp;
 
-/// Most cached scripts, and the longest of them: half a MiB in all.
-const MOST: usize = 64;
+/// Scripts that are kept in memory, and the longest of them: 4 MiB at most.
+const MOST: usize = 512;
 const LONGEST: u64 = 8 * 1024;
 
 /// Cache of operators' scripts whose digest was verified.

@@ -14,6 +14,8 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
 
+use super::congestion::Congestion;
+use super::congestion::Watched;
 use super::connection::Connections;
 use super::doors::Door;
 use super::doors::Role;
@@ -144,7 +146,7 @@ fn open_admin(
     let here = connections.clone();
     connections.spawn(async move {
         tokio::select! {
-            () = here.serve(stream, peer) => {}
+            () = here.serve(stream, peer, Congestion::default()) => {}
             () = seat.lost() => {}
         }
     });
@@ -182,7 +184,10 @@ async fn serve_tls(
     let certificates = stream.get_ref().1.peer_certificates();
     let certificate = certificates.and_then(|chain| chain.first());
     let certificate = certificate.map(|der| Presented::new(der, Via::OwnTls));
-    Box::pin(connections.serve(stream, Peer::Tls { certificate, address })).await;
+    let stream = Watched::new(stream);
+    let congestion = stream.congestion();
+    let peer = Peer::Tls { certificate, address };
+    Box::pin(connections.serve(stream, peer, congestion)).await;
     drop((place, neighbour));
     Ok(())
 }

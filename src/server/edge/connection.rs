@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
+use super::congestion::Congestion;
 use super::peer::Peer;
 
 /// Longest wait for a request on an open connection. iPXE asks for the next file as soon as it has
@@ -72,7 +73,7 @@ impl Connections {
     ) {
         let here = self.clone();
         self.spawn(async move {
-            here.serve(stream, peer).await;
+            here.serve(stream, peer, Congestion::default()).await;
             drop(place);
         });
     }
@@ -95,6 +96,7 @@ impl Connections {
         &self,
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
         peer: Peer,
+        congestion: Congestion,
     ) {
         let idle = match peer {
             Peer::Tls { certificate: None, .. } => STRANGERS_IDLE,
@@ -109,6 +111,7 @@ impl Connections {
         let service = self.router.clone().map_request(move |mut request: Request<Incoming>| {
             first.cancel();
             request.extensions_mut().insert(peer.clone());
+            request.extensions_mut().insert(congestion.clone());
             request.map(Body::new)
         });
         let connection = http1::Builder::new()

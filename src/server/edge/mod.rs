@@ -2,6 +2,7 @@
 //! them.
 
 pub(super) mod accept;
+pub(super) mod congestion;
 pub(super) mod connection;
 pub(super) mod doors;
 pub(super) mod operators;

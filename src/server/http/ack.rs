@@ -14,6 +14,7 @@ use axum::response::Response;
 use super::error::NO_STORE;
 use super::front::Front;
 use super::front::Line;
+use super::front::Whose;
 use crate::server::app::App;
 use crate::server::app::Error;
 use crate::server::edge::peer;
@@ -28,10 +29,11 @@ pub(super) async fn acknowledge(
     headers: HeaderMap,
 ) -> Result<Response, Error> {
     let address = peer::address(peer.as_deref(), &headers);
-    // Only holders of one of our tokens can delay others with a token of the same gateway.
-    let line = front.app.claimed_by(&token)?;
+    // Only whoever has a token of ours can hold up others who have one of the same gateway.
+    let id = front.app.claimed_by(&token)?;
+    let client = Whose { key: id.to_string(), name: format!("gateway {}", id.name()) };
     let work = move |app: &App, _| app.acknowledge(&token, &address);
-    front.answer_from_disk(Line::Writes, line.as_str(), work).await?;
+    front.answer_from_disk(Line::Writes, &client, work).await?;
     Ok(([(header::CACHE_CONTROL, NO_STORE)], "acknowledged\n").into_response())
 }
 

@@ -18,6 +18,7 @@ use super::error::internal;
 use super::file_body::FileBody;
 pub(super) use super::file_body::Recording;
 use crate::server::app::Error;
+use crate::server::edge::congestion::Congestion;
 
 /// The part of a file that a request asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +83,8 @@ pub(super) enum Body {
         size: u64,
         /// Records the outcome of the transfer.
         recording: Recording,
+        /// Of the connection that it is sent on.
+        congestion: Congestion,
     },
 }
 
@@ -99,8 +102,8 @@ impl Body {
                 let range = start as usize..end as usize;
                 Bytes::from(bytes).slice(range).into()
             }
-            Self::File { file, recording, .. } => {
-                axum::body::Body::new(FileBody::new(file, start..end, recording))
+            Self::File { file, recording, congestion, .. } => {
+                axum::body::Body::new(FileBody::new(file, start..end, recording, congestion))
             }
         }
     }

@@ -41,7 +41,7 @@ pub(super) async fn boot(
     };
     let labels =
         Labels { mac: label("mac"), platform: label("platform"), version: label("version") };
-    let client = asking.fingerprint().to_string();
+    let client = front.whose(asking.fingerprint());
     let number = front.answer_from_disk(Line::Writes, &client, move |app, reach| {
         app.begin_boot(&asking.authenticate(app, reach)?, labels.clone())
     });

@@ -11,7 +11,6 @@ use std::sync::Arc;
 use std::task::Context;
 use std::task::Poll;
 use std::task::ready;
-use std::time::Duration;
 use std::time::Instant;
 
 use axum::body::Bytes;
@@ -23,16 +22,14 @@ use rustix::io::ReadWriteFlags;
 use rustix::io::preadv2;
 use tokio::task::JoinHandle;
 
+use crate::server::edge::congestion::Congestion;
 use crate::server::recorder::Recorder;
 use crate::server::recorder::Subject;
 use crate::store::journal::Stage;
 
-/// Sizes of one read, which is also all that is held of a file for one client: small while the
-/// client reads slowly, large while it keeps up.
-const CHUNKS: Range<usize> = 8 * 1024..64 * 1024;
-
-/// A client that takes longer than this for a piece is slow: 8 KiB in that time are 0.4 MB/s.
-const SLOW: Duration = Duration::from_millis(20);
+/// Bytes that are read at a time, and only once the client has taken all before; all that is ever
+/// held of an asset for one client.
+const CHUNK: usize = 8 * 1024;
 
 /// The recorder and the subject of a transfer, for its outcome.
 pub(super) struct Recording {
@@ -52,32 +49,27 @@ pub(super) struct FileBody {
     size: u64,
     bytes: u64,
     began: Instant,
-    /// When the last piece was requested, and the length of the next one.
-    asked: Instant,
-    chunk: usize,
+    congestion: Congestion,
 }
 
 impl FileBody {
     /// Sends this range of `file`.
-    pub(super) fn new(file: File, range: Range<u64>, recording: Recording) -> Self {
+    pub(super) fn new(
+        file: File,
+        range: Range<u64>,
+        recording: Recording,
+        congestion: Congestion,
+    ) -> Self {
         let size = range.end - range.start;
         let (file, began) = (Arc::new(file), Instant::now());
-        let (asked, chunk) = (began, CHUNKS.start);
-        Self { file, left: range, reading: None, recording, size, bytes: 0, began, asked, chunk }
-    }
-
-    fn adapt(&mut self) {
-        let now = Instant::now();
-        let slow = now.duration_since(self.asked) > SLOW;
-        self.chunk = if slow { CHUNKS.start } else { CHUNKS.end.min(self.chunk * 2) };
-        self.asked = now;
+        Self { file, left: range, reading: None, recording, size, bytes: 0, began, congestion }
     }
 
     fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
         if self.reading.is_none() {
-            self.adapt();
+            ready!(self.congestion.poll_over(context));
             let left = usize::try_from(self.left.end - self.left.start).unwrap_or(usize::MAX);
-            let (start, len) = (self.left.start, left.min(self.chunk));
+            let (start, len) = (self.left.start, left.min(CHUNK));
             if let Some(piece) = read_cached(&self.file, start, len) {
                 return Poll::Ready(Ok(piece));
             }

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::nginx_headers::NginxHeaders;
 use super::turns::Turns;
 use crate::fleet::Asset;
+use crate::identity::Fingerprint;
 use crate::replica::Fetch;
 use crate::server::app::App;
 use crate::server::app::Error;
@@ -54,10 +55,27 @@ pub(super) enum Line {
     Writes,
 }
 
+/// Whose request waits in a [`Line`].
+pub(super) struct Whose {
+    /// What the client has proved to have: nobody can take another's turn.
+    pub(super) key: String,
+    /// For people.
+    pub(super) name: String,
+}
+
 impl Front {
     pub(in crate::server) fn new(app: Arc<App>) -> Self {
         let (reads, writes) = (Turns::new(READS), Turns::new(WRITES));
         Self { app, nginx_headers: NginxHeaders::default(), reads, writes }
+    }
+
+    /// The client with this certificate.
+    pub(super) fn whose(&self, fingerprint: Fingerprint) -> Whose {
+        let name = match self.app.name_in_memory(&fingerprint) {
+            Some(name) => format!("gateway {name}"),
+            None => format!("certificate {fingerprint}"),
+        };
+        Whose { key: fingerprint.to_string(), name }
     }
 
     /// Answers from memory where possible, otherwise from the disk. `work` runs again whenever it
@@ -65,7 +83,7 @@ impl Front {
     pub(super) async fn answer<T: Send + 'static>(
         &self,
         line: Line,
-        client: impl Fn() -> String,
+        client: impl Fn() -> Whose,
         work: impl Fn(&App, Reach) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         match work(&self.app, Reach::Memory) {
@@ -78,7 +96,7 @@ impl Front {
     pub(super) async fn answer_from_disk<T: Send + 'static>(
         &self,
         line: Line,
-        client: &str,
+        client: &Whose,
         work: impl Fn(&App, Reach) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let (mut work, mut fetches) = (work, 0);
@@ -97,10 +115,10 @@ impl Front {
         }
     }
 
-    /// Runs `work` in the client's turn, and retries while another process has the lock that it
-    /// needs. So `work` must not wait for a lock itself. Work that has begun is finished even if
-    /// the client is gone.
-    async fn on_disk<T, W>(&self, line: Line, client: &str, work: W) -> Result<(Result<T>, W)>
+    /// Runs `work` when it is the client's turn, and again as long as another process has the
+    /// lock that it needs. So `work` must not wait for one itself. What has begun is finished,
+    /// also when the client is gone.
+    async fn on_disk<T, W>(&self, line: Line, client: &Whose, work: W) -> Result<(Result<T>, W)>
     where
         T: Send + 'static,
         W: Fn(&App, Reach) -> Result<T> + Send + 'static,
@@ -110,7 +128,8 @@ impl Front {
             Line::Writes => &self.writes,
         };
         let deadline = Instant::now() + TURN_LIMIT;
-        let mut turn = turns.enter(client, deadline).await?;
+        let turn = turns.enter(&client.key, deadline).await;
+        let mut turn = turn.map_err(|busy| Error::Busy(format!("{}: {busy}", client.name)))?;
         let mut work = work;
         loop {
             // The turn lasts as long as the work, even if the client stops waiting.
@@ -148,5 +167,7 @@ impl Front {
 
 /// Runs blocking work on a thread that may block.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+    let span = tracing::Span::current();
+    let work = move || span.in_scope(work);
     tokio::task::spawn_blocking(work).await.map_err(|error| Error::Internal(error.into()))
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::extract::Path;
 use axum::extract::State;
 use axum::http::HeaderMap;
@@ -25,6 +26,7 @@ use crate::server::app::Error;
 use crate::server::app::Number;
 use crate::server::app::Reach;
 use crate::server::app::Wish;
+use crate::server::edge::congestion::Congestion;
 
 const OCTETS: &str = "application/octet-stream";
 
@@ -34,9 +36,11 @@ pub(super) async fn of_number(
     asking: Asking,
     Path((number, path)): Path<(String, String)>,
     method: Method,
+    congestion: Option<Extension<Congestion>>,
     headers: HeaderMap,
 ) -> Result<Response, Error> {
-    send(&front, asking, Some(number), path, method, &headers).await
+    let wanted = Wanted { number: Some(number), path, method, congestion };
+    send(&front, asking, wanted, &headers).await
 }
 
 /// A file of the generation that the running boot was sent to, or else the current one.
@@ -45,19 +49,28 @@ pub(super) async fn of_current(
     asking: Asking,
     Path(path): Path<String>,
     method: Method,
+    congestion: Option<Extension<Congestion>>,
     headers: HeaderMap,
 ) -> Result<Response, Error> {
-    send(&front, asking, None, path, method, &headers).await
+    let wanted = Wanted { number: None, path, method, congestion };
+    send(&front, asking, wanted, &headers).await
+}
+
+/// What a request says of what it wants.
+struct Wanted {
+    number: Option<String>,
+    path: String,
+    method: Method,
+    congestion: Option<Extension<Congestion>>,
 }
 
 async fn send(
     front: &Front,
     asking: Asking,
-    number: Option<String>,
-    path: String,
-    method: Method,
+    wanted: Wanted,
     headers: &HeaderMap,
 ) -> Result<Response, Error> {
+    let Wanted { number, path, method, congestion } = wanted;
     // A script grants a lease.
     let line = if path == BOOT_SCRIPT { Line::Writes } else { Line::Reads };
     let range = headers.get(header::RANGE).and_then(|range| range.to_str().ok());
@@ -70,7 +83,7 @@ async fn send(
         let (path, method, range) = (path.as_str(), method.as_str(), range.as_deref());
         app.file(&client, &Wish { generation, path, method, range }, reach)
     };
-    match front.answer(line, || fingerprint.to_string(), work).await? {
+    match front.answer(line, || front.whose(fingerprint), work).await? {
         Content::Script(text) => {
             let tag = hex::encode(Sha256::digest(&text));
             let mut response = asset::respond(headers, &tag, "text/plain", Body::Bytes(text))?;
@@ -81,7 +94,8 @@ async fn send(
         Content::File { file, asset, subject } => {
             let recorder = front.app.recorder.clone();
             let recording = Recording { recorder, subject, path: recorded, sent };
-            let body = Body::File { file, size: asset.size, recording };
+            let Extension(congestion) = congestion.unwrap_or_default();
+            let body = Body::File { file, size: asset.size, recording, congestion };
             asset::respond(headers, &asset.sha256.to_string(), OCTETS, body)
         }
         Content::ByNginx { location, sha256 } => {

@@ -52,7 +52,8 @@ impl NginxHeaders {
             if decoded.len() >= MOST {
                 decoded.clear();
             }
-            decoded.insert(escaped.into(), presented.clone());
+            let via = Via::Nginx { marks: Vec::new() };
+            decoded.insert(escaped.into(), Presented { via, ..presented.clone() });
         }
         Ok(Some(presented))
     }

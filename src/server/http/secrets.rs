@@ -15,6 +15,7 @@ use axum::response::Response;
 use super::error::NO_STORE;
 use super::front::Front;
 use super::front::Line;
+use super::front::Whose;
 use crate::server::app::App;
 use crate::server::app::Error;
 use crate::server::edge::peer;
@@ -29,7 +30,7 @@ pub(super) async fn read(
     headers: HeaderMap,
 ) -> Result<Response, Error> {
     let address = peer::address(peer.as_deref(), &headers);
-    let client = address.clone();
+    let client = Whose { key: address.clone(), name: address.clone() };
     let work = move |app: &App, _| app.redeem(&token, &address);
     let secrets = front.answer_from_disk(Line::Reads, &client, work).await?;
     let headers = [

@@ -11,9 +11,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use crate::server::app::Error;
-
-/// A gate for each client with running or waiting requests.
+/// A gate for each client that is at it, and none for the others.
 pub(super) struct Turns {
     gates: Shared,
     at_once: usize,
@@ -26,6 +24,15 @@ type Shared = Arc<Mutex<HashMap<String, Gate>>>;
 struct Gate {
     turns: Arc<Semaphore>,
     visitors: usize,
+}
+
+/// Why a request gets no turn.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Busy {
+    #[error("too many requests at once")]
+    TooMany,
+    #[error("waited for a turn in vain")]
+    InVain,
 }
 
 /// A turn, returned when dropped.
@@ -47,23 +54,22 @@ impl Turns {
         Self { gates: Shared::default(), at_once, most: at_once + waiting }
     }
 
-    /// Waits for a turn of `client`, first come, first served. Dropping the future leaves the
-    /// queue.
-    pub(super) async fn enter(&self, client: &str, until: Instant) -> Result<Turn, Error> {
+    /// Waits for a turn of `client`; turns come in the order of asking. To stop waiting is
+    /// to leave the line.
+    pub(super) async fn enter(&self, client: &str, until: Instant) -> Result<Turn, Busy> {
         let (visit, turns) = self.visit(client)?;
         let permit = tokio::time::timeout_at(until, turns.acquire_owned());
-        let busy = |_| Error::Busy(format!("{client} waited too long for its turn"));
-        // The semaphore of a gate is never closed.
-        let permit = permit.await.map_err(busy)?.map_err(|error| Error::Internal(error.into()))?;
+        // No semaphore of a gate is ever closed.
+        let permit = permit.await.map_err(|_| Busy::InVain)?.map_err(|_| Busy::InVain)?;
         Ok(Turn { _permit: permit, _visit: visit })
     }
 
-    fn visit(&self, client: &str) -> Result<(Visit, Arc<Semaphore>), Error> {
+    fn visit(&self, client: &str) -> Result<(Visit, Arc<Semaphore>), Busy> {
         let mut gates = lock(&self.gates);
         let new = || Gate { turns: Arc::new(Semaphore::new(self.at_once)), visitors: 0 };
         let gate = gates.entry(client.to_owned()).or_insert_with(new);
         if gate.visitors >= self.most {
-            return Err(Error::Busy(format!("too many requests of {client} at once")));
+            return Err(Busy::TooMany);
         }
         gate.visitors += 1;
         let turns = gate.turns.clone();
@@ -112,7 +118,7 @@ mod tests {
         let gates = Turns::new((1, 2));
         let first = gates.enter("a", later()).await.unwrap();
         let late = gates.enter("a", Instant::now()).await.err().unwrap();
-        assert!(matches!(late, Error::Busy(_)), "{late}");
+        assert!(matches!(late, Busy::InVain), "{late}");
         let other = gates.enter("b", later()).now_or_never();
         assert!(other.is_some_and(|turn| turn.is_ok()));
         drop(first);
@@ -129,7 +135,7 @@ mod tests {
         assert!(waiting.iter_mut().all(|enter| enter.now_or_never().is_none()));
         assert_eq!(visitors(&gates), 601);
         let refused = gates.enter("a", later()).now_or_never().unwrap().err().unwrap();
-        assert!(matches!(refused, Error::Busy(_)), "{refused}");
+        assert!(matches!(refused, Busy::TooMany), "{refused}");
         drop(waiting);
         assert_eq!(visitors(&gates), 1);
         drop(first);
@@ -153,7 +159,7 @@ mod tests {
 
     enum Visitor<'a> {
         In(u8, #[allow(dead_code)] Turn),
-        Waiting(u8, BoxFuture<'a, Result<Turn, Error>>),
+        Waiting(u8, BoxFuture<'a, Result<Turn, Busy>>),
     }
 
     proptest! {

@@ -29,6 +29,11 @@ impl KnownGateways {
         Self { gateways, owners: Memo::new(MOST) }
     }
 
+    /// Has every record read again when it is next asked for.
+    pub fn read_again(&self) {
+        self.owners.clear();
+    }
+
     /// The cached record of the certificate's owner, if its file is unchanged. Costs one look at
     /// the file, and reads nothing.
     pub fn owner_in_memory(&self, fingerprint: &Fingerprint) -> Option<Arc<Record>> {

@@ -111,7 +111,9 @@ fn buckets_of_valve_infra_are_taken_over_and_strangers_are_not() {
     assert_ne!(row["key"], before);
     let error = state.fails(&["bucket", "adopt", "lab-2", &theirs[..50]]);
     assert!(error.contains("is that of gateway lab-1"), "{error}");
-    assert!(state.fails(&["bucket", "adopt", "lab-2", "a b/c"]).contains("no name"));
+    assert!(
+        state.fails(&["bucket", "adopt", "lab-2", "a b/c"]).contains("not a name for a bucket")
+    );
     state.ok(&["bucket", "adopt", "lab-2", "not-there"]);
     let error = state.fails(&["-q", "bucket", "sync", "lab-2"]);
     assert!(error.contains("no bucket not-there"), "{error}");
