@@ -236,7 +236,7 @@ fn files_that_are_gone_or_short() {
     assert!(way_out.contains("publish"), "{way_out}");
     fs::write(&kernel, "short").unwrap();
     let way_out = host.doctor().has("error", "gateways", "has 5 of 5000 bytes");
-    assert!(way_out.contains("publish the folder"), "{way_out}");
+    assert!(way_out.contains("publish its folder again"), "{way_out}");
     // Nobody used to look at more than the size.
     let mut rotten = fs::read(&away).unwrap();
     rotten[4321] ^= 1;
