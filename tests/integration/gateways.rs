@@ -207,7 +207,7 @@ fn serial_numbers_that_no_crl_can_tell_apart_are_refused() {
     };
     assert!(add("lab-1", "1").status.success());
     let error = refused("lab-2", "1");
-    assert!(error.contains("gateway lab-1") && error.contains("issue it anew"), "{error}");
+    assert!(error.contains("gateway lab-1") && error.contains("issue a new one"), "{error}");
     let error = refused("lab-3", "-1");
     assert!(error.contains("negative (-01)"), "{error}");
     // One of its own is taken.

@@ -40,9 +40,6 @@ const HANDSHAKE: Duration = Duration::from_secs(60);
 /// A peer silent for this long has lost its power or its line.
 const DEAD_PEER: Duration = Duration::from_secs(60);
 
-/// Bytes that TLS buffers for a client that reads slowly.
-const SEND_BUFFER: usize = 8 * 1024;
-
 /// Pause after a failed accept, for example when file descriptors have run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -167,9 +164,7 @@ async fn serve_tls(
     let handshake = async {
         let first = tokio::time::timeout(FIRST_BYTE, stream.peek(&mut [0])).await;
         first.map_err(|_| Failed::Silent)??;
-        let handshake = TlsAcceptor::from(config).accept_with(stream, |connection| {
-            connection.set_buffer_limit(Some(SEND_BUFFER));
-        });
+        let handshake = TlsAcceptor::from(config).accept(stream);
         Ok(tokio::time::timeout(HANDSHAKE, handshake).await.map_err(|_| Failed::Slow)??)
     };
     // Boxed, so that its memory is freed once the handshake is done.

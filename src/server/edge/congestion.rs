@@ -1,10 +1,11 @@
-//! Tells whoever produces a body that the client does not take what was written, so that nothing
-//! more is read for it. Touches no disk and no clock.
+//! Tells whoever produces a body whether the client takes what was written, and so how much is worth
+//! reading for it. Touches no disk and no clock.
 
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 use std::task::Context;
 use std::task::Poll;
@@ -16,14 +17,33 @@ use tokio::io::ReadBuf;
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
+/// Bytes that are held for a client that reads slowly, or may turn out to.
+const SMALL: usize = 8 * 1024;
+
+/// The same for one that keeps up.
+const LARGE: usize = 64 * 1024;
+
+/// A client that took so much without a pause keeps up. The kernel alone takes less: 4 MiB is the
+/// most that it buffers for a connection (`net.ipv4.tcp_wmem`).
+const KEEPS_UP: usize = 4 * 1024 * 1024;
+
 /// Whether a connection holds bytes that its client does not take yet.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(in crate::server) struct Congestion(Arc<Shared>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shared {
     congested: AtomicBool,
+    worth_reading: AtomicUsize,
     waker: AtomicWaker,
+}
+
+impl Default for Congestion {
+    /// Of a connection that nobody watches.
+    fn default() -> Self {
+        let (congested, worth_reading) = (AtomicBool::new(false), AtomicUsize::new(LARGE));
+        Self(Arc::new(Shared { congested, worth_reading, waker: AtomicWaker::new() }))
+    }
 }
 
 impl Congestion {
@@ -35,6 +55,11 @@ impl Congestion {
         self.0.waker.register(context.waker());
         // It may have ended before the waker was there.
         if self.is_over() { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    /// Bytes that are worth reading at a time.
+    pub(in crate::server) fn worth_reading(&self) -> usize {
+        self.0.worth_reading.load(Ordering::Relaxed)
     }
 
     fn is_over(&self) -> bool {
@@ -53,11 +78,21 @@ impl Congestion {
 pub(super) struct Watched {
     stream: TlsStream<TcpStream>,
     congestion: Congestion,
+    /// Bytes that the client took since it was congested last.
+    taken: usize,
 }
 
 impl Watched {
     pub(super) fn new(stream: TlsStream<TcpStream>) -> Self {
-        Self { stream, congestion: Congestion::default() }
+        let mut watched = Self { stream, congestion: Congestion::default(), taken: 0 };
+        watched.hold(SMALL);
+        watched
+    }
+
+    /// Has TLS, and whoever produces bodies, hold at most so many bytes each.
+    fn hold(&mut self, most: usize) {
+        self.stream.get_mut().1.set_buffer_limit(Some(most));
+        self.congestion.0.worth_reading.store(most, Ordering::Relaxed);
     }
 
     pub(super) fn congestion(&self) -> Congestion {
@@ -69,8 +104,25 @@ impl Watched {
         act: impl FnOnce(Pin<&mut TlsStream<TcpStream>>) -> Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
         let done = act(Pin::new(&mut self.stream));
-        self.congestion.set(self.stream.get_ref().1.wants_write());
+        let congested = self.stream.get_ref().1.wants_write();
+        if congested && self.taken > 0 {
+            self.taken = 0;
+            self.hold(SMALL);
+        }
+        self.congestion.set(congested);
         done
+    }
+
+    fn count(&mut self, written: &Poll<io::Result<usize>>) {
+        if let Poll::Ready(Ok(count)) = written
+            && self.congestion.is_over()
+        {
+            let before = self.taken;
+            self.taken = before.saturating_add(*count);
+            if before < KEEPS_UP && self.taken >= KEEPS_UP {
+                self.hold(LARGE);
+            }
+        }
     }
 }
 
@@ -90,7 +142,9 @@ impl AsyncWrite for Watched {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.watch(|stream| stream.poll_write(context, bytes))
+        let written = self.watch(|stream| stream.poll_write(context, bytes));
+        self.count(&written);
+        written
     }
 
     fn poll_write_vectored(
@@ -98,7 +152,9 @@ impl AsyncWrite for Watched {
         context: &mut Context<'_>,
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.watch(|stream| stream.poll_write_vectored(context, bytes))
+        let written = self.watch(|stream| stream.poll_write_vectored(context, bytes));
+        self.count(&written);
+        written
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -116,7 +172,6 @@ impl AsyncWrite for Watched {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicUsize;
     use std::task::Wake;
     use std::task::Waker;
 

@@ -27,10 +27,6 @@ use crate::server::recorder::Recorder;
 use crate::server::recorder::Subject;
 use crate::store::journal::Stage;
 
-/// Bytes that are read at a time, and only once the client has taken all before; all that is ever
-/// held of an asset for one client.
-const CHUNK: usize = 8 * 1024;
-
 /// The recorder and the subject of a transfer, for its outcome.
 pub(super) struct Recording {
     pub(super) recorder: Recorder,
@@ -69,7 +65,7 @@ impl FileBody {
         if self.reading.is_none() {
             ready!(self.congestion.poll_over(context));
             let left = usize::try_from(self.left.end - self.left.start).unwrap_or(usize::MAX);
-            let (start, len) = (self.left.start, left.min(CHUNK));
+            let (start, len) = (self.left.start, left.min(self.congestion.worth_reading()));
             if let Some(piece) = read_cached(&self.file, start, len) {
                 return Poll::Ready(Ok(piece));
             }
