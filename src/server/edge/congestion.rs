@@ -1,5 +1,5 @@
 //! Tells whoever produces a body whether the client takes what was written, and so how much is worth
-//! reading for it. Touches no disk and no clock.
+//! reading for it. Asks the clock how long a client pauses.
 
 use std::io;
 use std::pin::Pin;
@@ -9,6 +9,8 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 use std::task::Context;
 use std::task::Poll;
+use std::time::Duration;
+use std::time::Instant;
 
 use futures_util::task::AtomicWaker;
 use tokio::io::AsyncRead;
@@ -23,7 +25,11 @@ const SMALL: usize = 8 * 1024;
 /// The same for one that keeps up.
 const LARGE: usize = 64 * 1024;
 
-/// A client that took so much without a pause keeps up. The kernel alone takes less: 4 MiB is the
+/// A client that pauses for longer reads slowly. A fast one on a fast line only lets the server run
+/// ahead for moments.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// A client that took so much without such a pause keeps up. The kernel alone takes less: 4 MiB is the
 /// most that it buffers for a connection (`net.ipv4.tcp_wmem`).
 const KEEPS_UP: usize = 4 * 1024 * 1024;
 
@@ -78,13 +84,15 @@ impl Congestion {
 pub(super) struct Watched {
     stream: TlsStream<TcpStream>,
     congestion: Congestion,
-    /// Bytes that the client took since it was congested last.
+    /// Bytes that the client took since it paused last.
     taken: usize,
+    /// Since when it is congested.
+    since: Option<Instant>,
 }
 
 impl Watched {
     pub(super) fn new(stream: TlsStream<TcpStream>) -> Self {
-        let mut watched = Self { stream, congestion: Congestion::default(), taken: 0 };
+        let mut watched = Self { stream, congestion: Congestion::default(), taken: 0, since: None };
         watched.hold(SMALL);
         watched
     }
@@ -105,18 +113,23 @@ impl Watched {
     ) -> Poll<io::Result<T>> {
         let done = act(Pin::new(&mut self.stream));
         let congested = self.stream.get_ref().1.wants_write();
-        if congested && self.taken > 0 {
-            self.taken = 0;
-            self.hold(SMALL);
+        match (congested, self.since) {
+            (true, None) => self.since = Some(Instant::now()),
+            (false, Some(since)) => {
+                self.since = None;
+                if since.elapsed() > PAUSE {
+                    self.taken = 0;
+                    self.hold(SMALL);
+                }
+            }
+            _ => {}
         }
         self.congestion.set(congested);
         done
     }
 
     fn count(&mut self, written: &Poll<io::Result<usize>>) {
-        if let Poll::Ready(Ok(count)) = written
-            && self.congestion.is_over()
-        {
+        if let Poll::Ready(Ok(count)) = written {
             let before = self.taken;
             self.taken = before.saturating_add(*count);
             if before < KEEPS_UP && self.taken >= KEEPS_UP {
