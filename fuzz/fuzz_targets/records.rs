@@ -6,12 +6,12 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use farmgate::fleet::Policy;
-use farmgate::fleet::decide;
 use farmgate::fleet::Event;
 use farmgate::fleet::EventId;
-use farmgate::fleet::Record;
 use farmgate::fleet::History;
+use farmgate::fleet::Policy;
+use farmgate::fleet::Record;
+use farmgate::fleet::decide;
 use farmgate::store::journal::Entry;
 use farmgate::store::leases::Lease;
 use farmgate::store::records;

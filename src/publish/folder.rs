@@ -27,7 +27,7 @@ const MAX_DEPTH: usize = 16;
 
 /// The folder that becomes a generation, as it was when it was opened.
 ///
-/// It is listed once when it is opened, and again by [`Folder::ensure_unchanged`], so that a
+/// It is listed once when it is opened, and again by `ensure_unchanged`, so that a
 /// half-finished update is not published. Nothing outside of it is ever read: symbolic links are
 /// followed only while they stay inside. Names that begin with a dot are left out, so that a folder
 /// under version control can be published.

@@ -5,9 +5,9 @@
 //! An event is first written to an unnamed file, then its line goes to the log. Once the log is on
 //! disk, the file gets its name, and only then is the gateway answered. The file itself is not
 //! synced. A power failure can therefore tear or lose an object, but its line is in the log:
-//! [`replay`] writes it again before anybody reads it.
+//! `replay` writes it again before anybody reads it.
 //!
-//! The log has two halves of a fixed size. One takes lines; the other is empty, or a [`checkpoint`]
+//! The log has two halves of a fixed size. One takes lines; the other is empty, or a `checkpoint`
 //! is emptying it: one `syncfs` makes all objects in it durable, then its first bytes are zeroed.
 //! Blocks are allocated once, so a commit changes no metadata and needs no commit of the file
 //! system's own journal.

@@ -128,7 +128,7 @@ class Network:
         """From now on, everything is silently lost."""
         run("ip", "link", "set", "wire", "nomaster")
 
-    def mend(self):
+    def mend(self) -> None:
         """Undoes `cut`."""
         run("ip", "link", "set", "wire", "master", "lan")
 
