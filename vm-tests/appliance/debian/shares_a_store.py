@@ -133,7 +133,7 @@ host.succeed(
 with subtest("without network.conf gateways boot, and the service says that it reaches nobody"):
     since = now()
     host.succeed("systemctl restart farmgate.service")
-    wait_for_journal(since, "gateways boot from what is here")
+    wait_for_journal(since, "gateways boot from local files")
     said = wait_until_ready_says("warning: the bucket of lab-1 is failed")
     assert "store away since" in said, said
     assert "s3_bucket_name" not in script()
