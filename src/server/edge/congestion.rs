@@ -33,7 +33,8 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// most that it buffers for a connection (`net.ipv4.tcp_wmem`).
 const KEEPS_UP: usize = 4 * 1024 * 1024;
 
-/// Whether a connection holds bytes that its client does not take yet.
+/// The state of a connection that bodies are sent on: congested while it holds bytes that the client
+/// has not taken.
 #[derive(Clone, Debug)]
 pub(in crate::server) struct Congestion(Arc<Shared>);
 
