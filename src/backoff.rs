@@ -1,4 +1,4 @@
-//! How long to wait before a retry: exponential backoff, jitter, and the server's `Retry-After`.
+//! Waits before retries: exponential backoff, jitter, and the server's `Retry-After`.
 //! Pure but for [`jitter`], which asks the operating system for random bytes.
 
 use std::time::Duration;

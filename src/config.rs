@@ -51,27 +51,27 @@ use crate::identity::pki::KeyType;
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Config {
-    /// Where gateways find this boot host.
+    /// The address of this boot host for gateways.
     pub url: BootUrl,
-    /// Where booted systems that do not know the fleet's CA find it: a name with a public
+    /// Its address for booted systems that do not know the fleet's CA: a name with a public
     /// certificate, for the requests that need no client certificate.
     pub public_url: Option<BootUrl>,
     /// Kind of keys for new certificates.
     #[serde(default)]
     pub key_type: KeyType,
-    /// Where the server listens.
+    /// The addresses that the server listens on.
     #[serde(default)]
     pub listen: Listen,
-    /// What boot media carry besides `url`.
+    /// Settings of boot media besides `url`.
     #[serde(default)]
     pub media: Media,
-    /// How new generations are assessed.
+    /// The assessment of new generations.
     #[serde(default)]
     pub assessment: Assessment,
-    /// How secrets are handed out.
+    /// The terms on which secrets are handed out.
     #[serde(default)]
     pub secrets: Secrets,
-    /// Where each gateway's bucket comes from.
+    /// The source of each gateway's bucket.
     #[serde(default)]
     pub buckets: Buckets,
     /// The store that several boot hosts share.
@@ -79,14 +79,14 @@ pub struct Config {
     pub store: Store,
 }
 
-/// How secrets are handed out.
+/// The terms on which secrets are handed out.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Secrets {
-    /// How long after its boot script a gateway can read its secrets.
+    /// The time after its boot script in which a gateway can read its secrets.
     #[serde(deserialize_with = "period::deserialize")]
     pub ttl: Duration,
-    /// How many times it can read them.
+    /// The number of times that it can read them.
     pub max_reads: NonZeroU32,
     /// Directory of templates that are not published: one file per gateway, with its name.
     pub dir: Option<PathBuf>,
@@ -102,7 +102,7 @@ impl Default for Secrets {
 /// ([`crate::fleet::REMEMBERED`]).
 pub const MOST_TRIES: u32 = 64;
 
-/// How new generations are assessed.
+/// The assessment of new generations.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Assessment {
@@ -118,7 +118,7 @@ impl Default for Assessment {
     }
 }
 
-/// What boot media carry besides the URL.
+/// Settings of boot media besides the URL.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Media {

@@ -32,7 +32,7 @@ impl Size {
     }
 }
 
-/// What a boot came to.
+/// The result of a boot.
 pub(crate) struct Booted {
     /// Path of the boot script, and its bytes.
     pub(crate) script: (String, Vec<u8>),

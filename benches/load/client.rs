@@ -26,7 +26,7 @@ use crate::wire::Wire;
 
 const HEAD_LIMIT: usize = 16 * 1024;
 
-/// Who boots.
+/// A gateway that boots.
 #[derive(Clone)]
 pub(crate) struct Gateway {
     tls: Arc<ClientConfig>,

@@ -25,7 +25,7 @@ use crate::window::Window;
 const WORKERS: usize = 8;
 const DOWNLOADS: usize = 4;
 
-/// What is done again and again.
+/// The work that is repeated.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Load {
     /// A full mutual handshake, and the boot script; each by another gateway.

@@ -1,4 +1,4 @@
-//! Whether a script request costs the same with ten gateways and with ten thousand, with ten
+//! Compares the cost of a script request with ten gateways and with ten thousand, with ten
 //! generations and with ten thousand.
 
 use std::path::Path;

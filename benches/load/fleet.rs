@@ -59,7 +59,7 @@ impl Fleet {
     }
 }
 
-/// Where the fleet is; makes it if it is not there.
+/// Returns the folder of the fleet, and makes the fleet if it is missing.
 pub(crate) fn kept(options: &Options) -> Result<PathBuf> {
     let kept = options.dir.join(format!("fleet-{FLEET}-{}", options.fleet));
     if !kept.exists() {

@@ -1,4 +1,4 @@
-//! What is published: folders with a boot script, a kernel and an initramfs.
+//! Generations to publish: folders with a boot script, a kernel and an initramfs.
 
 use std::fs;
 use std::path::Path;
@@ -51,7 +51,7 @@ fn write(folder: &Path, kernel: usize, initramfs: usize, secrets: bool) -> Resul
     Ok(())
 }
 
-/// What `publish` takes for a Linux kernel: a setup header, and as many bytes as it says.
+/// Bytes that `publish` takes for a Linux kernel: a setup header, and as many bytes as it says.
 fn linux(len: usize) -> Vec<u8> {
     let mut kernel = noise(len, 1);
     // The boot sector and one sector of setup.
@@ -63,7 +63,7 @@ fn linux(len: usize) -> Vec<u8> {
     kernel
 }
 
-/// What it takes for an initramfs.
+/// Bytes that it takes for an initramfs.
 fn cpio(len: usize) -> Vec<u8> {
     let mut archive = noise(len, 2);
     archive[..6].copy_from_slice(b"070701");

@@ -1,4 +1,4 @@
-//! Where it was measured: processor, kernel, and versions of all programs.
+//! The machine of a measurement: processor, kernel, and versions of all programs.
 
 use std::fs;
 use std::path::PathBuf;

@@ -50,7 +50,7 @@ use crate::results::Results;
 use crate::servers::free_port;
 use crate::targets::OWN_TLS;
 
-/// What the names of directories for one run begin with.
+/// Prefix of the names of directories for one run.
 const RUN: &str = "run-";
 
 fn main() -> ExitCode {

@@ -1,4 +1,4 @@
-//! What to measure, and for how long. Reads the environment.
+//! Options: the measures, and their length. Reads the environment.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -19,7 +19,7 @@ pub(crate) struct Options {
     pub(crate) rounds: usize,
     /// Length of one sample.
     pub(crate) sample: Duration,
-    /// Whether client and servers come before all other work of the machine.
+    /// True if client and servers come before all other work of the machine.
     pub(crate) realtime: bool,
     /// Gateways of the fleet that boots.
     pub(crate) fleet: usize,
@@ -47,7 +47,7 @@ impl Options {
         self.measures.contains(&measure)
     }
 
-    /// Whether any of the measures that compare with other servers is wanted.
+    /// True if any of the measures that compare with other servers is wanted.
     pub(crate) fn compares(&self) -> bool {
         COMPARING.iter().any(|name| self.wants(name))
     }

@@ -19,7 +19,7 @@ use crate::servers::program;
 
 pub(crate) const NGINX_ALONE: &str = "nginx alone";
 
-/// What the configurations are filled in with.
+/// The values for the templates of configurations.
 pub(crate) struct Site<'a> {
     /// For configurations, logs and process ids.
     pub(crate) dir: &'a Path,
@@ -49,7 +49,7 @@ impl Site<'_> {
         Ok(Arc::new(Process::start(&command, &self.log(name))?))
     }
 
-    /// Where the program of a server writes what it has to say.
+    /// The file for the messages of a server.
     pub(crate) fn log(&self, name: &str) -> PathBuf {
         self.dir.join(format!("{name}.log"))
     }

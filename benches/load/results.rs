@@ -1,4 +1,4 @@
-//! What was measured, and the ratios of it. Ratios are taken round by round, of samples that
+//! Samples, and their ratios. Ratios are taken round by round, of samples that
 //! were taken one after the other; then the median counts.
 
 use serde_json::Value;
@@ -51,7 +51,7 @@ impl Results {
         self.single.iter().find(|single| single.0 == name).map(|single| single.1)
     }
 
-    /// How many times as much `server` did as `other`.
+    /// The ratio of what `server` did to what `other` did.
     pub(crate) fn ratio(&self, measure: &str, server: &str, other: &str) -> Option<Spread> {
         self.ratio_of(|sample| sample.per_second, (measure, server), (measure, other))
     }

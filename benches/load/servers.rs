@@ -1,4 +1,4 @@
-//! What is measured: a server, or two that work together, each with a port and the same bytes.
+//! Servers to measure: one, or two that work together, each with a port and the same bytes.
 
 use std::fs;
 use std::net::TcpListener;
@@ -24,10 +24,10 @@ pub(crate) struct Server {
     pub(crate) script: String,
     /// Path of the kernel, where it sends files.
     pub(crate) asset: Option<String>,
-    /// Whether a gateway can boot from it, and not only ask for files.
+    /// True if a gateway can boot from it, and not only ask for files.
     pub(crate) boots: bool,
     pub(crate) processes: Vec<Arc<Process>>,
-    /// What it had to say.
+    /// The file of its messages.
     pub(crate) log: PathBuf,
 }
 

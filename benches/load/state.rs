@@ -101,7 +101,7 @@ impl State {
         copy_events(&self.events_dir(&model_id), &self.events_dir(&id))
     }
 
-    /// Where the events of a gateway are.
+    /// The folder of a gateway's events.
     pub(crate) fn events_of(&self, name: &str) -> Result<PathBuf> {
         Ok(self.events_dir(text(&self.record(name)?, "id")?))
     }

@@ -91,7 +91,7 @@ fn attach(strace: &Path, server: &Server, out: &Path) -> Result<Child> {
     Ok(child)
 }
 
-/// Whether all threads of the process have a tracer.
+/// True if all threads of the process have a tracer.
 fn is_traced(pid: u32) -> bool {
     let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else { return false };
     tasks.flatten().all(|task| {

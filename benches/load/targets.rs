@@ -1,4 +1,4 @@
-//! What the figures must reach.
+//! Goals for the figures.
 
 use serde_json::Value;
 use serde_json::json;

@@ -22,11 +22,11 @@ const MAX_SERVER_NAME: usize = 26;
 
 const PROVIDERS: &str = "\"none\", \"b2\" or \"s3\"";
 
-/// Where each gateway's bucket comes from.
+/// The source of each gateway's bucket.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(try_from = "Written")]
 pub struct Buckets {
-    /// Who keeps the buckets; `None` if gateways have none.
+    /// The provider of the buckets; `None` if gateways have none.
     pub provider: Option<Provider>,
     /// File with the provider's credentials, mode 0600. Without it, systemd's credential
     /// `bucket-provider`.
@@ -37,7 +37,7 @@ pub struct Buckets {
     pub valve_infra_server_name: Option<String>,
 }
 
-/// Who keeps buckets.
+/// A provider of buckets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Provider {
     /// Backblaze B2, by its native API.

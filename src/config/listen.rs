@@ -15,7 +15,7 @@ use super::period;
 /// address.
 const CONNECTIONS_PER_ADDRESS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(511);
 
-/// Where the server listens. It needs at least one of `tls` and `unix`, or a socket from systemd.
+/// The addresses that the server listens on. It needs at least one of `tls` and `unix`, or a socket from systemd.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Listen {
@@ -38,7 +38,7 @@ pub struct Listen {
     pub admin: Option<AdminAddress>,
     /// Own TLS: open connections that one address, or one IPv6 network (/64), may have.
     pub connections_per_address: NonZeroUsize,
-    /// How long running downloads may take to finish after SIGTERM.
+    /// Time for running downloads to finish after SIGTERM.
     #[serde(deserialize_with = "period::deserialize")]
     pub drain: Duration,
 }
@@ -59,7 +59,7 @@ impl Default for Listen {
 }
 
 impl Listen {
-    /// Whether a server with these settings listens where one with `other` does.
+    /// True if a server with these settings has the same addresses as one with `other`.
     pub fn same_doors(&self, other: &Self) -> bool {
         (self.tls, &self.unix, &self.unix_group, &self.admin)
             == (other.tls, &other.unix, &other.unix_group, &other.admin)
@@ -100,7 +100,7 @@ impl<'de> Deserialize<'de> for AccelPrefix {
     }
 }
 
-/// Where operators and monitoring ask: reachable from this machine only.
+/// The address for operators and monitoring: reachable from this machine only.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AdminAddress {
     /// A loopback address.

@@ -154,7 +154,7 @@ mod tests {
         }
     }
 
-    /// What `[store] cache-size` and `[buckets] quota` accepted while each had a grammar of its own.
+    /// The spellings that `[store] cache-size` and `[buckets] quota` accepted while each had a grammar of its own.
     mod before {
         pub(super) fn cache_size(text: &str) -> Option<u64> {
             let (count, unit) = text.split_at_checked(text.len().saturating_sub(1))?;

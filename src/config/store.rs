@@ -14,7 +14,7 @@ use super::store_url::StoreUrl;
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Store {
-    /// Where the store is. Without it, this boot host is alone.
+    /// The address of the store. Without it, this boot host is alone.
     pub url: Option<StoreUrl>,
     /// Address of the S3 server, if it is not Amazon's.
     pub endpoint: Option<Endpoint>,
@@ -22,7 +22,7 @@ pub struct Store {
     pub region: String,
     /// File with the access key, mode 0600. Without it, systemd's credential `store`.
     pub credentials: Option<PathBuf>,
-    /// How often this host exchanges events and records with the store.
+    /// The time between two exchanges of events and records with the store.
     #[serde(deserialize_with = "period::deserialize_positive")]
     pub interval: Duration,
     /// Longest wait for one answer.

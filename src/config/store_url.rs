@@ -9,7 +9,7 @@ use serde::Deserializer;
 
 use super::text::parsed;
 
-/// Where a store is.
+/// The address of a store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StoreUrl {
     /// A bucket, and a prefix of all names in it (perhaps empty).

@@ -67,7 +67,7 @@ impl HttpUrl {
         self.port
     }
 
-    /// Whether the scheme is https.
+    /// True if the scheme is https.
     pub fn tls(&self) -> bool {
         self.tls
     }
@@ -78,7 +78,7 @@ impl HttpUrl {
         rest.find('/').map_or("", |at| &rest[at..])
     }
 
-    /// Whether nobody on the network can read the traffic: TLS, or a server on this machine.
+    /// True if nobody on the network can read the traffic: TLS, or a server on this machine.
     pub fn is_private(&self) -> bool {
         let loopback = |ip: IpAddr| ip.is_loopback();
         self.tls || self.host == "localhost" || self.host.parse().is_ok_and(loopback)
@@ -122,7 +122,7 @@ impl fmt::Display for HttpUrl {
 pub struct ParseUrlError {
     /// The text.
     pub(super) url: String,
-    /// What the URL is for.
+    /// The purpose of the URL.
     pub(super) purpose: &'static str,
     pub(super) reason: Reason,
     pub(super) example: &'static str,

@@ -11,21 +11,29 @@ const MAX_LEN: usize = 16 * 1024;
 const BEGIN: &str = "-----BEGIN CERTIFICATE-----\n";
 const END: &str = "-----END CERTIFICATE-----\n";
 
-/// Reads the client certificate (DER) from `X-SSL-Client-Verify` (`$ssl_client_verify`) and
-/// `X-SSL-Client-Cert` (`$ssl_client_escaped_cert`). Returns `None` if the client has no
-/// certificate.
-///
-/// Pass every value of each header. A header that comes twice did not come from nginx alone and is
-/// refused. Call this only for requests on the socket that only nginx can open.
+/// Reads the client certificate (DER): [`escaped_certificate`], then [`decode_certificate`].
 pub fn certificate_from_headers<'a>(
     verify: impl IntoIterator<Item = &'a [u8]>,
     certificate: impl IntoIterator<Item = &'a [u8]>,
 ) -> Result<Option<Vec<u8>>, HeaderError> {
+    escaped_certificate(verify, certificate)?.map(decode_certificate).transpose()
+}
+
+/// Finds the client certificate, as nginx escaped it, in the values of `X-SSL-Client-Verify`
+/// (`$ssl_client_verify`) and `X-SSL-Client-Cert` (`$ssl_client_escaped_cert`). Returns `None` if
+/// the client has no certificate.
+///
+/// Pass every value of each header. A header that comes twice did not come from nginx alone and is
+/// refused. Call this only for requests on the socket that only nginx can open.
+pub fn escaped_certificate<'a>(
+    verify: impl IntoIterator<Item = &'a [u8]>,
+    certificate: impl IntoIterator<Item = &'a [u8]>,
+) -> Result<Option<&'a [u8]>, HeaderError> {
     let verify = at_most_one(verify)?;
     let certificate = at_most_one(certificate)?;
     match (verify, certificate) {
         (None | Some(b"NONE"), None) => Ok(None),
-        (Some(b"SUCCESS"), Some(escaped)) => decode(escaped).map(Some),
+        (Some(b"SUCCESS"), Some(escaped)) => Ok(Some(escaped)),
         (Some(b"SUCCESS"), None) => Err(HeaderError::Contradiction),
         (None | Some(b"NONE"), Some(_)) => Err(HeaderError::Contradiction),
         (Some(_), _) => Err(HeaderError::NotVerified),
@@ -41,7 +49,8 @@ fn at_most_one<'a>(
     if values.next().is_some() { Err(HeaderError::Repeated) } else { Ok(first) }
 }
 
-fn decode(escaped: &[u8]) -> Result<Vec<u8>, HeaderError> {
+/// Decodes a certificate that nginx escaped to DER.
+pub fn decode_certificate(escaped: &[u8]) -> Result<Vec<u8>, HeaderError> {
     if escaped.len() > MAX_LEN {
         return Err(HeaderError::TooLong);
     }

@@ -27,6 +27,8 @@ pub use fingerprint::Fingerprint;
 pub use fingerprint::ParseFingerprintError;
 pub use header::HeaderError;
 pub use header::certificate_from_headers;
+pub use header::decode_certificate;
+pub use header::escaped_certificate;
 pub use name::GatewayName;
 pub use name::ParseNameError;
 pub use proxy_mark::ProxyMark;

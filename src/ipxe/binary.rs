@@ -54,7 +54,7 @@ impl<'a> Binary<'a> {
         self.packed.as_ref().map_or(self.file, |packed| &packed.payload)
     }
 
-    /// How many times this root occurs in the binary.
+    /// The number of times that this root occurs in the binary.
     pub fn count_root(&self, root: &Fingerprint) -> usize {
         self.count(root.as_bytes())
     }

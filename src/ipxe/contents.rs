@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-/// How many bytes are needed to recognise a file: a multiboot header lies in the first 8192.
+/// The number of bytes that are needed to recognise a file: a multiboot header lies in the first 8192.
 pub const HEAD_LEN: usize = 8192;
 
 /// iPXE for BIOS runs unknown files up to this size, which is what fits into base memory below 640
@@ -62,7 +62,7 @@ pub enum Machine {
     Other(u16),
 }
 
-/// How an initramfs is packed (`lib/decompress.c`, `init/initramfs.c` of Linux).
+/// The compression of an initramfs (`lib/decompress.c`, `init/initramfs.c` of Linux).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Archive {
     /// Uncompressed cpio, format "newc".

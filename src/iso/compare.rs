@@ -30,7 +30,7 @@ pub struct AtHand<'a> {
 #[derive(Default)]
 pub(super) struct Compared {
     pub(super) problems: Vec<String>,
-    /// What could not be compared, and why.
+    /// Parts that could not be compared, and why.
     pub(super) not_compared: Vec<String>,
 }
 

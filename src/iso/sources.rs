@@ -26,7 +26,7 @@ const IPXE_DIRS: &[&str] = &["/usr/lib/ipxe", "/usr/share/ipxe"];
 const BIOS_NAMES: &[&str] = &["ipxe.lkrn"];
 const EFI_NAMES: &[&str] = &["ipxe.efi", "ipxe-amd64.efi", "ipxe-x86_64.efi"];
 
-/// How to get a missing part on this system: the Debian package `debian`, or the NixOS package
+/// The way to get a missing part on this system: the Debian package `debian`, or the NixOS package
 /// `nixpkgs`, and the option that names a directory.
 fn way_out(debian: &str, nixpkgs: &str, option: &str) -> String {
     if on_nixos() {
@@ -53,7 +53,7 @@ const SYSLINUX_DIRS: &[&str] = &[
     "/usr/lib/syslinux/bios",
     "/usr/share/syslinux",
 ];
-/// Where Nix installs these files below a prefix.
+/// The folder of these files below a prefix of Nix.
 const BELOW_PREFIX: &[&str] = &["", "share/syslinux", "ISOLINUX", "syslinux/modules/bios"];
 
 /// Size limit of a file. No image and no part of one is larger.

@@ -27,7 +27,7 @@ use crate::ipxe::media::Facts;
 use crate::ipxe::media::FactsError;
 use crate::ipxe::slot;
 
-/// What is on an image. The report never contains the private key.
+/// A report about an image. It never contains the private key.
 #[derive(Debug, Serialize)]
 pub struct Report {
     /// Size of the image in bytes.
@@ -47,7 +47,7 @@ pub struct Report {
     /// The identity in its slot; `None` if the slot is empty.
     pub identity: Option<SealedIdentity>,
     pub problems: Vec<String>,
-    /// What could not be compared, and why.
+    /// Parts that could not be compared, and why.
     pub not_compared: Vec<String>,
 }
 

@@ -25,7 +25,7 @@ use crate::store::journal::Stage;
 /// Most lines that may wait for the disk.
 const WAITING: usize = 4096;
 
-/// Time for which lines are gathered before they are written.
+/// Pause between two writes. Lines gather in it.
 const GATHER: Duration = Duration::from_millis(25);
 
 /// The flight recorder. Dropping the last clone writes the last lines.
@@ -98,9 +98,6 @@ impl Queue {
     fn write_all(&self, journals: &Journals) {
         loop {
             let closed = self.wait();
-            if !closed {
-                thread::sleep(GATHER);
-            }
             let (waiting, left_out) = {
                 let mut lines = self.lock();
                 (mem::take(&mut lines.waiting), mem::take(&mut lines.left_out))
@@ -126,6 +123,8 @@ impl Queue {
             if closed {
                 return;
             }
+            // A line that comes alone is written at once; many share a write.
+            thread::sleep(GATHER);
         }
     }
 

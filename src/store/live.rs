@@ -17,6 +17,7 @@ use super::blobs::Blobs;
 use super::generations::Generations;
 use super::generations::Objects;
 use super::generations::union;
+use super::stamp::Seen;
 use super::stamp::Stamp;
 use crate::fleet::Event;
 use crate::fleet::EventId;
@@ -31,22 +32,27 @@ use crate::fleet::event::FORMAT;
 #[derive(Debug)]
 pub struct LiveGenerations {
     generations: Generations,
-    snapshots: Mutex<HashMap<GatewayId, Arc<Snapshot>>>,
+    cached: Mutex<HashMap<GatewayId, Cached>>,
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
+struct Cached {
+    snapshot: Arc<Snapshot>,
+    /// The folder, if its stamp shows every later change.
+    seen: Option<Seen>,
+}
+
+#[derive(Debug, Default)]
 struct Snapshot {
     objects: Objects,
     unreadable: BTreeSet<ObjectName>,
     history: Arc<History>,
-    /// The stamp of the folder, if it shows every later change.
-    stamp: Option<Stamp>,
 }
 
 impl LiveGenerations {
     /// A cache of `generations`.
     pub fn new(generations: Generations) -> Self {
-        Self { generations, snapshots: Mutex::default() }
+        Self { generations, cached: Mutex::default() }
     }
 
     /// The blobs with this access.
@@ -62,10 +68,9 @@ impl LiveGenerations {
     /// The cached history of a gateway, if its folder is unchanged. Costs one look at the folder,
     /// and reads nothing.
     pub fn history_in_memory(&self, gateway: &GatewayId) -> Option<Arc<History>> {
-        let last = self.lock().get(gateway).cloned()?;
-        let stamp = last.stamp?;
+        let Cached { snapshot, seen } = self.lock().get(gateway).cloned()?;
         let now = Stamp::read(&self.generations.folder(gateway)).ok()?;
-        (now == stamp).then(|| last.history.clone())
+        seen?.is_still(&now).then(|| snapshot.history.clone())
     }
 
     /// The current history of a gateway. An unreadable event is logged once and left out. If the
@@ -76,7 +81,7 @@ impl LiveGenerations {
         }
         // Taken before the listing, so that a concurrent change shows the next time.
         let (now, stamp) = (SystemTime::now(), Stamp::read(&self.generations.folder(gateway)).ok());
-        let last = self.lock().get(gateway).cloned();
+        let last = self.snapshot(gateway);
         if let Some(last) = last.as_ref().filter(|last| !last.objects.is_empty())
             && !self.generations.has_folder(gateway)
         {
@@ -97,15 +102,14 @@ impl LiveGenerations {
                 return Ok(last.history.clone());
             }
         };
-        let settled = stamp.filter(|stamp| failed.is_empty() && stamp.is_settled(now));
+        let seen = stamp.filter(|_| failed.is_empty()).and_then(|stamp| Seen::new(stamp, now));
         if let Some(last) = &last
             && last.objects.keys().eq(objects.keys())
             && failed.is_empty()
         {
-            let history = last.history.clone();
-            let last = Snapshot { stamp: settled, ..(**last).clone() };
-            self.lock().insert(gateway.clone(), Arc::new(last));
-            return Ok(history);
+            let cached = Cached { snapshot: last.clone(), seen };
+            self.lock().insert(gateway.clone(), cached);
+            return Ok(last.history.clone());
         }
         for unreadable in failed.values() {
             tracing::error!(gateway_id = %gateway, "left out an event: {:#}", unreadable.error);
@@ -114,25 +118,15 @@ impl LiveGenerations {
         let unreadable =
             known.unreadable.iter().copied().chain(lasting.map(|(id, _)| id)).collect();
         let history = Arc::new(History::fold(&union(&objects)));
-        let snapshot = Snapshot { objects, unreadable, history: history.clone(), stamp: settled };
-        self.lock().insert(gateway.clone(), Arc::new(snapshot));
+        let snapshot = Arc::new(Snapshot { objects, unreadable, history: history.clone() });
+        self.lock().insert(gateway.clone(), Cached { snapshot, seen });
         Ok(history)
-    }
-
-    /// Has every folder listed again when it is next asked for, so that no file system whose
-    /// times cannot be trusted has the last word.
-    pub fn list_again(&self) {
-        for snapshot in self.lock().values_mut() {
-            if snapshot.stamp.is_some() {
-                *snapshot = Arc::new(Snapshot { stamp: None, ..(**snapshot).clone() });
-            }
-        }
     }
 
     /// See [`Generations::append`]. Fails if the folder of the events is gone: a new folder with
     /// only this event would replace the last known history.
     pub fn append(&self, gateway: &GatewayId, kind: Kind, now: OffsetDateTime) -> Result<EventId> {
-        let seen = self.lock().get(gateway).is_some_and(|last| !last.objects.is_empty());
+        let seen = self.snapshot(gateway).is_some_and(|last| !last.objects.is_empty());
         ensure!(
             !seen || self.generations.has_folder(gateway),
             "the folder of the events of {gateway} is gone; restore it from a backup"
@@ -144,17 +138,18 @@ impl LiveGenerations {
 
     /// The appended event need not be read again.
     fn remember(&self, gateway: &GatewayId, id: EventId, event: Event) {
-        let Some(last) = self.lock().get(gateway).cloned() else { return };
+        let Some(last) = self.snapshot(gateway) else { return };
         let mut objects = last.objects.clone();
         objects.insert(ObjectName::Event(id), Arc::new([(id, Arc::new(event))].into()));
         let history = Arc::new(History::fold(&union(&objects)));
         let unreadable = last.unreadable.clone();
-        // The folder must be listed again: events of another host may have arrived, too.
-        let snapshot = Snapshot { objects, unreadable, history, stamp: None };
-        let mut snapshots = self.lock();
-        let unchanged = |now: &Arc<Snapshot>| Arc::ptr_eq(now, &last);
-        if snapshots.get(gateway).is_some_and(unchanged) {
-            snapshots.insert(gateway.clone(), Arc::new(snapshot));
+        let snapshot = Arc::new(Snapshot { objects, unreadable, history });
+        let mut cached = self.lock();
+        if let Some(now) = cached.get_mut(gateway)
+            && Arc::ptr_eq(&now.snapshot, &last)
+        {
+            // The folder must be listed again: events of another host may have arrived, too.
+            *now = Cached { snapshot, seen: None };
         }
     }
 
@@ -163,8 +158,12 @@ impl LiveGenerations {
         self.generations.tend_log();
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<GatewayId, Arc<Snapshot>>> {
+    fn snapshot(&self, gateway: &GatewayId) -> Option<Arc<Snapshot>> {
+        self.lock().get(gateway).map(|cached| cached.snapshot.clone())
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<GatewayId, Cached>> {
         // The code under this lock cannot panic.
-        self.snapshots.lock().unwrap_or_else(PoisonError::into_inner)
+        self.cached.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,5 +1,5 @@
-//! Stamps of files, which show whether a file has changed since it was read. Reads file metadata;
-//! the caller gives the time.
+//! Stamps of files, which show whether a file has changed since it was read. Reads file metadata
+//! and the clock.
 
 use std::collections::HashMap;
 use std::fs;
@@ -11,6 +11,7 @@ use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
 use std::time::Duration;
+use std::time::Instant;
 use std::time::SystemTime;
 
 /// Two changes within one tick of the kernel's clock leave the same times. A tick lasts 10 ms at
@@ -61,10 +62,34 @@ impl Stamp {
     }
 }
 
-/// Cache of parsed files; an entry is valid while its file has the same [`Stamp`].
+/// Longest trust in a stamp, so that no file system whose times are wrong, or come from a cache, has
+/// the last word.
+const TRUSTED: Duration = Duration::from_secs(30);
+
+/// The stamp of a file when it was read.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen {
+    stamp: Stamp,
+    at: Instant,
+}
+
+impl Seen {
+    /// Notes a stamp that was taken before the file was read, at `now` or later. `None` for a file
+    /// that was changed just before: it could change again unnoticed.
+    pub fn new(stamp: Stamp, now: SystemTime) -> Option<Self> {
+        stamp.is_settled(now).then(|| Self { stamp, at: Instant::now() })
+    }
+
+    /// Says whether a file that has this stamp now still is what was read.
+    pub fn is_still(&self, now: &Stamp) -> bool {
+        self.stamp == *now && self.at.elapsed() < TRUSTED
+    }
+}
+
+/// Cache of parsed files; an entry is valid while [`Seen::is_still`] says so.
 #[derive(Debug)]
 pub struct Memo<K, V> {
-    known: Mutex<HashMap<K, (Stamp, V)>>,
+    known: Mutex<HashMap<K, (Seen, V)>>,
     most: usize,
 }
 
@@ -74,35 +99,25 @@ impl<K: Eq + Hash, V: Clone> Memo<K, V> {
         Self { known: Mutex::default(), most }
     }
 
-    /// The cached value for `key`, and the stamp of its file.
-    pub fn get<Q: Eq + Hash + ?Sized>(&self, key: &Q) -> Option<(Stamp, V)>
-    where
-        K: std::borrow::Borrow<Q>,
-    {
+    /// The cached value for `key`, and what its file was.
+    pub fn get(&self, key: &K) -> Option<(Seen, V)> {
         self.lock().get(key).cloned()
     }
 
-    /// Caches a value that was read at `now` or later from a file with this stamp; the stamp was
-    /// taken before the read. A file changed just before `now` could change again unnoticed, so its
-    /// value is not cached.
+    /// Caches a value that was read from a file, if it can be: see [`Seen::new`].
     pub fn keep(&self, key: K, stamp: Stamp, value: V, now: SystemTime) {
         let mut known = self.lock();
-        if !stamp.is_settled(now) {
+        let Some(seen) = Seen::new(stamp, now) else {
             known.remove(&key);
             return;
-        }
+        };
         if known.len() >= self.most && !known.contains_key(&key) {
             known.clear();
         }
-        known.insert(key, (stamp, value));
+        known.insert(key, (seen, value));
     }
 
-    /// Forgets everything, so that no file system whose times cannot be trusted has the last word.
-    pub fn clear(&self) {
-        self.lock().clear();
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<K, (Stamp, V)>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<K, (Seen, V)>> {
         // The code under this lock cannot panic.
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -123,11 +138,15 @@ mod tests {
         assert!(stamp.is_settled(now + Duration::from_secs(1)));
         let memo = Memo::<&str, u8>::new(2);
         memo.keep("a", stamp, 1, now - Duration::from_secs(3600));
-        assert_eq!(memo.get("a"), None);
+        assert!(memo.get(&"a").is_none());
         memo.keep("a", stamp, 1, now + Duration::from_secs(1));
-        assert_eq!(memo.get("a"), Some((stamp, 1)));
+        let (seen, value) = memo.get(&"a").unwrap();
+        assert!(value == 1 && seen.is_still(&stamp));
         fs::write(&path, "three").unwrap();
-        assert_ne!(Stamp::read(&path).unwrap(), stamp);
+        assert!(!seen.is_still(&Stamp::read(&path).unwrap()));
+        // However little it seems to have changed.
+        let Some(at) = seen.at.checked_sub(TRUSTED) else { return };
+        assert!(!Seen { at, ..seen }.is_still(&stamp));
         // It never holds more than its limit.
         for key in ["b", "c", "d"] {
             memo.keep(key, stamp, 1, now + Duration::from_secs(1));

@@ -1,4 +1,4 @@
-//! What is known about each command before the paths through the script are known.
+//! Facts about each command that do not depend on the paths through the script.
 
 use std::collections::HashMap;
 

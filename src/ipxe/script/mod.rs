@@ -48,7 +48,7 @@ pub const INITRAMFS_BUDGET: u64 = 512 * 1024 * 1024;
 /// Limit of findings for one script. Nobody reads more.
 const MOST: usize = 1000;
 
-/// What to check, and what to check it against.
+/// Options of a check, and what it compares the script with.
 #[derive(Clone, Copy, Debug)]
 pub struct Options<'a> {
     /// Report only what iPXE itself would refuse.
@@ -104,7 +104,7 @@ pub struct Finding {
     pub end: Position,
     /// The problem.
     pub what: String,
-    /// How to fix it.
+    /// A way to fix it.
     pub help: String,
 }
 

@@ -8,7 +8,7 @@ use super::commands::Takes;
 use super::expand::is_literal;
 use super::expand::references;
 
-/// What is wrong with the words of a command. `word` is an index; the command's own name has index
+/// An error in the words of a command. `word` is an index; the command's own name has index
 /// 0.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Wrong {

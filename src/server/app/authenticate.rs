@@ -146,13 +146,11 @@ impl App {
         };
         self.verified.verify(&settings.verifier, presented)?;
         let fingerprint = presented.fingerprint;
-        let owner = match (self.gateways.owner_in_memory(&fingerprint), reach) {
-            (None, Reach::Memory) => return Err(Error::Cold),
-            (None, Reach::Disk) => self.gateways.owner(&fingerprint)?,
-            (owner, _) => owner,
-        };
         let unknown = || Refusal::Unknown(fingerprint);
-        let gateway = owner.ok_or_else(unknown)?;
+        let gateway = match reach {
+            Reach::Memory => self.gateways.owner_in_memory(&fingerprint).ok_or(Error::Cold)?,
+            Reach::Disk => self.gateways.owner(&fingerprint)?.ok_or_else(unknown)?,
+        };
         let owned = gateway.certificate(&fingerprint).ok_or_else(unknown)?;
         match owned.state {
             CertificateState::Active | CertificateState::Retiring => {

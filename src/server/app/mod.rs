@@ -143,10 +143,9 @@ impl App {
 
     /// The current history of a gateway's generations.
     fn history(&self, gateway: &GatewayId, reach: Reach) -> Result<Arc<History>> {
-        match (self.generations.history_in_memory(gateway), reach) {
-            (Some(history), _) => Ok(history),
-            (None, Reach::Memory) => Err(Error::Cold),
-            (None, Reach::Disk) => Ok(self.generations.history(gateway)?),
+        match reach {
+            Reach::Memory => self.generations.history_in_memory(gateway).ok_or(Error::Cold),
+            Reach::Disk => Ok(self.generations.history(gateway)?),
         }
     }
 

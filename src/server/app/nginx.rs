@@ -28,11 +28,6 @@ impl Nginx {
         Self { state, secret, proved: Memo::new(MOST) }
     }
 
-    /// Has the secret read again.
-    pub(super) fn read_again(&self) {
-        self.proved.clear();
-    }
-
     /// Verifies nginx' header values, which prove that the client has the key of the certificate. A
     /// changed secret counts from the next request on.
     pub(super) fn is_known(
@@ -43,9 +38,9 @@ impl Nginx {
     ) -> Result<bool> {
         let now = SystemTime::now();
         let stamp = Stamp::read(&self.secret).ok();
-        if let (Some((then, proved)), Some(stamp)) =
+        if let (Some((seen, proved)), Some(stamp)) =
             (self.proved.get(&presented.fingerprint), stamp)
-            && then == stamp
+            && seen.is_still(&stamp)
             && proved == marks
         {
             return Ok(true);

@@ -68,8 +68,8 @@ impl App {
         let now = SystemTime::now();
         let facts = blobs.find(asset).map_err(|fault| self.unservable(target, fault, reach))?;
         let stamp = Stamp::new(&facts);
-        if let Some((then, script)) = self.scripts.0.get(&asset.sha256)
-            && then == stamp
+        if let Some((seen, script)) = self.scripts.0.get(&asset.sha256)
+            && seen.is_still(&stamp)
         {
             return Ok(script);
         }

@@ -97,11 +97,6 @@ impl App {
     /// Removes expired leases, and log entries whose events are durable elsewhere.
     pub(in crate::server) fn sweep_store(&self) -> Result<()> {
         self.generations.tend_log();
-        // A file system that keeps no exact times, or keeps them from us, is believed for no longer
-        // than this.
-        self.generations.list_again();
-        self.gateways.read_again();
-        self.nginx.read_again();
         Ok(self.leases.sweep(OffsetDateTime::now_utc())?)
     }
 }

@@ -30,8 +30,7 @@ pub(super) async fn acknowledge(
 ) -> Result<Response, Error> {
     let address = peer::address(peer.as_deref(), &headers);
     // Only whoever has a token of ours can hold up others who have one of the same gateway.
-    let id = front.app.claimed_by(&token)?;
-    let client = Whose { key: id.to_string(), name: format!("gateway {}", id.name()) };
+    let client = Whose::Gateway(front.app.claimed_by(&token)?);
     let work = move |app: &App, _| app.acknowledge(&token, &address);
     front.answer_from_disk(Line::Writes, &client, work).await?;
     Ok(([(header::CACHE_CONTROL, NO_STORE)], "acknowledged\n").into_response())

@@ -17,6 +17,7 @@ use super::error::NO_STORE;
 use super::error::internal;
 use super::front::Front;
 use super::front::Line;
+use super::front::Whose;
 use crate::fleet::BOOT_SCRIPT;
 use crate::foreign::Foreign;
 use crate::server::app::Error;
@@ -41,7 +42,7 @@ pub(super) async fn boot(
     };
     let labels =
         Labels { mac: label("mac"), platform: label("platform"), version: label("version") };
-    let client = front.whose(asking.fingerprint());
+    let client = Whose::Certificate(asking.fingerprint());
     let number = front.answer_from_disk(Line::Writes, &client, move |app, reach| {
         app.begin_boot(&asking.authenticate(app, reach)?, labels.clone())
     });

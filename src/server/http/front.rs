@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::nginx_headers::NginxHeaders;
 use super::turns::Turns;
 use crate::fleet::Asset;
+use crate::fleet::GatewayId;
 use crate::identity::Fingerprint;
 use crate::replica::Fetch;
 use crate::server::app::App;
@@ -55,12 +56,36 @@ pub(super) enum Line {
     Writes,
 }
 
-/// Whose request waits in a [`Line`].
-pub(super) struct Whose {
-    /// What the client has proved to have: nobody can take another's turn.
-    pub(super) key: String,
+/// The client whose request waits in a [`Line`]: nobody can take another's turn.
+pub(super) enum Whose {
+    /// It has the key of this certificate.
+    Certificate(Fingerprint),
+    /// It has a token of this gateway.
+    Gateway(GatewayId),
+    /// It came from this address.
+    Address(String),
+}
+
+impl Whose {
+    fn key(&self) -> String {
+        match self {
+            Self::Certificate(fingerprint) => fingerprint.to_string(),
+            Self::Gateway(id) => id.to_string(),
+            Self::Address(address) => address.clone(),
+        }
+    }
+
     /// For people.
-    pub(super) name: String,
+    fn name(&self, app: &App) -> String {
+        match self {
+            Self::Certificate(fingerprint) => match app.name_in_memory(fingerprint) {
+                Some(name) => format!("gateway {name}"),
+                None => format!("certificate {fingerprint}"),
+            },
+            Self::Gateway(id) => format!("gateway {}", id.name()),
+            Self::Address(address) => address.clone(),
+        }
+    }
 }
 
 impl Front {
@@ -69,25 +94,16 @@ impl Front {
         Self { app, nginx_headers: NginxHeaders::default(), reads, writes }
     }
 
-    /// The client with this certificate.
-    pub(super) fn whose(&self, fingerprint: Fingerprint) -> Whose {
-        let name = match self.app.name_in_memory(&fingerprint) {
-            Some(name) => format!("gateway {name}"),
-            None => format!("certificate {fingerprint}"),
-        };
-        Whose { key: fingerprint.to_string(), name }
-    }
-
     /// Answers from memory where possible, otherwise from the disk. `work` runs again whenever it
     /// fails with [`Error::Cold`], [`Error::Elsewhere`] or [`Error::Busy`].
     pub(super) async fn answer<T: Send + 'static>(
         &self,
         line: Line,
-        client: impl Fn() -> Whose,
+        client: &Whose,
         work: impl Fn(&App, Reach) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         match work(&self.app, Reach::Memory) {
-            Err(Error::Cold) => self.answer_from_disk(line, &client(), work).await,
+            Err(Error::Cold) => self.answer_from_disk(line, client, work).await,
             answer => answer,
         }
     }
@@ -115,9 +131,9 @@ impl Front {
         }
     }
 
-    /// Runs `work` when it is the client's turn, and again as long as another process has the
-    /// lock that it needs. So `work` must not wait for one itself. What has begun is finished,
-    /// also when the client is gone.
+    /// Runs `work` in the client's turn, and retries while another process has the lock that it
+    /// needs. So `work` must not wait for a lock itself. Work that has begun is finished even if
+    /// the client is gone.
     async fn on_disk<T, W>(&self, line: Line, client: &Whose, work: W) -> Result<(Result<T>, W)>
     where
         T: Send + 'static,
@@ -128,8 +144,9 @@ impl Front {
             Line::Writes => &self.writes,
         };
         let deadline = Instant::now() + TURN_LIMIT;
-        let turn = turns.enter(&client.key, deadline).await;
-        let mut turn = turn.map_err(|busy| Error::Busy(format!("{}: {busy}", client.name)))?;
+        let turn = turns.enter(&client.key(), deadline).await;
+        let busy = |busy| Error::Busy(format!("{}: {busy}", client.name(&self.app)));
+        let mut turn = turn.map_err(busy)?;
         let mut work = work;
         loop {
             // The turn lasts as long as the work, even if the client stops waiting.

@@ -19,6 +19,7 @@ use super::client::Asking;
 use super::error::NO_STORE;
 use super::front::Front;
 use super::front::Line;
+use super::front::Whose;
 use crate::fleet::BOOT_SCRIPT;
 use crate::server::app::App;
 use crate::server::app::Content;
@@ -56,7 +57,7 @@ pub(super) async fn of_current(
     send(&front, asking, wanted, &headers).await
 }
 
-/// What a request says of what it wants.
+/// The parts of a request for a file.
 struct Wanted {
     number: Option<String>,
     path: String,
@@ -75,7 +76,7 @@ async fn send(
     let line = if path == BOOT_SCRIPT { Line::Writes } else { Line::Reads };
     let range = headers.get(header::RANGE).and_then(|range| range.to_str().ok());
     let range = range.map(str::to_owned);
-    let fingerprint = asking.fingerprint();
+    let client = Whose::Certificate(asking.fingerprint());
     let (recorded, sent) = (path.clone(), front.app.counters.sent());
     let work = move |app: &App, reach: Reach| {
         let client = asking.authenticate(app, reach)?;
@@ -83,7 +84,7 @@ async fn send(
         let (path, method, range) = (path.as_str(), method.as_str(), range.as_deref());
         app.file(&client, &Wish { generation, path, method, range }, reach)
     };
-    match front.answer(line, || front.whose(fingerprint), work).await? {
+    match front.answer(line, &client, work).await? {
         Content::Script(text) => {
             let tag = hex::encode(Sha256::digest(&text));
             let mut response = asset::respond(headers, &tag, "text/plain", Body::Bytes(text))?;

@@ -30,7 +30,7 @@ pub(super) async fn read(
     headers: HeaderMap,
 ) -> Result<Response, Error> {
     let address = peer::address(peer.as_deref(), &headers);
-    let client = Whose { key: address.clone(), name: address.clone() };
+    let client = Whose::Address(address.clone());
     let work = move |app: &App, _| app.redeem(&token, &address);
     let secrets = front.answer_from_disk(Line::Reads, &client, work).await?;
     let headers = [

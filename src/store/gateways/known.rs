@@ -29,17 +29,12 @@ impl KnownGateways {
         Self { gateways, owners: Memo::new(MOST) }
     }
 
-    /// Has every record read again when it is next asked for.
-    pub fn read_again(&self) {
-        self.owners.clear();
-    }
-
     /// The cached record of the certificate's owner, if its file is unchanged. Costs one look at
     /// the file, and reads nothing.
     pub fn owner_in_memory(&self, fingerprint: &Fingerprint) -> Option<Arc<Record>> {
-        let (stamp, record) = self.owners.get(fingerprint)?;
+        let (seen, record) = self.owners.get(fingerprint)?;
         let path = self.gateways.home(&record.name).join(RECORD);
-        (Stamp::read(&path).ok()? == stamp).then_some(record)
+        seen.is_still(&Stamp::read(&path).ok()?).then_some(record)
     }
 
     /// The record of the gateway that owns the certificate, whatever the certificate's state.
