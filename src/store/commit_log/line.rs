@@ -1,6 +1,8 @@
 //! Lines of the log: text, so that a person can read it. Pure.
 //!
-//!     CRC-32 EPOCH GATEWAY EVENT OBJECT
+//! ```text
+//! CRC-32 EPOCH GATEWAY EVENT OBJECT
+//! ```
 //!
 //! The object is the JSON of the event, byte for byte as its file holds it.
 
