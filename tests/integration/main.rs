@@ -32,6 +32,7 @@ mod old_state;
 mod output;
 mod ownership;
 mod packaging;
+mod page;
 mod provisioning;
 mod publish;
 mod refusals;
