@@ -5,6 +5,7 @@ use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use super::author::Why;
 use super::context::Context;
 use super::context::now;
 use super::damage::Damage;
@@ -139,6 +140,8 @@ pub(super) struct Rollback {
     /// the one that was current before]
     #[arg(value_names = ["NAME|@GROUP", "N"], num_args = 1.., required = true)]
     target: Vec<Selector>,
+    #[command(flatten)]
+    why: Why,
 }
 
 #[derive(clap::Args)]
@@ -148,12 +151,16 @@ pub(super) struct Pin {
     /// the current one]
     #[arg(value_names = ["NAME|@GROUP", "N"], num_args = 1.., required = true)]
     target: Vec<Selector>,
+    #[command(flatten)]
+    why: Why,
 }
 
 #[derive(clap::Args)]
 pub(super) struct Release {
     #[command(flatten)]
     gateways: Gateways,
+    #[command(flatten)]
+    why: Why,
 }
 
 #[derive(Serialize)]
@@ -194,10 +201,11 @@ impl std::fmt::Display for Chosen {
 
 impl Rollback {
     pub(super) fn run(self, context: &Context) -> Result<()> {
-        let (selectors, number) = with_number(self.target);
+        let (by, (selectors, number)) = (self.why.by(), with_number(self.target));
         choose(context, &selectors, |state, record| {
             store::fetch(state, record, number)?;
-            let Served { generation, pinned } = publish::rollback(state, record, number, now())?;
+            let Served { generation, pinned } =
+                publish::rollback(state, record, number, &by, now())?;
             Ok((generation, pinned, " again"))
         })
     }
@@ -205,10 +213,10 @@ impl Rollback {
 
 impl Pin {
     pub(super) fn run(self, context: &Context) -> Result<()> {
-        let (selectors, number) = with_number(self.target);
+        let (by, (selectors, number)) = (self.why.by(), with_number(self.target));
         choose(context, &selectors, |state, record| {
             store::fetch(state, record, number)?;
-            let Served { generation, .. } = publish::pin(state, record, number, now())?;
+            let Served { generation, .. } = publish::pin(state, record, number, &by, now())?;
             Ok((generation, None, ", whatever comes, until the pin is released"))
         })
     }
@@ -216,8 +224,9 @@ impl Pin {
 
 impl Release {
     pub(super) fn run(self, context: &Context) -> Result<()> {
+        let by = self.why.by();
         choose(context, &self.gateways.selectors, |state, record| {
-            let Served { generation, .. } = publish::release(state, record, now())?;
+            let Served { generation, .. } = publish::release(state, record, &by, now())?;
             Ok((generation, None, ", if it works"))
         })
     }

@@ -7,6 +7,7 @@ use anyhow::Result;
 use clap::error::ErrorKind;
 use serde::Serialize;
 
+use super::author::Why;
 use super::context::Context;
 use super::context::now;
 use super::damage::Damage;
@@ -17,6 +18,7 @@ use super::selector::Selected;
 use super::selector::Selector;
 use super::wrong_usage;
 use crate::fleet::ALL;
+use crate::fleet::By;
 use crate::fleet::EventId;
 use crate::fleet::Record;
 use crate::identity::GatewayName;
@@ -48,6 +50,8 @@ pub(super) struct Publish {
     /// group that are in no earlier wave; may be repeated
     #[arg(long, value_name = "all|NAME|@GROUP,...", requires = "canary")]
     then: Vec<Wave>,
+    #[command(flatten)]
+    why: Why,
 }
 
 #[derive(Clone)]
@@ -123,7 +127,7 @@ impl Publish {
                     (false, true) => When::Changed,
                     (false, false) => When::NotLive,
                 };
-                at_once(context, &selectors, Path::new(dir), when)
+                at_once(context, &selectors, Path::new(dir), when, &self.why.by())
             }
             ([dir], false) => self.waves(context, Path::new(dir)),
             (_, true) => wrong_usage(
@@ -147,8 +151,9 @@ impl Publish {
         }
         let folder = Folder::open(dir)?;
         let progress = context.progress(folder.size(), "storing");
+        let (by, stored) = (self.why.by(), |bytes| progress.inc(bytes));
         let (rollout, warnings) =
-            publish::rollout::begin(&state, &waves, &folder, now(), &|bytes| progress.inc(bytes))?;
+            publish::rollout::begin(&state, &waves, &folder, &by, now(), &stored)?;
         progress.finish_and_clear();
         context.warn(&warnings);
         let names = |wave: &Vec<Record>| wave.iter().map(|record| record.name.clone()).collect();
@@ -182,7 +187,13 @@ fn wave(
     Ok(wave)
 }
 
-fn at_once(context: &Context, selectors: &[Selector], dir: &Path, when: When) -> Result<()> {
+fn at_once(
+    context: &Context,
+    selectors: &[Selector],
+    dir: &Path,
+    when: When,
+    by: &By,
+) -> Result<()> {
     let state = context.state()?;
     let selected = Selected::new(&state, selectors)?;
     let load = |name: &GatewayName| (name.clone(), state.gateways().load(name));
@@ -193,9 +204,10 @@ fn at_once(context: &Context, selectors: &[Selector], dir: &Path, when: When) ->
     let folder = Folder::open(dir)?;
     let progress = context.progress(folder.size(), "storing");
     let records: Vec<_> = loaded.iter().filter_map(|(_, record)| record.as_ref().ok()).collect();
-    let outcomes = publish::publish_to_each(&state, &records, &folder, when, now(), &|bytes| {
-        progress.inc(bytes);
-    })?;
+    let outcomes =
+        publish::publish_to_each(&state, &records, &folder, when, by, now(), &|bytes| {
+            progress.inc(bytes);
+        })?;
     progress.finish_and_clear();
     // The findings are those of the folder, so all gateways have the same.
     if let Some(outcome) = outcomes.iter().find_map(|outcome| outcome.as_ref().ok()) {

@@ -7,6 +7,7 @@ use time::OffsetDateTime;
 
 use super::folder::Folder;
 use super::stored::Stored;
+use crate::fleet::By;
 use crate::fleet::Generation;
 use crate::fleet::History;
 use crate::fleet::Kind;
@@ -52,10 +53,11 @@ pub fn publish(
     gateway: &Record,
     folder: &Folder,
     when: When,
+    by: &By,
     now: OffsetDateTime,
     progress: &dyn Fn(u64),
 ) -> Result<Outcome> {
-    let mut outcomes = publish_to_each(state, &[gateway], folder, when, now, progress)?;
+    let mut outcomes = publish_to_each(state, &[gateway], folder, when, by, now, progress)?;
     // One for each gateway.
     outcomes.remove(0)
 }
@@ -67,11 +69,12 @@ pub fn publish_to_each(
     gateways: &[&Record],
     folder: &Folder,
     when: When,
+    by: &By,
     now: OffsetDateTime,
     progress: &dyn Fn(u64),
 ) -> Result<Vec<Result<Outcome>>> {
     let stored = Stored::new(state, &Generations::new(state), folder, progress)?;
-    Ok(gateways.iter().map(|gateway| activate(state, gateway, &stored, when, now)).collect())
+    Ok(gateways.iter().map(|gateway| activate(state, gateway, &stored, when, by, now)).collect())
 }
 
 fn activate(
@@ -79,6 +82,7 @@ fn activate(
     gateway: &Record,
     stored: &Stored,
     when: When,
+    by: &By,
     now: OffsetDateTime,
 ) -> Result<Outcome> {
     let generations = Generations::new(state);
@@ -97,8 +101,9 @@ fn activate(
         return Ok(Outcome { generation: same.number, changed: false, pinned, warnings });
     }
     let number = history.next_number();
-    let published = generations.append(&gateway.id, Kind::Published { number, files }, now)?;
-    generations.append(&gateway.id, Kind::Activated { generation: published }, now)?;
+    let append = |kind| generations.append_by(&gateway.id, kind, Some(by), now);
+    let published = append(Kind::Published { number, files })?;
+    append(Kind::Activated { generation: published })?;
     Ok(Outcome { generation: number, changed: true, pinned, warnings })
 }
 
