@@ -15,10 +15,12 @@ use crate::fleet::BOOT_SCRIPT;
 use crate::fleet::MAX_SCRIPT_LEN;
 use crate::fleet::SECRETS;
 use crate::fleet::TEMPLATE_NAMES;
+use crate::fleet::VariableName;
 use crate::fleet::unknown_names;
 use crate::ipxe::contents::HEAD_LEN;
 use crate::ipxe::script;
 use crate::ipxe::script::Finding;
+use crate::ipxe::script::KnownVariables;
 use crate::ipxe::script::Options;
 
 /// Longest template of secrets, in bytes; the server has the same limit.
@@ -74,13 +76,20 @@ impl CheckedFolder {
             .map(|path| folder.head(&path, HEAD_LEN).map(|head| (path, head)))
             .collect::<Result<_>>()?;
         let has_template = folder.paths().any(|path| path == SECRETS);
+        let names = || folder.variables().keys().map(VariableName::as_str);
+        let variables =
+            KnownVariables { set: names().map(str::to_owned).collect(), ..Default::default() };
         let options = Options {
+            variables: Some(&variables),
             files: Some(&files),
             heads: Some(&heads),
             template: Some(has_template || templates == Templates::Elsewhere),
             ..Options::default()
         };
-        let findings = script::check(&source, &options);
+        let mut findings = script::check(&source, &options);
+        let unused = script::unused(&source, names());
+        findings
+            .extend(unused.into_iter().map(|name| script::unused_variable(name, &source, 0..0)));
         let mut all = vec![Checked { path, source, findings, secret: false }];
         if has_template {
             all.push(check_template(folder)?);

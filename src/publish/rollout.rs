@@ -44,11 +44,11 @@ pub fn begin(
         }
     }
     let generations = Generations::new(state);
-    let Stored { files, warnings } = Stored::new(state, &generations, folder, progress)?;
+    let Stored { files, variables, warnings } = Stored::new(state, &generations, folder, progress)?;
     let lock = state.lock()?;
     let publish = |record: &Record| -> Result<Member> {
         let number = generations.history(&record.id)?.next_number();
-        let kind = Kind::Published { number, files: files.clone() };
+        let kind = Kind::Published { number, files: files.clone(), variables: variables.clone() };
         let generation = generations.append(&record.id, kind, now)?;
         Ok(Member { gateway: record.name.clone(), id: record.id.clone(), generation })
     };

@@ -13,7 +13,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("identity", &["foreign"]),
     ("config", &["identity", "foreign"]),
     ("ipxe", &["config", "identity", "foreign"]),
-    ("fleet", &["identity", "foreign"]),
+    ("fleet", &["ipxe", "identity", "foreign"]),
     ("process", &[]),
     ("store", &["process", "fleet", "identity", "config", "foreign"]),
     ("http_client", &["store", "config", "foreign"]),
