@@ -8,6 +8,7 @@ use anyhow::ensure;
 use clap::error::ErrorKind;
 use serde::Serialize;
 
+use super::author::Why;
 use super::context::Context;
 use super::context::now;
 use super::damage::Damage;
@@ -46,6 +47,8 @@ pub(super) struct Publish {
     /// The next wave: "all" for all remaining gateways, or NAME,...; may be repeated
     #[arg(long, value_name = "all|NAME,...", requires = "canary")]
     then: Vec<Wave>,
+    #[command(flatten)]
+    why: Why,
 }
 
 #[derive(Clone)]
@@ -123,7 +126,7 @@ impl Publish {
                     (false, true) => When::Changed,
                     (false, false) => When::NotLive,
                 };
-                one(context, &name, self.folder(Path::new(dir))?, when)
+                self.one(context, &name, Path::new(dir), when)
             }
             ([dir], false) => self.waves(context, Path::new(dir)),
             (_, true) => wrong_usage(
@@ -145,6 +148,20 @@ impl Publish {
         Ok(Folder::open(dir)?.with_variables(variables))
     }
 
+    fn one(&self, context: &Context, name: &GatewayName, dir: &Path, when: When) -> Result<()> {
+        let state = context.state()?;
+        let record = state.gateways().load(name)?;
+        let folder = self.folder(dir)?;
+        let by = self.why.by();
+        let progress = context.progress(folder.size(), "storing");
+        let stored = |bytes| progress.inc(bytes);
+        let outcome = publish::publish(&state, &record, &folder, when, &by, now(), &stored)?;
+        progress.finish_and_clear();
+        context.warn(&outcome.warnings);
+        let Outcome { generation, changed, pinned, .. } = outcome;
+        context.print(&Published { gateway: record.name, generation, changed, pinned })
+    }
+
     fn waves(&self, context: &Context, dir: &Path) -> Result<()> {
         let state = context.state()?;
         let mut waves = vec![load(&state, &self.canary)?];
@@ -164,26 +181,15 @@ impl Publish {
         }
         let folder = self.folder(dir)?;
         let progress = context.progress(folder.size(), "storing");
+        let (by, stored) = (self.why.by(), |bytes| progress.inc(bytes));
         let (rollout, warnings) =
-            publish::rollout::begin(&state, &waves, &folder, now(), &|bytes| progress.inc(bytes))?;
+            publish::rollout::begin(&state, &waves, &folder, &by, now(), &stored)?;
         progress.finish_and_clear();
         context.warn(&warnings);
         let names = |wave: &Vec<Record>| wave.iter().map(|record| record.name.clone()).collect();
         context.print(&Begun { rollout, waves: waves.iter().map(names).collect() })?;
         damage.result().context("the rollout goes on without some gateways")
     }
-}
-
-fn one(context: &Context, name: &GatewayName, folder: Folder, when: When) -> Result<()> {
-    let state = context.state()?;
-    let record = state.gateways().load(name)?;
-    let progress = context.progress(folder.size(), "storing");
-    let stored = |bytes| progress.inc(bytes);
-    let outcome = publish::publish(&state, &record, &folder, when, now(), &stored)?;
-    progress.finish_and_clear();
-    context.warn(&outcome.warnings);
-    let Outcome { generation, changed, pinned, .. } = outcome;
-    context.print(&Published { gateway: record.name, generation, changed, pinned })
 }
 
 /// The gateway `name`, if its record and its history can be read. An error does not stop the
