@@ -35,15 +35,18 @@ impl<'a> Known<'a> {
                     known.add(name);
                 }
             }
+            if fact.name() == "isset" {
+                // A word that begins with a setting could be an option, for all that is known.
+                for word in fact.words.iter().skip(1) {
+                    for reference in references(word).all {
+                        known.add(&word[reference.name]);
+                    }
+                }
+            }
             let Some((_, argument)) = fact.argument() else { continue };
             match fact.name() {
                 "set" | "read" | "inc" | "choose" | "nslookup" | "pciscan" | "usbscan" | "item"
                 | "imgset" => known.add(argument),
-                "isset" => {
-                    for reference in references(argument).all {
-                        known.add(&argument[reference.name]);
-                    }
-                }
                 _ => {}
             }
         }
