@@ -22,6 +22,20 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("iso", &["store", "ipxe", "fleet", "identity", "config", "foreign"]),
     ("publish", &["bucket", "store", "ipxe", "fleet", "identity", "config", "foreign"]),
     (
+        "sync",
+        &[
+            "publish",
+            "store",
+            "http_client",
+            "ipxe",
+            "fleet",
+            "identity",
+            "config",
+            "foreign",
+            "process",
+        ],
+    ),
+    (
         "server",
         &[
             "replica", "bucket", "store", "process", "fleet", "identity", "config", "foreign",
