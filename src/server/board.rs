@@ -174,10 +174,10 @@ impl Board {
         let reload = changed.len() > MOST_ROWS;
         let rows: HashMap<&str, _> =
             fleet.rows.iter().map(|row| (row.gateway.name.as_str(), row)).collect();
-        let rows = changed.iter().filter(|_| !reload).filter_map(|name| {
+        let rows = changed.iter().filter(|_| !reload).map(|name| {
             // The row of a gateway that was removed is empty.
             let row = rows.get(name.as_str()).map(|row| page::fleet::row(row, fleet.at));
-            Some((name.as_str(), row.unwrap_or_default()))
+            (name.as_str(), row.unwrap_or_default())
         });
         let message = Message {
             version: &fleet.version,

@@ -114,8 +114,8 @@ fn known(
     Gateway {
         name: record.name.to_string(),
         id: Some(record.id.clone()),
-        group: None,
-        labels: BTreeMap::new(),
+        group: record.group.as_ref().map(ToString::to_string),
+        labels: record.labels.iter().map(|(k, v)| (k.to_string(), v.clone())).collect(),
         next,
         last_boot,
         assessed: policy != Policy::None,

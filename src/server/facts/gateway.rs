@@ -145,7 +145,14 @@ fn log(events: &Events, history: &History) -> Vec<Act> {
             Kind::Released => "removed the pin".to_owned(),
             Kind::Booted { .. } | Kind::Acknowledged { .. } => return None,
         };
-        Some(Act { at: event.at, what, author: None, commit: None, message: None })
+        let by = event.by.as_ref();
+        Some(Act {
+            at: event.at,
+            what,
+            author: by.map(|by| by.author.clone()),
+            commit: by.and_then(|by| by.commit.clone()),
+            message: by.and_then(|by| by.message.clone()),
+        })
     });
     acts.take(ACTS).collect()
 }

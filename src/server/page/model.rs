@@ -212,7 +212,7 @@ pub(in crate::server) struct Act {
     pub(in crate::server) at: OffsetDateTime,
     pub(in crate::server) what: String,
     /// Who did it, if it is known.
-    pub(in crate::server) author: Option<String>,
-    pub(in crate::server) commit: Option<String>,
-    pub(in crate::server) message: Option<String>,
+    pub(in crate::server) author: Option<Foreign>,
+    pub(in crate::server) commit: Option<Foreign>,
+    pub(in crate::server) message: Option<Foreign>,
 }

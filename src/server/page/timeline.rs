@@ -72,8 +72,15 @@ struct Point {
     text: &'static str,
 }
 
+/// A boot as it is drawn.
+struct Drawn<'a> {
+    boot: &'a Boot,
+    bars: Vec<Bar>,
+    points: Vec<Point>,
+}
+
 /// The bars of a boot: one for each file, and what is between and behind them.
-fn bars(boot: &Boot) -> (Vec<Bar>, Vec<Point>) {
+fn draw(boot: &Boot) -> Drawn<'_> {
     let since = |at: OffsetDateTime| (at - boot.at).as_seconds_f64().max(0.0);
     let (mut bars, mut points, mut end) = (Vec::<Bar>::new(), Vec::new(), 0.0_f64);
     let mut handed_over = false;
@@ -127,19 +134,21 @@ fn bars(boot: &Boot) -> (Vec<Bar>, Vec<Point>) {
         let text = if handed_over { "not acknowledged" } else { "nothing more was heard" };
         bars.push(Bar { kind: Kind::Silence, from: end, to, text: text.to_owned() });
     }
-    (bars, points)
+    Drawn { boot, bars, points }
 }
 
-/// How long a boot took until the last thing that was heard of it.
-fn length(bars: &[Bar], points: &[Point]) -> f64 {
-    let bars = bars.iter().filter(|bar| bar.kind != Kind::Silence).map(|bar| bar.to);
-    bars.chain(points.iter().map(|point| point.at)).fold(0.0, f64::max)
+impl Drawn<'_> {
+    /// How long the boot took until the last thing that was heard of it, in seconds.
+    fn length(&self) -> f64 {
+        let heard = self.bars.iter().filter(|bar| bar.kind != Kind::Silence).map(|bar| bar.to);
+        heard.chain(self.points.iter().map(|point| point.at)).fold(0.0, f64::max)
+    }
 }
 
 /// The picture of the latest boots. Everything in it also stands in the tables below it.
 pub(super) fn picture(boots: &[Boot], assessed: bool) -> Markup {
-    let drawn: Vec<_> = boots.iter().take(MOST).map(|boot| (boot, bars(boot))).collect();
-    let longest = drawn.iter().map(|(_, (bars, points))| length(bars, points)).fold(0.0, f64::max);
+    let drawn: Vec<_> = boots.iter().take(MOST).map(draw).collect();
+    let longest = drawn.iter().map(Drawn::length).fold(0.0, f64::max);
     let span = (longest * 1.15).clamp(SHORTEST.as_seconds_f64(), LONGEST.as_seconds_f64());
     let x = |seconds: f64| LEFT + (seconds / span).min(1.0) * (WIDTH - LEFT - RIGHT);
     let height = AXIS + ROW * drawn.len() as f64 + 4.0;
@@ -150,7 +159,7 @@ pub(super) fn picture(boots: &[Boot], assessed: bool) -> Markup {
                 title #timeline-title { "The latest boots" }
                 desc #timeline-text { (describe(&drawn, assessed)) }
                 (axis(span, x, height))
-                @for (row, (boot, (bars, points))) in drawn.iter().enumerate() {
+                @for (row, Drawn { boot, bars, points }) in drawn.iter().enumerate() {
                     @let y = AXIS + ROW * row as f64 + (ROW - BAR) / 2.0;
                     text.when x="0" y=(y + BAR - 3.0) { (when(boot.at)) }
                     @for bar in bars {
@@ -211,9 +220,9 @@ fn when(at: OffsetDateTime) -> String {
 }
 
 /// The picture in words.
-fn describe(drawn: &[(&Boot, (Vec<Bar>, Vec<Point>))], assessed: bool) -> String {
-    let sentences = drawn.iter().map(|(boot, (bars, points))| {
-        let length = length(bars, points);
+fn describe(drawn: &[Drawn<'_>], assessed: bool) -> String {
+    let sentences = drawn.iter().map(|drawn| {
+        let (boot, length) = (drawn.boot, drawn.length());
         let end = match (boot.acknowledged, assessed) {
             (true, _) => format!("acknowledged after {length:.0} seconds"),
             (false, true) => format!("last heard of after {length:.0} seconds, not acknowledged"),
