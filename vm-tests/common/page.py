@@ -22,6 +22,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import textwrap
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -33,8 +34,8 @@ from .process import pause
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 _BLOCK = re.compile(
-    r"^```(?P<language>\w*)[^\n]*\n(?P<body>.*?)^```$"
-    r"|^<!-- (?P<marker>[a-z ]+):\s*(?P<value>.*?)\s*-->$",
+    r"^(?P<indent> *)```(?P<language>\w*)[^\n]*\n(?P<body>.*?)^(?P=indent)```$"
+    r"|^ *<!-- (?P<marker>[a-z -]+):\s*(?P<value>.*?)\s*-->$",
     re.MULTILINE | re.DOTALL,
 )
 _MARKERS = ("given", "then", "status", "not run")
@@ -56,7 +57,7 @@ class Block:
 def blocks(page: Path) -> list[Block]:
     """What is to be run of a page; a Failure when its markers make no sense."""
     text, found = page.read_text(), []
-    status, skipped = 0, False
+    status, skipped, last_skipped = 0, False, False
     for match in _BLOCK.finditer(text):
         line = text.count("\n", 0, match.start()) + 1
         place = f"{page.name}:{line}"
@@ -72,12 +73,12 @@ def blocks(page: Path) -> list[Block]:
                 found.append(Block(line, value + "\n", hidden=True))
         elif match["language"] == "sh":
             if not skipped:
-                found.append(Block(line, match["body"], status))
+                found.append(Block(line, textwrap.dedent(match["body"]), status))
             status, last_skipped, skipped = 0, skipped, False
         elif match["language"] == "text" and not last_skipped:
             if not found or found[-1].hidden or found[-1].output is not None:
                 raise Failure(f"{place}: an output without commands before it")
-            found[-1].output = match["body"]
+            found[-1].output = textwrap.dedent(match["body"])
         elif skipped or status:
             raise Failure(f"{place}: a marker must stand before commands")
     if not any(block for block in found if not block.hidden):
