@@ -28,6 +28,8 @@ wanted=(
   "faketime faketime"
   "wget wget"
   "systemd-analyze systemd"
+  "man man-db"
+  "groff groff-base"
   "nix-instantiate nix-bin"
   "ip iproute2"
   "dnsmasq dnsmasq-base"

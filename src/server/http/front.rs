@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::nginx_headers::NginxHeaders;
+use super::observe::expect_routes;
 use super::turns::Turns;
 use crate::fleet::Asset;
 use crate::fleet::GatewayId;
@@ -90,6 +91,7 @@ impl Whose {
 
 impl Front {
     pub(in crate::server) fn new(app: Arc<App>) -> Self {
+        expect_routes(&app.counters);
         let (reads, writes) = (Turns::new(READS), Turns::new(WRITES));
         Self { app, nginx_headers: NginxHeaders::default(), reads, writes }
     }
