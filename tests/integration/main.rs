@@ -19,6 +19,7 @@ mod configuration;
 mod connections;
 mod damage;
 mod doctor;
+mod flash;
 mod garage;
 mod gateways;
 mod iso;
