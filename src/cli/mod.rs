@@ -1,9 +1,11 @@
 //! The command line. Each command is a struct with its arguments and `run(self, &Context)`, in a
 //! file of its own; those that have subcommands are folders.
 
+mod author;
 mod bucket;
 mod check;
 mod completions;
+mod confirm;
 mod context;
 mod damage;
 mod doctor;
@@ -13,10 +15,12 @@ mod init;
 mod iso;
 mod log;
 mod man;
+mod near;
 mod nginx_config;
 mod pki;
 mod publish;
 mod rollout;
+mod selector;
 mod serve;
 mod status;
 mod store;

@@ -7,6 +7,7 @@ use time::OffsetDateTime;
 
 use super::folder::Folder;
 use super::stored::Stored;
+use crate::fleet::By;
 use crate::fleet::Generation;
 use crate::fleet::History;
 use crate::fleet::Kind;
@@ -52,11 +53,40 @@ pub fn publish(
     gateway: &Record,
     folder: &Folder,
     when: When,
+    by: &By,
     now: OffsetDateTime,
     progress: &dyn Fn(u64),
 ) -> Result<Outcome> {
+    let mut outcomes = publish_to_each(state, &[gateway], folder, when, by, now, progress)?;
+    // One for each gateway.
+    outcomes.remove(0)
+}
+
+/// The same for several gateways. The folder is stored once; a gateway that fails does not stop
+/// the others.
+pub fn publish_to_each(
+    state: &State,
+    gateways: &[&Record],
+    folder: &Folder,
+    when: When,
+    by: &By,
+    now: OffsetDateTime,
+    progress: &dyn Fn(u64),
+) -> Result<Vec<Result<Outcome>>> {
+    let stored = Stored::new(state, &Generations::new(state), folder, progress)?;
+    Ok(gateways.iter().map(|gateway| activate(state, gateway, &stored, when, by, now)).collect())
+}
+
+fn activate(
+    state: &State,
+    gateway: &Record,
+    stored: &Stored,
+    when: When,
+    by: &By,
+    now: OffsetDateTime,
+) -> Result<Outcome> {
     let generations = Generations::new(state);
-    let Stored { files, warnings } = Stored::new(state, &generations, folder, progress)?;
+    let (files, warnings) = (stored.files.clone(), stored.warnings.clone());
     let _lock = state.lock()?;
     let history = generations.history(&gateway.id)?;
     let pinned = history.pinned().map(|generation| generation.number);
@@ -71,8 +101,9 @@ pub fn publish(
         return Ok(Outcome { generation: same.number, changed: false, pinned, warnings });
     }
     let number = history.next_number();
-    let published = generations.append(&gateway.id, Kind::Published { number, files }, now)?;
-    generations.append(&gateway.id, Kind::Activated { generation: published }, now)?;
+    let append = |kind| generations.append_by(&gateway.id, kind, Some(by), now);
+    let published = append(Kind::Published { number, files })?;
+    append(Kind::Activated { generation: published })?;
     Ok(Outcome { generation: number, changed: true, pinned, warnings })
 }
 

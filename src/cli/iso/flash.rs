@@ -2,8 +2,6 @@
 
 use std::fmt;
 use std::io;
-use std::io::IsTerminal;
-use std::io::Write;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
@@ -12,7 +10,6 @@ use std::process::Stdio;
 use anyhow::Context as _;
 use anyhow::Result;
 use anyhow::anyhow;
-use anyhow::bail;
 use anyhow::ensure;
 use clap::Args;
 use indicatif::ProgressBar;
@@ -20,9 +17,10 @@ use indicatif::ProgressStyle;
 use serde::Serialize;
 
 use super::Origin;
+use crate::cli::confirm::Confirm;
+use crate::cli::confirm::Unattended;
 use crate::cli::context::Context;
 use crate::foreign::Foreign;
-use crate::foreign::harmless_lines;
 use crate::iso::Report;
 use crate::iso::sources;
 use crate::iso::stick;
@@ -45,9 +43,8 @@ pub(in crate::cli) struct Flash {
     /// that is in use
     #[arg(long)]
     force: bool,
-    /// Do not ask
-    #[arg(short, long)]
-    yes: bool,
+    #[command(flatten)]
+    confirm: Confirm,
     #[command(flatten)]
     origin: Origin,
 }
@@ -114,29 +111,14 @@ impl Flash {
     }
 
     fn ask(&self, disk: &Disk, identity: Option<&Foreign>) -> Result<()> {
-        if self.yes {
-            return Ok(());
-        }
-        ensure!(
-            io::stdin().is_terminal() && io::stderr().is_terminal(),
-            "nobody can be asked whether {} may be overwritten ({}): add --yes",
-            disk.path.display(),
-            disk.described()
-        );
         let whose = identity.map(|whose| format!(" ({whose})")).unwrap_or_default();
         let question = format!(
-            "{}: {}\nEverything on it is lost. Write {}{whose} to it? [y/N] ",
+            "{}: {}. Everything on it is lost. Write {}{whose} to it?",
             disk.path.display(),
             disk.described(),
             self.file.display()
         );
-        write!(io::stderr(), "{}", harmless_lines(&question)).context("cannot ask")?;
-        let mut answer = String::new();
-        io::stdin().read_line(&mut answer).context("cannot read the answer")?;
-        if !matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes") {
-            bail!("nothing was written");
-        }
-        Ok(())
+        self.confirm.ask(&question, Unattended::NeedsYes)
     }
 }
 
