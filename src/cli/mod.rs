@@ -24,6 +24,7 @@ mod selector;
 mod serve;
 mod status;
 mod store;
+mod try_boot;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -102,6 +103,8 @@ enum Command {
     Release(generations::Release),
     /// Show which generation each gateway gets next, and how its last boots went
     Status(status::Status),
+    /// Boot a gateway's image in QEMU, and show how far it comes
+    Try(try_boot::Try),
     /// Manage the gateways' buckets and their keys
     #[command(subcommand)]
     Bucket(bucket::Command),
@@ -155,6 +158,7 @@ pub fn main() -> ExitCode {
         Command::Pin(command) => command.run(&context),
         Command::Release(command) => command.run(&context),
         Command::Status(command) => command.run(&context),
+        Command::Try(command) => command.run(&context),
         Command::Bucket(command) => command.run(&context),
         Command::Iso(command) => command.run(&context),
         Command::Pki(command) => command.run(&context),

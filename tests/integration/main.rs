@@ -20,6 +20,7 @@ mod connections;
 mod damage;
 mod docs;
 mod doctor;
+mod flash;
 mod garage;
 mod gateways;
 mod iso;
