@@ -8,6 +8,7 @@ mod completions;
 mod context;
 mod damage;
 mod doctor;
+mod follow;
 mod gateway;
 mod generations;
 mod init;
@@ -21,6 +22,7 @@ mod rollout;
 mod serve;
 mod status;
 mod store;
+mod trail;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -86,7 +88,7 @@ enum Command {
     Check(check::Check),
     /// Publish a folder as the next generation of a gateway, or of many in waves
     Publish(publish::Publish),
-    /// Show and stop rollouts in waves
+    /// Show, watch, stop and resume rollouts in waves
     #[command(subcommand)]
     Rollout(rollout::Command),
     /// Show the generations of a gateway
@@ -99,6 +101,8 @@ enum Command {
     Release(generations::Release),
     /// Show which generation each gateway gets next, and how its last boots went
     Status(status::Status),
+    /// Show who did what, when and why
+    Log(trail::Log),
     /// Manage the gateways' buckets and their keys
     #[command(subcommand)]
     Bucket(bucket::Command),
@@ -152,6 +156,7 @@ pub fn main() -> ExitCode {
         Command::Pin(command) => command.run(&context),
         Command::Release(command) => command.run(&context),
         Command::Status(command) => command.run(&context),
+        Command::Log(command) => command.run(&context),
         Command::Bucket(command) => command.run(&context),
         Command::Iso(command) => command.run(&context),
         Command::Pki(command) => command.run(&context),

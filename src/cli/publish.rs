@@ -11,11 +11,15 @@ use super::author::Why;
 use super::context::Context;
 use super::context::now;
 use super::damage::Damage;
+use super::follow::follow;
 use super::generations::held_back;
+use super::rollout;
 use super::wrong_usage;
-use crate::fleet::By;
+use crate::config::Period;
 use crate::fleet::EventId;
 use crate::fleet::Record;
+use crate::fleet::rollout::Rules;
+use crate::fleet::rollout::Share;
 use crate::identity::GatewayName;
 use crate::publish;
 use crate::publish::Folder;
@@ -42,6 +46,17 @@ pub(super) struct Publish {
     /// The next wave: "all" for all remaining gateways, or NAME,...; may be repeated
     #[arg(long, value_name = "all|NAME,...", requires = "canary")]
     then: Vec<Wave>,
+    /// The share of a wave that must have acknowledged: a machine that is switched off does not
+    /// hold up the next one [default: 100%]
+    #[arg(long, value_name = "N%", requires = "canary")]
+    wait_for: Option<Share>,
+    /// Stop the rollout when a wave takes longer than this (90m, 2d); with --follow of one
+    /// gateway, stop waiting
+    #[arg(long, value_name = "DURATION")]
+    timeout: Option<Period>,
+    /// Show the boots until every gateway has acknowledged; fails if one does not
+    #[arg(long)]
+    follow: bool,
     #[command(flatten)]
     why: Why,
 }
@@ -121,7 +136,7 @@ impl Publish {
                     (false, true) => When::Changed,
                     (false, false) => When::NotLive,
                 };
-                one(context, &name, Path::new(dir), when, &self.why.by())
+                self.one(context, &name, Path::new(dir), when)
             }
             ([dir], false) => self.waves(context, Path::new(dir)),
             (_, true) => wrong_usage(
@@ -131,6 +146,25 @@ impl Publish {
             (_, false) => {
                 wrong_usage(ErrorKind::TooManyValues, &"with --canary, DIR alone is needed")
             }
+        }
+    }
+
+    fn one(&self, context: &Context, name: &GatewayName, dir: &Path, when: When) -> Result<()> {
+        let state = context.state()?;
+        let record = state.gateways().load(name)?;
+        let folder = Folder::open(dir)?;
+        let progress = context.progress(folder.size(), "storing");
+        let (by, stored) = (self.why.by(), |bytes| progress.inc(bytes));
+        let outcome = publish::publish(&state, &record, &folder, when, &by, now(), &stored)?;
+        progress.finish_and_clear();
+        context.warn(&outcome.warnings);
+        let Outcome { generation, changed, pinned, .. } = outcome;
+        let gateway = record.name.clone();
+        context.print(&Published { gateway, generation, changed, pinned })?;
+        let limit = self.timeout.map(Period::get);
+        match self.follow {
+            true => follow(context, &state, &[(record, generation)], limit),
+            false => Ok(()),
         }
     }
 
@@ -153,28 +187,20 @@ impl Publish {
         }
         let folder = Folder::open(dir)?;
         let progress = context.progress(folder.size(), "storing");
+        let rules = Rules {
+            wait_for: self.wait_for.unwrap_or_default(),
+            timeout: self.timeout.map(Period::get),
+        };
         let (by, stored) = (self.why.by(), |bytes| progress.inc(bytes));
         let (rollout, warnings) =
-            publish::rollout::begin(&state, &waves, &folder, &by, now(), &stored)?;
+            publish::rollout::begin(&state, &waves, rules, &folder, &by, now(), &stored)?;
         progress.finish_and_clear();
         context.warn(&warnings);
         let names = |wave: &Vec<Record>| wave.iter().map(|record| record.name.clone()).collect();
         context.print(&Begun { rollout, waves: waves.iter().map(names).collect() })?;
-        damage.result().context("the rollout goes on without some gateways")
+        damage.result().context("the rollout goes on without some gateways")?;
+        if self.follow { rollout::watch(context, &state, rollout) } else { Ok(()) }
     }
-}
-
-fn one(context: &Context, name: &GatewayName, dir: &Path, when: When, by: &By) -> Result<()> {
-    let state = context.state()?;
-    let record = state.gateways().load(name)?;
-    let folder = Folder::open(dir)?;
-    let progress = context.progress(folder.size(), "storing");
-    let stored = |bytes| progress.inc(bytes);
-    let outcome = publish::publish(&state, &record, &folder, when, by, now(), &stored)?;
-    progress.finish_and_clear();
-    context.warn(&outcome.warnings);
-    let Outcome { generation, changed, pinned, .. } = outcome;
-    context.print(&Published { gateway: record.name, generation, changed, pinned })
 }
 
 /// The gateway `name`, if its record and its history can be read. An error does not stop the

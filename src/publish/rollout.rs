@@ -8,14 +8,19 @@ use time::OffsetDateTime;
 
 use super::folder::Folder;
 use super::stored::Stored;
+use crate::fleet::Act;
 use crate::fleet::Assessment;
 use crate::fleet::By;
 use crate::fleet::EventId;
+use crate::fleet::GatewayId;
 use crate::fleet::Kind;
 use crate::fleet::Record;
+use crate::fleet::What;
 use crate::fleet::rollout::Member;
 use crate::fleet::rollout::Rollout;
+use crate::fleet::rollout::Rules;
 use crate::store::State;
+use crate::store::acts::Acts;
 use crate::store::generations::Generations;
 use crate::store::rollouts;
 use crate::store::rollouts::Rollouts;
@@ -26,6 +31,7 @@ use crate::store::rollouts::Rollouts;
 pub fn begin(
     state: &State,
     waves: &[Vec<Record>],
+    rules: Rules,
     folder: &Folder,
     by: &By,
     now: OffsetDateTime,
@@ -46,8 +52,18 @@ pub fn begin(
         }
     }
     let generations = Generations::new(state);
-    let Stored { files, warnings } = Stored::new(state, &generations, folder, progress)?;
+    let Stored { files, mut warnings } = Stored::new(state, &generations, folder, progress)?;
     let lock = state.lock()?;
+    for record in waves.split_last().into_iter().flat_map(|(_, before)| before).flatten() {
+        if let Some(pinned) = generations.history(&record.id)?.pinned() {
+            let (name, number) = (&record.name, pinned.number);
+            bail!(
+                "generation {number} of gateway {name} is pinned: nothing can wait for another one \
+                 there; `farmgate release {name}` takes the pin away"
+            );
+        }
+    }
+    warnings.extend(overlaps(state, waves)?);
     let publish = |record: &Record| -> Result<Member> {
         let number = generations.history(&record.id)?.next_number();
         let kind = Kind::Published { number, files: files.clone() };
@@ -55,11 +71,39 @@ pub fn begin(
         Ok(Member { gateway: record.name.clone(), id: record.id.clone(), generation })
     };
     let wave = |wave: &Vec<Record>| wave.iter().map(publish).collect::<Result<Vec<_>>>();
-    let rollout = Rollout { waves: waves.iter().map(wave).collect::<Result<_>>()? };
+    let rollout = Rollout::new(waves.iter().map(wave).collect::<Result<_>>()?, rules);
     let id = Rollouts::new(state).begin(&lock, rollout, by, now)?;
     drop(lock);
+    let act = Act::new(What::RolloutBegun, Some(by), now).in_rollout(id);
+    let sizes: Vec<_> = waves.iter().map(|wave| wave.len().to_string()).collect();
+    let sizes = format!("{} gateways", sizes.join(" + "));
+    Acts::new(state).note(&act.with_detail(&sizes));
     rollouts::advance_only(state, id, now).with_context(|| {
         format!("rollout {id} has begun, and goes on when the server looks at it next")
     })?;
     Ok((id, warnings))
+}
+
+/// Gateways that another open rollout has, too. It stops at the first that gets this generation
+/// before its own.
+fn overlaps(state: &State, waves: &[Vec<Record>]) -> Result<Vec<String>> {
+    let mut found = Vec::new();
+    // One that cannot be read holds up no other.
+    for (id, stored) in Rollouts::new(state).open()?.found {
+        let ours = |id: &GatewayId| waves.iter().flatten().any(|record| record.id == *id);
+        let both: Vec<_> = stored.rollout.members().filter(|member| ours(&member.id)).collect();
+        if let Some(first) = both.first() {
+            let rest = match both.len() {
+                1 => String::new(),
+                count => format!(" and {} more", count - 1),
+            };
+            found.push(format!(
+                "rollout {} is open, and has {}{rest}, too: the one that activates its generation \
+                 first stops the other",
+                id.short(),
+                first.gateway
+            ));
+        }
+    }
+    Ok(found)
 }

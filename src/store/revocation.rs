@@ -6,14 +6,18 @@ use anyhow::Result;
 use anyhow::ensure;
 use time::OffsetDateTime;
 
+use super::acts::Acts;
 use super::generations::Generations;
 use super::layout;
 use super::lock::StateLock;
 use super::records::Records;
 use super::state::State;
+use crate::fleet::Act;
+use crate::fleet::By;
 use crate::fleet::CertificateState;
 use crate::fleet::OwnedCertificate;
 use crate::fleet::Record;
+use crate::fleet::What;
 use crate::identity::Certificate;
 use crate::identity::Fingerprint;
 use crate::identity::GatewayName;
@@ -28,8 +32,23 @@ impl State {
         &self,
         name: &GatewayName,
         only: Option<&Fingerprint>,
+        by: &By,
         now: OffsetDateTime,
     ) -> Result<Vec<Fingerprint>> {
+        let (record, revoked) = self.revoke_quietly(name, only, now)?;
+        if !revoked.is_empty() {
+            let act = Act::new(What::CertificateRevoked, Some(by), now).of(&record);
+            Acts::new(self).note(&act.with_certificates(revoked.iter().copied()));
+        }
+        Ok(revoked)
+    }
+
+    fn revoke_quietly(
+        &self,
+        name: &GatewayName,
+        only: Option<&Fingerprint>,
+        now: OffsetDateTime,
+    ) -> Result<(Record, Vec<Fingerprint>)> {
         let lock = self.lock()?;
         let gateways = self.gateways();
         let mut record = gateways.load(name)?;
@@ -50,17 +69,19 @@ impl State {
         }
         gateways.save(&lock, &record)?;
         self.add_to_crl(&lock, &record, now)?;
-        Ok(revoked)
+        Ok((record, revoked))
     }
 
     /// Revokes all certificates of a gateway and forgets it with its generations.
-    pub fn remove_gateway(&self, name: &GatewayName, now: OffsetDateTime) -> Result<()> {
-        self.revoke(name, None, now)?;
+    pub fn remove_gateway(&self, name: &GatewayName, by: &By, now: OffsetDateTime) -> Result<()> {
+        let (_, revoked) = self.revoke_quietly(name, None, now)?;
         let lock = self.lock()?;
         // As after a revocation: other hosts learn of both at once.
         let record = self.gateways().load(name)?;
         Records::new(self).write_tombstone(&record, now)?;
         self.gateways().remove(&lock, &record)?;
+        let act = Act::new(What::GatewayRemoved, Some(by), now).of(&record);
+        Acts::new(self).note(&act.with_certificates(revoked));
         Generations::new(self).remove(&record.id)
     }
 

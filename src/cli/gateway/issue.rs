@@ -6,13 +6,19 @@ use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
 
+use super::certificate::Given;
 use super::certificate::Source;
+use crate::cli::author::Why;
 use crate::cli::context::Context;
 use crate::cli::context::Gateway;
 use crate::cli::context::now;
+use crate::fleet::Act;
 use crate::fleet::Record;
+use crate::fleet::What;
 use crate::identity::Fingerprint;
 use crate::identity::GatewayName;
+use crate::store::State;
+use crate::store::acts::Acts;
 
 /// `farmgate gateway add`.
 #[derive(Args)]
@@ -24,6 +30,8 @@ pub(in crate::cli) struct Add {
     /// Leave an existing gateway as it is; with --cert, make sure that it has this certificate
     #[arg(long, conflicts_with = "csr")]
     if_missing: bool,
+    #[command(flatten)]
+    why: Why,
 }
 
 impl Add {
@@ -39,12 +47,14 @@ impl Add {
             }
             let (pem, key) = source.certificate(&state, &name)?;
             let record = gateways.renew(&lock, &name, &pem, key.as_deref())?;
+            note(&state, &self.why, source.renewal(), &record, &source);
             return context.print(&Issued::new(&record, "renewed"));
         }
         // Checked before a key is made for nothing.
         gateways.ensure_free(&name)?;
         let (pem, key) = source.certificate(&state, &name)?;
         let record = gateways.add(&lock, &name, &pem, key.as_deref(), now())?;
+        note(&state, &self.why, What::GatewayAdded, &record, &source);
         context.print(&Issued::new(&record, "added"))
     }
 }
@@ -56,6 +66,8 @@ pub(in crate::cli) struct Renew {
     gateway: Gateway,
     #[command(flatten)]
     source: Source,
+    #[command(flatten)]
+    why: Why,
 }
 
 impl Renew {
@@ -67,8 +79,16 @@ impl Renew {
         gateways.load(&name)?;
         let (pem, key) = source.certificate(&state, &name)?;
         let record = gateways.renew(&lock, &name, &pem, key.as_deref())?;
+        note(&state, &self.why, source.renewal(), &record, &source);
         context.print(&Issued::new(&record, "renewed"))
     }
+}
+
+/// Writes down that the gateway got its active certificate.
+fn note(state: &State, why: &Why, what: What, record: &Record, source: &Given) {
+    let active = record.active().map(|active| active.fingerprint);
+    let act = Act::new(what, Some(&why.by()), now()).of(record).with_certificates(active);
+    Acts::new(state).note(&act.with_detail(source.how()));
 }
 
 #[derive(Serialize)]

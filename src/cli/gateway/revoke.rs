@@ -6,6 +6,7 @@ use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
 
+use crate::cli::author::Why;
 use crate::cli::context::Context;
 use crate::cli::context::Gateway;
 use crate::cli::context::now;
@@ -20,12 +21,14 @@ pub(in crate::cli) struct Revoke {
     /// Only the certificate with this fingerprint, not all
     #[arg(long, value_name = "FP")]
     fingerprint: Option<Fingerprint>,
+    #[command(flatten)]
+    why: Why,
 }
 
 impl Revoke {
     pub(super) fn run(self, context: &Context) -> Result<()> {
         let (state, name) = (context.state()?, self.gateway.name);
-        let revoked = state.revoke(&name, self.fingerprint.as_ref(), now())?;
+        let revoked = state.revoke(&name, self.fingerprint.as_ref(), &self.why.by(), now())?;
         context.print(&Revoked { gateway: name, revoked })
     }
 }
@@ -35,12 +38,14 @@ impl Revoke {
 pub(in crate::cli) struct Remove {
     #[command(flatten)]
     gateway: Gateway,
+    #[command(flatten)]
+    why: Why,
 }
 
 impl Remove {
     pub(super) fn run(self, context: &Context) -> Result<()> {
         let (state, name) = (context.state()?, self.gateway.name);
-        state.remove_gateway(&name, now())?;
+        state.remove_gateway(&name, &self.why.by(), now())?;
         context.print(&Removed { removed: name })
     }
 }
