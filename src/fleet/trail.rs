@@ -176,7 +176,7 @@ impl fmt::Display for Deed {
 fn words(what: What) -> &'static str {
     match what {
         What::GatewayAdded => "added the gateway",
-        What::GatewayRemoved => "removed the gateway, revoked",
+        What::GatewayRemoved => "removed the gateway",
         What::GatewayRenamed => "renamed the gateway",
         What::CertificateRenewed => "renewed",
         What::CertificateTakenOver => "renewed",

@@ -35,20 +35,6 @@ impl State {
         by: &By,
         now: OffsetDateTime,
     ) -> Result<Vec<Fingerprint>> {
-        let (record, revoked) = self.revoke_quietly(name, only, now)?;
-        if !revoked.is_empty() {
-            let act = Act::new(What::CertificateRevoked, Some(by), now).of(&record);
-            Acts::new(self).note(&act.with_certificates(revoked.iter().copied()));
-        }
-        Ok(revoked)
-    }
-
-    fn revoke_quietly(
-        &self,
-        name: &GatewayName,
-        only: Option<&Fingerprint>,
-        now: OffsetDateTime,
-    ) -> Result<(Record, Vec<Fingerprint>)> {
         let lock = self.lock()?;
         let gateways = self.gateways();
         let mut record = gateways.load(name)?;
@@ -68,20 +54,24 @@ impl State {
             }
         }
         gateways.save(&lock, &record)?;
+        if !revoked.is_empty() {
+            // Before the CRL, which a host without the CA's key cannot sign.
+            let act = Act::new(What::CertificateRevoked, Some(by), now).of(&record);
+            Acts::new(self).note(&act.with_certificates(revoked.iter().copied()));
+        }
         self.add_to_crl(&lock, &record, now)?;
-        Ok((record, revoked))
+        Ok(revoked)
     }
 
     /// Revokes all certificates of a gateway and forgets it with its generations.
     pub fn remove_gateway(&self, name: &GatewayName, by: &By, now: OffsetDateTime) -> Result<()> {
-        let (_, revoked) = self.revoke_quietly(name, None, now)?;
+        self.revoke(name, None, by, now)?;
         let lock = self.lock()?;
         // As after a revocation: other hosts learn of both at once.
         let record = self.gateways().load(name)?;
         Records::new(self).write_tombstone(&record, now)?;
         self.gateways().remove(&lock, &record)?;
-        let act = Act::new(What::GatewayRemoved, Some(by), now).of(&record);
-        Acts::new(self).note(&act.with_certificates(revoked));
+        Acts::new(self).note(&Act::new(What::GatewayRemoved, Some(by), now).of(&record));
         Generations::new(self).remove(&record.id)
     }
 

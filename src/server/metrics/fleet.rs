@@ -168,10 +168,9 @@ impl Fleet {
         gauge("rollouts_open", "Rollouts that have not come to their end", open);
         let help = "Gateways that open rollouts wait for";
         gauge("rollout_waiting", help, waiting);
-        if let Some(since) = since.and_then(|since| since.unix_timestamp().try_into().ok()) {
-            let help = "Since when the first of them has the generation";
-            gauge("rollout_waiting_since_timestamp_seconds", help, since);
-        }
+        let help = "Since when the first of them has the generation; 0 if there is none";
+        let since = since.and_then(|since| since.unix_timestamp().try_into().ok());
+        gauge("rollout_waiting_since_timestamp_seconds", help, since.unwrap_or(0));
 
         let expiry = Family::<OfCertificate, Gauge>::default();
         for (certificate, end) in &self.certificates {
