@@ -222,7 +222,7 @@ mod tests {
         let ada = || Some(By::new("ada").with_message("new kernel"));
         let files = BTreeMap::new;
         let publish = |events: &mut Events, number, second| {
-            let kind = Kind::Published { number, files: files() };
+            let kind = Kind::Published { number, files: files(), variables: BTreeMap::new() };
             append(events, second, ada(), kind)
         };
         let first = publish(&mut events, 1, 1);

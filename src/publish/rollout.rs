@@ -22,6 +22,7 @@ use crate::fleet::rollout::Rules;
 use crate::store::State;
 use crate::store::acts::Acts;
 use crate::store::generations::Generations;
+use crate::store::lock::StateLock;
 use crate::store::rollouts;
 use crate::store::rollouts::Rollouts;
 
@@ -37,6 +38,50 @@ pub fn begin(
     now: OffsetDateTime,
     progress: &dyn Fn(u64),
 ) -> Result<(EventId, Vec<String>)> {
+    ensure_waves(state, waves)?;
+    let generations = Generations::new(state);
+    let Stored { files, variables, mut warnings } =
+        Stored::new(state, &generations, folder, progress)?;
+    let lock = state.lock()?;
+    warnings.extend(overlaps(state, waves)?);
+    let publish = |record: &Record| -> Result<Member> {
+        let number = generations.history(&record.id)?.next_number();
+        let kind = Kind::Published { number, files: files.clone(), variables: variables.clone() };
+        let generation = generations.append_by(&record.id, kind, Some(by), now)?;
+        Ok(Member { gateway: record.name.clone(), id: record.id.clone(), generation })
+    };
+    let wave = |wave: &Vec<Record>| wave.iter().map(publish).collect::<Result<Vec<_>>>();
+    let members = waves.iter().map(wave).collect::<Result<_>>()?;
+    let id = open(state, &lock, Rollout::new(members, rules), by, now)?;
+    drop(lock);
+    go_on(state, id, now)?;
+    Ok((id, warnings))
+}
+
+/// Opens a rollout over generations that are published; [`go_on`] begins it.
+pub(super) fn open(
+    state: &State,
+    lock: &StateLock,
+    rollout: Rollout,
+    by: &By,
+    now: OffsetDateTime,
+) -> Result<EventId> {
+    let sizes: Vec<_> = rollout.waves.iter().map(|wave| wave.len().to_string()).collect();
+    let id = Rollouts::new(state).begin(lock, rollout, by, now)?;
+    let act = Act::new(What::RolloutBegun, Some(by), now).in_rollout(id);
+    Acts::new(state).note(&act.with_detail(&format!("{} gateways", sizes.join(" + "))));
+    Ok(id)
+}
+
+/// Activates what is next in a rollout; the server does the rest.
+pub fn go_on(state: &State, id: EventId, now: OffsetDateTime) -> Result<()> {
+    rollouts::advance_only(state, id, now).map(drop).with_context(|| {
+        format!("rollout {id} has begun, and goes on when the server looks at it next")
+    })
+}
+
+/// Fails if a rollout in these waves could not come to its end.
+pub(super) fn ensure_waves(state: &State, waves: &[Vec<Record>]) -> Result<()> {
     if let Some(empty) = waves.iter().position(Vec::is_empty) {
         bail!("wave {} has no gateway", empty + 1);
     }
@@ -52,9 +97,8 @@ pub fn begin(
         }
     }
     let generations = Generations::new(state);
-    let Stored { files, mut warnings } = Stored::new(state, &generations, folder, progress)?;
-    let lock = state.lock()?;
-    for record in waves.split_last().into_iter().flat_map(|(_, before)| before).flatten() {
+    let before_the_last = waves.split_last().map_or(&[][..], |(_, before)| before);
+    for record in before_the_last.iter().flatten() {
         if let Some(pinned) = generations.history(&record.id)?.pinned() {
             let (name, number) = (&record.name, pinned.number);
             bail!(
@@ -63,25 +107,7 @@ pub fn begin(
             );
         }
     }
-    warnings.extend(overlaps(state, waves)?);
-    let publish = |record: &Record| -> Result<Member> {
-        let number = generations.history(&record.id)?.next_number();
-        let kind = Kind::Published { number, files: files.clone() };
-        let generation = generations.append_by(&record.id, kind, Some(by), now)?;
-        Ok(Member { gateway: record.name.clone(), id: record.id.clone(), generation })
-    };
-    let wave = |wave: &Vec<Record>| wave.iter().map(publish).collect::<Result<Vec<_>>>();
-    let rollout = Rollout::new(waves.iter().map(wave).collect::<Result<_>>()?, rules);
-    let id = Rollouts::new(state).begin(&lock, rollout, by, now)?;
-    drop(lock);
-    let act = Act::new(What::RolloutBegun, Some(by), now).in_rollout(id);
-    let sizes: Vec<_> = waves.iter().map(|wave| wave.len().to_string()).collect();
-    let sizes = format!("{} gateways", sizes.join(" + "));
-    Acts::new(state).note(&act.with_detail(&sizes));
-    rollouts::advance_only(state, id, now).with_context(|| {
-        format!("rollout {id} has begun, and goes on when the server looks at it next")
-    })?;
-    Ok((id, warnings))
+    Ok(())
 }
 
 /// Gateways that another open rollout has, too. It stops at the first that gets this generation

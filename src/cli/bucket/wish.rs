@@ -15,6 +15,8 @@ use crate::cli::author::Why;
 use crate::cli::context::Context;
 use crate::cli::context::Gateway;
 use crate::cli::context::now;
+use crate::cli::selector::Gateways;
+use crate::cli::selector::Selected;
 use crate::fleet::Act;
 use crate::fleet::What;
 use crate::identity::GatewayName;
@@ -25,7 +27,7 @@ use crate::store::acts::Acts;
 #[derive(Args)]
 pub(in crate::cli) struct Rotate {
     #[command(flatten)]
-    gateway: Gateway,
+    gateways: Gateways,
     /// Delete the old key as soon as there is a new one: a running system loses its bucket
     #[arg(long)]
     now: bool,
@@ -35,13 +37,15 @@ pub(in crate::cli) struct Rotate {
 
 impl Rotate {
     pub(super) fn run(self, context: &Context) -> Result<()> {
-        let (state, name) = (context.state()?, self.gateway.name);
+        let state = context.state()?;
         let how = if self.now { bucket::Rotate::Now } else { bucket::Rotate::Overlap };
-        wish(&state, &name, |stored| stored.rotate = Some(how))?;
-        let record = state.gateways().load(&name)?;
-        let act = Act::new(What::KeyRotated, Some(&self.why.by()), now()).of(&record);
-        Acts::new(&state).note(&act);
-        context.print(&Wished { gateway: name, wished: "a new key" })
+        Selected::new(&state, &self.gateways.selectors)?.each(context, |name| {
+            wish(&state, name, |stored| stored.rotate = Some(how))?;
+            let record = state.gateways().load(name)?;
+            let act = Act::new(What::KeyRotated, Some(&self.why.by()), now()).of(&record);
+            Acts::new(&state).note(&act);
+            Ok(Wished { gateway: name.clone(), wished: "a new key" })
+        })
     }
 }
 

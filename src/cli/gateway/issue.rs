@@ -3,6 +3,7 @@
 use std::fmt;
 
 use anyhow::Result;
+use anyhow::ensure;
 use clap::Args;
 use serde::Serialize;
 
@@ -12,7 +13,11 @@ use crate::cli::author::Why;
 use crate::cli::context::Context;
 use crate::cli::context::Gateway;
 use crate::cli::context::now;
+use crate::cli::selector::Gateways;
+use crate::cli::selector::Selected;
 use crate::fleet::Act;
+use crate::fleet::GroupName;
+use crate::fleet::Label;
 use crate::fleet::Record;
 use crate::fleet::What;
 use crate::identity::Fingerprint;
@@ -30,6 +35,12 @@ pub(in crate::cli) struct Add {
     /// Leave an existing gateway as it is; with --cert, make sure that it has this certificate
     #[arg(long, conflicts_with = "csr")]
     if_missing: bool,
+    /// Group that the new gateway belongs to
+    #[arg(long, value_name = "GROUP")]
+    group: Option<GroupName>,
+    /// Label of the new gateway; may be repeated
+    #[arg(long = "label", value_name = "NAME=VALUE")]
+    labels: Vec<Label>,
     #[command(flatten)]
     why: Why,
 }
@@ -53,8 +64,14 @@ impl Add {
         // Checked before a key is made for nothing.
         gateways.ensure_free(&name)?;
         let (pem, key) = source.certificate(&state, &name)?;
-        let record = gateways.add(&lock, &name, &pem, key.as_deref(), now())?;
+        let mut record = gateways.add(&lock, &name, &pem, key.as_deref(), now())?;
         note(&state, &self.why, What::GatewayAdded, &record, &source);
+        if self.group.is_some() || !self.labels.is_empty() {
+            record.group = self.group;
+            record.labels =
+                self.labels.into_iter().map(|label| (label.name, label.value)).collect();
+            gateways.save(&lock, &record)?;
+        }
         context.print(&Issued::new(&record, "added"))
     }
 }
@@ -63,7 +80,7 @@ impl Add {
 #[derive(Args)]
 pub(in crate::cli) struct Renew {
     #[command(flatten)]
-    gateway: Gateway,
+    gateways: Gateways,
     #[command(flatten)]
     source: Source,
     #[command(flatten)]
@@ -73,14 +90,22 @@ pub(in crate::cli) struct Renew {
 impl Renew {
     pub(super) fn run(self, context: &Context) -> Result<()> {
         let state = context.state()?;
-        let (gateways, name) = (state.gateways(), self.gateway.name);
+        let gateways = state.gateways();
         let source = self.source.read()?;
-        let lock = state.lock()?;
-        gateways.load(&name)?;
-        let (pem, key) = source.certificate(&state, &name)?;
-        let record = gateways.renew(&lock, &name, &pem, key.as_deref())?;
-        note(&state, &self.why, source.renewal(), &record, &source);
-        context.print(&Issued::new(&record, "renewed"))
+        let selected = Selected::new(&state, &self.gateways.selectors)?;
+        ensure!(
+            selected.names.len() == 1 || !source.is_file(),
+            "--cert and --csr are for one gateway, and these are {}",
+            selected.names.len()
+        );
+        selected.each(context, |name| {
+            let lock = state.lock()?;
+            gateways.load(name)?;
+            let (pem, key) = source.certificate(&state, name)?;
+            let record = gateways.renew(&lock, name, &pem, key.as_deref())?;
+            note(&state, &self.why, source.renewal(), &record, &source);
+            Ok(Issued::new(&record, "renewed"))
+        })
     }
 }
 

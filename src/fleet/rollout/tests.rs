@@ -35,7 +35,10 @@ impl Lab {
 
     pub(super) fn publish(&mut self, id: &str) -> EventId {
         let number = History::fold(&self.events[id]).next_number();
-        self.record(id, Kind::Published { number, files: BTreeMap::new() })
+        self.record(
+            id,
+            Kind::Published { number, files: BTreeMap::new(), variables: BTreeMap::new() },
+        )
     }
 
     pub(super) fn member(&mut self, id: &str) -> Member {
