@@ -9,6 +9,7 @@ mod confirm;
 mod context;
 mod damage;
 mod doctor;
+mod follow;
 mod gateway;
 mod generations;
 mod init;
@@ -25,6 +26,7 @@ mod serve;
 mod status;
 mod store;
 mod try_boot;
+mod trail;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -90,7 +92,7 @@ enum Command {
     Check(check::Check),
     /// Publish a folder as the next generation of a gateway, or of many in waves
     Publish(publish::Publish),
-    /// Show and stop rollouts in waves
+    /// Show, watch, stop and resume rollouts in waves
     #[command(subcommand)]
     Rollout(rollout::Command),
     /// Show the generations of a gateway
@@ -105,6 +107,8 @@ enum Command {
     Status(status::Status),
     /// Boot a gateway's image in QEMU, and show how far it comes
     Try(try_boot::Try),
+    /// Show who did what, when and why
+    Log(trail::Log),
     /// Manage the gateways' buckets and their keys
     #[command(subcommand)]
     Bucket(bucket::Command),
@@ -159,6 +163,7 @@ pub fn main() -> ExitCode {
         Command::Release(command) => command.run(&context),
         Command::Status(command) => command.run(&context),
         Command::Try(command) => command.run(&context),
+        Command::Log(command) => command.run(&context),
         Command::Bucket(command) => command.run(&context),
         Command::Iso(command) => command.run(&context),
         Command::Pki(command) => command.run(&context),

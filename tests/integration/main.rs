@@ -26,6 +26,7 @@ mod gateways;
 mod iso;
 mod layers;
 mod leases;
+mod log;
 mod metrics;
 mod nginx_config;
 mod nginx_logs;
