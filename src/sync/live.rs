@@ -60,6 +60,9 @@ pub struct LiveGateway {
     /// The generation that was activated last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub current: Option<LiveGeneration>,
+    /// The generation that is pinned, and served whatever is current.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pinned: Option<u64>,
     /// The generation that was published last, if it is another one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub newest: Option<LiveGeneration>,
@@ -96,11 +99,15 @@ pub(super) fn is_script(path: &str) -> bool {
 }
 
 impl LiveFleet {
+    /// A fleet without gateways.
+    pub(super) fn empty(at: OffsetDateTime) -> Self {
+        Self { format: FORMAT, at, gateways: BTreeMap::new(), scripts: BTreeMap::new() }
+    }
+
     /// Reads the state.
     pub fn read(state: &State, now: OffsetDateTime) -> Result<Self> {
         let rollouts = in_rollouts(state)?;
-        let mut live =
-            Self { format: FORMAT, at: now, gateways: BTreeMap::new(), scripts: BTreeMap::new() };
+        let mut live = Self::empty(now);
         let generations = Generations::new(state);
         for name in state.gateways().names()? {
             let record = state.gateways().load(&name)?;
@@ -147,6 +154,7 @@ pub(super) fn gateway(
     let valid = record.certificates.iter().filter(|c| c.state != CertificateState::Revoked);
     Ok(LiveGateway {
         gateway_id: record.id.clone(),
+        pinned: history.pinned().map(|generation| generation.number),
         group: record.group.clone(),
         labels: record.labels.clone(),
         fingerprints: valid.map(|certificate| certificate.fingerprint).collect(),

@@ -58,6 +58,9 @@ pub struct GatewayPlan {
     /// The current generation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub generation: Option<u64>,
+    /// The generation that is pinned: it is served in place of a new one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pinned: Option<u64>,
     /// Events of the current and the newest generation. A plan is for these.
     pub(super) live: [Option<EventId>; 2],
     /// SHA-256 over everything that the gateway is to have.
@@ -256,6 +259,7 @@ fn gateway(
         profile: wanted.profile.clone(),
         action,
         generation: now.current.as_ref().map(|current| current.generation),
+        pinned: now.pinned,
         live: [id(&now.current), id(&now.newest)],
         content,
         files: Vec::new(),
@@ -370,3 +374,6 @@ fn diff(before: &str, after: &str) -> String {
     let diff = similar::TextDiff::from_lines(before, after);
     diff.unified_diff().context_radius(AROUND).to_string()
 }
+
+#[cfg(test)]
+mod tests;

@@ -36,8 +36,12 @@ impl fmt::Display for Plan {
                     (true, None) => "a first generation".to_owned(),
                     (false, _) => "no new generation".to_owned(),
                 };
+                let pin = match gateway.pinned.filter(|_| publish) {
+                    Some(pinned) => format!(", but {pinned} is pinned (`farmgate release {name}`)"),
+                    None => String::new(),
+                };
                 let profile = gateway.profile.as_ref().map(|profile| format!(" ({profile})"));
-                writeln!(f, "{name}{}: {what}", profile.unwrap_or_default())?;
+                writeln!(f, "{name}{}: {what}{pin}", profile.unwrap_or_default())?;
             }
             writeln!(f, "{text}")?;
         }

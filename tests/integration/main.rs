@@ -19,6 +19,7 @@ mod configuration;
 mod connections;
 mod damage;
 mod doctor;
+mod fleet_folder;
 mod garage;
 mod gateways;
 mod iso;
