@@ -170,7 +170,8 @@ impl Publish {
         {
             return Err(error);
         }
-        let (folder, by) = (self.folder(dir)?, self.why.by());
+        let folder = self.folder(dir)?;
+        let by = self.why.by();
         let progress = context.progress(folder.size(), "storing");
         let records: Vec<_> =
             loaded.iter().filter_map(|(_, record)| record.as_ref().ok()).collect();

@@ -75,6 +75,11 @@ impl Trial {
         self.acknowledged.is_some()
     }
 
+    /// The last activation.
+    pub fn live_since(&self) -> Option<EventId> {
+        self.live_since
+    }
+
     /// The latest event in its favour: an acknowledged boot, or an operator's return to it when it
     /// was known to be good.
     fn evidence(&self) -> Option<EventId> {

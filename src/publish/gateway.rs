@@ -86,8 +86,7 @@ fn activate(
     now: OffsetDateTime,
 ) -> Result<Outcome> {
     let generations = Generations::new(state);
-    let (files, variables) = (stored.files.clone(), stored.variables.clone());
-    let warnings = stored.warnings.clone();
+    let Stored { files, variables, warnings } = stored.clone();
     let _lock = state.lock()?;
     let history = generations.history(&gateway.id)?;
     let has_these = |generation: &Generation| {

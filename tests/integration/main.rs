@@ -33,6 +33,7 @@ mod old_state;
 mod output;
 mod ownership;
 mod packaging;
+mod page;
 mod provisioning;
 mod publish;
 mod refusals;
