@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
+use anyhow::Context as _;
 use anyhow::Result;
 use serde::Serialize;
 
 use super::author::Why;
 use super::context::Context;
 use super::context::now;
+use super::damage::Damage;
 use super::plan;
 use crate::fleet::EventId;
 use crate::identity::GatewayName;
@@ -124,6 +126,11 @@ impl ApplyCommand {
         )?;
         progress.finish_and_clear();
         context.warn(&applied.warnings);
-        context.print(&Done::new(applied))
+        let mut damage = Damage::default();
+        for (name, why) in &applied.plan.damaged {
+            damage.note(name, &anyhow::anyhow!("{why}"));
+        }
+        context.print(&Done::new(applied))?;
+        damage.result().context("some gateways were left out")
     }
 }

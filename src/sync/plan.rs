@@ -44,6 +44,9 @@ pub struct Plan {
     pub unregistered: Vec<GatewayName>,
     /// Registered, and not in the folder: they stay as they are.
     pub absent: Vec<GatewayName>,
+    /// Gateways whose record or events cannot be read, and why: nothing is done for them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub damaged: BTreeMap<GatewayName, String>,
     /// Gateways without the certificate that the folder demands: nothing can be applied.
     pub wrong_certificate: Vec<GatewayName>,
 }
@@ -161,10 +164,14 @@ impl Plan {
             waves: Vec::new(),
             unregistered: Vec::new(),
             absent: Vec::new(),
+            damaged: live.damaged.clone(),
             wrong_certificate: Vec::new(),
         };
         for (name, wanted) in described {
             let Some(now) = live.gateways.get(name) else {
+                if live.damaged.contains_key(name) {
+                    continue;
+                }
                 plan.unregistered.push(name.clone());
                 continue;
             };

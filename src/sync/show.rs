@@ -60,6 +60,9 @@ impl fmt::Display for Plan {
                 writeln!(f, "{what}: {}", list(names))?;
             }
         }
+        for (name, why) in &self.damaged {
+            writeln!(f, "{name} cannot be read, and is left out: {why}")?;
+        }
         let held = |(_, gateway): &(_, &GatewayPlan)| gateway.action == Action::Held;
         let held: Vec<_> =
             self.gateways.iter().filter(held).map(|(name, _)| name.clone()).collect();

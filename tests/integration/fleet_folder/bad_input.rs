@@ -71,7 +71,7 @@ fn settings_mark_their_faults() {
         ),
         (
             "profile = \"debian\"\n[files]\n\"../x\" = { url = \"https://a/b\", sha256 = \"00\" }\n",
-            &["lab-1.toml:3:1: this cannot be the path", "lab-1.toml:3:43: not a SHA-256"],
+            &["lab-1.toml:3:1: this cannot be the path", "lab-1.toml:3:42: not a SHA-256"],
         ),
         (
             "profile = \"debian\"\n[files]\nx = { url = \"http://example.org/x\", sha256 = \"00\" }\n",

@@ -383,3 +383,21 @@ fn the_example_is_right_and_every_gateway_of_it_boots() {
     let script = server.get_as(&state, "lab-1", "/g/1/boot.ipxe").text();
     assert!(script.contains("set console ttyS1,115200 ||"), "{script}");
 }
+
+#[test]
+fn a_damaged_gateway_holds_up_no_other() {
+    let state = state(&["lab-1", "lab-2"]);
+    let fleet = Fleet::new(&["lab-1", "lab-2"]);
+    let record = state.dir().join("gateways/lab-2/gateway.json");
+    let good = fs::read(&record).unwrap();
+    fs::write(&record, "{").unwrap();
+    let text = state.ok(&["plan", fleet.str()]);
+    assert!(text.contains("lab-2 cannot be read, and is left out"), "{text}");
+    assert!(text.contains("1 of 1 gateway changes"), "{text}");
+    let error = state.fails(&["apply", fleet.str()]);
+    assert!(error.contains("some gateways were left out") && error.contains("lab-2"), "{error}");
+    assert_eq!(current(&state, "lab-1"), 1);
+    fs::write(&record, good).unwrap();
+    state.ok(&["apply", fleet.str()]);
+    assert_eq!(current(&state, "lab-2"), 1);
+}
