@@ -18,6 +18,7 @@ mod commit_log;
 mod configuration;
 mod connections;
 mod damage;
+mod docs;
 mod doctor;
 mod fleet_folder;
 mod garage;
