@@ -21,6 +21,7 @@ mod damage;
 mod docs;
 mod doctor;
 mod flash;
+mod fleet_folder;
 mod garage;
 mod gateways;
 mod iso;
