@@ -170,7 +170,11 @@ mod tests {
     fn takes_what_forges_show_for_copying() {
         for (text, transport, origin) in [
             ("https://github.com/farm/fleet.git", Transport::Https, Some("https://github.com")),
-            ("https://git.example.org:8443/a/b", Transport::Https, Some("https://git.example.org:8443")),
+            (
+                "https://git.example.org:8443/a/b",
+                Transport::Https,
+                Some("https://git.example.org:8443"),
+            ),
             ("http://127.0.0.1:3000/a", Transport::Http, Some("http://127.0.0.1:3000")),
             ("http://[::1]/a", Transport::Http, Some("http://[::1]")),
             ("ssh://git@gitlab.com:22/farm/fleet.git", Transport::Ssh, None),
@@ -187,15 +191,35 @@ mod tests {
     #[test]
     fn nothing_becomes_an_option_a_program_or_an_open_line() {
         for bad in [
-            "", "/srv/git", "fleet", "ext::sh -c true", "ext://a/b", "git://a/b", "ftp://a/b",
-            "-oProxyCommand=true:a", "ssh://-oProxyCommand=true/a", "git@-x:a", "git@host:-a",
-            "https://", "https://a", "https:///a", "file://a/b", "file://", "file:///a/../b",
-            "https://a/b c", "https://a/b\n", "https://a/$b", "a:b;c", "--upload-pack=x:y",
+            "",
+            "/srv/git",
+            "fleet",
+            "ext::sh -c true",
+            "ext://a/b",
+            "git://a/b",
+            "ftp://a/b",
+            "-oProxyCommand=true:a",
+            "ssh://-oProxyCommand=true/a",
+            "git@-x:a",
+            "git@host:-a",
+            "https://",
+            "https://a",
+            "https:///a",
+            "file://a/b",
+            "file://",
+            "file:///a/../b",
+            "https://a/b c",
+            "https://a/b\n",
+            "https://a/$b",
+            "a:b;c",
+            "--upload-pack=x:y",
         ] {
             let error = bad.parse::<GitRemote>().unwrap_err();
             assert!(matches!(error, ParseGitRemoteError::Malformed(_)), "{bad}: {error}");
         }
-        for open in ["http://git.example.org/a", "http://localhost.example.org/a", "http://10.0.0.1/a"] {
+        for open in
+            ["http://git.example.org/a", "http://localhost.example.org/a", "http://10.0.0.1/a"]
+        {
             let error = open.parse::<GitRemote>().unwrap_err();
             assert!(matches!(error, ParseGitRemoteError::Open(_)), "{open}: {error}");
         }
@@ -204,7 +228,8 @@ mod tests {
     #[test]
     fn a_password_is_refused_and_never_repeated() {
         for bad in [
-            "https://user:unmistakable@github.com/a", "https://unmistakable@github.com/a",
+            "https://user:unmistakable@github.com/a",
+            "https://unmistakable@github.com/a",
             "ssh://git:unmistakable@host/a",
         ] {
             let error = bad.parse::<GitRemote>().unwrap_err();

@@ -41,8 +41,6 @@ pub struct Sync {
     pub webhook_secret: Option<PathBuf>,
     /// Whose signature the tip must have. Without it, any commit on the branch is taken.
     pub allowed_signers: Option<PathBuf>,
-    /// Whether a gateway that the folder no longer has is removed.
-    pub allow_removals: bool,
     /// Whether a tip is refused that does not descend from the last good one.
     pub fast_forward_only: bool,
     /// Most bytes in the folder's files. The repository may have four times as many.
@@ -63,7 +61,6 @@ impl Default for Sync {
             known_hosts: None,
             webhook_secret: None,
             allowed_signers: None,
-            allow_removals: false,
             fast_forward_only: false,
             max_size: Size::of(1_000_000_000),
         }
@@ -147,7 +144,8 @@ impl FromStr for RepoFolder {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let path = text.strip_suffix('/').unwrap_or(text);
         let part = |part: &str| {
-            !matches!(part, "" | "." | "..") && !part.contains(|c: char| c.is_control() || c == '\\')
+            !matches!(part, "" | "." | "..")
+                && !part.contains(|c: char| c.is_control() || c == '\\')
         };
         match path.len() <= 1000 && path.split('/').all(part) {
             true => Ok(Self(path.to_owned())),
@@ -183,7 +181,6 @@ mod tests {
             known-hosts = "/etc/farmgate/known_hosts"
             webhook-secret = "/etc/farmgate/webhook"
             allowed-signers = "/etc/farmgate/signers"
-            allow-removals = true
             fast-forward-only = true
             max-size = "2GB"
             "#,
@@ -191,7 +188,7 @@ mod tests {
         .unwrap();
         assert_eq!(sync.branch.reference(), "refs/heads/release/2.x");
         assert_eq!(sync.folder.unwrap().as_str(), "farm/fleet");
-        assert_eq!((sync.max_size.bytes(), sync.allow_removals), (2_000_000_000, true));
+        assert_eq!((sync.max_size.bytes(), sync.fast_forward_only), (2_000_000_000, true));
         assert!(toml::from_str::<Sync>("key = 'x'").is_err());
     }
 
@@ -200,7 +197,10 @@ mod tests {
         for good in ["main", "release/2.x", "user/fix-1", "a+b"] {
             assert_eq!(good.parse::<Branch>().unwrap().as_str(), good);
         }
-        for bad in ["", "-x", "a/", "/a", "a//b", "a..b", ".a", "a.lock", "a b", "a~1", "a^", "a:b", "a*", "a@{1}", "\u{e9}"] {
+        for bad in [
+            "", "-x", "a/", "/a", "a//b", "a..b", ".a", "a.lock", "a b", "a~1", "a^", "a:b", "a*",
+            "a@{1}", "\u{e9}",
+        ] {
             assert!(bad.parse::<Branch>().is_err(), "{bad}");
         }
         for good in ["fleet", "a/b c/\u{e9}"] {

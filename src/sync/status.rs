@@ -70,7 +70,11 @@ pub struct Status {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<Foreign>,
     /// When a run last ended well.
-    #[serde(default, with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        with = "time::serde::rfc3339::option",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub last_success: Option<OffsetDateTime>,
     /// The commit that the fleet was last brought to, and when that was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -108,12 +112,24 @@ impl Status {
     }
 
     /// The status after a run that ended well.
-    pub(super) fn well(before: Option<Self>, source: Source, result: Outcome, at: OffsetDateTime) -> Self {
+    pub(super) fn well(
+        before: Option<Self>,
+        source: Source,
+        result: Outcome,
+        at: OffsetDateTime,
+    ) -> Self {
         let before = before.and_then(|status| status.good);
         // The time of the first application stays, so that it can be read how long it is in force.
         let good = before.filter(|good| good.source.commit == source.commit);
         let good = good.unwrap_or_else(|| Good { source: source.clone(), at });
-        Self { source: Some(source), at, result, reason: None, last_success: Some(at), good: Some(good) }
+        Self {
+            source: Some(source),
+            at,
+            result,
+            reason: None,
+            last_success: Some(at),
+            good: Some(good),
+        }
     }
 
     /// The status after a run that failed.
@@ -225,7 +241,10 @@ mod tests {
         assert_eq!(serde_json::from_value::<Status>(json).unwrap(), status);
         let failed = Status::failure(None, None, &anyhow::anyhow!("no answer"), at);
         let json = serde_json::to_value(&failed).unwrap();
-        assert_eq!(json.as_object().unwrap().keys().collect::<Vec<_>>(), ["at", "reason", "result"]);
+        assert_eq!(
+            json.as_object().unwrap().keys().collect::<Vec<_>>(),
+            ["at", "reason", "result"]
+        );
         assert_eq!(serde_json::from_value::<Status>(json).unwrap(), failed);
     }
 }

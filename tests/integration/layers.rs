@@ -21,11 +21,12 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("bucket", &["store", "http_client", "backoff", "fleet", "identity", "config", "foreign"]),
     ("iso", &["store", "ipxe", "fleet", "identity", "config", "foreign"]),
     ("publish", &["bucket", "store", "ipxe", "fleet", "identity", "config", "foreign"]),
+    ("sync", &["publish", "bucket", "store", "ipxe", "fleet", "identity", "config", "foreign"]),
     (
         "server",
         &[
-            "replica", "bucket", "store", "process", "fleet", "identity", "config", "foreign",
-            "backoff",
+            "sync", "replica", "bucket", "store", "process", "fleet", "identity", "config",
+            "foreign", "backoff",
         ],
     ),
 ];

@@ -9,6 +9,7 @@ use std::fs::File;
 use std::io::Write;
 use std::os::fd::AsRawFd;
 use std::path::Path;
+use std::path::PathBuf;
 
 use anyhow::Context;
 use anyhow::Result;
@@ -52,8 +53,11 @@ impl Access {
             config.push(("http.sslCAInfo".to_owned(), text(ca)?));
         }
         if let Some(origin) = settings.remote.http_origin() {
-            let found =
-                files::read_secret(settings.config.credentials.as_deref(), settings.systemd, PASSWORD)?;
+            let found = files::read_secret(
+                settings.config.credentials.as_deref(),
+                settings.systemd,
+                PASSWORD,
+            )?;
             if let Some((path, toml)) = found.filter(|(_, text)| !text.trim().is_empty()) {
                 let file = in_memory(&read(&path, &toml)?)?;
                 let helper = helper(&file);
@@ -125,7 +129,9 @@ fn ssh(settings: &Settings<'_>) -> Result<String> {
     let own = std::path::absolute(settings.dir.join(KNOWN_HOSTS))?;
     let known = settings.config.known_hosts.as_deref().unwrap_or(&own);
     options.push(format!("UserKnownHostsFile=\"{}\"", for_ssh(known)?));
-    let given = settings.systemd.map(|dir| dir.join(KEY)).filter(|path| path.exists());
+    // The NixOS module puts an empty line where a credential is missing.
+    let there = |path: &PathBuf| path.metadata().is_ok_and(|facts| facts.len() > 1);
+    let given = settings.systemd.map(|dir| dir.join(KEY)).filter(there);
     if let Some(key) = settings.config.ssh_key.as_ref().or(given.as_ref()) {
         File::open(key).with_context(|| format!("cannot read {}", key.display()))?;
         options.push(format!("IdentityFile=\"{}\"", for_ssh(key)?));
@@ -176,12 +182,17 @@ mod tests {
         let said = read(path, "username = \"x\"\npassword = \"a b=c\"\n").unwrap();
         assert_eq!(said, "username=x\npassword=a b=c\n");
         for bad in [
-            "username = \"x\"", "x:unmistakable", "username = 1\npassword = \"unmistakable\"",
+            "username = \"x\"",
+            "x:unmistakable",
+            "username = 1\npassword = \"unmistakable\"",
             "username = \"x\"\npassword = \"unmistakable\\nurl=https://evil.example\"",
             "username = \"x\"\npassword = \"\"",
         ] {
             let error = format!("{:#}", read(path, bad).unwrap_err());
-            assert!(error.contains("/etc/farmgate/sync") && !error.contains("unmistakable"), "{error}");
+            assert!(
+                error.contains("/etc/farmgate/sync") && !error.contains("unmistakable"),
+                "{error}"
+            );
         }
     }
 

@@ -67,7 +67,9 @@ pub(super) fn run<T>(
     let watch = thread::spawn(move || {
         loop {
             match ended.recv_timeout(LOOK) {
-                Err(RecvTimeoutError::Timeout) if stop.is_cancelled() => return Some(end(group, Error::Stopped)),
+                Err(RecvTimeoutError::Timeout) if stop.is_cancelled() => {
+                    return Some(end(group, Error::Stopped));
+                }
                 Err(RecvTimeoutError::Timeout) if Instant::now() >= deadline => {
                     return Some(end(group, Error::TooLong));
                 }
@@ -88,7 +90,8 @@ pub(super) fn run<T>(
     // Not reaped yet, so that nobody else can have its id, which is also the group's.
     while let Err(rustix::io::Errno::INTR) =
         rustix::process::waitid(WaitId::Pid(group), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT)
-    {}
+    {
+    }
     drop(running);
     let cut_off = watch.join().unwrap_or(Some(Error::Stopped));
     // What it may have left behind.
@@ -132,7 +135,11 @@ fn listen(child: &mut Child) -> mpsc::Receiver<String> {
 mod tests {
     use super::*;
 
-    fn shell(script: &str, patience: Duration, stop: &CancellationToken) -> Result<Ended<String>, Error> {
+    fn shell(
+        script: &str,
+        patience: Duration,
+        stop: &CancellationToken,
+    ) -> Result<Ended<String>, Error> {
         let mut command = Command::new("/bin/sh");
         command.args(["-c", script]).stdin(Stdio::null());
         run(&mut command, Instant::now() + patience, stop, |stdout| {
@@ -145,11 +152,17 @@ mod tests {
 
     #[test]
     fn a_program_that_ends_is_heard() {
-        let ended = shell("echo out; echo err >&2; exit 3", LONG, &CancellationToken::new()).unwrap();
+        let ended =
+            shell("echo out; echo err >&2; exit 3", LONG, &CancellationToken::new()).unwrap();
         assert_eq!((ended.status.code(), &*ended.said), (Some(3), "err\n"));
         assert_eq!(ended.read.unwrap(), "out\n");
         assert!(matches!(
-            run(&mut Command::new("/no/such/program"), Instant::now() + LONG, &CancellationToken::new(), |_| Ok(())),
+            run(
+                &mut Command::new("/no/such/program"),
+                Instant::now() + LONG,
+                &CancellationToken::new(),
+                |_| Ok(())
+            ),
             Err(Error::Start(_))
         ));
     }
@@ -164,7 +177,10 @@ mod tests {
             stat.is_ok_and(|stat| !stat.contains(") Z ") && !stat.contains(") X "))
         };
         let script = |name: &str, rest: &str| {
-            format!("sleep 1000 >/dev/null 2>&1 & echo $! > {}/{name}; {rest}", dir.path().display())
+            format!(
+                "sleep 1000 >/dev/null 2>&1 & echo $! > {}/{name}; {rest}",
+                dir.path().display()
+            )
         };
         let gone = |name: &str| {
             // The kernel ends it a moment after it was told to.
@@ -190,7 +206,9 @@ mod tests {
         let ended = shell("yes", LONG, &CancellationToken::new()).unwrap();
         assert!(!ended.status.success());
         assert_eq!(ended.read.unwrap().len(), 100);
-        let loud = shell("yes | head -c 1000000 >&2; echo the end >&2", LONG, &CancellationToken::new()).unwrap();
+        let loud =
+            shell("yes | head -c 1000000 >&2; echo the end >&2", LONG, &CancellationToken::new())
+                .unwrap();
         assert!(loud.said.len() <= SAID && loud.said.ends_with("the end\n"));
     }
 }

@@ -59,7 +59,8 @@ mod tests {
     #[test]
     fn reads_who_and_why() {
         let id = "0123456789".repeat(4);
-        let commit = Commit::parse(&format!("{id}\nAda Ü\nada@example.org\nlab: new kernel\n")).unwrap();
+        let commit =
+            Commit::parse(&format!("{id}\nAda Ü\nada@example.org\nlab: new kernel\n")).unwrap();
         assert_eq!(commit.author.as_str(), "Ada Ü <ada@example.org>");
         assert_eq!(commit.source().short(), "012345678901");
         let nameless = Commit::parse(&format!("{id}\n\na@b\n\n")).unwrap();

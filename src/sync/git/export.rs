@@ -77,7 +77,8 @@ fn sweep(dir: &Path) -> Result<()> {
         let entry = entry?;
         if entry.file_name().to_string_lossy().starts_with(PREFIX) {
             let path = entry.path();
-            std::fs::remove_dir_all(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+            std::fs::remove_dir_all(&path)
+                .with_context(|| format!("cannot remove {}", path.display()))?;
         }
     }
     Ok(())
@@ -116,7 +117,13 @@ fn copy(stdout: &mut dyn Read, entries: &[Entry], folder: &Path) -> Result<()> {
     Ok(())
 }
 
-fn write_file(content: &mut impl Read, size: u64, name: &str, path: &Path, mode: u32) -> Result<()> {
+fn write_file(
+    content: &mut impl Read,
+    size: u64,
+    name: &str,
+    path: &Path,
+    mode: u32,
+) -> Result<()> {
     let mut head = Vec::new();
     if size <= LFS_LEN {
         content.by_ref().take(LFS.len() as u64).read_to_end(&mut head)?;

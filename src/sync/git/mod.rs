@@ -26,8 +26,8 @@ use tokio_util::sync::CancellationToken;
 use crate::config;
 use crate::config::GitRemote;
 use access::Access;
-use program::Program;
 pub use commit::Commit;
+use program::Program;
 use repository::Repository;
 
 /// What git works with.
@@ -87,7 +87,8 @@ impl Fetched<'_> {
     /// Writes the fleet folder of the tip to a fresh folder.
     pub fn export(&self) -> Result<Export> {
         let folder = self.settings.config.folder.as_ref().map(|folder| folder.as_str());
-        let entries = tree::list(&self.repository, &self.commit, folder, self.settings.config.max_size)?;
+        let entries =
+            tree::list(&self.repository, &self.commit, folder, self.settings.config.max_size)?;
         let dir = export::write(&self.repository, &entries, self.settings.dir)?;
         Ok(Export { files: entries.len(), dir })
     }

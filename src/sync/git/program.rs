@@ -40,7 +40,8 @@ const ANSWER: u64 = 64 * 1024;
 
 /// Sets the limits, which the program cannot raise again, and becomes the program. There is no other
 /// way to set them without unsafe code.
-const LIMITED: &str = "ulimit -c 0 && ulimit -f \"$1\" && ulimit -v \"$2\" && shift 2 && exec \"$@\"";
+const LIMITED: &str =
+    "ulimit -c 0 && ulimit -f \"$1\" && ulimit -v \"$2\" && shift 2 && exec \"$@\"";
 
 /// Configuration of every run. None other is read, apart from that of the repository in
 /// `STATE/sync`, which farmgate made.
@@ -89,8 +90,17 @@ const CONFIG: &[(&str, &str)] = &[
 
 /// Variables of this process that git gets: where programs are, and how to get out to the network.
 const KEPT: &[&str] = &[
-    "PATH", "http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", "no_proxy",
-    "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR", "TMPDIR",
+    "PATH",
+    "http_proxy",
+    "https_proxy",
+    "HTTPS_PROXY",
+    "all_proxy",
+    "ALL_PROXY",
+    "no_proxy",
+    "NO_PROXY",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "TMPDIR",
 ];
 
 /// Everything that git needs besides its arguments.
@@ -153,7 +163,8 @@ impl Program {
             .current_dir(&self.home)
             .stdin(Stdio::null());
         let fixed = CONFIG.iter().map(|(key, value)| (*key, OsString::from(value)));
-        let access = self.access.config().iter().map(|(key, value)| (&**key, OsString::from(value)));
+        let access =
+            self.access.config().iter().map(|(key, value)| (&**key, OsString::from(value)));
         let given = config.iter().map(|(key, value)| (*key, value.clone()));
         let mut count = 0;
         for (at, (key, value)) in fixed.chain(access).chain(given).enumerate() {
@@ -240,7 +251,10 @@ impl Run<'_> {
         })?;
         // The shell's own word for a program that is not there.
         if ended.status.code() == Some(127) {
-            bail!("there is no program `{name}` here: install it (Debian's package {})", package(name));
+            bail!(
+                "there is no program `{name}` here: install it (Debian's package {})",
+                package(name)
+            );
         }
         Ok(ended)
     }

@@ -6,22 +6,56 @@ use crate::foreign::Foreign;
 
 /// Parts of what git and ssh say in English, and what an operator can do about it.
 const WAYS_OUT: &[(&str, &str)] = &[
-    ("terminal prompts disabled", "the remote asks for a password: put it into the file that [sync] credentials names"),
-    ("Authentication failed", "the remote does not take the user name and password in [sync] credentials"),
-    ("HTTP Basic: Access denied", "the remote does not take the user name and password in [sync] credentials"),
+    (
+        "terminal prompts disabled",
+        "the remote asks for a password: put it into the file that [sync] credentials names",
+    ),
+    (
+        "Authentication failed",
+        "the remote does not take the user name and password in [sync] credentials",
+    ),
+    (
+        "HTTP Basic: Access denied",
+        "the remote does not take the user name and password in [sync] credentials",
+    ),
     ("Permission denied (", "the remote does not take the key that [sync] ssh-key names"),
     ("UNPROTECTED PRIVATE KEY", "chmod 600 the file that [sync] ssh-key names"),
-    ("Host key verification failed", "the key of the remote's host is not known: compare it, and put it into [sync] known-hosts (ssh-keyscan)"),
-    ("REMOTE HOST IDENTIFICATION HAS CHANGED", "the remote's host has another key than in [sync] known-hosts: find out why"),
+    (
+        "Host key verification failed",
+        "the key of the remote's host is not known: compare it, and put it into [sync] known-hosts (ssh-keyscan)",
+    ),
+    (
+        "REMOTE HOST IDENTIFICATION HAS CHANGED",
+        "the remote's host has another key than in [sync] known-hosts: find out why",
+    ),
     ("couldn't find remote ref", "the remote has no such branch: see [sync] branch"),
-    ("Could not resolve host", "the remote's name cannot be resolved: see [sync] remote, and the network of the service (docs/sync.md)"),
-    ("Could not resolve hostname", "the remote's name cannot be resolved: see [sync] remote, and the network of the service (docs/sync.md)"),
+    (
+        "Could not resolve host",
+        "the remote's name cannot be resolved: see [sync] remote, and the network of the service (docs/sync.md)",
+    ),
+    (
+        "Could not resolve hostname",
+        "the remote's name cannot be resolved: see [sync] remote, and the network of the service (docs/sync.md)",
+    ),
     ("SSL certificate problem", "the remote's certificate is not trusted: see [sync] ca"),
-    ("server certificate verification failed", "the remote's certificate is not trusted: see [sync] ca"),
+    (
+        "server certificate verification failed",
+        "the remote's certificate is not trusted: see [sync] ca",
+    ),
     ("Operation too slow", "the remote does not answer"),
     ("File size limit exceeded", "the repository is larger than four times [sync] max-size"),
-    ("not found", "the remote has no such repository, or does not show it to us: see [sync] remote and credentials"),
-    ("does not appear to be a git repository", "the remote has no such repository: see [sync] remote"),
+    (
+        "invalid index-pack output",
+        "the repository is larger than four times [sync] max-size, or git has no memory or disk",
+    ),
+    (
+        "not found",
+        "the remote has no such repository, or does not show it to us: see [sync] remote and credentials",
+    ),
+    (
+        "does not appear to be a git repository",
+        "the remote has no such repository: see [sync] remote",
+    ),
     ("mismatched algorithms", "the repository's object format is not SHA-1"),
 ];
 
@@ -41,7 +75,11 @@ pub(super) fn reason(said: &str, status: ExitStatus) -> String {
     let line = Foreign::shorter(line, 200);
     let too_large = status.signal() == Some(SIGXFSZ) || status.code() == Some(128 + SIGXFSZ);
     let way_out = WAYS_OUT.iter().find(|(part, _)| said.contains(part)).map(|(_, way)| *way);
-    let way_out = if too_large { Some("the repository is larger than four times [sync] max-size") } else { way_out };
+    let way_out = if too_large {
+        Some("the repository is larger than four times [sync] max-size")
+    } else {
+        way_out
+    };
     match (way_out, line.is_empty()) {
         (Some(way_out), false) => format!("{way_out} ({line})"),
         (Some(way_out), true) => way_out.to_owned(),

@@ -33,8 +33,7 @@ pub(super) struct Repository<'a> {
 impl<'a> Repository<'a> {
     /// Opens the repository, or makes it.
     pub(super) fn open(program: Program, settings: &'a Settings<'a>) -> Result<Self> {
-        let repository =
-            Self { program, remote: settings.remote, branch: &settings.config.branch };
+        let repository = Self { program, remote: settings.remote, branch: &settings.config.branch };
         if !repository.program.repository().join("HEAD").exists() {
             repository.make_anew()?;
         }
@@ -75,7 +74,9 @@ impl<'a> Repository<'a> {
             Ok(commit) => Ok(commit),
             Err(error) if self.is_sound() => Err(error).with_context(what),
             Err(error) => {
-                tracing::warn!("the repository in STATE/sync is damaged and is fetched anew: {error:#}");
+                tracing::warn!(
+                    "the repository in STATE/sync is damaged and is fetched anew: {error:#}"
+                );
                 self.make_anew()?;
                 self.fetch_once().with_context(what)
             }
@@ -85,14 +86,19 @@ impl<'a> Repository<'a> {
     fn fetch_once(&self) -> Result<Commit> {
         let refspec = format!("+{}:{TIP}", self.branch.reference());
         let mut args = vec![
-            "fetch", "--quiet", "--no-tags", "--no-recurse-submodules", "--no-write-fetch-head",
+            "fetch",
+            "--quiet",
+            "--no-tags",
+            "--no-recurse-submodules",
+            "--no-write-fetch-head",
             "--no-auto-maintenance",
         ];
         let upload_pack = upload_pack(self.remote);
         args.extend(upload_pack.as_deref());
         args.extend(["--", self.remote.as_str(), &refspec]);
         self.program.git(args).answer()?;
-        let tip = self.program.git(["rev-parse", "--verify", "--quiet", &format!("{TIP}^{{commit}}")]);
+        let tip =
+            self.program.git(["rev-parse", "--verify", "--quiet", &format!("{TIP}^{{commit}}")]);
         let tip = tip.answer().context("the branch's tip is no commit")?;
         let show = ["show", "--no-patch", "--no-show-signature", "--no-notes", FORMAT, tip.trim()];
         let commit = Commit::parse(&self.program.git(show).answer()?)?;

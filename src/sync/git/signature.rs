@@ -24,7 +24,8 @@ const OPENPGP: &[u8] = b"-----BEGIN PGP PUBLIC KEY BLOCK-----";
 /// allowed signers of ssh-keygen(1), or OpenPGP keys.
 pub(super) fn ensure(repository: &Repository<'_>, commit: &Commit, signers: &Path) -> Result<()> {
     let signers = std::path::absolute(signers)?;
-    let cannot = || format!("cannot read {}, which [sync] allowed-signers names", signers.display());
+    let cannot =
+        || format!("cannot read {}, which [sync] allowed-signers names", signers.display());
     let keys = files::read(&signers).with_context(cannot)?;
     ensure!(
         keys.iter().any(|byte| !byte.is_ascii_whitespace()),
@@ -46,8 +47,11 @@ pub(super) fn ensure(repository: &Repository<'_>, commit: &Commit, signers: &Pat
     if ended.status.success() {
         return Ok(());
     }
-    let said = ended.said.lines().filter(|line| !line.trim().is_empty()).last();
-    let said = said.map_or_else(|| "it has no signature".to_owned(), |said| format!("git says: {}", Foreign::shorter(said, 200)));
+    let said = ended.said.lines().filter(|line| !line.trim().is_empty()).next_back();
+    let said = said.map_or_else(
+        || "it has no signature".to_owned(),
+        |said| format!("git says: {}", Foreign::shorter(said, 200)),
+    );
     bail!(
         "commit {} by {} is not signed by anybody in {} ({said})",
         commit.source().short(),
@@ -65,7 +69,8 @@ fn import(program: &Program, signers: &Path) -> Result<()> {
     }
     files::create_dir(&home, layout::PRIVATE_DIR)?;
     let file = signers.as_os_str();
-    let args = ["--batch", "--quiet", "--no-autostart", "--no-options", "--import"].map(OsString::from);
+    let args =
+        ["--batch", "--quiet", "--no-autostart", "--no-options", "--import"].map(OsString::from);
     let run = program.other("gpg", args.into_iter().chain([file.to_owned()]));
     run.answer().map(drop).with_context(|| format!("cannot use {}", signers.display()))
 }

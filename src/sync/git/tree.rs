@@ -54,15 +54,21 @@ pub(super) fn list(
     folder: Option<&str>,
     most: Size,
 ) -> Result<Vec<Entry>> {
-    let object = format!("{}:{}", commit.id, folder.unwrap_or_default());
-    let tree = repository.program.git(["rev-parse", "--verify", "--quiet", &format!("{object}^{{tree}}")]);
-    let tree = tree.ended()?;
-    let tree = match (tree.status.success(), tree.read) {
-        (true, Ok(tree)) if is_id(tree.trim()) => tree.trim().to_owned(),
+    let object = match folder {
+        Some(folder) => format!("{}:{folder}", commit.id),
+        None => format!("{}^{{tree}}", commit.id),
+    };
+    let found = |args: [&str; 3]| -> Result<Option<String>> {
+        let ended = repository.program.git(args).ended()?;
+        let said = ended.read.context("cannot read what git says")?;
+        Ok(ended.status.success().then(|| said.trim().to_owned()))
+    };
+    let tree = match found(["rev-parse", "--verify", &object])? {
+        Some(id) if is_id(&id) && found(["cat-file", "-t", &id])?.as_deref() == Some("tree") => id,
         _ => bail!(
             "commit {} has no folder {} ([sync] folder)",
             commit.source().short(),
-            folder.unwrap_or_default()
+            folder.unwrap_or("/")
         ),
     };
     let ls = repository.program.git(["ls-tree", "-r", "-z", "-l", "--full-tree", &tree]);
@@ -119,9 +125,9 @@ fn parse(line: &[u8]) -> Result<Entry> {
         ("100644" | "100664", "blob") => Kind::File,
         ("100755", "blob") => Kind::Executable,
         ("120000", "blob") => Kind::Link,
-        ("160000", _) => bail!(
-            "{path} is a submodule, which is not fetched: put its files into the repository"
-        ),
+        ("160000", _) => {
+            bail!("{path} is a submodule, which is not fetched: put its files into the repository")
+        }
         _ => bail!("{path} is neither a file nor a link: git says mode {mode}"),
     };
     ensure!(is_id(id), "git says {:?} for the id of {path}", Foreign::shorter(id, 80));
@@ -152,7 +158,10 @@ fn check_path(path: &str) -> Result<()> {
 /// through other links, whoever opens it must look again.
 pub(super) fn check_link(path: &str, target: &[u8]) -> Result<()> {
     let out = || {
-        format!("the symbolic link {path} leads out of the folder, to {}", Foreign::from_bytes(target))
+        format!(
+            "the symbolic link {path} leads out of the folder, to {}",
+            Foreign::from_bytes(target)
+        )
     };
     let target = std::str::from_utf8(target).with_context(out)?;
     ensure!(!target.is_empty() && !target.starts_with('/'), "{}", out());
@@ -187,10 +196,18 @@ mod tests {
             line("100755", "blob", "7", "profiles/debian/a b\u{e9}"),
             line("120000", "blob", "5", "profiles/link"),
         ];
-        let listed = all.map(|mut line| { line.push(0); line }).concat();
+        let listed = all
+            .map(|mut line| {
+                line.push(0);
+                line
+            })
+            .concat();
         let entries = read(&mut &*listed, 24).unwrap();
         assert_eq!(entries.iter().map(|entry| entry.size).sum::<u64>(), 24);
-        assert_eq!(entries.iter().map(|entry| entry.kind).collect::<Vec<_>>(), [Kind::File, Kind::Executable, Kind::Link]);
+        assert_eq!(
+            entries.iter().map(|entry| entry.kind).collect::<Vec<_>>(),
+            [Kind::File, Kind::Executable, Kind::Link]
+        );
         assert!(format!("{:#}", read(&mut &*listed, 23).unwrap_err()).contains("max-size"));
         assert!(read(&mut &listed[..listed.len() - 1], 24).is_err());
     }
@@ -218,12 +235,19 @@ mod tests {
 
     #[test]
     fn links_stay_inside() {
-        for (path, target) in [("a", "b"), ("a/b", "../c"), ("a/b/c", "../../d/./e"), ("a", "b/../c")] {
+        for (path, target) in
+            [("a", "b"), ("a/b", "../c"), ("a/b/c", "../../d/./e"), ("a", "b/../c")]
+        {
             check_link(path, target.as_bytes()).unwrap();
         }
-        for (path, target) in
-            [("a", "../b"), ("a", "/etc/passwd"), ("a/b", "../../c"), ("a", "b/../../c"), ("a", ""), ("a", "b\0")]
-        {
+        for (path, target) in [
+            ("a", "../b"),
+            ("a", "/etc/passwd"),
+            ("a/b", "../../c"),
+            ("a", "b/../../c"),
+            ("a", ""),
+            ("a", "b\0"),
+        ] {
             let error = check_link(path, target.as_bytes()).unwrap_err();
             assert!(format!("{error:#}").contains("leads out"), "{target}");
         }
