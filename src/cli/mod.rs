@@ -1,6 +1,7 @@
 //! The command line. Each command is a struct with its arguments and `run(self, &Context)`, in a
 //! file of its own; those that have subcommands are folders.
 
+mod author;
 mod bucket;
 mod check;
 mod completions;
@@ -20,6 +21,7 @@ mod rollout;
 mod serve;
 mod status;
 mod store;
+mod sync;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -110,6 +112,8 @@ enum Command {
     /// Manage the store that several boot hosts share
     #[command(subcommand)]
     Store(store::Command),
+    /// Bring in the git repository that describes the fleet, once
+    Sync(sync::Sync),
     /// Run the boot server
     Serve(serve::Serve),
     /// Check everything that could stop a boot: clock, certificates, files, ports, URLs, store,
@@ -155,6 +159,7 @@ pub fn main() -> ExitCode {
         Command::Iso(command) => command.run(&context),
         Command::Pki(command) => command.run(&context),
         Command::Store(command) => command.run(&context),
+        Command::Sync(command) => command.run(&context),
         Command::Serve(command) => command.run(&context),
         Command::Doctor(command) => command.run(&context),
         Command::NginxConfig(command) => command.run(&context),

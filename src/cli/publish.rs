@@ -4,16 +4,20 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use anyhow::Result;
+use anyhow::ensure;
 use clap::error::ErrorKind;
 use serde::Serialize;
 
+use super::author::Why;
 use super::context::Context;
 use super::context::now;
 use super::damage::Damage;
 use super::generations::held_back;
 use super::wrong_usage;
+use crate::fleet::Assignment;
 use crate::fleet::EventId;
 use crate::fleet::Record;
+use crate::fleet::Variables;
 use crate::identity::GatewayName;
 use crate::publish;
 use crate::publish::Folder;
@@ -34,12 +38,17 @@ pub(super) struct Publish {
     /// Also do nothing if the newest generation has these files and another one is served
     #[arg(long, conflicts_with = "canary")]
     if_changed: bool,
+    /// A variable for its boot script, which finds it in iPXE's setting NAME; may be repeated
+    #[arg(long = "set", value_name = "NAME=VALUE")]
+    variables: Vec<Assignment>,
     /// Roll out to these gateways first, and go on when all of them have acknowledged
     #[arg(long, value_name = "NAME,...", value_delimiter = ',', requires = "then")]
     canary: Vec<GatewayName>,
     /// The next wave: "all" for all remaining gateways, or NAME,...; may be repeated
     #[arg(long, value_name = "all|NAME,...", requires = "canary")]
     then: Vec<Wave>,
+    #[command(flatten)]
+    why: Why,
 }
 
 #[derive(Clone)]
@@ -117,7 +126,7 @@ impl Publish {
                     (false, true) => When::Changed,
                     (false, false) => When::NotLive,
                 };
-                one(context, &name, Path::new(dir), when)
+                self.one(context, &name, Path::new(dir), when)
             }
             ([dir], false) => self.waves(context, Path::new(dir)),
             (_, true) => wrong_usage(
@@ -128,6 +137,29 @@ impl Publish {
                 wrong_usage(ErrorKind::TooManyValues, &"with --canary, DIR alone is needed")
             }
         }
+    }
+
+    fn folder(&self, dir: &Path) -> Result<Folder> {
+        let mut variables = Variables::new();
+        for Assignment { name, value } in &self.variables {
+            let twice = variables.insert(name.clone(), value.clone()).is_some();
+            ensure!(!twice, "the variable {name} is given twice");
+        }
+        Ok(Folder::open(dir)?.with_variables(variables))
+    }
+
+    fn one(&self, context: &Context, name: &GatewayName, dir: &Path, when: When) -> Result<()> {
+        let state = context.state()?;
+        let record = state.gateways().load(name)?;
+        let folder = self.folder(dir)?;
+        let by = self.why.by();
+        let progress = context.progress(folder.size(), "storing");
+        let stored = |bytes| progress.inc(bytes);
+        let outcome = publish::publish(&state, &record, &folder, when, &by, now(), &stored)?;
+        progress.finish_and_clear();
+        context.warn(&outcome.warnings);
+        let Outcome { generation, changed, pinned, .. } = outcome;
+        context.print(&Published { gateway: record.name, generation, changed, pinned })
     }
 
     fn waves(&self, context: &Context, dir: &Path) -> Result<()> {
@@ -147,29 +179,17 @@ impl Publish {
             };
             waves.push(wave);
         }
-        let folder = Folder::open(dir)?;
+        let folder = self.folder(dir)?;
         let progress = context.progress(folder.size(), "storing");
+        let (by, stored) = (self.why.by(), |bytes| progress.inc(bytes));
         let (rollout, warnings) =
-            publish::rollout::begin(&state, &waves, &folder, now(), &|bytes| progress.inc(bytes))?;
+            publish::rollout::begin(&state, &waves, &folder, &by, now(), &stored)?;
         progress.finish_and_clear();
         context.warn(&warnings);
         let names = |wave: &Vec<Record>| wave.iter().map(|record| record.name.clone()).collect();
         context.print(&Begun { rollout, waves: waves.iter().map(names).collect() })?;
         damage.result().context("the rollout goes on without some gateways")
     }
-}
-
-fn one(context: &Context, name: &GatewayName, dir: &Path, when: When) -> Result<()> {
-    let state = context.state()?;
-    let record = state.gateways().load(name)?;
-    let folder = Folder::open(dir)?;
-    let progress = context.progress(folder.size(), "storing");
-    let stored = |bytes| progress.inc(bytes);
-    let outcome = publish::publish(&state, &record, &folder, when, now(), &stored)?;
-    progress.finish_and_clear();
-    context.warn(&outcome.warnings);
-    let Outcome { generation, changed, pinned, .. } = outcome;
-    context.print(&Published { gateway: record.name, generation, changed, pinned })
 }
 
 /// The gateway `name`, if its record and its history can be read. An error does not stop the

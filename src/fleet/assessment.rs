@@ -148,7 +148,7 @@ mod tests {
     impl Life {
         fn record(&mut self, kind: Kind) -> EventId {
             let id = EventId::after(self.events.keys().next_back().copied(), 0);
-            let event = Event { format: FORMAT, at: OffsetDateTime::UNIX_EPOCH, kind };
+            let event = Event { format: FORMAT, at: OffsetDateTime::UNIX_EPOCH, by: None, kind };
             self.events.insert(id, Arc::new(event));
             id
         }
@@ -163,7 +163,11 @@ mod tests {
 
         fn publish(&mut self) {
             let number = self.history().next_number();
-            let generation = self.record(Kind::Published { number, files: BTreeMap::new() });
+            let generation = self.record(Kind::Published {
+                number,
+                files: BTreeMap::new(),
+                variables: BTreeMap::new(),
+            });
             self.record(Kind::Activated { generation });
         }
 

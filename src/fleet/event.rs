@@ -7,7 +7,9 @@ use serde::Serialize;
 use time::OffsetDateTime;
 
 use super::BlobId;
+use super::By;
 use super::EventId;
+use super::Variables;
 use crate::identity::Fingerprint;
 
 /// Version of the event objects that this program writes.
@@ -23,6 +25,9 @@ pub struct Event {
     /// id.
     #[serde(with = "time::serde::rfc3339")]
     pub at: OffsetDateTime,
+    /// Who did it and why, if a person did. Older versions left it out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<By>,
     /// The kind of event.
     #[serde(flatten)]
     pub kind: Kind,
@@ -38,6 +43,9 @@ pub enum Kind {
         number: u64,
         /// Its files by path.
         files: BTreeMap<String, Asset>,
+        /// Settings for its boot script. Older versions know none.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        variables: Variables,
     },
     /// A generation became the current one.
     Activated {
@@ -91,6 +99,25 @@ pub const SECRETS: &str = "secrets";
 mod tests {
     use super::*;
 
+    /// Older versions know no variables; what has none is written as they write it.
+    #[test]
+    fn a_generation_may_have_variables() {
+        let before =
+            r#"{"format":1,"at":"1970-01-01T00:00:00Z","kind":"published","number":7,"files":{}}"#;
+        let event = |variables| Event {
+            format: FORMAT,
+            at: OffsetDateTime::UNIX_EPOCH,
+            by: None,
+            kind: Kind::Published { number: 7, files: BTreeMap::new(), variables },
+        };
+        assert_eq!(serde_json::from_str::<Event>(before).unwrap(), event(Variables::new()));
+        assert_eq!(serde_json::to_string(&event(Variables::new())).unwrap(), before);
+        let with = event(Variables::from([("disk".parse().unwrap(), "sda b".to_owned())]));
+        let text = serde_json::to_string(&with).unwrap();
+        assert!(text.ends_with(r#""files":{},"variables":{"disk":"sda b"}}"#), "{text}");
+        assert_eq!(serde_json::from_str::<Event>(&text).unwrap(), with);
+    }
+
     /// Version 0.1 wrote it so, and reads it so.
     #[test]
     fn a_boot_may_be_without_its_certificate() {
@@ -102,6 +129,7 @@ mod tests {
         let event = |certificate| Event {
             format: FORMAT,
             at,
+            by: None,
             kind: Kind::Booted { generation, certificate },
         };
         assert_eq!(serde_json::from_str::<Event>(&before).unwrap(), event(None));
@@ -110,5 +138,22 @@ mod tests {
         let text = serde_json::to_string(&named).unwrap();
         assert!(text.starts_with(&before[..before.len() - 1]), "{text}");
         assert_eq!(serde_json::from_str::<Event>(&text).unwrap(), named);
+    }
+
+    /// Version 0.1 ignores the author, and its own events have none.
+    #[test]
+    fn an_event_may_be_without_its_author() {
+        let at = OffsetDateTime::UNIX_EPOCH;
+        let event = |by| Event { format: FORMAT, at, by, kind: Kind::Released };
+        let before = r#"{"format":1,"at":"1970-01-01T00:00:00Z","kind":"released"}"#;
+        assert_eq!(serde_json::from_str::<Event>(before).unwrap(), event(None));
+        assert_eq!(serde_json::to_string(&event(None)).unwrap(), before);
+        let named = event(Some(By::new("ada@boot-1").with_message("new kernel")));
+        let text = serde_json::to_string(&named).unwrap();
+        assert_eq!(serde_json::from_str::<Event>(&text).unwrap(), named);
+        assert_eq!(
+            serde_json::from_str::<serde_json::Value>(&text).unwrap()["by"],
+            serde_json::json!({ "author": "ada@boot-1", "message": "new kernel" })
+        );
     }
 }

@@ -134,14 +134,17 @@ mod tests {
         fn record(&mut self, id: &str, kind: Kind) -> EventId {
             let events = self.events.entry(id.parse().unwrap()).or_default();
             let event = EventId::after(events.keys().next_back().copied(), 0);
-            let stored = Event { format: FORMAT, at: OffsetDateTime::UNIX_EPOCH, kind };
+            let stored = Event { format: FORMAT, at: OffsetDateTime::UNIX_EPOCH, by: None, kind };
             events.insert(event, Arc::new(stored));
             event
         }
 
         fn publish(&mut self, id: &str) -> EventId {
             let number = History::fold(&self.events[id]).next_number();
-            self.record(id, Kind::Published { number, files: BTreeMap::new() })
+            self.record(
+                id,
+                Kind::Published { number, files: BTreeMap::new(), variables: BTreeMap::new() },
+            )
         }
 
         fn member(&mut self, id: &str) -> Member {

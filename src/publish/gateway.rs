@@ -7,6 +7,7 @@ use time::OffsetDateTime;
 
 use super::folder::Folder;
 use super::stored::Stored;
+use crate::fleet::By;
 use crate::fleet::Generation;
 use crate::fleet::History;
 use crate::fleet::Kind;
@@ -32,7 +33,7 @@ pub struct Outcome {
 /// Condition for publishing a folder as a new generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum When {
-    /// Only if the gateway does not get these files already: no trial without a change.
+    /// Only if the gateway does not get these files and variables already: no trial without a change.
     NotLive,
     /// Also not if the newest generation has these files and is not served: an operator rolled
     /// back.
@@ -52,27 +53,32 @@ pub fn publish(
     gateway: &Record,
     folder: &Folder,
     when: When,
+    by: &By,
     now: OffsetDateTime,
     progress: &dyn Fn(u64),
 ) -> Result<Outcome> {
     let generations = Generations::new(state);
-    let Stored { files, warnings } = Stored::new(state, &generations, folder, progress)?;
+    let Stored { files, variables, warnings } = Stored::new(state, &generations, folder, progress)?;
     let _lock = state.lock()?;
     let history = generations.history(&gateway.id)?;
+    let has_these = |generation: &Generation| {
+        *generation.files() == files && *generation.variables() == variables
+    };
     let pinned = history.pinned().map(|generation| generation.number);
     let same = match when {
         When::Always => None,
         When::NotLive => live(state, gateway, &history),
         When::Changed => live(state, gateway, &history)
-            .filter(|live| *live.files() == files)
+            .filter(|live| has_these(live))
             .or_else(|| history.generations().max_by_key(|generation| generation.number).cloned()),
     };
-    if let Some(same) = same.filter(|same| *same.files() == files) {
+    if let Some(same) = same.filter(|same| has_these(same)) {
         return Ok(Outcome { generation: same.number, changed: false, pinned, warnings });
     }
     let number = history.next_number();
-    let published = generations.append(&gateway.id, Kind::Published { number, files }, now)?;
-    generations.append(&gateway.id, Kind::Activated { generation: published }, now)?;
+    let append = |kind| generations.append_by(&gateway.id, kind, Some(by), now);
+    let published = append(Kind::Published { number, files, variables })?;
+    append(Kind::Activated { generation: published })?;
     Ok(Outcome { generation: number, changed: true, pinned, warnings })
 }
 

@@ -2,6 +2,7 @@
 //! and network.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -12,7 +13,9 @@ use super::app::App;
 use super::background::Wakers;
 use super::settings::Settings;
 use crate::backoff::jitter;
+use crate::foreign::Foreign;
 use crate::sync;
+use crate::sync::Looked;
 use crate::sync::Outcome;
 use crate::sync::Status;
 use crate::sync::Turn;
@@ -62,17 +65,20 @@ pub(super) async fn run(app: Arc<App>, wakers: Arc<Wakers>) {
         };
         report(looked, before);
         if failures > 0 {
-            wakers.sync_failed.store(true, std::sync::atomic::Ordering::Relaxed);
+            wakers.sync_failed.store(true, Ordering::Relaxed);
         }
     }
 }
 
 /// Logs what is new.
-fn report(looked: Result<Option<Status>>, before: Option<Status>) {
+fn report(looked: Result<Option<Looked>>, before: Option<Status>) {
     match looked {
         // A command is at it.
         Ok(None) => {}
-        Ok(Some(status)) => {
+        Ok(Some(Looked { status, brought })) => {
+            for warning in brought.iter().flat_map(|brought| &brought.warnings) {
+                tracing::warn!("sync: {warning}");
+            }
             let line = status.line();
             let failed = before.is_some_and(|before| before.result == Outcome::Failed);
             match status.result {
@@ -82,7 +88,7 @@ fn report(looked: Result<Option<Status>>, before: Option<Status>) {
             }
         }
         Err(error) => {
-            let reason = crate::foreign::Foreign::new(&format!("{error:#}"));
+            let reason = Foreign::new(&format!("{error:#}").replace('\n', " | "));
             match before.is_some_and(|before| before.reason.as_ref() == Some(&reason)) {
                 true => tracing::debug!("sync failed again: {reason}"),
                 false => tracing::error!("sync failed, and nothing was changed: {reason}"),
@@ -92,15 +98,14 @@ fn report(looked: Result<Option<Status>>, before: Option<Status>) {
 }
 
 /// Looks once. Cancelled when the server stops. `None` if a command looks at the moment.
-async fn look(settings: Arc<Settings>) -> Result<Option<Status>> {
+async fn look(settings: Arc<Settings>) -> Result<Option<Looked>> {
     let stop = CancellationToken::new();
     let _stop_when_dropped = stop.clone().drop_guard();
     let looked = tokio::task::spawn_blocking(move || {
         let state = &settings.state;
         let Some(turn) = Turn::take(state, Duration::ZERO)? else { return Ok(None) };
         let systemd = settings.credentials.as_deref();
-        let apply = |_: &std::path::Path, _: &sync::git::Commit| anyhow::bail!("cannot apply yet");
-        sync::look(state, &turn, systemd, &stop, Wish::default(), apply).map(Some)
+        sync::look(state, &turn, systemd, &stop, Wish::default()).map(Some)
     });
     looked.await?
 }

@@ -15,6 +15,7 @@ use serde::Serialize;
 use time::OffsetDateTime;
 
 use crate::foreign::Foreign;
+use crate::identity::GatewayName;
 use crate::store::State;
 use crate::store::files;
 use crate::store::layout;
@@ -79,6 +80,10 @@ pub struct Status {
     /// The commit that the fleet was last brought to, and when that was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub good: Option<Good>,
+    /// Gateways that the commit describes and that were not registered. Once one is, the commit is
+    /// applied again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waiting: Vec<GatewayName>,
 }
 
 /// A commit that passed every check and was applied.
@@ -118,7 +123,8 @@ impl Status {
         result: Outcome,
         at: OffsetDateTime,
     ) -> Self {
-        let before = before.and_then(|status| status.good);
+        let (before, waiting) =
+            before.map_or((None, Vec::new()), |status| (status.good, status.waiting));
         // The time of the first application stays, so that it can be read how long it is in force.
         let good = before.filter(|good| good.source.commit == source.commit);
         let good = good.unwrap_or_else(|| Good { source: source.clone(), at });
@@ -129,6 +135,7 @@ impl Status {
             reason: None,
             last_success: Some(at),
             good: Some(good),
+            waiting,
         }
     }
 
@@ -139,8 +146,9 @@ impl Status {
         error: &anyhow::Error,
         at: OffsetDateTime,
     ) -> Self {
-        let (last_success, good) =
-            before.map_or((None, None), |status| (status.last_success, status.good));
+        let (last_success, good, waiting) = before.map_or((None, None, Vec::new()), |status| {
+            (status.last_success, status.good, status.waiting)
+        });
         let reason = format!("{error:#}").trim_end().replace('\n', " | ");
         Self {
             source,
@@ -149,6 +157,7 @@ impl Status {
             reason: Some(Foreign::new(&reason)),
             last_success,
             good,
+            waiting,
         }
     }
 

@@ -1,6 +1,6 @@
 //! `sync::git` against real git repositories, honest and poisoned, and against real servers.
 
-mod http;
+pub(crate) mod http;
 mod repository;
 mod ssh;
 
@@ -147,7 +147,7 @@ impl Here {
             fetched.ensure_signed()?;
             let export = fetched.export()?;
             let mut files = Vec::new();
-            collect(&export.path(), "", &mut files);
+            collect(export.path(), "", &mut files);
             assert_eq!(files.len(), export.files);
             Ok(Came { commit: fetched.commit.clone(), files })
         })

@@ -13,7 +13,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("identity", &["foreign"]),
     ("config", &["identity", "foreign"]),
     ("ipxe", &["config", "identity", "foreign"]),
-    ("fleet", &["identity", "foreign"]),
+    ("fleet", &["ipxe", "identity", "foreign"]),
     ("process", &[]),
     ("store", &["process", "fleet", "identity", "config", "foreign"]),
     ("http_client", &["store", "config", "foreign"]),
@@ -21,7 +21,20 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("bucket", &["store", "http_client", "backoff", "fleet", "identity", "config", "foreign"]),
     ("iso", &["store", "ipxe", "fleet", "identity", "config", "foreign"]),
     ("publish", &["bucket", "store", "ipxe", "fleet", "identity", "config", "foreign"]),
-    ("sync", &["publish", "bucket", "store", "ipxe", "fleet", "identity", "config", "foreign"]),
+    (
+        "sync",
+        &[
+            "publish",
+            "store",
+            "http_client",
+            "ipxe",
+            "fleet",
+            "identity",
+            "config",
+            "foreign",
+            "process",
+        ],
+    ),
     (
         "server",
         &[

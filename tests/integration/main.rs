@@ -46,5 +46,6 @@ mod state;
 mod status;
 mod stop;
 mod store;
+mod sync;
 mod systemd;
 mod webhook;

@@ -25,11 +25,8 @@ use super::tree;
 use super::tree::Entry;
 use super::tree::Kind;
 
-/// The folder within the temporary one. Findings name files by it.
-pub(super) const FOLDER: &str = "fleet";
-
-/// Prefix of temporary folders, by which a killed run's are found.
-const PREFIX: &str = "tree-";
+/// The folder. Always the same, so that a reason which names it stays the same.
+const FOLDER: &str = "fleet";
 
 /// What a file begins with whose content is somewhere else (Git LFS). Such files are small.
 const LFS: &[u8] = b"version https://git-lfs.github.com/spec/";
@@ -37,13 +34,19 @@ const LFS_LEN: u64 = 1024;
 
 /// Writes the entries to a fresh folder in `dir`.
 pub(super) fn write(repository: &Repository<'_>, entries: &[Entry], dir: &Path) -> Result<TempDir> {
-    sweep(dir)?;
-    let made = tempfile::Builder::new().prefix(PREFIX).tempdir_in(dir);
+    // A killed run may have left it.
+    let folder = dir.join(FOLDER);
+    match std::fs::remove_dir_all(&folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(error).with_context(|| format!("cannot remove {}", folder.display()));
+        }
+        _ => {}
+    }
+    let made = tempfile::Builder::new().prefix(FOLDER).rand_bytes(0).tempdir_in(dir);
     let temporary = made.with_context(|| format!("cannot write in {}", dir.display()))?;
-    let folder = temporary.path().join(FOLDER);
+    let folder = temporary.path();
     let mut dirs = DirBuilder::new();
     dirs.recursive(true).mode(0o700);
-    dirs.create(&folder)?;
     // Directories first, then files, then links: nothing is written through a link.
     for entry in entries {
         if let Some((above, _)) = entry.path.rsplit_once('/') {
@@ -57,7 +60,7 @@ pub(super) fn write(repository: &Repository<'_>, entries: &[Entry], dir: &Path) 
     let mut refused = None;
     let cat = repository.program.git(["cat-file", "--batch", "--buffer"]).stdin(ids);
     let ended = cat.read(|stdout| {
-        copy(stdout, entries, &folder).map_err(|error| {
+        copy(stdout, entries, folder).map_err(|error| {
             refused = Some(error);
             io::Error::other("refused")
         })
@@ -69,19 +72,6 @@ pub(super) fn write(repository: &Repository<'_>, entries: &[Entry], dir: &Path) 
         (Some(error), _) => Err(error.context(reason(&ended.said, ended.status))),
         _ => bail!(reason(&ended.said, ended.status)),
     }
-}
-
-/// Removes folders that killed runs left.
-fn sweep(dir: &Path) -> Result<()> {
-    for entry in std::fs::read_dir(dir)? {
-        let entry = entry?;
-        if entry.file_name().to_string_lossy().starts_with(PREFIX) {
-            let path = entry.path();
-            std::fs::remove_dir_all(&path)
-                .with_context(|| format!("cannot remove {}", path.display()))?;
-        }
-    }
-    Ok(())
 }
 
 /// Copies one object after the other: `ID TYPE SIZE\n`, the bytes, `\n`.

@@ -17,7 +17,6 @@ mod signature;
 mod tree;
 
 use std::path::Path;
-use std::path::PathBuf;
 
 use anyhow::Result;
 use tempfile::TempDir;
@@ -103,7 +102,7 @@ pub struct Export {
 
 impl Export {
     /// The folder.
-    pub fn path(&self) -> PathBuf {
-        self.dir.path().join(export::FOLDER)
+    pub fn path(&self) -> &Path {
+        self.dir.path()
     }
 }
