@@ -57,8 +57,36 @@ pub fn publish(
     now: OffsetDateTime,
     progress: &dyn Fn(u64),
 ) -> Result<Outcome> {
+    let mut outcomes = publish_to_each(state, &[gateway], folder, when, by, now, progress)?;
+    // One for each gateway.
+    outcomes.remove(0)
+}
+
+/// The same for several gateways. The folder is stored once; a gateway that fails does not stop
+/// the others.
+pub fn publish_to_each(
+    state: &State,
+    gateways: &[&Record],
+    folder: &Folder,
+    when: When,
+    by: &By,
+    now: OffsetDateTime,
+    progress: &dyn Fn(u64),
+) -> Result<Vec<Result<Outcome>>> {
+    let stored = Stored::new(state, &Generations::new(state), folder, progress)?;
+    Ok(gateways.iter().map(|gateway| activate(state, gateway, &stored, when, by, now)).collect())
+}
+
+fn activate(
+    state: &State,
+    gateway: &Record,
+    stored: &Stored,
+    when: When,
+    by: &By,
+    now: OffsetDateTime,
+) -> Result<Outcome> {
     let generations = Generations::new(state);
-    let Stored { files, variables, warnings } = Stored::new(state, &generations, folder, progress)?;
+    let Stored { files, variables, warnings } = stored.clone();
     let _lock = state.lock()?;
     let history = generations.history(&gateway.id)?;
     let has_these = |generation: &Generation| {

@@ -14,6 +14,7 @@ use crate::store::blobs::Access;
 use crate::store::generations::Generations;
 
 /// The files of a folder, all stored as blobs.
+#[derive(Clone)]
 pub(super) struct Stored {
     pub(super) files: BTreeMap<String, Asset>,
     /// Settings for its boot script.
