@@ -47,7 +47,7 @@ pub(super) fn ensure(repository: &Repository<'_>, commit: &Commit, signers: &Pat
     if ended.status.success() {
         return Ok(());
     }
-    let said = ended.said.lines().filter(|line| !line.trim().is_empty()).next_back();
+    let said = ended.said.lines().rfind(|line| !line.trim().is_empty());
     let said = said.map_or_else(
         || "it has no signature".to_owned(),
         |said| format!("git says: {}", Foreign::shorter(said, 200)),

@@ -19,11 +19,14 @@ use base64::prelude::BASE64_STANDARD;
 use super::Forge;
 use super::Here;
 
+/// A request line, and an `Authorization` header.
+type Request = (String, Option<String>);
+
 /// Serves the repositories below a folder until the test ends.
 pub(crate) struct HttpServer {
-    pub(crate) port: u16,
-    /// Request lines and `Authorization` headers, as they came.
-    pub(crate) asked: Arc<Mutex<Vec<(String, Option<String>)>>>,
+    port: u16,
+    /// What came.
+    asked: Arc<Mutex<Vec<Request>>>,
 }
 
 impl HttpServer {
@@ -60,7 +63,7 @@ fn answer(
     root: &Path,
     login: Option<&str>,
     redirect: Option<String>,
-    seen: &Mutex<Vec<(String, Option<String>)>>,
+    seen: &Mutex<Vec<Request>>,
 ) -> Option<()> {
     let mut reader = BufReader::new(stream.try_clone().ok()?);
     let mut line = String::new();
