@@ -29,6 +29,7 @@ mod serve;
 mod state;
 mod status;
 mod store;
+mod sync;
 mod trail;
 mod try_boot;
 
@@ -135,6 +136,8 @@ enum Command {
     /// Export what gateways have now
     #[command(subcommand)]
     State(state::Command),
+    /// Bring in the git repository that describes the fleet, once
+    Sync(sync::Sync),
     /// Run the boot server
     Serve(serve::Serve),
     /// Check everything that could stop a boot: clock, certificates, files, ports, URLs, store,
@@ -186,6 +189,7 @@ pub fn main() -> ExitCode {
         Command::Iso(command) => command.run(&context),
         Command::Pki(command) => command.run(&context),
         Command::Store(command) => command.run(&context),
+        Command::Sync(command) => command.run(&context),
         Command::Serve(command) => command.run(&context),
         Command::Doctor(command) => command.run(&context),
         Command::NginxConfig(command) => command.run(&context),
