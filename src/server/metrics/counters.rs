@@ -8,6 +8,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 use crate::fleet::Reason;
+use crate::store::rollouts::End;
 
 /// Prefix of every name.
 pub(super) const PREFIX: &str = "farmgate";
@@ -35,6 +36,11 @@ struct Why {
     reason: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Ended {
+    result: &'static str,
+}
+
 /// Counters since the server started.
 pub(in crate::server) struct Counters {
     pub(super) registry: Registry,
@@ -44,6 +50,7 @@ pub(in crate::server) struct Counters {
     acknowledgements: Counter,
     refusals: Family<Why, Counter>,
     sent: Counter,
+    rollouts: Family<Ended, Counter>,
 }
 
 impl Counters {
@@ -78,7 +85,12 @@ impl Counters {
         let sent = Counter::default();
         let help = "Bytes of files that farmgate itself sent; behind nginx, nginx does";
         registry.register("sent_bytes", help, sent.clone());
-        Self { registry, requests, seconds, boots, acknowledgements, refusals, sent }
+        let rollouts = Family::<Ended, Counter>::default();
+        for result in End::NAMES {
+            let _ = rollouts.get_or_create(&Ended { result });
+        }
+        registry.register("rollouts_ended", "Rollouts that the server ended", rollouts.clone());
+        Self { registry, requests, seconds, boots, acknowledgements, refusals, sent, rollouts }
     }
 
     /// Has the counters of a route begin at 0, with those statuses that alerts ask for.
@@ -108,6 +120,11 @@ impl Counters {
     /// Counts a client that was not let in.
     pub(in crate::server) fn refused(&self, reason: &'static str) {
         self.refusals.get_or_create(&Why { reason }).inc();
+    }
+
+    /// Counts a rollout that came to its end.
+    pub(in crate::server) fn rollout_ended(&self, end: End) {
+        self.rollouts.get_or_create(&Ended { result: end.as_str() }).inc();
     }
 
     /// Counts bytes of files that are sent.
