@@ -11,6 +11,7 @@ mod context;
 mod damage;
 mod diff;
 mod doctor;
+mod follow;
 mod gateway;
 mod generations;
 mod init;
@@ -28,6 +29,9 @@ mod serve;
 mod state;
 mod status;
 mod store;
+mod sync;
+mod trail;
+mod try_boot;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -94,7 +98,7 @@ enum Command {
     Check(check::Check),
     /// Publish a folder as the next generation of a gateway, or of many in waves
     Publish(publish::Publish),
-    /// Show and stop rollouts in waves
+    /// Show, watch, stop and resume rollouts in waves
     #[command(subcommand)]
     Rollout(rollout::Command),
     /// Show what applying a fleet folder would change
@@ -113,6 +117,10 @@ enum Command {
     Release(generations::Release),
     /// Show which generation each gateway gets next, and how its last boots went
     Status(status::Status),
+    /// Boot a gateway's image in QEMU, and show how far it comes
+    Try(try_boot::Try),
+    /// Show who did what, when and why
+    Log(trail::Log),
     /// Manage the gateways' buckets and their keys
     #[command(subcommand)]
     Bucket(bucket::Command),
@@ -128,6 +136,8 @@ enum Command {
     /// Export what gateways have now
     #[command(subcommand)]
     State(state::Command),
+    /// Bring in the git repository that describes the fleet, once
+    Sync(sync::Sync),
     /// Run the boot server
     Serve(serve::Serve),
     /// Check everything that could stop a boot: clock, certificates, files, ports, URLs, store,
@@ -173,10 +183,13 @@ pub fn main() -> ExitCode {
         Command::Pin(command) => command.run(&context),
         Command::Release(command) => command.run(&context),
         Command::Status(command) => command.run(&context),
+        Command::Try(command) => command.run(&context),
+        Command::Log(command) => command.run(&context),
         Command::Bucket(command) => command.run(&context),
         Command::Iso(command) => command.run(&context),
         Command::Pki(command) => command.run(&context),
         Command::Store(command) => command.run(&context),
+        Command::Sync(command) => command.run(&context),
         Command::Serve(command) => command.run(&context),
         Command::Doctor(command) => command.run(&context),
         Command::NginxConfig(command) => command.run(&context),
