@@ -22,6 +22,7 @@ mod doctor;
 mod flash;
 mod garage;
 mod gateways;
+mod import;
 mod iso;
 mod layers;
 mod leases;
