@@ -14,6 +14,7 @@ mod doctor;
 mod follow;
 mod gateway;
 mod generations;
+mod import;
 mod init;
 mod iso;
 mod log;
@@ -130,6 +131,9 @@ enum Command {
     /// Renew the boot host's own certificate and the CRL
     #[command(subcommand)]
     Pki(pki::Command),
+    /// Take over the fleet of another boot server
+    #[command(subcommand)]
+    Import(import::Command),
     /// Manage the store that several boot hosts share
     #[command(subcommand)]
     Store(store::Command),
@@ -188,6 +192,7 @@ pub fn main() -> ExitCode {
         Command::Bucket(command) => command.run(&context),
         Command::Iso(command) => command.run(&context),
         Command::Pki(command) => command.run(&context),
+        Command::Import(command) => command.run(&context),
         Command::Store(command) => command.run(&context),
         Command::Sync(command) => command.run(&context),
         Command::Serve(command) => command.run(&context),

@@ -25,6 +25,7 @@ mod fleet_folder;
 mod garage;
 mod gateways;
 mod git;
+mod import;
 mod iso;
 mod layers;
 mod leases;
