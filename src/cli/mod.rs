@@ -14,6 +14,7 @@ mod doctor;
 mod follow;
 mod gateway;
 mod generations;
+mod import;
 mod init;
 mod iso;
 mod log;
@@ -29,6 +30,7 @@ mod serve;
 mod state;
 mod status;
 mod store;
+mod sync;
 mod trail;
 mod try_boot;
 
@@ -129,12 +131,17 @@ enum Command {
     /// Renew the boot host's own certificate and the CRL
     #[command(subcommand)]
     Pki(pki::Command),
+    /// Take over the fleet of another boot server
+    #[command(subcommand)]
+    Import(import::Command),
     /// Manage the store that several boot hosts share
     #[command(subcommand)]
     Store(store::Command),
     /// Export what gateways have now
     #[command(subcommand)]
     State(state::Command),
+    /// Bring in the git repository that describes the fleet, once
+    Sync(sync::Sync),
     /// Run the boot server
     Serve(serve::Serve),
     /// Check everything that could stop a boot: clock, certificates, files, ports, URLs, store,
@@ -185,7 +192,9 @@ pub fn main() -> ExitCode {
         Command::Bucket(command) => command.run(&context),
         Command::Iso(command) => command.run(&context),
         Command::Pki(command) => command.run(&context),
+        Command::Import(command) => command.run(&context),
         Command::Store(command) => command.run(&context),
+        Command::Sync(command) => command.run(&context),
         Command::Serve(command) => command.run(&context),
         Command::Doctor(command) => command.run(&context),
         Command::NginxConfig(command) => command.run(&context),

@@ -50,6 +50,8 @@ pub const GATEWAYS: &str = "gateways";
 pub const LEASES: &str = "leases";
 /// This host's files about buckets, with their keys.
 pub const BUCKETS: &str = "buckets";
+/// What was brought in from git: the repository, and how the last run ended.
+pub const SYNC: &str = "sync";
 /// Blobs and events.
 pub const STORE: &str = "store";
 /// In [`STORE`]: blobs that nginx reads.
@@ -99,7 +101,7 @@ const fn folder(path: &'static str, mode: u32, made: Made) -> Folder {
 }
 
 /// All folders with a fixed name.
-pub const FOLDERS: [Folder; 12] = [
+pub const FOLDERS: [Folder; 13] = [
     // Owned by root, and passable, if root made the state for the server's user: see `vault`.
     folder(PKI, PRIVATE_DIR, Made::AtInit),
     folder(CACHE, PRIVATE_DIR, Made::AtInit),
@@ -113,6 +115,7 @@ pub const FOLDERS: [Folder; 12] = [
     folder("store/acts", PRIVATE_DIR, Made::Later),
     folder(LEASES, PRIVATE_DIR, Made::Later),
     folder(BUCKETS, PRIVATE_DIR, Made::Later),
+    folder(SYNC, PRIVATE_DIR, Made::Later),
 ];
 
 /// A file of the state.

@@ -15,6 +15,8 @@ use crate::fleet::decide;
 use crate::server::problems;
 use crate::store::blobs::Access;
 use crate::store::rollouts;
+use crate::sync::Outcome;
+use crate::sync::Status;
 
 /// Problems of gateways' files.
 #[derive(Debug, Default)]
@@ -64,6 +66,18 @@ impl App {
     /// Why rollouts were stuck at the last look.
     pub(in crate::server) fn rollout_trouble(&self) -> Option<String> {
         self.rollout_trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// How the last look at the git repository ended, if it failed.
+    pub(in crate::server) fn sync_warning(&self) -> Option<String> {
+        let settings = self.settings();
+        settings.state.config().sync.remote.as_ref()?;
+        match Status::read(&settings.state) {
+            Ok(status) => status
+                .filter(|status| status.result == Outcome::Failed)
+                .map(|status| format!("sync {}", status.line())),
+            Err(error) => Some(format!("sync: {error:#}")),
+        }
     }
 
     /// Gateways whose buckets are not in order.

@@ -31,6 +31,8 @@ use crate::server::pki;
 use crate::server::problems;
 use crate::store::State;
 use crate::store::rollouts::Rollouts;
+use crate::sync::Outcome;
+use crate::sync::Status;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OfGateway {
@@ -64,6 +66,8 @@ pub(in crate::server) struct Fleet {
     left: Vec<Standing>,
     store: Option<(replica::Counts, Option<usize>)>,
     rollouts: OpenRollouts,
+    /// With a git repository: the last look at it.
+    sync: Option<Option<Status>>,
 }
 
 /// The open rollouts.
@@ -134,6 +138,7 @@ impl Fleet {
             left: left(state, &known, &unknown)?,
             store,
             rollouts: open_rollouts(app, state)?,
+            sync: state.config().sync.remote.as_ref().map(|_| Status::read(state).ok().flatten()),
         })
     }
 
@@ -184,6 +189,9 @@ impl Fleet {
         }
         if let Some((counts, undelivered)) = &self.store {
             register_store(counts, *undelivered, registry);
+        }
+        if let Some(status) = &self.sync {
+            register_sync(status.as_ref(), registry);
         }
     }
 
@@ -329,6 +337,25 @@ fn register_store(counts: &replica::Counts, undelivered: Option<usize>, registry
         "Files that were fetched from the store, or could not be",
         fetches,
     );
+}
+
+fn register_sync(status: Option<&Status>, registry: &mut Registry) {
+    let mut gauge = |name: &str, help: &str, value: Option<i64>| {
+        if let Some(value) = value {
+            let gauge = Gauge::<i64>::default();
+            gauge.set(value);
+            registry.register(name, help, gauge);
+        }
+    };
+    let help = "Whether the last look at the git repository failed";
+    let failed = status.is_some_and(|status| status.result == Outcome::Failed);
+    gauge("sync_failed", help, Some(failed.into()));
+    let help = "When the git repository was last looked at";
+    let at = status.map(|status| status.at.unix_timestamp());
+    gauge("sync_last_run_timestamp_seconds", help, at);
+    let help = "When a look at the git repository last ended well";
+    let success = status.and_then(|status| status.last_success);
+    gauge("sync_last_success_timestamp_seconds", help, success.map(OffsetDateTime::unix_timestamp));
 }
 
 /// Standings of removed gateways whose keys or buckets are still known here. A gateway with an
