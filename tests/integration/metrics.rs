@@ -289,7 +289,7 @@ fn the_first_use_of_a_revoked_certificate_raises_the_alert() {
     // A server that ran before; one that such a request has started; one at which nobody does so.
     for (values, raised) in [("0 0 0 1 1 1", true), ("_ _ _ 1 1 1", true), ("0 0 0 0 0 0", false)] {
         let alerts = if raised {
-            "[{exp_labels: {reason: revoked, instance: a}, exp_annotations: {summary: \
+            "[{exp_labels: {reason: revoked, instance: a, severity: warning}, exp_annotations: {summary: \
              'A revoked certificate is being used; see the journal for its address.'}}]"
         } else {
             "[]"
