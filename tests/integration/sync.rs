@@ -118,7 +118,7 @@ fn a_commit_is_applied_as_a_whole_or_not_at_all() {
     forge.write("profiles/other/boot.ipxe", b"#!ipxe\ngoto nowhere\n");
     let bad = forge.push("a slip");
     let error = state.fails(&["sync"]);
-    assert!(error.contains("profiles/other/boot.ipxe:2:") && error.contains("FG020"), "{error}");
+    assert!(error.contains("profiles/other/boot.ipxe:2:") && error.contains("FG024"), "{error}");
     assert!(
         error.contains(&format!("commit {}", &bad[..12])) && !error.contains("/sync/"),
         "{error}"
