@@ -298,6 +298,7 @@ fn the_server_brings_in_what_is_pushed_and_leaves_what_somebody_went_back_from()
     assert_eq!(ready.status, 200);
     assert!(ready.text().contains("warning: sync FAILED"), "{}", ready.text());
     assert!(state.admin("/metrics").text().contains("\nfarmgate_sync_failed 1\n"));
+    wait_until("the page says so", || state.admin("/").text().contains("sync FAILED at"));
 
     // The same request again is heard, because the look failed.
     forge.write("profiles/debian/boot.ipxe", SCRIPT.replace("30", "50").as_bytes());
