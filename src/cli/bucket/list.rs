@@ -38,7 +38,7 @@ pub(super) fn print(context: &Context, state: &State) -> Result<()> {
 #[derive(Serialize)]
 struct BucketRow {
     gateway: GatewayName,
-    id: GatewayId,
+    gateway_id: GatewayId,
     bucket: Option<String>,
     key: Option<String>,
     #[serde(with = "time::serde::rfc3339::option")]
@@ -101,7 +101,7 @@ impl BucketRow {
         let active = stored.active();
         Self {
             gateway: stored.gateway.clone(),
-            id,
+            gateway_id: id,
             bucket: stored.bucket.as_ref().map(|bucket| bucket.name.clone()),
             key: active.map(|key| key.id.clone()),
             key_made: active.map(|key| key.made),

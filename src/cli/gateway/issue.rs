@@ -5,9 +5,11 @@ use std::fmt;
 use anyhow::Result;
 use anyhow::ensure;
 use clap::Args;
+use clap_complete::engine::ArgValueCandidates;
 use serde::Serialize;
 
 use super::certificate::Source;
+use crate::cli::candidates;
 use crate::cli::context::Context;
 use crate::cli::context::Gateway;
 use crate::cli::context::now;
@@ -30,7 +32,7 @@ pub(in crate::cli) struct Add {
     #[arg(long, conflicts_with = "csr")]
     if_missing: bool,
     /// Group that the new gateway belongs to
-    #[arg(long, value_name = "GROUP")]
+    #[arg(long, value_name = "GROUP", add = ArgValueCandidates::new(candidates::groups))]
     group: Option<GroupName>,
     /// Label of the new gateway; may be repeated
     #[arg(long = "label", value_name = "NAME=VALUE")]

@@ -65,7 +65,7 @@ impl Remove {
         })?;
         selected.each(context, |name| {
             state.remove_gateway(name, now())?;
-            Ok(Removed { removed: name.clone() })
+            Ok(Removed { gateway: name.clone(), done: "removed" })
         })
     }
 }
@@ -115,11 +115,12 @@ impl fmt::Display for Revoked {
 
 #[derive(Serialize)]
 struct Removed {
-    removed: GatewayName,
+    gateway: GatewayName,
+    done: &'static str,
 }
 
 impl fmt::Display for Removed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "removed {}", self.removed)
+        write!(f, "{} {}", self.done, self.gateway)
     }
 }
