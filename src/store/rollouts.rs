@@ -164,11 +164,9 @@ fn step(state: &State, id: EventId, now: OffsetDateTime) -> Result<Progress> {
     let mut known = BTreeMap::new();
     for member in stored.rollout.waves.iter().flatten() {
         // An unreadable record does not mean that the gateway was removed.
-        let Some(record) = state.gateways().find(&member.gateway)? else { continue };
-        if record.id == member.id {
-            let policy = record.policy(state.config().assessment.tries);
-            known.insert(record.id.clone(), (generations.history(&record.id)?, policy));
-        }
+        let Some(record) = state.gateways().find_by_id(&member.id)? else { continue };
+        let policy = record.policy(state.config().assessment.tries);
+        known.insert(record.id.clone(), (generations.history(&record.id)?, policy));
     }
     match next(&stored.rollout, &known) {
         Step::Wait(_) => Ok(Progress::Waits),
