@@ -13,6 +13,7 @@ use crate::fleet::Event;
 use crate::fleet::EventId;
 use crate::fleet::Kind;
 use crate::fleet::SECRETS;
+use crate::fleet::Variables;
 use crate::identity::Fingerprint;
 
 /// Number of boots and activations that are remembered, and so the most tries that a generation can
@@ -37,6 +38,7 @@ pub struct Generation {
     /// The time of publication.
     pub published: OffsetDateTime,
     files: BTreeMap<String, Asset>,
+    variables: Variables,
 }
 
 impl Generation {
@@ -48,6 +50,11 @@ impl Generation {
     /// All files by path.
     pub fn files(&self) -> &BTreeMap<String, Asset> {
         &self.files
+    }
+
+    /// Settings for its boot script.
+    pub fn variables(&self) -> &Variables {
+        &self.variables
     }
 }
 
@@ -66,6 +73,11 @@ impl Trial {
     /// True if any boot was acknowledged.
     pub fn is_good(&self) -> bool {
         self.acknowledged.is_some()
+    }
+
+    /// The last activation.
+    pub fn live_since(&self) -> Option<EventId> {
+        self.live_since
     }
 
     /// The latest event in its favour: an acknowledged boot, or an operator's return to it when it
@@ -131,13 +143,18 @@ impl History {
 
     fn apply(&mut self, id: EventId, event: &Event) {
         match &event.kind {
-            Kind::Published { number, files } => {
+            Kind::Published { number, files, variables } => {
                 // On a number clash, the earlier event keeps the number, and the later one gets the
                 // next free one.
                 let taken = |number: &u64| self.generations.contains_key(number);
                 let number = (*number..=u64::MAX).find(|n| !taken(n)).unwrap_or(u64::MAX);
-                let generation =
-                    Generation { number, id, published: event.at, files: files.clone() };
+                let generation = Generation {
+                    number,
+                    id,
+                    published: event.at,
+                    files: files.clone(),
+                    variables: variables.clone(),
+                };
                 self.generations.insert(number, Arc::new(generation));
             }
             Kind::Activated { generation } => {

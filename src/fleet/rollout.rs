@@ -141,7 +141,10 @@ mod tests {
 
         fn publish(&mut self, id: &str) -> EventId {
             let number = History::fold(&self.events[id]).next_number();
-            self.record(id, Kind::Published { number, files: BTreeMap::new() })
+            self.record(
+                id,
+                Kind::Published { number, files: BTreeMap::new(), variables: BTreeMap::new() },
+            )
         }
 
         fn member(&mut self, id: &str) -> Member {

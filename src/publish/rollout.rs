@@ -17,6 +17,7 @@ use crate::fleet::rollout::Member;
 use crate::fleet::rollout::Rollout;
 use crate::store::State;
 use crate::store::generations::Generations;
+use crate::store::lock::StateLock;
 use crate::store::rollouts;
 use crate::store::rollouts::Rollouts;
 
@@ -31,6 +32,44 @@ pub fn begin(
     now: OffsetDateTime,
     progress: &dyn Fn(u64),
 ) -> Result<(EventId, Vec<String>)> {
+    ensure_waves(waves)?;
+    let generations = Generations::new(state);
+    let Stored { files, variables, warnings } = Stored::new(state, &generations, folder, progress)?;
+    let lock = state.lock()?;
+    let publish = |record: &Record| -> Result<Member> {
+        let number = generations.history(&record.id)?.next_number();
+        let kind = Kind::Published { number, files: files.clone(), variables: variables.clone() };
+        let generation = generations.append_by(&record.id, kind, Some(by), now)?;
+        Ok(Member { gateway: record.name.clone(), id: record.id.clone(), generation })
+    };
+    let wave = |wave: &Vec<Record>| wave.iter().map(publish).collect::<Result<Vec<_>>>();
+    let members = waves.iter().map(wave).collect::<Result<_>>()?;
+    let id = open(state, &lock, members, by, now)?;
+    drop(lock);
+    go_on(state, id, now)?;
+    Ok((id, warnings))
+}
+
+/// Opens a rollout over generations that are published; [`go_on`] begins it.
+pub(super) fn open(
+    state: &State,
+    lock: &StateLock,
+    waves: Vec<Vec<Member>>,
+    by: &By,
+    now: OffsetDateTime,
+) -> Result<EventId> {
+    Rollouts::new(state).begin(lock, Rollout { waves }, by, now)
+}
+
+/// Activates what is next in a rollout; the server does the rest.
+pub fn go_on(state: &State, id: EventId, now: OffsetDateTime) -> Result<()> {
+    rollouts::advance_only(state, id, now).with_context(|| {
+        format!("rollout {id} has begun, and goes on when the server looks at it next")
+    })
+}
+
+/// Fails if a rollout in these waves could not come to its end.
+pub(super) fn ensure_waves(waves: &[Vec<Record>]) -> Result<()> {
     if let Some(empty) = waves.iter().position(Vec::is_empty) {
         bail!("wave {} has no gateway", empty + 1);
     }
@@ -45,21 +84,5 @@ pub fn begin(
             );
         }
     }
-    let generations = Generations::new(state);
-    let Stored { files, warnings } = Stored::new(state, &generations, folder, progress)?;
-    let lock = state.lock()?;
-    let publish = |record: &Record| -> Result<Member> {
-        let number = generations.history(&record.id)?.next_number();
-        let kind = Kind::Published { number, files: files.clone() };
-        let generation = generations.append_by(&record.id, kind, Some(by), now)?;
-        Ok(Member { gateway: record.name.clone(), id: record.id.clone(), generation })
-    };
-    let wave = |wave: &Vec<Record>| wave.iter().map(publish).collect::<Result<Vec<_>>>();
-    let rollout = Rollout { waves: waves.iter().map(wave).collect::<Result<_>>()? };
-    let id = Rollouts::new(state).begin(&lock, rollout, by, now)?;
-    drop(lock);
-    rollouts::advance_only(state, id, now).with_context(|| {
-        format!("rollout {id} has begun, and goes on when the server looks at it next")
-    })?;
-    Ok((id, warnings))
+    Ok(())
 }

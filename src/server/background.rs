@@ -8,6 +8,7 @@ use anyhow::Result;
 use tokio::sync::Notify;
 
 use super::app::App;
+use super::app::News;
 use super::edge::systemd;
 use crate::fleet::Kind;
 use crate::store::gateways::Gateways;
@@ -22,15 +23,18 @@ pub(super) struct Wakers {
     pub(super) buckets: Notify,
     /// A boot was acknowledged: a rollout may advance.
     pub(super) rollouts: Notify,
+    /// Something happened that the status page shows.
+    pub(super) page: Notify,
 }
 
 impl Wakers {
-    /// Wakes the tasks that an event concerns.
-    pub(super) fn event(&self, kind: &Kind) {
-        if let Kind::Acknowledged { .. } = kind {
+    /// Wakes the tasks that it concerns.
+    pub(super) fn hear(&self, news: News<'_>) {
+        if let News::Event(Kind::Acknowledged { .. }) = news {
             self.buckets.notify_one();
             self.rollouts.notify_one();
         }
+        self.page.notify_one();
     }
 }
 

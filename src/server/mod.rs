@@ -3,10 +3,13 @@
 
 mod app;
 mod background;
+mod board;
 mod buckets;
 mod edge;
+mod facts;
 mod http;
 mod metrics;
+mod page;
 mod pki;
 mod problems;
 mod recorder;
@@ -30,6 +33,7 @@ use tokio::task::JoinSet;
 use app::App;
 use background::Wakers;
 use background::summary;
+use board::Board;
 use edge::accept;
 use edge::connection::Connections;
 use edge::doors::Doors;
@@ -82,10 +86,11 @@ pub async fn run(source: Source) -> Result<()> {
     let mut doors = Doors::open(&settings.listen, passed)?;
     let wakers = Arc::new(Wakers::default());
     let heard = wakers.clone();
-    let app = Arc::new(App::new(settings, accept::REASONS, move |kind| heard.event(kind))?);
+    let app = Arc::new(App::new(settings, accept::REASONS, move |news| heard.hear(news))?);
     let front = Arc::new(Front::new(app.clone()));
     let connections = Connections::new(http::router::router(front.clone()));
-    let for_operators = connections.for_operators(http::admin::router(front));
+    let board = Arc::new(Board::new(app.clone()));
+    let for_operators = connections.for_operators(http::admin::router(front, board.clone()));
     let operators = Operators::new().context("cannot start threads")?;
     let room = Room::for_gateways(descriptors);
 
@@ -103,6 +108,7 @@ pub async fn run(source: Source) -> Result<()> {
             tasks.spawn(accept::serve(door, connections, app.clone(), room, receiver));
         }
     }
+    tasks.spawn_on(board::run(board.clone(), wakers.clone()), operators.handle());
     tasks.spawn(background::sweep(app.clone()));
     tasks.spawn(background::advance_rollouts(app.clone(), wakers.clone()));
     tasks.spawn(buckets::run(app.clone(), wakers));
@@ -123,6 +129,8 @@ pub async fn run(source: Source) -> Result<()> {
     }
     systemd::stopping();
     tasks.shutdown().await;
+    // Those who watch would hold up the end.
+    board.close();
     tracing::info!(running = connections.count(), "stopping: running downloads may finish");
     tokio::select! {
         () = drain(&connections, app.settings().listen.drain) => {}

@@ -53,6 +53,19 @@ impl App {
         status.or_else(|| self.store_trouble.clone())
     }
 
+    /// The same if it is not well.
+    pub(in crate::server) fn store_trouble(&self) -> Option<String> {
+        let away =
+            self.replica.as_ref().is_some_and(|replica| replica.counts().in_step == Some(false));
+        let trouble = away.then(|| self.store_status()).flatten();
+        trouble.or_else(|| self.store_trouble.clone())
+    }
+
+    /// Why rollouts were stuck at the last look.
+    pub(in crate::server) fn rollout_trouble(&self) -> Option<String> {
+        self.rollout_trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Gateways whose buckets are not in order.
     pub(in crate::server) fn bucket_warnings(&self) -> Result<Vec<String>> {
         let settings = self.settings();

@@ -12,6 +12,7 @@ mod generation;
 mod metrics;
 mod nginx_headers;
 mod observe;
+mod page;
 pub(super) mod router;
 mod routes;
 mod secrets;
