@@ -86,7 +86,13 @@ impl Status {
         }
         let is_part = is_list || !self.selectors.is_empty();
         let screen = Screen { width: terminal::width(), colours: terminal::colours() };
-        context.print_coloured(&FleetStatus { rows, is_part, screen, now })?;
+        context.print_coloured(&FleetStatus {
+            rows,
+            is_part,
+            is_failed: self.failed,
+            screen,
+            now,
+        })?;
         damage.result()
     }
 

@@ -23,6 +23,7 @@ mod doctor;
 mod garage;
 mod gateways;
 mod iso;
+mod json;
 mod layers;
 mod leases;
 mod metrics;

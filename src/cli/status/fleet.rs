@@ -102,6 +102,9 @@ pub(super) struct FleetStatus {
     /// Says that there are others, which were not asked for.
     #[serde(skip)]
     pub(super) is_part: bool,
+    /// Only those with trouble are here.
+    #[serde(skip)]
+    pub(super) is_failed: bool,
     #[serde(skip)]
     pub(super) screen: Screen,
     #[serde(skip)]
@@ -216,8 +219,10 @@ impl FleetStatus {
         let kinds: Vec<_> = kinds.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
         let all = self.rows.len();
         let word = if all == 1 { "gateway" } else { "gateways" };
-        let failed = match self.rows.iter().filter(|row| row.trouble.is_some()).count() {
+        let failed = self.rows.iter().filter(|row| row.trouble.is_some()).count();
+        let failed = match failed {
             0 => String::new(),
+            _ if self.is_failed => String::new(),
             failed => format!("; {failed} failed (`farmgate status --failed`)"),
         };
         format!("{all} {word}: {}{failed}", kinds.join(", "))
