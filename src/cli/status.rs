@@ -19,6 +19,7 @@ use super::context::now;
 use super::damage::Damage;
 use super::selector::Selected;
 use super::selector::Selector;
+use super::sync;
 use super::table::Screen;
 use super::terminal;
 use crate::bucket::Condition;
@@ -93,6 +94,9 @@ impl Status {
             screen,
             now,
         })?;
+        if !is_part {
+            sync::print_status(context, &state)?;
+        }
         damage.result()
     }
 
@@ -219,7 +223,7 @@ impl StatusRow {
 }
 
 /// A stage in a few words.
-fn short(stage: &Stage) -> String {
+pub(super) fn short(stage: &Stage) -> String {
     match stage {
         Stage::Boot { .. } => "boot".to_owned(),
         Stage::File { path, size, bytes, .. } if bytes < size => {

@@ -226,7 +226,7 @@ mod tests {
             width in 40usize..120,
         ) {
             let rows: Vec<[&str; 4]> =
-                rows.iter().map(|row| [&row[0], "7", &row[2], &row[3]].map(|s| &**s)).collect();
+                rows.iter().map(|row| [row[0].as_str(), "7", &row[2], &row[3]]).collect();
             for line in table(&rows, Some(width)) {
                 prop_assert!(line.chars().count() <= width, "{line:?}");
             }

@@ -2,6 +2,7 @@
 //! disk and clock.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -25,6 +26,10 @@ pub(super) struct Wakers {
     pub(super) rollouts: Notify,
     /// Something happened that the status page shows.
     pub(super) page: Notify,
+    /// A forge says that something was pushed to the git repository.
+    pub(super) sync: Notify,
+    /// The last look at it failed, so a forge that says the same again is to be heard.
+    pub(super) sync_failed: AtomicBool,
 }
 
 impl Wakers {

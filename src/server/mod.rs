@@ -15,6 +15,7 @@ mod problems;
 mod recorder;
 mod settings;
 mod shown;
+mod sync;
 mod templates;
 
 use std::sync::Arc;
@@ -87,7 +88,7 @@ pub async fn run(source: Source) -> Result<()> {
     let wakers = Arc::new(Wakers::default());
     let heard = wakers.clone();
     let app = Arc::new(App::new(settings, accept::REASONS, move |news| heard.hear(news))?);
-    let front = Arc::new(Front::new(app.clone()));
+    let front = Arc::new(Front::new(app.clone(), wakers.clone()));
     let connections = Connections::new(http::router::router(front.clone()));
     let board = Arc::new(Board::new(app.clone()));
     let for_operators = connections.for_operators(http::admin::router(front, board.clone()));
@@ -111,7 +112,8 @@ pub async fn run(source: Source) -> Result<()> {
     tasks.spawn_on(board::run(board.clone(), wakers.clone()), operators.handle());
     tasks.spawn(background::sweep(app.clone()));
     tasks.spawn(background::advance_rollouts(app.clone(), wakers.clone()));
-    tasks.spawn(buckets::run(app.clone(), wakers));
+    tasks.spawn(buckets::run(app.clone(), wakers.clone()));
+    tasks.spawn(sync::run(app.clone(), wakers));
     if let Some(replica) = app.replica() {
         tasks.spawn(replica::run(replica.clone()));
     }

@@ -38,8 +38,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "server",
         &[
-            "replica", "bucket", "store", "process", "fleet", "identity", "config", "foreign",
-            "backoff",
+            "sync", "replica", "bucket", "store", "process", "fleet", "identity", "config",
+            "foreign", "backoff",
         ],
     ),
 ];

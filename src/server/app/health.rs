@@ -15,6 +15,8 @@ use crate::fleet::decide;
 use crate::server::problems;
 use crate::store::blobs::Access;
 use crate::store::rollouts;
+use crate::sync::Outcome;
+use crate::sync::Status;
 
 /// Problems of gateways' files.
 #[derive(Debug, Default)]
@@ -66,6 +68,18 @@ impl App {
         self.rollout_trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// How the last look at the git repository ended, if it failed.
+    pub(in crate::server) fn sync_warning(&self) -> Option<String> {
+        let settings = self.settings();
+        settings.state.config().sync.remote.as_ref()?;
+        match Status::read(&settings.state) {
+            Ok(status) => status
+                .filter(|status| status.result == Outcome::Failed)
+                .map(|status| format!("sync {}", status.line())),
+            Err(error) => Some(format!("sync: {error:#}")),
+        }
+    }
+
     /// Gateways whose buckets are not in order.
     pub(in crate::server) fn bucket_warnings(&self) -> Result<Vec<String>> {
         let settings = self.settings();
@@ -87,7 +101,10 @@ impl App {
 
     /// Advances rollouts as far as possible.
     pub(in crate::server) fn advance_rollouts(&self) {
-        let advanced = rollouts::advance(&self.settings().state, OffsetDateTime::now_utc());
+        let advanced =
+            rollouts::advance(&self.settings().state, OffsetDateTime::now_utc(), &|end| {
+                self.counters.rollout_ended(end);
+            });
         let trouble = advanced.err().map(|error| format!("{error:#}"));
         let mut known = self.rollout_trouble.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(trouble) = trouble.as_ref().filter(|_| trouble != *known) {

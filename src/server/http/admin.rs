@@ -87,7 +87,8 @@ fn ready(app: &App) -> Result<(StatusCode, String), Error> {
     // A boot waits for no bucket and not for the shared store. So their faults keep nobody from
     // booting, and are only reported.
     let store = app.store_status().map_or_else(String::new, |store| store + "\n");
-    let warnings = app.bucket_warnings()?;
+    let mut warnings = app.bucket_warnings()?;
+    warnings.extend(app.sync_warning());
     let lines =
         files.warnings.iter().chain(&warnings).map(|warning| format!("warning: {warning}\n"));
     Ok((StatusCode::OK, format!("ready\n{store}{}", lines.collect::<String>())))

@@ -3,6 +3,7 @@
 mod ack;
 pub(super) mod admin;
 mod asset;
+mod bell;
 mod boot;
 mod client;
 mod error;
@@ -17,5 +18,6 @@ pub(super) mod router;
 mod routes;
 mod secrets;
 mod turns;
+mod update;
 
 pub(super) use front::Front;
