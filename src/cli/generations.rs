@@ -1,11 +1,13 @@
 //! `farmgate generations`, `rollback`, `pin` and `release`.
 
 use anyhow::Result;
+use clap_complete::engine::ArgValueCandidates;
 use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::author::Why;
+use super::candidates;
 use super::context::Context;
 use super::context::now;
 use super::damage::Damage;
@@ -138,7 +140,8 @@ impl Listing {
 pub(super) struct Rollback {
     /// Gateways (names, @GROUP or @all), and the number of the generation [default of the number:
     /// the one that was current before]
-    #[arg(value_names = ["NAME|@GROUP", "N"], num_args = 1.., required = true)]
+    #[arg(value_names = ["NAME|@GROUP", "N"], num_args = 1.., required = true,
+        add = ArgValueCandidates::new(candidates::selectors))]
     target: Vec<Selector>,
     #[command(flatten)]
     why: Why,
@@ -149,7 +152,8 @@ pub(super) struct Rollback {
 pub(super) struct Pin {
     /// Gateways (names, @GROUP or @all), and the number of the generation [default of the number:
     /// the current one]
-    #[arg(value_names = ["NAME|@GROUP", "N"], num_args = 1.., required = true)]
+    #[arg(value_names = ["NAME|@GROUP", "N"], num_args = 1.., required = true,
+        add = ArgValueCandidates::new(candidates::selectors))]
     target: Vec<Selector>,
     #[command(flatten)]
     why: Why,

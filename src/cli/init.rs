@@ -87,6 +87,7 @@ impl Init {
             (Some(config), _) => config.url.clone(),
             (None, Some(url)) => url.clone(),
             (None, None) => wrong_usage(
+                &["init"],
                 ErrorKind::MissingRequiredArgument,
                 &"--url is needed, or --config with a configuration that has one",
             ),

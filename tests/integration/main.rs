@@ -27,6 +27,7 @@ mod gateways;
 mod git;
 mod import;
 mod iso;
+mod json;
 mod layers;
 mod leases;
 mod log;

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 /// Counts of one pass.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "snake_case")]
 pub struct Report {
     /// Objects that were delivered.
     pub pushed: usize,
