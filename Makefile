@@ -112,7 +112,8 @@ fuzz: ## every fuzz target for FUZZ_SECONDS each (needs cargo-fuzz and a C++ com
 	done
 
 .PHONY: test-long
-test-long: test fuzz ## every test, and the fuzz targets
+test-long: test fuzz ## every test, the fuzz targets, and pages of the documentation that fetch something
+	FARMGATE_NETWORK_PAGES=1 FARMGATE_PAGES=debian-gateway vm-tests/run docs_say
 
 .PHONY: fmt
 fmt: ## formats the sources: Rust, Python, Nix

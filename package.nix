@@ -27,6 +27,9 @@ rustPlatform.buildRustPackage {
       ./ipxe/autoexec.ipxe
       ./ipxe/config
       ./docs/checks
+      ./docs/configuration.md
+      ./docs/images.md
+      ./docs/volunteer.md
       ./systemd
     ];
   };

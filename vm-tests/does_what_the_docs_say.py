@@ -10,6 +10,7 @@ from common import page
 from common.process import Failure
 from common.qemu import turn
 from common.scenario import Scenario
+from common.scenario import Skip
 
 DOCS = page.ROOT / "docs"
 
@@ -18,7 +19,7 @@ def scenario(t: Scenario) -> None:
     environment = {
         name: value for name, value in os.environ.items() if name.startswith("FARMGATE_")
     }
-    for name in ("FARMGATE_STATE", "FARMGATE_CONFIG", "FARMGATE_PAGES"):
+    for name in ("FARMGATE_STATE", "FARMGATE_CONFIG", "FARMGATE_PAGES", "FARMGATE_NETWORK_PAGES"):
         environment.pop(name, None)
     cache = Path.home() / ".cache" / "farmgate"
     environment.setdefault("FARMGATE_CACHE", str(cache))
@@ -28,6 +29,9 @@ def scenario(t: Scenario) -> None:
         finds_what_is_wrong(t, environment)
     for path in [path for path in pages() if only in path.stem]:
         with t.subtest(f"{path.relative_to(page.ROOT)} does what it says"), turn():
+            if page.needs_network(path) and not os.environ.get("FARMGATE_NETWORK_PAGES"):
+                why = "it fetches something; FARMGATE_NETWORK_PAGES=1 runs it (make test-long)"
+                raise Skip(why, allowed_in_ci=True)
             page.run(path, t.tools.farmgate.resolve(), t.logs, environment)
 
 

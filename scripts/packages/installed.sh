@@ -32,6 +32,8 @@ wanted=(
   "gpg gpg"
   "gpg-agent gpg-agent"
   "systemd-analyze systemd"
+  "man man-db"
+  "groff groff-base"
   "nix-instantiate nix-bin"
   "ip iproute2"
   "dnsmasq dnsmasq-base"

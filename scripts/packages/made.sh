@@ -100,6 +100,7 @@ fi
 # not checked without these.
 if [[ $purpose == lint ]]; then
   python_environment python-lint ruff==0.17.6 mypy==2.4.1 || true
+  python_environment yamllint yamllint==1.37.1 || true
 
   # Does what nixfmt 1.2 does, and Debian has none.
   nixfmt=0.5.3

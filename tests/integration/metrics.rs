@@ -1,6 +1,7 @@
 //! `/metrics`, as Prometheus reads it.
 
 use std::io::Write;
+use std::path::Path;
 use std::process::Command;
 use std::process::Stdio;
 use std::time::Instant;
@@ -267,13 +268,103 @@ fn rules_for_alerts_ask_for_what_there_is() {
     assert!(checked.status.success(), "{checked:?}");
 
     let (state, _server, _remote) = with_everything();
-    let said = metrics(&state);
     let rules = std::fs::read_to_string(rules).unwrap();
-    let words = rules.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
-    for name in words.filter(|word| word.starts_with("farmgate_")) {
+    assert_asks_for_what_there_is(&rules, &metrics(&state));
+}
+
+#[track_caller]
+fn assert_asks_for_what_there_is(text: &str, said: &[String]) {
+    let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+    let names: Vec<_> = words.filter(|word| word.starts_with("farmgate_")).collect();
+    assert!(names.len() > 10, "{names:?}");
+    for name in names {
         let there = |line: &String| line.split(['{', ' ']).next() == Some(name);
         assert!(said.iter().any(there), "{name} is in no metric");
     }
+}
+
+/// Each alert says how urgent it is, and is raised in one test and not raised in another.
+#[test]
+fn every_alert_is_tested_and_has_a_severity() {
+    let Some(promtool) = tool("FARMGATE_PROMTOOL", PROMTOOL) else { return };
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/prometheus");
+    let tests = folder.join("alerts_test.yml");
+    let tested = Command::new(promtool).args(["test", "rules"]).arg(&tests).output().unwrap();
+    assert!(tested.status.success(), "{tested:?}");
+
+    let rules = std::fs::read_to_string(folder.join("alerts.yml")).unwrap();
+    let tests = std::fs::read_to_string(tests).unwrap();
+    let alerts: Vec<_> = rules.split("- alert: ").skip(1).collect();
+    assert!(alerts.len() > 10);
+    for alert in alerts {
+        let name = alert.lines().next().unwrap();
+        let severities = ["critical", "warning"].map(|is| format!("labels: {{ severity: {is} }}"));
+        assert!(severities.iter().any(|is| alert.contains(is)), "{name} has no severity");
+        let cases: Vec<_> = tests.split(&format!("alertname: {name}\n")).skip(1).collect();
+        let quiet = |case: &&str| case.trim_start().starts_with("exp_alerts: []");
+        assert!(cases.iter().any(quiet), "no test has {name} silent");
+        assert!(!cases.iter().all(|case| quiet(&case)), "no test raises {name}");
+    }
+}
+
+/// The dashboard asks for nothing that the server does not give.
+#[test]
+fn the_dashboard_shows_what_there_is() {
+    let (state, _server, _remote) = with_everything();
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/grafana/farmgate.json");
+    let text = std::fs::read_to_string(path).unwrap();
+    let dashboard: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let mut asked = String::new();
+    let mut ids = std::collections::BTreeSet::new();
+    for panel in dashboard["panels"].as_array().unwrap() {
+        assert!(ids.insert(panel["id"].as_u64().unwrap()), "{panel}");
+        for target in panel["targets"].as_array().unwrap() {
+            asked += target["expr"].as_str().unwrap();
+            asked += "\n";
+        }
+    }
+    assert_asks_for_what_there_is(&asked, &metrics(&state));
+}
+
+/// Every metric is explained somewhere, with its name or without the prefix that all share.
+#[test]
+fn every_metric_is_documented() {
+    let (state, _server, _remote) = with_everything();
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
+    let mut pages = String::new();
+    for entry in std::fs::read_dir(docs).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|ending| ending == "md") {
+            pages += &std::fs::read_to_string(path).unwrap();
+        }
+    }
+    let words: std::collections::BTreeSet<_> =
+        pages.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).collect();
+    for line in metrics(&state) {
+        let name = line.split(['{', ' ']).next().unwrap();
+        let short = name.strip_prefix("farmgate_").unwrap();
+        let parts = ["_bucket", "_sum", "_count"];
+        let short = parts.iter().find_map(|part| short.strip_suffix(part)).unwrap_or(short);
+        let there = words.contains(name) || words.contains(short);
+        assert!(there || short == "build_info", "no page explains {name}");
+    }
+}
+
+/// A first fault raises its alert: what is counted by route and status begins at 0.
+#[test]
+fn counters_are_there_before_anything_happens() {
+    let state = state("");
+    let _server = TestServer::start(&state);
+    let said = metrics(&state);
+    for route in ["/boot/ipxe", "/g/{generation}/{*path}", "/secrets/{token}", "none"] {
+        for status in [500, 503] {
+            let line =
+                format!("farmgate_requests_total{{route=\"{route}\",status=\"{status}\"}} 0");
+            assert_has(&said, &line);
+        }
+        assert_has(&said, &format!("farmgate_request_seconds_count{{route=\"{route}\"}} 0"));
+    }
+    assert_has(&said, "farmgate_sent_bytes_total 0");
 }
 
 /// The alert used to miss the first burst: the counter appeared with it, and had no rate.

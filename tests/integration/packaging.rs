@@ -56,6 +56,52 @@ fn a_shell_completes_commands_gateways_and_groups() {
     assert_eq!(complete("farmgate --state /nonexistent status lab"), [""]);
 }
 
+/// As man(1) shows them, without a word of groff's.
+#[test]
+fn manual_pages_are_clean_and_have_their_sections() {
+    let state = TestState::new();
+    let dir = state.dir().join("man");
+    state.ok(&["man", "--out-dir", dir.to_str().unwrap()]);
+    let show = |path: &Path| {
+        let output = Command::new("man")
+            .args(["--warnings", "--local-file"])
+            .arg(path)
+            .env("LC_ALL", "C.UTF-8")
+            .env("MANWIDTH", "100")
+            .output()
+            .expect("man is needed for this test: Debian's package man-db");
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{path:?}: {error}");
+        (String::from_utf8_lossy(&output.stdout).into_owned(), error)
+    };
+    let mut pages = 0;
+    for entry in std::fs::read_dir(&dir).unwrap() {
+        let path = entry.unwrap().path();
+        let (text, error) = show(&path);
+        assert_eq!(error, "", "{path:?}");
+        let of_command = path.extension().is_some_and(|section| section == "1");
+        for section in ["ENVIRONMENT", "FILES", "EXIT STATUS", "SEE ALSO"] {
+            assert_eq!(
+                text.contains(&format!("\n{section}\n")),
+                of_command || section == "SEE ALSO"
+            );
+        }
+        pages += 1;
+    }
+    assert!(pages > 30, "{pages} pages");
+    let (text, _) = show(&dir.join("farmgate-publish.1"));
+    assert!(text.contains("EXAMPLES") && text.contains("farmgate publish lab-1 ./lab-1"), "{text}");
+    let (text, _) = show(&dir.join("farmgate.1"));
+    assert!(text.contains("FARMGATE_STATE") && text.contains("wrong usage"), "{text}");
+    let (text, _) = show(&dir.join("farmgate.toml.5"));
+    assert!(text.contains("fallback-urls") && text.contains("[ASSESSMENT]"), "{text}");
+
+    // groff would have had something to say.
+    let bad = dir.join("bad.1");
+    std::fs::write(&bad, ".TH bad 1\n.SH NAME\nbad \\- x\n.no-such-macro\n").unwrap();
+    assert_ne!(show(&bad).1, "");
+}
+
 /// systemd-analyze needs no systemd that runs.
 #[test]
 fn systemd_finds_nothing_wrong_with_the_units() {

@@ -9,6 +9,7 @@ What a page consists of:
     <!-- then:        the same, to look at what came of it
     <!-- status: 1 -->     the next block's last command ends with this status
     <!-- not run: why -->  the next block is not run
+    <!-- network: why -->  the page fetches something, and is run only where that is wanted
 
 Blocks of other languages are only read. The fresh directory is also the home directory, and has the
 sources in `farmgate`; the program is in PATH.
@@ -38,7 +39,7 @@ _BLOCK = re.compile(
     r"|^ *<!-- (?P<marker>[a-z -]+):\s*(?P<value>.*?)\s*-->$",
     re.MULTILINE | re.DOTALL,
 )
-_MARKERS = ("given", "then", "status", "not run")
+_MARKERS = ("given", "then", "status", "not run", "network")
 # What a page may take from the environment that the tests run in.
 _KEPT = ("CARGO_HOME", "RUSTUP_HOME", "USER", "LOGNAME", "TERM")
 
@@ -69,6 +70,8 @@ def blocks(page: Path) -> list[Block]:
                 status = int(value)
             elif marker == "not run":
                 skipped = True
+            elif marker == "network":
+                continue
             else:
                 found.append(Block(line, value + "\n", hidden=True))
         elif match["language"] == "sh":
@@ -84,6 +87,11 @@ def blocks(page: Path) -> list[Block]:
     if not any(block for block in found if not block.hidden):
         raise Failure(f"{page.name}: nothing in it can be run")
     return found
+
+
+def needs_network(page: Path) -> bool:
+    """Whether the page fetches something from elsewhere."""
+    return any(match["marker"] == "network" for match in _BLOCK.finditer(page.read_text()))
 
 
 def shows(output: str, printed: str) -> bool:
@@ -136,7 +144,7 @@ def run(page: Path, farmgate: Path, logs: Path, environment: Mapping[str, str]) 
         path = f"{farmgate.parent}:{os.environ['PATH']}:/usr/sbin:/sbin"
         home = {"HOME": fresh, "PATH": path, "LANG": "C.UTF-8"}
         process = subprocess.Popen(
-            [*_alone(), "bash", str(script)],
+            [*([] if needs_network(page) else _alone()), "bash", str(script)],
             cwd=fresh,
             env={**own, **home, **environment},
             stdin=subprocess.DEVNULL,

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::bell::Bell;
 use super::nginx_headers::NginxHeaders;
+use super::observe::expect_routes;
 use super::turns::Turns;
 use crate::fleet::Asset;
 use crate::fleet::GatewayId;
@@ -93,6 +94,7 @@ impl Whose {
 
 impl Front {
     pub(in crate::server) fn new(app: Arc<App>, wakers: Arc<Wakers>) -> Self {
+        expect_routes(&app.counters);
         let (reads, writes) = (Turns::new(READS), Turns::new(WRITES));
         let (nginx_headers, bell) = (NginxHeaders::default(), Bell::new(wakers));
         Self { app, nginx_headers, bell, reads, writes }

@@ -15,6 +15,10 @@ use super::front::Front;
 use super::routes::ROUTES;
 use crate::server::edge::peer;
 use crate::server::edge::peer::Peer;
+use crate::server::metrics::Counters;
+
+/// The route of requests that have none.
+const NONE: &str = "none";
 
 /// The log shows the route instead of the path: a path can contain a token.
 pub(super) async fn observe(
@@ -22,7 +26,7 @@ pub(super) async fn observe(
     request: Request,
     next: Next,
 ) -> Response {
-    let matched = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str);
+    let matched = request.extensions().get::<MatchedPath>().map_or(NONE, MatchedPath::as_str);
     let route = route(matched);
     let peer = request.extensions().get::<Peer>();
     let address = peer::address(peer, request.headers());
@@ -41,6 +45,11 @@ pub(super) async fn observe(
     response
 }
 
+/// Has all counters of requests there from the start: no rate shows the first count of a new one.
+pub(super) fn expect_routes(counters: &Counters) {
+    ROUTES.into_iter().chain([NONE]).for_each(|route| counters.expect(route));
+}
+
 fn route(matched: &str) -> &'static str {
-    ROUTES.into_iter().find(|route| *route == matched).unwrap_or("none")
+    ROUTES.into_iter().find(|route| *route == matched).unwrap_or(NONE)
 }

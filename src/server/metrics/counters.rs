@@ -17,6 +17,9 @@ pub(super) const PREFIX: &str = "farmgate";
 /// come from the store.
 const SECONDS: [f64; 8] = [0.001, 0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 30.0];
 
+/// Statuses that say that something is wrong with the boot host.
+const FAULTS: [u16; 2] = [500, 503];
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Answer {
     route: &'static str,
@@ -88,6 +91,14 @@ impl Counters {
         }
         registry.register("rollouts_ended", "Rollouts that the server ended", rollouts.clone());
         Self { registry, requests, seconds, boots, acknowledgements, refusals, sent, rollouts }
+    }
+
+    /// Has the counters of a route begin at 0, with those statuses that alerts ask for.
+    pub(in crate::server) fn expect(&self, route: &'static str) {
+        let _ = self.seconds.get_or_create(&Route { route });
+        for status in FAULTS {
+            let _ = self.requests.get_or_create(&Answer { route, status });
+        }
     }
 
     /// Counts a request that was answered with `status`; the answer began after `seconds`.

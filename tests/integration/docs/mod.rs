@@ -1,7 +1,9 @@
 //! The documentation against itself and the program. That its commands do what they say is a test in
 //! vm-tests/ (`does_what_the_docs_say`).
 
+mod commands;
 mod links;
+mod program;
 
 use std::fs;
 use std::path::Path;
@@ -9,6 +11,10 @@ use std::path::PathBuf;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
 /// Every page that people read: those in docs/, and those next to the sources.
