@@ -54,7 +54,6 @@ pub(in crate::server) fn fleet(
         notices: notices(app),
         rollouts: open_rollouts(app)?,
         store: app.store_status(),
-        sync: None,
     })
 }
 
