@@ -1,6 +1,7 @@
 //! The command line. Each command is a struct with its arguments and `run(self, &Context)`, in a
 //! file of its own; those that have subcommands are folders.
 
+mod apply;
 mod author;
 mod bucket;
 mod check;
@@ -8,7 +9,9 @@ mod completions;
 mod confirm;
 mod context;
 mod damage;
+mod diff;
 mod doctor;
+mod follow;
 mod gateway;
 mod generations;
 mod init;
@@ -18,12 +21,16 @@ mod man;
 mod near;
 mod nginx_config;
 mod pki;
+mod plan;
 mod publish;
 mod rollout;
 mod selector;
 mod serve;
+mod state;
 mod status;
 mod store;
+mod trail;
+mod try_boot;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -39,6 +46,7 @@ use self::context::Context;
 use self::context::NobodyReads;
 use crate::foreign::harmless_lines;
 use crate::process;
+use crate::sync::Faults;
 
 /// Boots a fleet of CI-farm gateways from one place.
 #[derive(Parser)]
@@ -48,7 +56,7 @@ use crate::process;
     after_help = "Exit status:
   0    done
   1    failed; the last line on stderr says what, where, and what to do
-  2    wrong usage
+  2    wrong usage; `plan --detailed-exitcode`: there are changes
   3    `doctor` alone: no fault was found, but not everything could be checked
   141  the reader of the output is gone (`farmgate status | head -1`)"
 )]
@@ -89,9 +97,15 @@ enum Command {
     Check(check::Check),
     /// Publish a folder as the next generation of a gateway, or of many in waves
     Publish(publish::Publish),
-    /// Show and stop rollouts in waves
+    /// Show, watch, stop and resume rollouts in waves
     #[command(subcommand)]
     Rollout(rollout::Command),
+    /// Show what applying a fleet folder would change
+    Plan(plan::PlanCommand),
+    /// Publish what a fleet folder changes
+    Apply(apply::ApplyCommand),
+    /// Compare two generations of a gateway
+    Diff(diff::Diff),
     /// Show the generations of a gateway
     Generations(generations::Generations),
     /// Make an earlier generation of a gateway the current one
@@ -102,6 +116,10 @@ enum Command {
     Release(generations::Release),
     /// Show which generation each gateway gets next, and how its last boots went
     Status(status::Status),
+    /// Boot a gateway's image in QEMU, and show how far it comes
+    Try(try_boot::Try),
+    /// Show who did what, when and why
+    Log(trail::Log),
     /// Manage the gateways' buckets and their keys
     #[command(subcommand)]
     Bucket(bucket::Command),
@@ -114,6 +132,9 @@ enum Command {
     /// Manage the store that several boot hosts share
     #[command(subcommand)]
     Store(store::Command),
+    /// Export what gateways have now
+    #[command(subcommand)]
+    State(state::Command),
     /// Run the boot server
     Serve(serve::Serve),
     /// Check everything that could stop a boot: clock, certificates, files, ports, URLs, store,
@@ -150,11 +171,17 @@ pub fn main() -> ExitCode {
         Command::Check(command) => command.run(&context),
         Command::Publish(command) => command.run(&context),
         Command::Rollout(command) => command.run(&context),
+        Command::Plan(command) => command.run(&context),
+        Command::Apply(command) => command.run(&context),
+        Command::Diff(command) => command.run(&context),
+        Command::State(command) => command.run(&context),
         Command::Generations(command) => command.run(&context),
         Command::Rollback(command) => command.run(&context),
         Command::Pin(command) => command.run(&context),
         Command::Release(command) => command.run(&context),
         Command::Status(command) => command.run(&context),
+        Command::Try(command) => command.run(&context),
+        Command::Log(command) => command.run(&context),
         Command::Bucket(command) => command.run(&context),
         Command::Iso(command) => command.run(&context),
         Command::Pki(command) => command.run(&context),
@@ -167,6 +194,7 @@ pub fn main() -> ExitCode {
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is::<plan::Changes>() => ExitCode::from(plan::Changes::STATUS),
         Err(error) if error.is::<NobodyReads>() => ExitCode::from(NobodyReads::STATUS),
         Err(error) => {
             log::failure(&one_line(&error));
@@ -183,7 +211,7 @@ pub fn main() -> ExitCode {
 fn one_line(error: &anyhow::Error) -> String {
     let text = format!("{error:#}");
     let text = harmless_lines(text.trim_end());
-    match error.downcast_ref::<toml::de::Error>().is_some() {
+    match error.is::<toml::de::Error>() || error.is::<Faults>() {
         true => text.into_owned(),
         false => text.replace('\n', " | "),
     }

@@ -12,17 +12,22 @@ use super::author::Why;
 use super::context::Context;
 use super::context::now;
 use super::damage::Damage;
+use super::follow::follow;
 use super::generations::held_back;
+use super::rollout;
 use super::selector::Done;
 use super::selector::ParseSelectorError;
 use super::selector::Selected;
 use super::selector::Selector;
 use super::wrong_usage;
+use crate::config::Period;
 use crate::fleet::ALL;
 use crate::fleet::Assignment;
 use crate::fleet::EventId;
 use crate::fleet::Record;
 use crate::fleet::Variables;
+use crate::fleet::rollout::Rules;
+use crate::fleet::rollout::Share;
 use crate::identity::GatewayName;
 use crate::publish;
 use crate::publish::Folder;
@@ -55,6 +60,17 @@ pub(super) struct Publish {
     /// group that are in no earlier wave; may be repeated
     #[arg(long, value_name = "all|NAME|@GROUP,...", requires = "canary")]
     then: Vec<Wave>,
+    /// The share of a wave that must have acknowledged: a machine that is switched off does not
+    /// hold up the next one [default: 100%]
+    #[arg(long, value_name = "N%", requires = "canary")]
+    wait_for: Option<Share>,
+    /// Stop the rollout when a wave takes longer than this (90m, 2d); without --canary, the longest
+    /// wait of --follow
+    #[arg(long, value_name = "DURATION")]
+    timeout: Option<Period>,
+    /// Show the boots until every gateway has acknowledged; fails if one does not
+    #[arg(long)]
+    follow: bool,
     #[command(flatten)]
     why: Why,
 }
@@ -184,6 +200,13 @@ impl Publish {
         if let Some(outcome) = outcomes.iter().find_map(|outcome| outcome.as_ref().ok()) {
             context.warn(&outcome.warnings);
         }
+        let served: Vec<_> = records
+            .iter()
+            .zip(&outcomes)
+            .filter_map(|(record, outcome)| {
+                Some(((*record).clone(), outcome.as_ref().ok()?.generation))
+            })
+            .collect();
         let mut outcomes = outcomes.into_iter();
         let mut results = loaded.into_iter().map(|(name, record)| {
             let published = record.and_then(|_| {
@@ -196,13 +219,23 @@ impl Publish {
         if selected.is_one
             && let Some((_, published)) = results.next()
         {
-            return context.print(&published?);
+            context.print(&published?)?;
+            return self.follow(context, &state, &served);
         }
         let mut done = Done::new(context, selected.names.len());
         for (name, published) in results {
             done.note(&name, published)?;
         }
-        done.finish(selected.unknown)
+        let followed = self.follow(context, &state, &served);
+        done.finish(selected.unknown)?;
+        followed
+    }
+
+    fn follow(&self, context: &Context, state: &State, served: &[(Record, u64)]) -> Result<()> {
+        match self.follow {
+            true => follow(context, state, served, self.timeout.map(Period::get)),
+            false => Ok(()),
+        }
     }
 
     fn waves(&self, context: &Context, dir: &Path) -> Result<()> {
@@ -216,14 +249,19 @@ impl Publish {
         }
         let folder = self.folder(dir)?;
         let progress = context.progress(folder.size(), "storing");
+        let rules = Rules {
+            wait_for: self.wait_for.unwrap_or_default(),
+            timeout: self.timeout.map(Period::get),
+        };
         let (by, stored) = (self.why.by(), |bytes| progress.inc(bytes));
         let (rollout, warnings) =
-            publish::rollout::begin(&state, &waves, &folder, &by, now(), &stored)?;
+            publish::rollout::begin(&state, &waves, rules, &folder, &by, now(), &stored)?;
         progress.finish_and_clear();
         context.warn(&warnings);
         let names = |wave: &Vec<Record>| wave.iter().map(|record| record.name.clone()).collect();
         context.print(&Begun { rollout, waves: waves.iter().map(names).collect() })?;
-        damage.result().context("the rollout goes on without some gateways")
+        damage.result().context("the rollout goes on without some gateways")?;
+        if self.follow { rollout::watch(context, &state, rollout) } else { Ok(()) }
     }
 }
 

@@ -154,7 +154,7 @@ impl StatusRow {
 }
 
 /// A stage in a few words.
-fn short(stage: &Stage) -> String {
+pub(super) fn short(stage: &Stage) -> String {
     match stage {
         Stage::Boot { .. } => "boot".to_owned(),
         Stage::File { path, size, bytes, .. } if bytes < size => {

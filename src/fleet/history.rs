@@ -229,9 +229,25 @@ impl History {
 
     /// The generation that was last known to work.
     pub fn last_good(&self) -> Option<&Arc<Generation>> {
-        let good =
-            self.trials.iter().filter_map(|(number, trial)| Some((trial.evidence()?, number)));
+        self.best(|_| true)
+    }
+
+    /// The same among all others than this one.
+    pub fn last_good_but(&self, number: u64) -> Option<&Arc<Generation>> {
+        self.best(|other| other != number)
+    }
+
+    fn best(&self, counts: impl Fn(u64) -> bool) -> Option<&Arc<Generation>> {
+        let trials = self.trials.iter().filter(|(number, _)| counts(**number));
+        let good = trials.filter_map(|(number, trial)| Some((trial.evidence()?, number)));
         good.max().and_then(|(_, number)| self.generations.get(number))
+    }
+
+    /// The generation that was current before this one was last activated.
+    pub fn live_before(&self, number: u64) -> Option<&Arc<Generation>> {
+        let at = self.activations.iter().rposition(|live| *live == number)?;
+        let before = self.activations[..at].iter().rfind(|live| **live != number)?;
+        self.generations.get(before)
     }
 
     /// Says whether the generation was ever current.
@@ -279,8 +295,8 @@ impl History {
     }
 }
 
-/// The events that decide the result of [`History::fold`], now and after any later event. All
-/// others can be deleted. An acknowledgement of a forgotten boot no longer counts.
+/// The events that decide the result of [`History::fold`], now and after any later event, and the
+/// latest that have an author. All others can be deleted. An acknowledgement of a forgotten boot no longer counts.
 pub fn relevant(events: &Events, remembered: usize) -> BTreeSet<EventId> {
     let mut kept = BTreeSet::new();
     let mut published = BTreeSet::new();
@@ -301,6 +317,10 @@ pub fn relevant(events: &Events, remembered: usize) -> BTreeSet<EventId> {
     let last: BTreeMap<_, _> =
         activations.iter().map(|(id, generation)| (generation, id)).collect();
     kept.extend(last.into_values());
+
+    // They decide nothing: people want to know who did what.
+    let authored = events.iter().filter(|(_, event)| event.by.is_some());
+    kept.extend(authored.rev().take(remembered).map(|(id, _)| id));
 
     kept.extend(boots.iter().rev().take(remembered).map(|(id, _)| id));
     // The tries of the current generation, even with many other boots in between.

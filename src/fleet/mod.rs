@@ -2,6 +2,7 @@
 //! generation, rollouts, tokens. Pure: no files, no clock, no network.
 
 mod ack_token;
+pub mod act;
 mod assessment;
 mod by;
 pub mod event;
@@ -14,11 +15,14 @@ pub mod record;
 pub mod revision;
 pub mod rollout;
 mod secrets_template;
+pub mod trail;
 mod variable;
 
 pub use ack_token::AckTokens;
 pub use ack_token::Claim;
 pub use ack_token::KEY_LEN;
+pub use act::Act;
+pub use act::What;
 pub use assessment::Decision;
 pub use assessment::Policy;
 pub use assessment::Reason;

@@ -13,6 +13,8 @@ use crate::fleet::Kind;
 use crate::fleet::Record;
 use crate::fleet::Variables;
 use crate::fleet::rollout::Member;
+use crate::fleet::rollout::Rollout;
+use crate::fleet::rollout::Rules;
 use crate::identity::GatewayName;
 use crate::store::State;
 use crate::store::generations::Generations;
@@ -48,7 +50,7 @@ pub fn publish_all(
     now: OffsetDateTime,
 ) -> Result<Batch> {
     let waits = |wave: &Vec<Item>| wave.iter().map(|item| item.record.clone()).collect();
-    rollout::ensure_waves(&waves.iter().map(waits).collect::<Vec<_>>())?;
+    rollout::ensure_waves(state, &waves.iter().map(waits).collect::<Vec<_>>())?;
     let generations = Generations::new(state);
     let mut batch = Batch::default();
     let mut members = Vec::new();
@@ -69,7 +71,8 @@ pub fn publish_all(
         members.push(of_wave);
     }
     if members.len() > 1 {
-        batch.rollout = Some(rollout::open(state, lock, members, by, now)?);
+        batch.rollout =
+            Some(rollout::open(state, lock, Rollout::new(members, Rules::default()), by, now)?);
         return Ok(batch);
     }
     for member in members.into_iter().flatten() {

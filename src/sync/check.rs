@@ -50,14 +50,20 @@ impl FleetFolder {
             let key = (path.clone(), digests.collect(), variables);
             alike.entry(key).or_default().push((name, gateway));
         }
+        let mut with_script: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+        for (script, _, set) in alike.keys() {
+            with_script.entry(script).or_default().extend(set.iter().map(String::as_str));
+        }
         let mut found = Findings::default();
         let mut used = BTreeSet::new();
         for ((script, _, set), gateways) in &alike {
             let Some((_, gateway)) = gateways.first() else { continue };
             let source = self.tree.head(script, MAX_SCRIPT_LEN + 1)?;
-            let elsewhere_set = self.variables_with(script, set);
+            let others = with_script.get(script.as_str()).into_iter().flatten();
+            let others = others.filter(|name| !set.contains(**name));
+            let others = others.map(|name| (*name).to_owned()).collect();
             let subject = self.subject(script, gateway, heads, elsewhere)?;
-            let known = KnownVariables { set: set.clone(), elsewhere: elsewhere_set };
+            let known = KnownVariables { set: set.clone(), elsewhere: others };
             let mut findings = subject.check(&source, &known)?;
             let lacks = |finding: &Finding| finding.code == codes::UNSET_VARIABLE;
             let who = names(gateways);
@@ -89,17 +95,6 @@ impl FleetFolder {
             }
         }
         Ok(found.all(self))
-    }
-
-    /// The names that gateways with this script have, without those in `set`.
-    fn variables_with(&self, script: &str, set: &BTreeSet<String>) -> BTreeSet<String> {
-        let same = |gateway: &&Described| {
-            matches!(gateway.files.get(BOOT_SCRIPT),
-                Some(Content::InTree { path, .. }) if path == script)
-        };
-        let names =
-            self.gateways.values().filter(same).flat_map(|gateway| gateway.variables.keys());
-        names.map(ToString::to_string).filter(|name| !set.contains(name)).collect()
     }
 
     fn subject(

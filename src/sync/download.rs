@@ -83,7 +83,8 @@ impl Downloads {
 
     fn open(&self, download: &Download) -> Result<Body<'_>> {
         let request = self.client.get(download.url.url().clone());
-        let response = self.runtime.block_on(request.send()).map_err(plain)?;
+        // Its timers need the runtime already when it is made.
+        let response = self.runtime.block_on(async { request.send().await }).map_err(plain)?;
         let status = response.status();
         ensure!(status.is_success(), "the server answered {status}");
         let length = response.content_length().unwrap_or(0);
@@ -132,7 +133,7 @@ struct Body<'a> {
 impl Read for Body<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         while self.left.is_empty() {
-            let chunk = self.runtime.block_on(self.response.chunk());
+            let chunk = self.runtime.block_on(async { self.response.chunk().await });
             match chunk.map_err(|error| io::Error::other(format!("{:#}", plain(error))))? {
                 Some(chunk) => self.left = chunk,
                 None => return Ok(0),

@@ -249,7 +249,7 @@ fn downloads(
     faults: &mut Vec<Fault>,
 ) {
     for (path, download) in &layer.files {
-        if tree.below(folder).any(|(own, _)| own == path) {
+        if tree.has(&format!("{folder}/{path}")) {
             let what = format!("`{path}` is in {folder} too: it cannot come from a URL as well");
             faults.push(download.fault(what, "remove one of the two"));
         }
@@ -303,7 +303,7 @@ fn describe(
     files.extend(own_files(tree, &own, faults)?);
     downloads(tree, &own, layer, &mut files, faults);
     let settings = format!("{own}.toml");
-    let shown = if tree.paths().any(|path| path == settings) { &settings } else { &own };
+    let shown = if tree.has(&settings) { &settings } else { &own };
     if let Some((one, other)) = merge::same_but_for_case(files.keys()) {
         let what = format!("its files `{one}` and `{other}` differ only in case");
         faults.push(Fault::of(

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::fmt;
 
-use anyhow::Context;
 use anyhow::Result;
 use serde::Deserialize;
 use serde::Serialize;
@@ -24,6 +23,7 @@ use crate::fleet::MAX_SCRIPT_LEN;
 use crate::fleet::Record;
 use crate::fleet::Variables;
 use crate::fleet::format;
+use crate::foreign::Foreign;
 use crate::identity::Fingerprint;
 use crate::identity::GatewayName;
 use crate::store::State;
@@ -43,6 +43,9 @@ pub struct LiveFleet {
     pub at: OffsetDateTime,
     /// By name.
     pub gateways: BTreeMap<GatewayName, LiveGateway>,
+    /// Gateways that cannot be read, and why.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub damaged: BTreeMap<GatewayName, String>,
     /// Texts of boot scripts, by digest.
     pub scripts: BTreeMap<BlobId, String>,
 }
@@ -60,6 +63,9 @@ pub struct LiveGateway {
     /// The generation that was activated last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub current: Option<LiveGeneration>,
+    /// The generation that is pinned, and served whatever is current.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pinned: Option<u64>,
     /// The generation that was published last, if it is another one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub newest: Option<LiveGeneration>,
@@ -96,16 +102,34 @@ pub(super) fn is_script(path: &str) -> bool {
 }
 
 impl LiveFleet {
+    /// A fleet without gateways.
+    pub(super) fn empty(at: OffsetDateTime) -> Self {
+        Self {
+            format: FORMAT,
+            at,
+            gateways: BTreeMap::new(),
+            damaged: BTreeMap::new(),
+            scripts: BTreeMap::new(),
+        }
+    }
+
     /// Reads the state.
     pub fn read(state: &State, now: OffsetDateTime) -> Result<Self> {
         let rollouts = in_rollouts(state)?;
-        let mut live =
-            Self { format: FORMAT, at: now, gateways: BTreeMap::new(), scripts: BTreeMap::new() };
+        let mut live = Self::empty(now);
         let generations = Generations::new(state);
         for name in state.gateways().names()? {
-            let record = state.gateways().load(&name)?;
-            let gateway = gateway(&generations, &record, &rollouts)
-                .with_context(|| format!("cannot read gateway {name}"))?;
+            let record = state.gateways().load(&name);
+            let gateway = record.and_then(|record| gateway(&generations, &record, &rollouts));
+            let gateway = match gateway {
+                Ok(gateway) => gateway,
+                // One that is damaged must not hold up the others.
+                Err(error) => {
+                    let why = Foreign::new(&format!("{error:#}")).to_string();
+                    live.damaged.insert(name, why);
+                    continue;
+                }
+            };
             for (path, asset) in gateway.current.iter().flat_map(|current| &current.files) {
                 if is_script(path)
                     && asset.size <= MAX_SCRIPT_LEN
@@ -147,6 +171,7 @@ pub(super) fn gateway(
     let valid = record.certificates.iter().filter(|c| c.state != CertificateState::Revoked);
     Ok(LiveGateway {
         gateway_id: record.id.clone(),
+        pinned: history.pinned().map(|generation| generation.number),
         group: record.group.clone(),
         labels: record.labels.clone(),
         fingerprints: valid.map(|certificate| certificate.fingerprint).collect(),

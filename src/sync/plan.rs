@@ -44,6 +44,9 @@ pub struct Plan {
     pub unregistered: Vec<GatewayName>,
     /// Registered, and not in the folder: they stay as they are.
     pub absent: Vec<GatewayName>,
+    /// Gateways whose record or events cannot be read, and why: nothing is done for them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub damaged: BTreeMap<GatewayName, String>,
     /// Gateways without the certificate that the folder demands: nothing can be applied.
     pub wrong_certificate: Vec<GatewayName>,
 }
@@ -58,6 +61,9 @@ pub struct GatewayPlan {
     /// The current generation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub generation: Option<u64>,
+    /// The generation that is pinned: it is served in place of a new one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pinned: Option<u64>,
     /// Events of the current and the newest generation. A plan is for these.
     pub(super) live: [Option<EventId>; 2],
     /// SHA-256 over everything that the gateway is to have.
@@ -158,10 +164,14 @@ impl Plan {
             waves: Vec::new(),
             unregistered: Vec::new(),
             absent: Vec::new(),
+            damaged: live.damaged.clone(),
             wrong_certificate: Vec::new(),
         };
         for (name, wanted) in described {
             let Some(now) = live.gateways.get(name) else {
+                if live.damaged.contains_key(name) {
+                    continue;
+                }
                 plan.unregistered.push(name.clone());
                 continue;
             };
@@ -256,6 +266,7 @@ fn gateway(
         profile: wanted.profile.clone(),
         action,
         generation: now.current.as_ref().map(|current| current.generation),
+        pinned: now.pinned,
         live: [id(&now.current), id(&now.newest)],
         content,
         files: Vec::new(),
@@ -370,3 +381,6 @@ fn diff(before: &str, after: &str) -> String {
     let diff = similar::TextDiff::from_lines(before, after);
     diff.unified_diff().context_radius(AROUND).to_string()
 }
+
+#[cfg(test)]
+mod tests;

@@ -36,8 +36,12 @@ impl fmt::Display for Plan {
                     (true, None) => "a first generation".to_owned(),
                     (false, _) => "no new generation".to_owned(),
                 };
+                let pin = match gateway.pinned.filter(|_| publish) {
+                    Some(pinned) => format!(", but {pinned} is pinned (`farmgate release {name}`)"),
+                    None => String::new(),
+                };
                 let profile = gateway.profile.as_ref().map(|profile| format!(" ({profile})"));
-                writeln!(f, "{name}{}: {what}", profile.unwrap_or_default())?;
+                writeln!(f, "{name}{}: {what}{pin}", profile.unwrap_or_default())?;
             }
             writeln!(f, "{text}")?;
         }
@@ -55,6 +59,9 @@ impl fmt::Display for Plan {
             if !names.is_empty() {
                 writeln!(f, "{what}: {}", list(names))?;
             }
+        }
+        for (name, why) in &self.damaged {
+            writeln!(f, "{name} cannot be read, and is left out: {why}")?;
         }
         let held = |(_, gateway): &(_, &GatewayPlan)| gateway.action == Action::Held;
         let held: Vec<_> =

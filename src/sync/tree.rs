@@ -16,6 +16,9 @@ use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 use cap_std::fs::Metadata;
 use cap_std::fs::MetadataExt;
+use cap_std::fs::OpenOptions;
+use cap_std::fs::OpenOptionsExt;
+use rustix::fs::OFlags;
 use sha2::Digest;
 use sha2::Sha256;
 
@@ -95,9 +98,9 @@ impl Tree {
         &self.shown
     }
 
-    /// Paths of all listed files.
-    pub(super) fn paths(&self) -> impl Iterator<Item = &str> {
-        self.files.keys().map(String::as_str)
+    /// Says whether this file is listed.
+    pub(super) fn has(&self, path: &str) -> bool {
+        self.files.contains_key(path)
     }
 
     /// The listed files below a folder, with their paths from there.
@@ -184,7 +187,7 @@ impl Tree {
         path: &str,
         faults: &mut Vec<Fault>,
     ) -> Result<Option<Arc<SourceFile>>> {
-        let file = match as_caller(|| self.dir.open(path)) {
+        let file = match self.open_file(path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             file => file.with_context(|| self.cannot_read(path))?,
         };
@@ -262,10 +265,17 @@ impl Tree {
 
     /// Opens a listed file, which must still be the one that was listed.
     pub(super) fn open_listed(&self, path: &str) -> Result<cap_std::fs::File> {
-        let file = as_caller(|| self.dir.open(path)).with_context(|| self.cannot_read(path))?;
+        let file = self.open_file(path).with_context(|| self.cannot_read(path))?;
         let facts = file.metadata().with_context(|| self.cannot_read(path))?;
         ensure!(self.files.get(path) == Some(&Stamp::new(&facts)), self.changed(path));
         Ok(file)
+    }
+
+    /// Opens a file. A FIFO in its place must not make anybody wait.
+    fn open_file(&self, path: &str) -> std::io::Result<cap_std::fs::File> {
+        let mut options = OpenOptions::new();
+        options.read(true).custom_flags(OFlags::NONBLOCK.bits() as i32);
+        as_caller(|| self.dir.open_with(path, &options))
     }
 
     /// The first `len` bytes of a listed file.

@@ -87,7 +87,10 @@ impl App {
 
     /// Advances rollouts as far as possible.
     pub(in crate::server) fn advance_rollouts(&self) {
-        let advanced = rollouts::advance(&self.settings().state, OffsetDateTime::now_utc());
+        let advanced =
+            rollouts::advance(&self.settings().state, OffsetDateTime::now_utc(), &|end| {
+                self.counters.rollout_ended(end);
+            });
         let trouble = advanced.err().map(|error| format!("{error:#}"));
         let mut known = self.rollout_trouble.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(trouble) = trouble.as_ref().filter(|_| trouble != *known) {

@@ -8,6 +8,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 use crate::fleet::Reason;
+use crate::store::rollouts::End;
 
 /// Prefix of every name.
 pub(super) const PREFIX: &str = "farmgate";
@@ -32,6 +33,11 @@ struct Why {
     reason: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Ended {
+    result: &'static str,
+}
+
 /// Counters since the server started.
 pub(in crate::server) struct Counters {
     pub(super) registry: Registry,
@@ -41,6 +47,7 @@ pub(in crate::server) struct Counters {
     acknowledgements: Counter,
     refusals: Family<Why, Counter>,
     sent: Counter,
+    rollouts: Family<Ended, Counter>,
 }
 
 impl Counters {
@@ -75,7 +82,12 @@ impl Counters {
         let sent = Counter::default();
         let help = "Bytes of files that farmgate itself sent; behind nginx, nginx does";
         registry.register("sent_bytes", help, sent.clone());
-        Self { registry, requests, seconds, boots, acknowledgements, refusals, sent }
+        let rollouts = Family::<Ended, Counter>::default();
+        for result in End::NAMES {
+            let _ = rollouts.get_or_create(&Ended { result });
+        }
+        registry.register("rollouts_ended", "Rollouts that the server ended", rollouts.clone());
+        Self { registry, requests, seconds, boots, acknowledgements, refusals, sent, rollouts }
     }
 
     /// Counts a request that was answered with `status`; the answer began after `seconds`.
@@ -97,6 +109,11 @@ impl Counters {
     /// Counts a client that was not let in.
     pub(in crate::server) fn refused(&self, reason: &'static str) {
         self.refusals.get_or_create(&Why { reason }).inc();
+    }
+
+    /// Counts a rollout that came to its end.
+    pub(in crate::server) fn rollout_ended(&self, end: End) {
+        self.rollouts.get_or_create(&Ended { result: end.as_str() }).inc();
     }
 
     /// Counts bytes of files that are sent.

@@ -21,6 +21,8 @@ use crate::fleet::Policy;
 use crate::fleet::Reason;
 use crate::fleet::Record;
 use crate::fleet::decide;
+use crate::fleet::rollout;
+use crate::fleet::rollout::Seen;
 use crate::identity::Certificate;
 use crate::identity::GatewayName;
 use crate::replica;
@@ -28,6 +30,7 @@ use crate::server::app::App;
 use crate::server::pki;
 use crate::server::problems;
 use crate::store::State;
+use crate::store::rollouts::Rollouts;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OfGateway {
@@ -60,6 +63,17 @@ pub(in crate::server) struct Fleet {
     /// Standings of the keys of removed gateways.
     left: Vec<Standing>,
     store: Option<(replica::Counts, Option<usize>)>,
+    rollouts: OpenRollouts,
+}
+
+/// The open rollouts.
+#[derive(Default)]
+struct OpenRollouts {
+    open: usize,
+    /// Gateways that got a generation and have not acknowledged it.
+    waiting: usize,
+    /// When the first of them got it.
+    since: Option<OffsetDateTime>,
 }
 
 /// One gateway.
@@ -119,6 +133,7 @@ impl Fleet {
             buckets: state.config().buckets.provider.is_some(),
             left: left(state, &known, &unknown)?,
             store,
+            rollouts: open_rollouts(app, state)?,
         })
     }
 
@@ -148,6 +163,14 @@ impl Fleet {
         gauge("gateways_unreadable", "Gateways whose state cannot be read", self.unreadable);
         gauge("boots_running", "Boots that began and were not acknowledged yet", booting);
         gauge("problems", "What keeps all gateways from booting (see /readyz)", self.problems);
+
+        let OpenRollouts { open, waiting, since } = self.rollouts;
+        gauge("rollouts_open", "Rollouts that have not come to their end", open);
+        let help = "Gateways that open rollouts wait for";
+        gauge("rollout_waiting", help, waiting);
+        let help = "Since when the first of them has the generation; 0 if there is none";
+        let since = since.and_then(|since| since.unix_timestamp().try_into().ok());
+        gauge("rollout_waiting_since_timestamp_seconds", help, since.unwrap_or(0));
 
         let expiry = Family::<OfCertificate, Gauge>::default();
         for (certificate, end) in &self.certificates {
@@ -226,6 +249,31 @@ impl Row {
             bucket: Condition::of(state, record),
         })
     }
+}
+
+fn open_rollouts(app: &App, state: &State) -> Result<OpenRollouts> {
+    let mut sum = OpenRollouts::default();
+    let read = Rollouts::new(state).open()?;
+    sum.open = read.found.len() + read.damaged.len();
+    for stored in read.found.values() {
+        for member in stored.rollout.members() {
+            // What cannot be read counts elsewhere.
+            let record = state.gateways().find_by_id(&member.id);
+            let Some(record) = record.ok().flatten() else { continue };
+            let Ok(history) = app.generations().history(&member.id) else { continue };
+            let policy = record.policy(app.settings().tries);
+            let seen = Seen { history: (*history).clone(), policy, revoked: false };
+            if stored.rollout.left_out.contains(&member.id) {
+                continue;
+            }
+            let standing = rollout::standing(member, Some(&seen));
+            if let rollout::Standing::Trying { since, .. } = standing {
+                sum.waiting += 1;
+                sum.since = [sum.since, since].into_iter().flatten().min();
+            }
+        }
+    }
+    Ok(sum)
 }
 
 fn register_rows(
