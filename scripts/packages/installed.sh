@@ -38,6 +38,8 @@ wanted=(
   "ip iproute2"
   "dnsmasq dnsmasq-base"
 )
+# For the status page.
+[[ $purpose == test ]] && wanted+=("chromium chromium")
 [[ $purpose == lint ]] && wanted+=(
   "git git"
   "openssl openssl"
