@@ -9,6 +9,7 @@ use super::context::Context;
 use super::context::Gateway;
 use super::context::now;
 use super::damage::Damage;
+use super::files;
 use super::store;
 use crate::fleet::Generation;
 use crate::fleet::Reason;
@@ -22,6 +23,9 @@ use crate::store::generations::Readable;
 pub(super) struct Generations {
     #[command(flatten)]
     gateway: Gateway,
+    /// Show the files of one generation: path, size, SHA-256 [default: of the current one]
+    #[arg(long, value_name = "N", num_args = 0..=1)]
+    files: Option<Option<u64>>,
 }
 
 #[derive(Serialize)]
@@ -81,6 +85,9 @@ impl std::fmt::Display for Listing {
 
 impl Generations {
     pub(super) fn run(self, context: &Context) -> Result<()> {
+        if let Some(number) = self.files {
+            return files::list(context, &self.gateway.name, number);
+        }
         let state = context.state()?;
         let record = state.gateways().load(&self.gateway.name)?;
         let generations = crate::store::generations::Generations::new(&state);

@@ -7,8 +7,10 @@ mod completions;
 mod context;
 mod damage;
 mod doctor;
+mod files;
 mod gateway;
 mod generations;
+mod get;
 mod init;
 mod iso;
 mod log;
@@ -90,6 +92,8 @@ enum Command {
     Rollout(rollout::Command),
     /// Show the generations of a gateway
     Generations(generations::Generations),
+    /// Read back the files of a generation, as they were published
+    Get(get::Get),
     /// Make an earlier generation of a gateway the current one
     Rollback(generations::Rollback),
     /// Serve a generation whatever assessment says, until it is released
@@ -147,6 +151,7 @@ pub fn main() -> ExitCode {
         Command::Publish(command) => command.run(&context),
         Command::Rollout(command) => command.run(&context),
         Command::Generations(command) => command.run(&context),
+        Command::Get(command) => command.run(&context),
         Command::Rollback(command) => command.run(&context),
         Command::Pin(command) => command.run(&context),
         Command::Release(command) => command.run(&context),

@@ -4,6 +4,7 @@
 //! There are two trees: `blobs/`, which nginx reads, and `private/`, which the server alone reads.
 //! A secret with the bytes of some other gateway's file is kept twice.
 
+mod copy;
 mod fault;
 
 use std::collections::HashSet;

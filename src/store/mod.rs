@@ -15,6 +15,7 @@ pub mod live;
 pub mod lock;
 mod new_host;
 pub mod objects;
+pub mod outside;
 pub mod owner;
 mod proxy_mark;
 pub mod records;

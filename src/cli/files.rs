@@ -1,0 +1,59 @@
+//! `farmgate generations NAME --files [N]`: the files of one generation.
+
+use std::fmt;
+
+use anyhow::Context as _;
+use anyhow::Result;
+use serde::Serialize;
+
+use super::context::Context;
+use super::get::find;
+use crate::fleet::BlobId;
+use crate::identity::GatewayName;
+use crate::store::generations::Generations;
+
+#[derive(Serialize)]
+struct Listing {
+    gateway: GatewayName,
+    generation: u64,
+    files: Vec<FileRow>,
+}
+
+#[derive(Serialize)]
+struct FileRow {
+    path: String,
+    size: u64,
+    sha256: BlobId,
+}
+
+impl fmt::Display for Listing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:>12}  {:<64}  FILE", "BYTES", "SHA256")?;
+        self.files.iter().try_for_each(|FileRow { path, size, sha256 }| {
+            write!(f, "\n{size:>12}  {sha256}  {path}")
+        })
+    }
+}
+
+/// Shows the files of the generation `number`, or else of the current one.
+pub(super) fn list(context: &Context, name: &GatewayName, number: Option<u64>) -> Result<()> {
+    let state = context.state()?;
+    let record = state.gateways().load(name)?;
+    let history = Generations::new(&state).readable(&record.id)?.history;
+    let generation = match number {
+        Some(number) => find(name, &history, number)?,
+        None => {
+            history.current().with_context(|| format!("nothing is published for gateway {name}"))?
+        }
+    };
+    let files = generation.files().iter().map(|(path, asset)| FileRow {
+        path: path.clone(),
+        size: asset.size,
+        sha256: asset.sha256,
+    });
+    context.print(&Listing {
+        gateway: record.name,
+        generation: generation.number,
+        files: files.collect(),
+    })
+}
