@@ -5,6 +5,7 @@ use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use super::author::Why;
 use super::context::Context;
 use super::context::Gateway;
 use super::context::now;
@@ -125,6 +126,8 @@ pub(super) struct Rollback {
     /// Number of the generation [default: the one that was current before]
     #[arg(value_name = "N")]
     generation: Option<u64>,
+    #[command(flatten)]
+    why: Why,
 }
 
 #[derive(clap::Args)]
@@ -134,12 +137,16 @@ pub(super) struct Pin {
     /// Number of the generation [default: the current one]
     #[arg(value_name = "N")]
     generation: Option<u64>,
+    #[command(flatten)]
+    why: Why,
 }
 
 #[derive(clap::Args)]
 pub(super) struct Release {
     #[command(flatten)]
     gateway: Gateway,
+    #[command(flatten)]
+    why: Why,
 }
 
 #[derive(Serialize)]
@@ -183,7 +190,7 @@ impl Rollback {
         let state = context.state()?;
         let record = state.gateways().load(&self.gateway.name)?;
         store::fetch(&state, &record, self.generation)?;
-        let served = publish::rollback(&state, &record, self.generation, now())?;
+        let served = publish::rollback(&state, &record, self.generation, &self.why.by(), now())?;
         let Served { generation, pinned } = served;
         context.print(&Chosen { gateway: record.name, generation, pinned, how: " again" })
     }
@@ -194,7 +201,8 @@ impl Pin {
         let state = context.state()?;
         let record = state.gateways().load(&self.gateway.name)?;
         store::fetch(&state, &record, self.generation)?;
-        let Served { generation, .. } = publish::pin(&state, &record, self.generation, now())?;
+        let Served { generation, .. } =
+            publish::pin(&state, &record, self.generation, &self.why.by(), now())?;
         let how = ", whatever comes, until the pin is released";
         context.print(&Chosen { gateway: record.name, generation, pinned: None, how })
     }
@@ -204,7 +212,7 @@ impl Release {
     pub(super) fn run(self, context: &Context) -> Result<()> {
         let state = context.state()?;
         let record = state.gateways().load(&self.gateway.name)?;
-        let Served { generation, .. } = publish::release(&state, &record, now())?;
+        let Served { generation, .. } = publish::release(&state, &record, &self.why.by(), now())?;
         let how = ", if it works";
         context.print(&Chosen { gateway: record.name, generation, pinned: None, how })
     }

@@ -1,6 +1,7 @@
 //! The command line. Each command is a struct with its arguments and `run(self, &Context)`, in a
 //! file of its own; those that have subcommands are folders.
 
+mod author;
 mod bucket;
 mod check;
 mod completions;

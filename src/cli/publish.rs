@@ -7,11 +7,13 @@ use anyhow::Result;
 use clap::error::ErrorKind;
 use serde::Serialize;
 
+use super::author::Why;
 use super::context::Context;
 use super::context::now;
 use super::damage::Damage;
 use super::generations::held_back;
 use super::wrong_usage;
+use crate::fleet::By;
 use crate::fleet::EventId;
 use crate::fleet::Record;
 use crate::identity::GatewayName;
@@ -40,6 +42,8 @@ pub(super) struct Publish {
     /// The next wave: "all" for all remaining gateways, or NAME,...; may be repeated
     #[arg(long, value_name = "all|NAME,...", requires = "canary")]
     then: Vec<Wave>,
+    #[command(flatten)]
+    why: Why,
 }
 
 #[derive(Clone)]
@@ -117,7 +121,7 @@ impl Publish {
                     (false, true) => When::Changed,
                     (false, false) => When::NotLive,
                 };
-                one(context, &name, Path::new(dir), when)
+                one(context, &name, Path::new(dir), when, &self.why.by())
             }
             ([dir], false) => self.waves(context, Path::new(dir)),
             (_, true) => wrong_usage(
@@ -149,8 +153,9 @@ impl Publish {
         }
         let folder = Folder::open(dir)?;
         let progress = context.progress(folder.size(), "storing");
+        let (by, stored) = (self.why.by(), |bytes| progress.inc(bytes));
         let (rollout, warnings) =
-            publish::rollout::begin(&state, &waves, &folder, now(), &|bytes| progress.inc(bytes))?;
+            publish::rollout::begin(&state, &waves, &folder, &by, now(), &stored)?;
         progress.finish_and_clear();
         context.warn(&warnings);
         let names = |wave: &Vec<Record>| wave.iter().map(|record| record.name.clone()).collect();
@@ -159,13 +164,13 @@ impl Publish {
     }
 }
 
-fn one(context: &Context, name: &GatewayName, dir: &Path, when: When) -> Result<()> {
+fn one(context: &Context, name: &GatewayName, dir: &Path, when: When, by: &By) -> Result<()> {
     let state = context.state()?;
     let record = state.gateways().load(name)?;
     let folder = Folder::open(dir)?;
     let progress = context.progress(folder.size(), "storing");
     let stored = |bytes| progress.inc(bytes);
-    let outcome = publish::publish(&state, &record, &folder, when, now(), &stored)?;
+    let outcome = publish::publish(&state, &record, &folder, when, by, now(), &stored)?;
     progress.finish_and_clear();
     context.warn(&outcome.warnings);
     let Outcome { generation, changed, pinned, .. } = outcome;

@@ -148,7 +148,7 @@ mod tests {
     impl Life {
         fn record(&mut self, kind: Kind) -> EventId {
             let id = EventId::after(self.events.keys().next_back().copied(), 0);
-            let event = Event { format: FORMAT, at: OffsetDateTime::UNIX_EPOCH, kind };
+            let event = Event { format: FORMAT, at: OffsetDateTime::UNIX_EPOCH, by: None, kind };
             self.events.insert(id, Arc::new(event));
             id
         }

@@ -7,6 +7,7 @@ use serde::Serialize;
 use time::OffsetDateTime;
 
 use super::BlobId;
+use super::By;
 use super::EventId;
 use crate::identity::Fingerprint;
 
@@ -23,6 +24,9 @@ pub struct Event {
     /// id.
     #[serde(with = "time::serde::rfc3339")]
     pub at: OffsetDateTime,
+    /// Who did it and why, if a person did. Older versions left it out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<By>,
     /// The kind of event.
     #[serde(flatten)]
     pub kind: Kind,
@@ -102,6 +106,7 @@ mod tests {
         let event = |certificate| Event {
             format: FORMAT,
             at,
+            by: None,
             kind: Kind::Booted { generation, certificate },
         };
         assert_eq!(serde_json::from_str::<Event>(&before).unwrap(), event(None));
@@ -110,5 +115,22 @@ mod tests {
         let text = serde_json::to_string(&named).unwrap();
         assert!(text.starts_with(&before[..before.len() - 1]), "{text}");
         assert_eq!(serde_json::from_str::<Event>(&text).unwrap(), named);
+    }
+
+    /// Version 0.1 ignores the author, and its own events have none.
+    #[test]
+    fn an_event_may_be_without_its_author() {
+        let at = OffsetDateTime::UNIX_EPOCH;
+        let event = |by| Event { format: FORMAT, at, by, kind: Kind::Released };
+        let before = r#"{"format":1,"at":"1970-01-01T00:00:00Z","kind":"released"}"#;
+        assert_eq!(serde_json::from_str::<Event>(before).unwrap(), event(None));
+        assert_eq!(serde_json::to_string(&event(None)).unwrap(), before);
+        let named = event(Some(By::new("ada@boot-1").with_message("new kernel")));
+        let text = serde_json::to_string(&named).unwrap();
+        assert_eq!(serde_json::from_str::<Event>(&text).unwrap(), named);
+        assert_eq!(
+            serde_json::from_str::<serde_json::Value>(&text).unwrap()["by"],
+            serde_json::json!({ "author": "ada@boot-1", "message": "new kernel" })
+        );
     }
 }

@@ -3,6 +3,7 @@
 
 mod ack_token;
 mod assessment;
+mod by;
 pub mod event;
 pub mod format;
 mod history;
@@ -20,6 +21,7 @@ pub use assessment::Decision;
 pub use assessment::Policy;
 pub use assessment::Reason;
 pub use assessment::decide;
+pub use by::By;
 pub use event::Asset;
 pub use event::BOOT_SCRIPT;
 pub use event::Event;

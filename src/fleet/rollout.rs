@@ -134,7 +134,7 @@ mod tests {
         fn record(&mut self, id: &str, kind: Kind) -> EventId {
             let events = self.events.entry(id.parse().unwrap()).or_default();
             let event = EventId::after(events.keys().next_back().copied(), 0);
-            let stored = Event { format: FORMAT, at: OffsetDateTime::UNIX_EPOCH, kind };
+            let stored = Event { format: FORMAT, at: OffsetDateTime::UNIX_EPOCH, by: None, kind };
             events.insert(event, Arc::new(stored));
             event
         }

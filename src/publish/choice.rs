@@ -7,6 +7,7 @@ use anyhow::Result;
 use anyhow::ensure;
 use time::OffsetDateTime;
 
+use crate::fleet::By;
 use crate::fleet::Generation;
 use crate::fleet::History;
 use crate::fleet::Kind;
@@ -29,9 +30,10 @@ pub fn rollback(
     state: &State,
     gateway: &Record,
     number: Option<u64>,
+    by: &By,
     now: OffsetDateTime,
 ) -> Result<Served> {
-    record(state, gateway, now, |history| {
+    record(state, gateway, by, now, |history| {
         let target = match number {
             Some(number) => generation(gateway, history, number)?,
             None => {
@@ -52,9 +54,10 @@ pub fn pin(
     state: &State,
     gateway: &Record,
     number: Option<u64>,
+    by: &By,
     now: OffsetDateTime,
 ) -> Result<Served> {
-    record(state, gateway, now, |history| {
+    record(state, gateway, by, now, |history| {
         let target = match number {
             Some(number) => generation(gateway, history, number)?,
             None => current(gateway, history)?,
@@ -64,8 +67,8 @@ pub fn pin(
 }
 
 /// Removes the pin. The current generation is served again.
-pub fn release(state: &State, gateway: &Record, now: OffsetDateTime) -> Result<Served> {
-    record(state, gateway, now, |history| {
+pub fn release(state: &State, gateway: &Record, by: &By, now: OffsetDateTime) -> Result<Served> {
+    record(state, gateway, by, now, |history| {
         ensure!(history.pinned().is_some(), "gateway {} has no pin", gateway.name);
         Ok((current(gateway, history)?, Kind::Released))
     })
@@ -75,6 +78,7 @@ pub fn release(state: &State, gateway: &Record, now: OffsetDateTime) -> Result<S
 fn record(
     state: &State,
     gateway: &Record,
+    by: &By,
     now: OffsetDateTime,
     choose: impl FnOnce(&History) -> Result<(&Arc<Generation>, Kind)>,
 ) -> Result<Served> {
@@ -85,7 +89,7 @@ fn record(
     ensure_servable(&generations, target)?;
     let pinned = history.pinned().map(|generation| generation.number);
     let served = Served { generation: target.number, pinned };
-    generations.append(&gateway.id, kind, now)?;
+    generations.append_by(&gateway.id, kind, Some(by), now)?;
     Ok(served)
 }
 

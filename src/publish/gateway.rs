@@ -7,6 +7,7 @@ use time::OffsetDateTime;
 
 use super::folder::Folder;
 use super::stored::Stored;
+use crate::fleet::By;
 use crate::fleet::Generation;
 use crate::fleet::History;
 use crate::fleet::Kind;
@@ -52,6 +53,7 @@ pub fn publish(
     gateway: &Record,
     folder: &Folder,
     when: When,
+    by: &By,
     now: OffsetDateTime,
     progress: &dyn Fn(u64),
 ) -> Result<Outcome> {
@@ -71,8 +73,9 @@ pub fn publish(
         return Ok(Outcome { generation: same.number, changed: false, pinned, warnings });
     }
     let number = history.next_number();
-    let published = generations.append(&gateway.id, Kind::Published { number, files }, now)?;
-    generations.append(&gateway.id, Kind::Activated { generation: published }, now)?;
+    let append = |kind| generations.append_by(&gateway.id, kind, Some(by), now);
+    let published = append(Kind::Published { number, files })?;
+    append(Kind::Activated { generation: published })?;
     Ok(Outcome { generation: number, changed: true, pinned, warnings })
 }
 

@@ -9,6 +9,7 @@ use time::OffsetDateTime;
 use super::folder::Folder;
 use super::stored::Stored;
 use crate::fleet::Assessment;
+use crate::fleet::By;
 use crate::fleet::EventId;
 use crate::fleet::Kind;
 use crate::fleet::Record;
@@ -26,6 +27,7 @@ pub fn begin(
     state: &State,
     waves: &[Vec<Record>],
     folder: &Folder,
+    by: &By,
     now: OffsetDateTime,
     progress: &dyn Fn(u64),
 ) -> Result<(EventId, Vec<String>)> {
@@ -49,12 +51,12 @@ pub fn begin(
     let publish = |record: &Record| -> Result<Member> {
         let number = generations.history(&record.id)?.next_number();
         let kind = Kind::Published { number, files: files.clone() };
-        let generation = generations.append(&record.id, kind, now)?;
+        let generation = generations.append_by(&record.id, kind, Some(by), now)?;
         Ok(Member { gateway: record.name.clone(), id: record.id.clone(), generation })
     };
     let wave = |wave: &Vec<Record>| wave.iter().map(publish).collect::<Result<Vec<_>>>();
     let rollout = Rollout { waves: waves.iter().map(wave).collect::<Result<_>>()? };
-    let id = Rollouts::new(state).begin(&lock, rollout, now)?;
+    let id = Rollouts::new(state).begin(&lock, rollout, by, now)?;
     drop(lock);
     rollouts::advance_only(state, id, now).with_context(|| {
         format!("rollout {id} has begun, and goes on when the server looks at it next")

@@ -219,7 +219,7 @@ mod tests {
                 Some(boot) => Kind::Acknowledged { boot: *boot },
                 None => Kind::Booted { generation: id, certificate: None },
             };
-            let event = Event { format: FORMAT, at: OffsetDateTime::UNIX_EPOCH, kind };
+            let event = Event { format: FORMAT, at: OffsetDateTime::UNIX_EPOCH, by: None, kind };
             write(dir, ObjectName::Event(id), &event);
             (last, names) = (Some(id), [names, vec![ObjectName::Event(id)]].concat());
             ids.push(id);
@@ -265,7 +265,7 @@ mod tests {
         let bytes = serde_json::to_vec(&pack).unwrap();
         let later = ObjectName::Event(EventId::after(None, 1_000_000));
         let at = OffsetDateTime::UNIX_EPOCH;
-        write(dir.path(), later, &Event { format: FORMAT, at, kind: Kind::Released });
+        write(dir.path(), later, &Event { format: FORMAT, at, by: None, kind: Kind::Released });
         local = listed(dir.path());
         local.take_in(pack_name, Object { bytes, events: events.into() }).unwrap();
         let news = local.news(&BTreeSet::from([pack_name])).unwrap();

@@ -26,6 +26,7 @@ use super::objects::object_names;
 use super::objects::read_object;
 use super::objects::to_bytes;
 use super::objects::write;
+use crate::fleet::By;
 use crate::fleet::Event;
 use crate::fleet::EventId;
 use crate::fleet::Events;
@@ -153,6 +154,17 @@ impl Generations {
     /// that ids follow cause and effect even if clocks differ. Once this returns, the event
     /// survives a power failure.
     pub fn append(&self, gateway: &GatewayId, kind: Kind, now: OffsetDateTime) -> Result<EventId> {
+        self.append_by(gateway, kind, None, now)
+    }
+
+    /// The same, with the author.
+    pub fn append_by(
+        &self,
+        gateway: &GatewayId,
+        kind: Kind,
+        by: Option<&By>,
+        now: OffsetDateTime,
+    ) -> Result<EventId> {
         let dir = self.dir.join(gateway);
         files::create_dir(&dir, 0o700)?;
         // The lock keeps ids in order. Readers need no lock, and each gateway has its own.
@@ -163,7 +175,7 @@ impl Generations {
             ObjectName::Event(id) | ObjectName::Pack(id) => *id,
         });
         let id = EventId::after(latest.max(), unix_millis(now));
-        let object = to_bytes(&Event { format: FORMAT, at: now, kind })?;
+        let object = to_bytes(&Event { format: FORMAT, at: now, by: by.cloned(), kind })?;
         if !self.log.as_ref().is_some_and(|log| log.record(gateway, id, &object)) {
             let name = ObjectName::Event(id);
             write(&dir, name, &object).inspect_err(|_| {

@@ -132,7 +132,7 @@ impl LiveGenerations {
             "the folder of the events of {gateway} is gone; restore it from a backup"
         );
         let id = self.generations.append(gateway, kind.clone(), now)?;
-        self.remember(gateway, id, Event { format: FORMAT, at: now, kind });
+        self.remember(gateway, id, Event { format: FORMAT, at: now, by: None, kind });
         Ok(id)
     }
 

@@ -21,6 +21,7 @@ use super::generations::Generations;
 use super::layout;
 use super::lock::StateLock;
 use super::state::State;
+use crate::fleet::By;
 use crate::fleet::EventId;
 use crate::fleet::Kind;
 use crate::fleet::format;
@@ -45,6 +46,9 @@ pub struct StoredRollout {
     /// The time when it began.
     #[serde(with = "time::serde::rfc3339")]
     pub began: OffsetDateTime,
+    /// Who began it and why. Older versions left it out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<By>,
     /// Waves, gateways, generations.
     #[serde(flatten)]
     pub rollout: Rollout,
@@ -75,10 +79,22 @@ impl Rollouts {
     }
 
     /// Opens a rollout.
-    pub fn begin(&self, _: &StateLock, rollout: Rollout, now: OffsetDateTime) -> Result<EventId> {
+    pub fn begin(
+        &self,
+        _: &StateLock,
+        rollout: Rollout,
+        by: &By,
+        now: OffsetDateTime,
+    ) -> Result<EventId> {
         files::create_dir(&self.dir, layout::PRIVATE_DIR)?;
         let id = EventId::after(self.open()?.found.keys().next_back().copied(), unix_millis(now));
-        let stored = StoredRollout { format: FORMAT, began: now, rollout, outcome: None };
+        let stored = StoredRollout {
+            format: FORMAT,
+            began: now,
+            by: Some(by.clone()),
+            rollout,
+            outcome: None,
+        };
         write(&self.dir.join(format!("{id}.json")), &stored)?;
         Ok(id)
     }
@@ -159,7 +175,8 @@ fn step(state: &State, id: EventId, now: OffsetDateTime) -> Result<Progress> {
         Step::Activate(members) => {
             for member in members.into_iter().take(MOST_AT_ONCE) {
                 let generation = member.generation;
-                generations.append(&member.id, Kind::Activated { generation }, now)?;
+                let kind = Kind::Activated { generation };
+                generations.append_by(&member.id, kind, stored.by.as_ref(), now)?;
                 tracing::info!(rollout = %id, gateway = %member.gateway, "activated");
             }
             Ok(Progress::Moved)

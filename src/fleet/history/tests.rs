@@ -7,7 +7,7 @@ use crate::fleet::Pack;
 use crate::fleet::event::FORMAT;
 
 fn event(kind: Kind) -> Arc<Event> {
-    Arc::new(Event { format: FORMAT, at: OffsetDateTime::UNIX_EPOCH, kind })
+    Arc::new(Event { format: FORMAT, at: OffsetDateTime::UNIX_EPOCH, by: None, kind })
 }
 
 fn published(number: u64) -> Arc<Event> {

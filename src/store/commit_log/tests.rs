@@ -354,7 +354,8 @@ impl Model {
 
     fn event(&mut self) -> (EventId, Vec<u8>) {
         self.last += 1;
-        let event = Event { format: FORMAT, at: OffsetDateTime::UNIX_EPOCH, kind: published(1) };
+        let event =
+            Event { format: FORMAT, at: OffsetDateTime::UNIX_EPOCH, by: None, kind: published(1) };
         (EventId::after(None, self.last), to_bytes(&event).unwrap())
     }
 

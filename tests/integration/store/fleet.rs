@@ -53,7 +53,16 @@ fn add(state: &State, folder: &Path, numbers: &[usize]) -> Vec<Gateway> {
             state.gateways().add(&lock, &name, &issued.certificate_pem, None, now).unwrap()
         };
         let files = publish::Folder::open(folder).unwrap();
-        publish::publish(state, &record, &files, publish::When::Always, now, &|_| {}).unwrap();
+        publish::publish(
+            state,
+            &record,
+            &files,
+            publish::When::Always,
+            &farmgate::fleet::By::new("test"),
+            now,
+            &|_| {},
+        )
+        .unwrap();
         let pem = folder.with_file_name(format!("{name}.pem"));
         std::fs::write(&pem, issued.certificate_pem).unwrap();
         Gateway { record, headers: nginx_headers(&pem) }
