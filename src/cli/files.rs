@@ -16,6 +16,9 @@ use crate::store::generations::Generations;
 struct Listing {
     gateway: GatewayName,
     generation: u64,
+    /// `farmgate gc` removed them.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    dropped: bool,
     files: Vec<FileRow>,
 }
 
@@ -29,9 +32,13 @@ struct FileRow {
 impl fmt::Display for Listing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:>12}  {:<64}  FILE", "BYTES", "SHA256")?;
-        self.files.iter().try_for_each(|FileRow { path, size, sha256 }| {
-            write!(f, "\n{size:>12}  {sha256}  {path}")
-        })
+        for FileRow { path, size, sha256 } in &self.files {
+            write!(f, "\n{size:>12}  {sha256}  {path}")?;
+        }
+        match self.dropped {
+            true => write!(f, "\nthese files were removed by `farmgate gc`"),
+            false => Ok(()),
+        }
     }
 }
 
@@ -54,6 +61,7 @@ pub(super) fn list(context: &Context, name: &GatewayName, number: Option<u64>) -
     context.print(&Listing {
         gateway: record.name,
         generation: generation.number,
+        dropped: history.is_dropped(generation.number),
         files: files.collect(),
     })
 }

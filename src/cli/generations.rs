@@ -55,6 +55,9 @@ struct GenerationRow {
     bytes: u64,
     boots: u32,
     good: bool,
+    /// Its files were removed by `farmgate gc`.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    dropped: bool,
 }
 
 impl std::fmt::Display for Listing {
@@ -75,7 +78,11 @@ impl std::fmt::Display for Listing {
                 row.files,
                 row.bytes,
                 row.boots,
-                if row.good { "yes" } else { "-" }
+                match (row.dropped, row.good) {
+                    (true, _) => "files removed by `farmgate gc`",
+                    (false, true) => "yes",
+                    (false, false) => "-",
+                }
             )?;
         }
         self.next.as_ref().map_or(Ok(()), |Next { generation, reason }| {
@@ -104,6 +111,7 @@ impl Generations {
             bytes: generation.files().values().map(|asset| asset.size).sum(),
             boots: history.trial(generation.number).tries,
             good: history.trial(generation.number).is_good(),
+            dropped: history.is_dropped(generation.number),
         };
         let next = decide(&history, record.policy(state.config().assessment.tries));
         context.print(&Listing {

@@ -114,6 +114,12 @@ impl Get {
         let generations = Generations::new(&state);
         let history = generations.readable(&record.id)?.history;
         let generation = find(&record.name, &history, self.generation)?.clone();
+        ensure!(
+            !history.is_dropped(generation.number),
+            "the files of generation {} of {} were removed by `farmgate gc`",
+            generation.number,
+            record.name
+        );
         let source = Source { context, state: &state, record: &record, generations, generation };
         let existing = if self.force { Existing::Replace } else { Existing::Refuse };
         match (self.path, output) {

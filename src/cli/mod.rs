@@ -5,11 +5,13 @@ mod author;
 mod bucket;
 mod check;
 mod completions;
+mod confirm;
 mod context;
 mod damage;
 mod doctor;
 mod files;
 mod gateway;
+mod gc;
 mod generations;
 mod get;
 mod init;
@@ -101,6 +103,8 @@ enum Command {
     Pin(generations::Pin),
     /// Remove the pin of a gateway
     Release(generations::Release),
+    /// Remove files that no kept generation needs
+    Gc(gc::Gc),
     /// Show which generation each gateway gets next, and how its last boots went
     Status(status::Status),
     /// Manage the gateways' buckets and their keys
@@ -156,6 +160,7 @@ pub fn main() -> ExitCode {
         Command::Rollback(command) => command.run(&context),
         Command::Pin(command) => command.run(&context),
         Command::Release(command) => command.run(&context),
+        Command::Gc(command) => command.run(&context),
         Command::Status(command) => command.run(&context),
         Command::Bucket(command) => command.run(&context),
         Command::Iso(command) => command.run(&context),

@@ -103,6 +103,8 @@ pub struct History {
     activations: Vec<u64>,
     pinned: Option<u64>,
     boots: BTreeMap<EventId, Boot>,
+    /// Dropped generations, each with its last activation that was known then.
+    dropped: BTreeMap<u64, Option<EventId>>,
 }
 
 impl History {
@@ -165,6 +167,12 @@ impl History {
                     self.boots.insert(id, boot);
                 }
             }
+            Kind::Dropped { generation, after } => {
+                if let Some(number) = self.number_of(generation) {
+                    let known = self.dropped.entry(number).or_default();
+                    *known = (*known).max(*after);
+                }
+            }
             Kind::Acknowledged { .. } => {}
         }
     }
@@ -188,7 +196,8 @@ impl History {
     /// The generation that was current before.
     pub fn previous(&self) -> Option<&Arc<Generation>> {
         let current = self.activations.last()?;
-        let number = self.activations.iter().rev().find(|number| *number != current)?;
+        let other = |number: &&u64| *number != current && !self.is_dropped(**number);
+        let number = self.activations.iter().rev().find(other)?;
         self.generations.get(number)
     }
 
@@ -212,9 +221,22 @@ impl History {
 
     /// The generation that was last known to work.
     pub fn last_good(&self) -> Option<&Arc<Generation>> {
-        let good =
-            self.trials.iter().filter_map(|(number, trial)| Some((trial.evidence()?, number)));
+        let good = self.trials.iter().filter(|(number, _)| !self.is_dropped(**number));
+        let good = good.filter_map(|(number, trial)| Some((trial.evidence()?, number)));
         good.max().and_then(|(_, number)| self.generations.get(number))
+    }
+
+    /// Says whether the files of a generation may be gone. A generation that is served never counts
+    /// as dropped, and neither does one that was activated again before anybody knew.
+    pub fn is_dropped(&self, number: u64) -> bool {
+        let Some(known) = self.dropped.get(&number) else { return false };
+        let served = [self.pinned, self.activations.last().copied()].contains(&Some(number));
+        !served && self.last_activation(number) <= *known
+    }
+
+    /// The last activation of a generation.
+    pub fn last_activation(&self, number: u64) -> Option<EventId> {
+        self.trials.get(&number)?.live_since
     }
 
     /// Says whether the generation was ever current.
@@ -269,6 +291,7 @@ pub fn relevant(events: &Events, remembered: usize) -> BTreeSet<EventId> {
     let mut published = BTreeSet::new();
     let (mut activations, mut boots) = (Vec::new(), Vec::new());
     let (mut pin, mut acknowledged) = (None, BTreeMap::new());
+    let mut dropped: BTreeMap<EventId, (Option<EventId>, EventId)> = BTreeMap::new();
     for (id, event) in events {
         match &event.kind {
             Kind::Published { .. } => drop(published.insert(*id)),
@@ -276,10 +299,15 @@ pub fn relevant(events: &Events, remembered: usize) -> BTreeSet<EventId> {
             Kind::Pinned { .. } | Kind::Released => pin = Some(*id),
             Kind::Booted { generation, .. } => boots.push((*id, *generation)),
             Kind::Acknowledged { boot } => drop(acknowledged.entry(*boot).or_insert(*id)),
+            Kind::Dropped { generation, after } => {
+                let last = dropped.entry(*generation).or_insert((*after, *id));
+                *last = (*last).max((*after, *id));
+            }
         }
     }
     kept.extend(&published);
     kept.extend(pin);
+    kept.extend(dropped.into_values().map(|(_, id)| id));
     kept.extend(activations.iter().rev().take(remembered).map(|(id, _)| id));
     let last: BTreeMap<_, _> =
         activations.iter().map(|(id, generation)| (generation, id)).collect();

@@ -8,6 +8,7 @@ pub mod event;
 pub mod format;
 mod history;
 mod id;
+pub mod keep;
 mod pack;
 pub mod record;
 pub mod revision;

@@ -58,8 +58,10 @@ pub fn publish(
     progress: &dyn Fn(u64),
 ) -> Result<Outcome> {
     let generations = Generations::new(state);
-    let Stored { files, warnings } = Stored::new(state, &generations, folder, progress)?;
-    let _lock = state.lock()?;
+    let stored = Stored::new(state, &generations, folder, progress)?;
+    let lock = state.lock()?;
+    stored.confirm(&lock, &generations, folder)?;
+    let Stored { files, warnings } = stored;
     let history = generations.history(&gateway.id)?;
     let pinned = history.pinned().map(|generation| generation.number);
     let same = match when {

@@ -46,8 +46,10 @@ pub fn begin(
         }
     }
     let generations = Generations::new(state);
-    let Stored { files, warnings } = Stored::new(state, &generations, folder, progress)?;
+    let stored = Stored::new(state, &generations, folder, progress)?;
     let lock = state.lock()?;
+    stored.confirm(&lock, &generations, folder)?;
+    let Stored { files, warnings } = stored;
     let publish = |record: &Record| -> Result<Member> {
         let number = generations.history(&record.id)?.next_number();
         let kind = Kind::Published { number, files: files.clone() };

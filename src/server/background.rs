@@ -15,6 +15,11 @@ use crate::store::gateways::Gateways;
 /// Interval of removing expired leases and of looking at rollouts.
 const SWEEP: Duration = Duration::from_secs(30);
 
+/// Time from the start to the first collection of old files, since gateways may wait for the disk
+/// then, and between two of them.
+const FIRST_COLLECTION: Duration = Duration::from_secs(20);
+const COLLECT: Duration = Duration::from_secs(6 * 60 * 60);
+
 /// Wakes background tasks when there is work.
 #[derive(Default)]
 pub(super) struct Wakers {
@@ -74,6 +79,18 @@ pub(super) async fn sweep(app: Arc<App>) {
             Err(error) => tracing::error!("{error:#}"),
         }
         systemd::status(&summary(&app).await);
+    }
+}
+
+/// Removes files of old generations as long as the server runs, rarely.
+pub(super) async fn collect(app: Arc<App>) {
+    tokio::time::sleep(FIRST_COLLECTION).await;
+    loop {
+        let here = app.clone();
+        if let Err(error) = on_disk(move || here.collect()).await {
+            tracing::warn!("no old files are removed: {error:#}");
+        }
+        tokio::time::sleep(COLLECT).await;
     }
 }
 

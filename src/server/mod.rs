@@ -104,6 +104,7 @@ pub async fn run(source: Source) -> Result<()> {
         }
     }
     tasks.spawn(background::sweep(app.clone()));
+    tasks.spawn(background::collect(app.clone()));
     tasks.spawn(background::advance_rollouts(app.clone(), wakers.clone()));
     tasks.spawn(buckets::run(app.clone(), wakers));
     if let Some(replica) = app.replica() {

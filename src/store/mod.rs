@@ -6,6 +6,7 @@ pub mod commit_log;
 pub mod exchange;
 pub mod files;
 pub mod gateways;
+pub mod gc;
 pub mod generations;
 mod health;
 pub mod journal;

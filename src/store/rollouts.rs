@@ -23,8 +23,10 @@ use super::lock::StateLock;
 use super::state::State;
 use crate::fleet::By;
 use crate::fleet::EventId;
+use crate::fleet::History;
 use crate::fleet::Kind;
 use crate::fleet::format;
+use crate::fleet::rollout::Member;
 use crate::fleet::rollout::Rollout;
 use crate::fleet::rollout::Step;
 use crate::fleet::rollout::next;
@@ -33,6 +35,10 @@ use crate::fleet::unix_millis;
 const FORMAT: u32 = 1;
 
 const CLOSED: &str = "closed";
+
+/// Closed rollouts that stay in any case, and the time for which all of them do.
+const CLOSED_KEPT: usize = 200;
+const CLOSED_FOR: time::Duration = time::Duration::days(90);
 
 /// Longest wait of a rollout for another writer of a gateway's events. It holds the state's lock
 /// meanwhile, so it gives up early; the server retries.
@@ -109,6 +115,21 @@ impl Rollouts {
         read_all(&self.dir.join(CLOSED))
     }
 
+    /// Removes closed rollouts that are old, beyond the newest ones.
+    pub(super) fn forget_old(&self, now: OffsetDateTime) -> Result<()> {
+        let dir = self.dir.join(CLOSED);
+        let found = self.closed()?.found;
+        let beyond = found.len().saturating_sub(CLOSED_KEPT);
+        for (id, stored) in found.into_iter().take(beyond) {
+            if now - stored.began > CLOSED_FOR {
+                let path = dir.join(format!("{id}.json"));
+                files::remove_if_there(&path)
+                    .with_context(|| format!("cannot remove {}", path.display()))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Closes a rollout.
     pub fn close(&self, _: &StateLock, id: EventId, outcome: String) -> Result<()> {
         let open = self.dir.join(format!("{id}.json"));
@@ -173,6 +194,24 @@ fn step(state: &State, id: EventId, now: OffsetDateTime) -> Result<Progress> {
     match next(&stored.rollout, &known) {
         Step::Wait(_) => Ok(Progress::Waits),
         Step::Activate(members) => {
+            let dropped = |member: &&&Member| {
+                let history = known.get(&member.id).map(|(history, _)| history);
+                let found = |history: &&History| {
+                    let generation = history.by_id(member.generation);
+                    generation.is_some_and(|generation| history.is_dropped(generation.number))
+                };
+                history.as_ref().is_some_and(found)
+            };
+            if let Some(member) = members.iter().find(dropped) {
+                let outcome = format!(
+                    "stopped at gateway {}: the files of its generation were removed by \
+                     `farmgate gc`; publish the folder again",
+                    member.gateway
+                );
+                tracing::error!(rollout = %id, "{outcome}");
+                rollouts.close(&lock, id, outcome)?;
+                return Ok(Progress::Waits);
+            }
             for member in members.into_iter().take(MOST_AT_ONCE) {
                 let generation = member.generation;
                 let kind = Kind::Activated { generation };

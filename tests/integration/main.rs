@@ -21,6 +21,7 @@ mod damage;
 mod doctor;
 mod garage;
 mod gateways;
+mod gc;
 mod get;
 mod iso;
 mod layers;
