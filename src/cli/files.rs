@@ -6,14 +6,14 @@ use anyhow::Context as _;
 use anyhow::Result;
 use serde::Serialize;
 
-use super::context::Context;
 use super::get::find;
 use crate::fleet::BlobId;
 use crate::identity::GatewayName;
+use crate::store::State;
 use crate::store::generations::Generations;
 
 #[derive(Serialize)]
-struct Listing {
+pub(super) struct Listing {
     gateway: GatewayName,
     generation: u64,
     /// `farmgate gc` removed them.
@@ -42,26 +42,27 @@ impl fmt::Display for Listing {
     }
 }
 
-/// Shows the files of the generation `number`, or else of the current one.
-pub(super) fn list(context: &Context, name: &GatewayName, number: Option<u64>) -> Result<()> {
-    let state = context.state()?;
-    let record = state.gateways().load(name)?;
-    let history = Generations::new(&state).readable(&record.id)?.history;
-    let generation = match number {
-        Some(number) => find(name, &history, number)?,
-        None => {
-            history.current().with_context(|| format!("nothing is published for gateway {name}"))?
-        }
-    };
-    let files = generation.files().iter().map(|(path, asset)| FileRow {
-        path: path.clone(),
-        size: asset.size,
-        sha256: asset.sha256,
-    });
-    context.print(&Listing {
-        gateway: record.name,
-        generation: generation.number,
-        dropped: history.is_dropped(generation.number),
-        files: files.collect(),
-    })
+impl Listing {
+    /// The files of the generation `number`, or else of the current one.
+    pub(super) fn read(state: &State, name: &GatewayName, number: Option<u64>) -> Result<Self> {
+        let record = state.gateways().load(name)?;
+        let history = Generations::new(state).readable(&record.id)?.history;
+        let generation = match number {
+            Some(number) => find(name, &history, number)?,
+            None => history
+                .current()
+                .with_context(|| format!("nothing is published for gateway {name}"))?,
+        };
+        let files = generation.files().iter().map(|(path, asset)| FileRow {
+            path: path.clone(),
+            size: asset.size,
+            sha256: asset.sha256,
+        });
+        Ok(Self {
+            gateway: record.name,
+            generation: generation.number,
+            dropped: history.is_dropped(generation.number),
+            files: files.collect(),
+        })
+    }
 }

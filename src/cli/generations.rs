@@ -7,23 +7,27 @@ use time::format_description::well_known::Rfc3339;
 
 use super::author::Why;
 use super::context::Context;
-use super::context::Gateway;
 use super::context::now;
 use super::damage::Damage;
 use super::files;
+use super::selector::Gateways;
+use super::selector::Selected;
+use super::selector::Selector;
 use super::store;
 use crate::fleet::Generation;
 use crate::fleet::Reason;
+use crate::fleet::Record;
 use crate::fleet::decide;
 use crate::identity::GatewayName;
 use crate::publish;
 use crate::publish::Served;
+use crate::store::State;
 use crate::store::generations::Readable;
 
 #[derive(clap::Args)]
 pub(super) struct Generations {
     #[command(flatten)]
-    gateway: Gateway,
+    gateways: Gateways,
     /// Show the files of one generation: path, size, SHA-256 [default: of the current one]
     #[arg(long, value_name = "N", num_args = 0..=1)]
     files: Option<Option<u64>>,
@@ -37,6 +41,9 @@ struct Listing {
     /// The generation that the next boot gets, and the reason.
     next: Option<Next>,
     generations: Vec<GenerationRow>,
+    /// Shown among those of other gateways.
+    #[serde(skip)]
+    is_one_of_many: bool,
 }
 
 #[derive(Serialize)]
@@ -62,6 +69,9 @@ struct GenerationRow {
 
 impl std::fmt::Display for Listing {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.is_one_of_many {
+            writeln!(f, "{}", self.gateway)?;
+        }
         if self.generations.is_empty() {
             let name = &self.gateway;
             return write!(f, "nothing is published yet; `farmgate publish {name} DIR` does it");
@@ -93,14 +103,25 @@ impl std::fmt::Display for Listing {
 
 impl Generations {
     pub(super) fn run(self, context: &Context) -> Result<()> {
-        if let Some(number) = self.files {
-            return files::list(context, &self.gateway.name, number);
-        }
         let state = context.state()?;
-        let record = state.gateways().load(&self.gateway.name)?;
-        let generations = crate::store::generations::Generations::new(&state);
-        let Readable { history, damaged } = generations.readable(&record.id)?;
         let mut damage = Damage::default();
+        let selected = Selected::new(&state, &self.gateways.selectors)?;
+        if let Some(number) = self.files {
+            return selected.each(context, |name| files::Listing::read(&state, name, number));
+        }
+        let is_one_of_many = !selected.is_one;
+        selected.each(context, |name| {
+            Ok(Listing { is_one_of_many, ..Listing::read(&state, name, &mut damage)? })
+        })?;
+        damage.result()
+    }
+}
+
+impl Listing {
+    fn read(state: &State, name: &GatewayName, damage: &mut Damage) -> Result<Self> {
+        let record = state.gateways().load(name)?;
+        let generations = crate::store::generations::Generations::new(state);
+        let Readable { history, damaged } = generations.readable(&record.id)?;
         for error in &damaged {
             damage.note(&record.name, error);
         }
@@ -114,7 +135,7 @@ impl Generations {
             dropped: history.is_dropped(generation.number),
         };
         let next = decide(&history, record.policy(state.config().assessment.tries));
-        context.print(&Listing {
+        Ok(Self {
             gateway: record.name,
             next: next.map(|decision| Next {
                 generation: decision.generation.number,
@@ -122,29 +143,29 @@ impl Generations {
             }),
             current: history.current().map(|generation| generation.number),
             generations: history.generations().map(|generation| row(generation)).collect(),
-        })?;
-        damage.result()
+            is_one_of_many: false,
+        })
     }
 }
 
 #[derive(clap::Args)]
+#[command(override_usage = "farmgate rollback [OPTIONS] <NAME|@GROUP>... [N]")]
 pub(super) struct Rollback {
-    #[command(flatten)]
-    gateway: Gateway,
-    /// Number of the generation [default: the one that was current before]
-    #[arg(value_name = "N")]
-    generation: Option<u64>,
+    /// Gateways (names, @GROUP or @all), and the number of the generation [default of the number:
+    /// the one that was current before]
+    #[arg(value_names = ["NAME|@GROUP", "N"], num_args = 1.., required = true)]
+    target: Vec<Selector>,
     #[command(flatten)]
     why: Why,
 }
 
 #[derive(clap::Args)]
+#[command(override_usage = "farmgate pin [OPTIONS] <NAME|@GROUP>... [N]")]
 pub(super) struct Pin {
-    #[command(flatten)]
-    gateway: Gateway,
-    /// Number of the generation [default: the current one]
-    #[arg(value_name = "N")]
-    generation: Option<u64>,
+    /// Gateways (names, @GROUP or @all), and the number of the generation [default of the number:
+    /// the current one]
+    #[arg(value_names = ["NAME|@GROUP", "N"], num_args = 1.., required = true)]
+    target: Vec<Selector>,
     #[command(flatten)]
     why: Why,
 }
@@ -152,7 +173,7 @@ pub(super) struct Pin {
 #[derive(clap::Args)]
 pub(super) struct Release {
     #[command(flatten)]
-    gateway: Gateway,
+    gateways: Gateways,
     #[command(flatten)]
     why: Why,
 }
@@ -195,33 +216,78 @@ impl std::fmt::Display for Chosen {
 
 impl Rollback {
     pub(super) fn run(self, context: &Context) -> Result<()> {
-        let state = context.state()?;
-        let record = state.gateways().load(&self.gateway.name)?;
-        store::fetch(&state, &record, self.generation)?;
-        let served = publish::rollback(&state, &record, self.generation, &self.why.by(), now())?;
-        let Served { generation, pinned } = served;
-        context.print(&Chosen { gateway: record.name, generation, pinned, how: " again" })
+        let (by, (selectors, number)) = (self.why.by(), with_number(self.target));
+        choose(context, &selectors, |state, record| {
+            store::fetch(state, record, number)?;
+            let Served { generation, pinned } =
+                publish::rollback(state, record, number, &by, now())?;
+            Ok((generation, pinned, " again"))
+        })
     }
 }
 
 impl Pin {
     pub(super) fn run(self, context: &Context) -> Result<()> {
-        let state = context.state()?;
-        let record = state.gateways().load(&self.gateway.name)?;
-        store::fetch(&state, &record, self.generation)?;
-        let Served { generation, .. } =
-            publish::pin(&state, &record, self.generation, &self.why.by(), now())?;
-        let how = ", whatever comes, until the pin is released";
-        context.print(&Chosen { gateway: record.name, generation, pinned: None, how })
+        let (by, (selectors, number)) = (self.why.by(), with_number(self.target));
+        choose(context, &selectors, |state, record| {
+            store::fetch(state, record, number)?;
+            let Served { generation, .. } = publish::pin(state, record, number, &by, now())?;
+            Ok((generation, None, ", whatever comes, until the pin is released"))
+        })
     }
 }
 
 impl Release {
     pub(super) fn run(self, context: &Context) -> Result<()> {
-        let state = context.state()?;
-        let record = state.gateways().load(&self.gateway.name)?;
-        let Served { generation, .. } = publish::release(&state, &record, &self.why.by(), now())?;
-        let how = ", if it works";
-        context.print(&Chosen { gateway: record.name, generation, pinned: None, how })
+        let by = self.why.by();
+        choose(context, &self.gateways.selectors, |state, record| {
+            let Served { generation, .. } = publish::release(state, record, &by, now())?;
+            Ok((generation, None, ", if it works"))
+        })
+    }
+}
+
+/// Splits `NAME... [N]`. A last word of digits is the number, unless it is the only word: a gateway
+/// can be called `7`.
+fn with_number(mut words: Vec<Selector>) -> (Vec<Selector>, Option<u64>) {
+    let number = match &words[..] {
+        [_, .., Selector::Name(last)] => last.as_str().parse().ok(),
+        _ => None,
+    };
+    if number.is_some() {
+        words.pop();
+    }
+    (words, number)
+}
+
+fn choose(
+    context: &Context,
+    selectors: &[Selector],
+    mut choose: impl FnMut(&State, &Record) -> Result<(u64, Option<u64>, &'static str)>,
+) -> Result<()> {
+    let state = context.state()?;
+    Selected::new(&state, selectors)?.each(context, |name| {
+        let record = state.gateways().load(name)?;
+        let (generation, pinned, how) = choose(&state, &record)?;
+        Ok(Chosen { gateway: record.name, generation, pinned, how })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_comes_last_and_not_alone() {
+        let split = |words: &[&str]| {
+            let (names, number) = with_number(words.iter().map(|w| w.parse().unwrap()).collect());
+            (names.len(), number)
+        };
+        assert_eq!(split(&["lab-1"]), (1, None));
+        assert_eq!(split(&["lab-1", "3"]), (1, Some(3)));
+        assert_eq!(split(&["@debian", "lab-2", "12"]), (2, Some(12)));
+        assert_eq!(split(&["7"]), (1, None));
+        assert_eq!(split(&["7", "3"]), (1, Some(3)));
+        assert_eq!(split(&["lab-1", "@7"]), (2, None));
     }
 }

@@ -17,6 +17,10 @@ use self::parts::PUBLIC;
 use self::parts::Parts;
 use super::context::Context;
 use super::context::now;
+use super::selector::Done;
+use super::selector::Row;
+use super::selector::Selected;
+use super::selector::Selector;
 use crate::identity::Certificate;
 use crate::identity::GatewayName;
 use crate::identity::Identity;
@@ -157,9 +161,12 @@ fn identity_of(certs: &[PathBuf], key_file: &Path) -> Result<Identity> {
 /// `farmgate iso make`.
 #[derive(Args)]
 pub(super) struct Make {
-    /// Gateways to make images for
-    #[arg(required = true, value_name = "NAME")]
-    names: Vec<GatewayName>,
+    /// Gateways to make images for: names, @GROUP for those of a group, @all for all
+    #[arg(value_name = "NAME|@GROUP", required_unless_present = "all")]
+    selectors: Vec<Selector>,
+    /// Make the images of all gateways
+    #[arg(long, conflicts_with = "selectors")]
+    all: bool,
     /// File to write the image to, for one gateway [default: NAME.iso]
     #[arg(short, long, value_name = "FILE", conflicts_with = "out_dir")]
     output: Option<PathBuf>,
@@ -174,44 +181,64 @@ pub(super) struct Make {
 }
 
 impl Make {
-    fn run(self, cx: &Context) -> Result<()> {
-        if self.output.is_some() && self.names.len() > 1 {
-            bail!("-o names one file, but there are several gateways: use --out-dir");
-        }
+    fn run(mut self, cx: &Context) -> Result<()> {
         let state = cx.state()?;
         let gateways = state.gateways();
-        // Checked for all gateways before the first image is written.
-        let mut identities = Vec::with_capacity(self.names.len());
-        for name in &self.names {
+        if self.all {
+            self.selectors = vec![Selector::All];
+        }
+        let selected = Selected::new(&state, &self.selectors)?;
+        if self.output.is_some() && selected.names.len() > 1 {
+            bail!("-o names one file, but there are several gateways: use --out-dir");
+        }
+        let identity = |name: &GatewayName| {
             let identity = gateways.identity(name)?;
             usable_client(&identity.certificate)
                 .with_context(|| format!("gateway {name} could not boot with its certificate"))?;
-            identities.push(identity);
-        }
-        let base = self.parts.base(cx, &state)?;
+            Ok(identity)
+        };
+        // Checked for all gateways before the base is made, which takes long.
+        let identities: Vec<_> = selected.names.iter().map(|name| (name, identity(name))).collect();
+        let base = match identities.iter().any(|(_, identity)| identity.is_ok()) {
+            true => Some(self.parts.base(cx, &state)?),
+            false => None,
+        };
         if let Some(dir) = &self.out_dir {
             as_caller(|| std::fs::create_dir_all(dir))
                 .with_context(|| format!("cannot make the folder {}", dir.display()))?;
         }
-        let progress = cx.progress(self.names.len() as u64, "sealing");
-        let mut written = Vec::with_capacity(self.names.len());
-        for (name, identity) in self.names.iter().zip(&identities) {
-            let image = iso::seal(&base, identity, None)
+        let make = |name: &GatewayName, identity: Result<Identity>| {
+            let (identity, base) = (identity?, base.as_deref().context("no base image")?);
+            let image = iso::seal(base, &identity, None)
                 .with_context(|| format!("cannot make the image of gateway {name}"))?;
             let file = self.output.clone().unwrap_or_else(|| {
                 self.out_dir.clone().unwrap_or_default().join(format!("{name}.iso"))
             });
             write(&file, PRIVATE, &image)?;
-            written.push(Written { gateway: Some(name.clone()), file, size: image.len() });
+            Ok(Written { gateway: Some(name.clone()), file, size: image.len() })
+        };
+        let progress = cx.progress(identities.len() as u64, "sealing");
+        let mut written = Vec::with_capacity(identities.len());
+        for (name, identity) in identities {
+            written.push((name, make(name, identity)));
             progress.inc(1);
         }
         progress.finish_and_clear();
         if self.forget_key {
-            for name in &self.names {
+            for (name, _) in written.iter().filter(|(_, result)| result.is_ok()) {
                 gateways.forget_key(name)?;
             }
         }
-        cx.print(&WrittenList { images: written })
+        if let (true, 1) = (selected.is_one, written.len())
+            && let Some((_, Err(error))) = written.pop_if(|(_, result)| result.is_err())
+        {
+            return Err(error);
+        }
+        let mut done = Done::new(cx, written.len());
+        for (name, result) in written {
+            done.note(name, result)?;
+        }
+        done.finish_as(selected.unknown, |images| WrittenList { images })
     }
 }
 
@@ -276,7 +303,7 @@ impl fmt::Display for Written {
 /// The images that one call wrote.
 #[derive(Serialize)]
 struct WrittenList {
-    images: Vec<Written>,
+    images: Vec<Row<Written>>,
 }
 
 impl fmt::Display for WrittenList {

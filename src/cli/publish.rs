@@ -12,7 +12,12 @@ use super::context::Context;
 use super::context::now;
 use super::damage::Damage;
 use super::generations::held_back;
+use super::selector::Done;
+use super::selector::ParseSelectorError;
+use super::selector::Selected;
+use super::selector::Selector;
 use super::wrong_usage;
+use crate::fleet::ALL;
 use crate::fleet::By;
 use crate::fleet::EventId;
 use crate::fleet::Record;
@@ -25,10 +30,12 @@ use crate::store::State;
 use crate::store::generations::Generations;
 
 #[derive(clap::Args)]
+#[command(override_usage = "farmgate publish [OPTIONS] <NAME|@GROUP>... <DIR>
+       farmgate publish [OPTIONS] --canary <NAME|@GROUP,...> --then <all|NAME|@GROUP,...>... <DIR>")]
 pub(super) struct Publish {
-    /// Name of the gateway (not with --canary), and a folder with boot.ipxe and the
+    /// Gateways (names, @GROUP or @all; not with --canary), and a folder with boot.ipxe and the
     /// files that it names
-    #[arg(value_names = ["NAME", "DIR"], num_args = 1..=2, required = true)]
+    #[arg(value_names = ["NAME|@GROUP", "DIR"], num_args = 1.., required = true)]
     target: Vec<String>,
     /// Publish even if the gateway gets these files already: they are tried again
     #[arg(long, conflicts_with_all = ["canary", "if_changed"])]
@@ -37,29 +44,27 @@ pub(super) struct Publish {
     #[arg(long, conflicts_with = "canary")]
     if_changed: bool,
     /// Roll out to these gateways first, and go on when all of them have acknowledged
-    #[arg(long, value_name = "NAME,...", value_delimiter = ',', requires = "then")]
-    canary: Vec<GatewayName>,
-    /// The next wave: "all" for all remaining gateways, or NAME,...; may be repeated
-    #[arg(long, value_name = "all|NAME,...", requires = "canary")]
+    #[arg(long, value_name = "NAME|@GROUP,...", value_delimiter = ',', requires = "then")]
+    canary: Vec<Selector>,
+    /// The next wave: "all" for all remaining gateways, or NAME,...; @GROUP means those of the
+    /// group that are in no earlier wave; may be repeated
+    #[arg(long, value_name = "all|NAME|@GROUP,...", requires = "canary")]
     then: Vec<Wave>,
     #[command(flatten)]
     why: Why,
 }
 
 #[derive(Clone)]
-enum Wave {
-    All,
-    Names(Vec<GatewayName>),
-}
+struct Wave(Vec<Selector>);
 
 impl std::str::FromStr for Wave {
-    type Err = crate::identity::ParseNameError;
+    type Err = ParseSelectorError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if text == "all" {
-            return Ok(Self::All);
+        if text == ALL {
+            return Ok(Self(vec![Selector::All]));
         }
-        text.split(',').map(str::parse).collect::<Result<_, _>>().map(Self::Names)
+        text.split(',').map(str::parse).collect::<Result<_, _>>().map(Self)
     }
 }
 
@@ -112,16 +117,17 @@ impl std::fmt::Display for Begun {
 impl Publish {
     pub(super) fn run(self, context: &Context) -> Result<()> {
         match (&self.target[..], self.canary.is_empty()) {
-            ([name, dir], true) => {
-                let name = name
-                    .parse()
+            ([names @ .., dir], true) if !names.is_empty() => {
+                let selectors =
+                    names.iter().map(|name| name.parse()).collect::<Result<Vec<_>, _>>();
+                let selectors = selectors
                     .unwrap_or_else(|error| wrong_usage(ErrorKind::ValueValidation, &error));
                 let when = match (self.force, self.if_changed) {
                     (true, _) => When::Always,
                     (false, true) => When::Changed,
                     (false, false) => When::NotLive,
                 };
-                one(context, &name, Path::new(dir), when, &self.why.by())
+                at_once(context, &selectors, Path::new(dir), when, &self.why.by())
             }
             ([dir], false) => self.waves(context, Path::new(dir)),
             (_, true) => wrong_usage(
@@ -136,19 +142,11 @@ impl Publish {
 
     fn waves(&self, context: &Context, dir: &Path) -> Result<()> {
         let state = context.state()?;
-        let mut waves = vec![load(&state, &self.canary)?];
         let mut damage = Damage::default();
-        for wave in &self.then {
-            let wave = match wave {
-                Wave::Names(names) => load(&state, names)?,
-                Wave::All => {
-                    let taken =
-                        |name: &GatewayName| waves.iter().flatten().any(|r| r.name == *name);
-                    let names = state.gateways().names()?;
-                    let names = names.into_iter().filter(|name| !taken(name));
-                    names.filter_map(|name| sound(&state, &name, &mut damage)).collect()
-                }
-            };
+        let mut waves: Vec<Vec<Record>> = Vec::new();
+        let then = self.then.iter().map(|Wave(selectors)| &selectors[..]);
+        for selectors in [&self.canary[..]].into_iter().chain(then) {
+            let wave = wave(&state, selectors, &waves, &mut damage)?;
             waves.push(wave);
         }
         let folder = Folder::open(dir)?;
@@ -164,17 +162,76 @@ impl Publish {
     }
 }
 
-fn one(context: &Context, name: &GatewayName, dir: &Path, when: When, by: &By) -> Result<()> {
+/// The gateways of a wave. Those that a group brings are left out if they are in an earlier wave
+/// or cannot be read; those that are named must be sound.
+fn wave(
+    state: &State,
+    selectors: &[Selector],
+    earlier: &[Vec<Record>],
+    damage: &mut Damage,
+) -> Result<Vec<Record>> {
+    let named = |name: &GatewayName| selectors.contains(&Selector::Name(name.clone()));
+    let taken = |name: &GatewayName| earlier.iter().flatten().any(|r| r.name == *name);
+    let Selected { names, unknown, .. } = Selected::new(state, selectors)?;
+    for (name, error) in unknown {
+        damage.note(&name, &error);
+    }
+    let mut wave = Vec::with_capacity(names.len());
+    for name in names {
+        if named(&name) {
+            wave.push(state.gateways().load(&name)?);
+        } else if !taken(&name) {
+            wave.extend(sound(state, &name, damage));
+        }
+    }
+    Ok(wave)
+}
+
+fn at_once(
+    context: &Context,
+    selectors: &[Selector],
+    dir: &Path,
+    when: When,
+    by: &By,
+) -> Result<()> {
     let state = context.state()?;
-    let record = state.gateways().load(name)?;
+    let selected = Selected::new(&state, selectors)?;
+    let load = |name: &GatewayName| (name.clone(), state.gateways().load(name));
+    let mut loaded: Vec<_> = selected.names.iter().map(load).collect();
+    if let Some((_, Err(error))) = loaded.pop_if(|(_, record)| selected.is_one && record.is_err()) {
+        return Err(error);
+    }
     let folder = Folder::open(dir)?;
     let progress = context.progress(folder.size(), "storing");
-    let stored = |bytes| progress.inc(bytes);
-    let outcome = publish::publish(&state, &record, &folder, when, by, now(), &stored)?;
+    let records: Vec<_> = loaded.iter().filter_map(|(_, record)| record.as_ref().ok()).collect();
+    let outcomes =
+        publish::publish_to_each(&state, &records, &folder, when, by, now(), &|bytes| {
+            progress.inc(bytes);
+        })?;
     progress.finish_and_clear();
-    context.warn(&outcome.warnings);
-    let Outcome { generation, changed, pinned, .. } = outcome;
-    context.print(&Published { gateway: record.name, generation, changed, pinned })
+    // The findings are those of the folder, so all gateways have the same.
+    if let Some(outcome) = outcomes.iter().find_map(|outcome| outcome.as_ref().ok()) {
+        context.warn(&outcome.warnings);
+    }
+    let mut outcomes = outcomes.into_iter();
+    let mut results = loaded.into_iter().map(|(name, record)| {
+        let published = record.and_then(|_| {
+            let outcome = outcomes.next().context("an outcome is missing")??;
+            let Outcome { generation, changed, pinned, .. } = outcome;
+            Ok(Published { gateway: name.clone(), generation, changed, pinned })
+        });
+        (name, published)
+    });
+    if selected.is_one
+        && let Some((_, published)) = results.next()
+    {
+        return context.print(&published?);
+    }
+    let mut done = Done::new(context, selected.names.len());
+    for (name, published) in results {
+        done.note(&name, published)?;
+    }
+    done.finish(selected.unknown)
 }
 
 /// The gateway `name`, if its record and its history can be read. An error does not stop the
@@ -186,8 +243,4 @@ fn sound(state: &State, name: &GatewayName, damage: &mut Damage) -> Option<Recor
         Ok(record)
     });
     sound.inspect_err(|error| drop(damage.note(name, error))).ok()
-}
-
-fn load(state: &State, names: &[GatewayName]) -> Result<Vec<Record>> {
-    names.iter().map(|name| state.gateways().load(name)).collect()
 }

@@ -1,5 +1,7 @@
 //! `farmgate status`.
 
+use std::collections::BTreeMap;
+
 use anyhow::Result;
 use serde::Serialize;
 use time::OffsetDateTime;
@@ -7,8 +9,12 @@ use time::format_description::well_known::Rfc3339;
 
 use super::context::Context;
 use super::damage::Damage;
+use super::selector::Selected;
+use super::selector::Selector;
 use crate::bucket::Condition;
 use crate::fleet::EventId;
+use crate::fleet::GroupName;
+use crate::fleet::LabelName;
 use crate::fleet::Reason;
 use crate::fleet::Record;
 use crate::fleet::decide;
@@ -25,24 +31,34 @@ const SHOWN_BOOTS: usize = 10;
 
 #[derive(clap::Args)]
 pub(super) struct Status {
-    /// Only this gateway, with its latest boots
-    #[arg(value_name = "NAME")]
-    name: Option<GatewayName>,
+    /// Only these gateways (names, @GROUP or @all); one that is named alone with its latest boots
+    #[arg(value_name = "NAME|@GROUP")]
+    selectors: Vec<Selector>,
 }
 
 impl Status {
     pub(super) fn run(self, context: &Context) -> Result<()> {
         let state = context.state()?;
-        match self.name {
-            Some(name) => {
+        match &self.selectors[..] {
+            [Selector::Name(name)] => {
                 let mut damage = Damage::default();
-                let one = GatewayStatus::read(&state, state.gateways().load(&name)?, &mut damage)?;
+                let one = GatewayStatus::read(&state, state.gateways().load(name)?, &mut damage)?;
                 context.print(&one)?;
                 damage.result()
             }
-            None => {
+            selectors => {
                 let (mut rows, mut damage) = (Vec::new(), Damage::default());
-                for name in state.gateways().names()? {
+                let names = match selectors {
+                    [] => state.gateways().names()?,
+                    selectors => {
+                        let selected = Selected::new(&state, selectors)?;
+                        for (name, error) in &selected.unknown {
+                            damage.note(name, error);
+                        }
+                        selected.names
+                    }
+                };
+                for name in names {
                     let record = state.gateways().load(&name);
                     let row =
                         record.and_then(|record| StatusRow::read(&state, &record, &mut damage));
@@ -62,6 +78,10 @@ impl Status {
 #[derive(Serialize)]
 struct StatusRow {
     gateway: GatewayName,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    group: Option<GroupName>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    labels: BTreeMap<LabelName, String>,
     /// The generation that the next boot gets.
     generation: Option<u64>,
     /// The reason for that generation.
@@ -87,6 +107,8 @@ impl StatusRow {
     fn unknown(gateway: GatewayName) -> Self {
         Self {
             gateway,
+            group: None,
+            labels: BTreeMap::new(),
             generation: None,
             reason: None,
             last_boot: None,
@@ -117,6 +139,8 @@ impl StatusRow {
         });
         Ok(Self {
             gateway: record.name.clone(),
+            group: record.group.clone(),
+            labels: record.labels.clone(),
             generation: next.as_ref().map(|next| next.generation.number),
             reason: next.map(|next| next.reason),
             last_boot: last.map(|(_, boot)| boot.at),
@@ -229,6 +253,12 @@ impl std::fmt::Display for GatewayStatus {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let row = &self.row;
         write!(f, "{}", row.gateway)?;
+        if let Some(group) = &row.group {
+            write!(f, "\n  in group {group}")?;
+        }
+        for (name, value) in &row.labels {
+            write!(f, "\n  label {name}={value}")?;
+        }
         match (row.generation, row.reason) {
             (Some(generation), Some(reason)) => {
                 write!(f, "\n  the next boot gets generation {generation}: {reason}")?;

@@ -1,5 +1,6 @@
 //! The record of a gateway. Pure.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::num::NonZeroU32;
 use std::str::FromStr;
@@ -9,6 +10,8 @@ use serde::Serialize;
 use time::OffsetDateTime;
 
 use super::GatewayId;
+use super::GroupName;
+use super::LabelName;
 use super::Policy;
 use crate::identity::Fingerprint;
 use crate::identity::GatewayName;
@@ -97,6 +100,12 @@ pub struct Record {
     /// Assessment of its generations: on or off.
     #[serde(default)]
     pub assessment: Assessment,
+    /// The group that it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<GroupName>,
+    /// Free labels.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<LabelName, String>,
     /// Its certificates, oldest first.
     pub certificates: Vec<OwnedCertificate>,
 }
@@ -110,6 +119,8 @@ impl Record {
             name,
             added: now,
             assessment: Assessment::default(),
+            group: None,
+            labels: BTreeMap::new(),
             certificates: vec![first],
         }
     }
@@ -190,6 +201,8 @@ mod tests {
             id: "lab-1-0a".parse().unwrap(),
             added: OffsetDateTime::UNIX_EPOCH,
             assessment: Assessment::Default,
+            group: None,
+            labels: BTreeMap::new(),
             certificates: certificates.iter().map(owned).collect(),
         }
     }

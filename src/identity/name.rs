@@ -1,10 +1,13 @@
 //! Gateway names.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
 
 use serde::Deserialize;
 use serde::Serialize;
+
+use super::natural::natural_cmp;
 
 /// Longest gateway name. This is the limit of a DNS label (RFC 1035, section 2.3.4); it also fits a
 /// common name (RFC 5280: 64) and a file name.
@@ -12,7 +15,7 @@ const MAX_LEN: usize = 63;
 
 /// The name of a gateway: lower-case letters, digits and inner hyphens. It needs no quoting in a
 /// path, a certificate, an iPXE script or a URL.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct GatewayName(String);
 
@@ -33,6 +36,19 @@ impl FromStr for GatewayName {
             && !text.starts_with('-')
             && !text.ends_with('-');
         if valid { Ok(Self(text.to_owned())) } else { Err(ParseNameError(text.to_owned())) }
+    }
+}
+
+/// In the order of people: `lab-2` before `lab-10`.
+impl Ord for GatewayName {
+    fn cmp(&self, other: &Self) -> Ordering {
+        natural_cmp(&self.0, &other.0)
+    }
+}
+
+impl PartialOrd for GatewayName {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 

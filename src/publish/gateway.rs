@@ -57,11 +57,41 @@ pub fn publish(
     now: OffsetDateTime,
     progress: &dyn Fn(u64),
 ) -> Result<Outcome> {
+    let mut outcomes = publish_to_each(state, &[gateway], folder, when, by, now, progress)?;
+    // One for each gateway.
+    outcomes.remove(0)
+}
+
+/// The same for several gateways. The folder is stored once; a gateway that fails does not stop
+/// the others.
+pub fn publish_to_each(
+    state: &State,
+    gateways: &[&Record],
+    folder: &Folder,
+    when: When,
+    by: &By,
+    now: OffsetDateTime,
+    progress: &dyn Fn(u64),
+) -> Result<Vec<Result<Outcome>>> {
+    let stored = Stored::new(state, &Generations::new(state), folder, progress)?;
+    Ok(gateways
+        .iter()
+        .map(|gateway| activate(state, gateway, (folder, &stored), when, by, now))
+        .collect())
+}
+
+fn activate(
+    state: &State,
+    gateway: &Record,
+    (folder, stored): (&Folder, &Stored),
+    when: When,
+    by: &By,
+    now: OffsetDateTime,
+) -> Result<Outcome> {
     let generations = Generations::new(state);
-    let stored = Stored::new(state, &generations, folder, progress)?;
+    let (files, warnings) = (stored.files.clone(), stored.warnings.clone());
     let lock = state.lock()?;
     stored.confirm(&lock, &generations, folder)?;
-    let Stored { files, warnings } = stored;
     let history = generations.history(&gateway.id)?;
     let pinned = history.pinned().map(|generation| generation.number);
     let same = match when {

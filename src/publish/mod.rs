@@ -18,3 +18,4 @@ pub use folder::Folder;
 pub use gateway::Outcome;
 pub use gateway::When;
 pub use gateway::publish;
+pub use gateway::publish_to_each;

@@ -13,6 +13,8 @@ use crate::bucket::Disk;
 use crate::bucket::Stored;
 use crate::cli::context::Context;
 use crate::cli::context::Gateway;
+use crate::cli::selector::Gateways;
+use crate::cli::selector::Selected;
 use crate::identity::GatewayName;
 use crate::store::State;
 
@@ -20,7 +22,7 @@ use crate::store::State;
 #[derive(Args)]
 pub(in crate::cli) struct Rotate {
     #[command(flatten)]
-    gateway: Gateway,
+    gateways: Gateways,
     /// Delete the old key as soon as there is a new one: a running system loses its bucket
     #[arg(long)]
     now: bool,
@@ -28,10 +30,12 @@ pub(in crate::cli) struct Rotate {
 
 impl Rotate {
     pub(super) fn run(self, context: &Context) -> Result<()> {
-        let (state, name) = (context.state()?, self.gateway.name);
+        let state = context.state()?;
         let how = if self.now { bucket::Rotate::Now } else { bucket::Rotate::Overlap };
-        wish(&state, &name, |stored| stored.rotate = Some(how))?;
-        context.print(&Wished { gateway: name, wished: "a new key" })
+        Selected::new(&state, &self.gateways.selectors)?.each(context, |name| {
+            wish(&state, name, |stored| stored.rotate = Some(how))?;
+            Ok(Wished { gateway: name.clone(), wished: "a new key" })
+        })
     }
 }
 

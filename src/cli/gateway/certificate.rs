@@ -53,6 +53,11 @@ pub(super) struct Given {
 }
 
 impl Given {
+    /// Says whether a file is given, which can be that of one gateway only.
+    pub(super) fn is_file(&self) -> bool {
+        self.cert.is_some() || self.csr.is_some()
+    }
+
     /// Says whether the gateway has the given certificate already, or none is given.
     pub(super) fn is_known(&self, record: &Record) -> Result<bool> {
         let Some((pem, path)) = &self.cert else { return Ok(true) };

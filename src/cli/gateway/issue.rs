@@ -3,6 +3,7 @@
 use std::fmt;
 
 use anyhow::Result;
+use anyhow::ensure;
 use clap::Args;
 use serde::Serialize;
 
@@ -10,6 +11,10 @@ use super::certificate::Source;
 use crate::cli::context::Context;
 use crate::cli::context::Gateway;
 use crate::cli::context::now;
+use crate::cli::selector::Gateways;
+use crate::cli::selector::Selected;
+use crate::fleet::GroupName;
+use crate::fleet::Label;
 use crate::fleet::Record;
 use crate::identity::Fingerprint;
 use crate::identity::GatewayName;
@@ -24,6 +29,12 @@ pub(in crate::cli) struct Add {
     /// Leave an existing gateway as it is; with --cert, make sure that it has this certificate
     #[arg(long, conflicts_with = "csr")]
     if_missing: bool,
+    /// Group that the new gateway belongs to
+    #[arg(long, value_name = "GROUP")]
+    group: Option<GroupName>,
+    /// Label of the new gateway; may be repeated
+    #[arg(long = "label", value_name = "NAME=VALUE")]
+    labels: Vec<Label>,
 }
 
 impl Add {
@@ -44,7 +55,13 @@ impl Add {
         // Checked before a key is made for nothing.
         gateways.ensure_free(&name)?;
         let (pem, key) = source.certificate(&state, &name)?;
-        let record = gateways.add(&lock, &name, &pem, key.as_deref(), now())?;
+        let mut record = gateways.add(&lock, &name, &pem, key.as_deref(), now())?;
+        if self.group.is_some() || !self.labels.is_empty() {
+            record.group = self.group;
+            record.labels =
+                self.labels.into_iter().map(|label| (label.name, label.value)).collect();
+            gateways.save(&lock, &record)?;
+        }
         context.print(&Issued::new(&record, "added"))
     }
 }
@@ -53,7 +70,7 @@ impl Add {
 #[derive(Args)]
 pub(in crate::cli) struct Renew {
     #[command(flatten)]
-    gateway: Gateway,
+    gateways: Gateways,
     #[command(flatten)]
     source: Source,
 }
@@ -61,13 +78,21 @@ pub(in crate::cli) struct Renew {
 impl Renew {
     pub(super) fn run(self, context: &Context) -> Result<()> {
         let state = context.state()?;
-        let (gateways, name) = (state.gateways(), self.gateway.name);
+        let gateways = state.gateways();
         let source = self.source.read()?;
-        let lock = state.lock()?;
-        gateways.load(&name)?;
-        let (pem, key) = source.certificate(&state, &name)?;
-        let record = gateways.renew(&lock, &name, &pem, key.as_deref())?;
-        context.print(&Issued::new(&record, "renewed"))
+        let selected = Selected::new(&state, &self.gateways.selectors)?;
+        ensure!(
+            selected.names.len() == 1 || !source.is_file(),
+            "--cert and --csr are for one gateway, and these are {}",
+            selected.names.len()
+        );
+        selected.each(context, |name| {
+            let lock = state.lock()?;
+            gateways.load(name)?;
+            let (pem, key) = source.certificate(&state, name)?;
+            let record = gateways.renew(&lock, name, &pem, key.as_deref())?;
+            Ok(Issued::new(&record, "renewed"))
+        })
     }
 }
 

@@ -1,16 +1,23 @@
 //! `farmgate gateway show`, `list` and `set`.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use anyhow::Result;
+use anyhow::ensure;
 use clap::Args;
 use serde::Serialize;
 use time::OffsetDateTime;
 
 use crate::cli::context::Context;
-use crate::cli::context::Gateway;
 use crate::cli::damage::Damage;
+use crate::cli::selector::Gateways;
+use crate::cli::selector::Selected;
 use crate::fleet::Assessment;
+use crate::fleet::GroupName;
+use crate::fleet::Label;
+use crate::fleet::LabelName;
+use crate::fleet::MAX_LABELS;
 use crate::fleet::OwnedCertificate;
 use crate::fleet::Record;
 use crate::identity::GatewayName;
@@ -22,42 +29,78 @@ use crate::store::generations::Readable;
 #[derive(Args)]
 pub(in crate::cli) struct Show {
     #[command(flatten)]
-    gateway: Gateway,
+    gateways: Gateways,
 }
 
 impl Show {
     pub(super) fn run(self, context: &Context) -> Result<()> {
         let state = context.state()?;
-        show(context, &state, state.gateways().load(&self.gateway.name)?)
+        let mut damage = Damage::default();
+        Selected::new(&state, &self.gateways.selectors)?.each(context, |name| {
+            ShownGateway::read(&state, state.gateways().load(name)?, &mut damage)
+        })?;
+        damage.result()
     }
 }
 
 /// `farmgate gateway set`.
 #[derive(Args)]
+#[command(group = clap::ArgGroup::new("change").required(true).multiple(true))]
 pub(in crate::cli) struct Set {
     #[command(flatten)]
-    gateway: Gateway,
+    gateways: Gateways,
     /// "none" if its system never acknowledges a boot, else "default"
-    #[arg(long, value_name = "HOW")]
-    assessment: Assessment,
+    #[arg(long, value_name = "HOW", group = "change")]
+    assessment: Option<Assessment>,
+    /// Group that the gateway belongs to; it leaves the one it was in
+    #[arg(long, value_name = "GROUP", group = "change", conflicts_with = "no_group")]
+    group: Option<GroupName>,
+    /// Take the gateway out of its group
+    #[arg(long, group = "change")]
+    no_group: bool,
+    /// Give the gateway this label; may be repeated
+    #[arg(long = "label", value_name = "NAME=VALUE", group = "change")]
+    labels: Vec<Label>,
+    /// Remove this label; may be repeated
+    #[arg(long = "no-label", value_name = "NAME", group = "change")]
+    no_labels: Vec<LabelName>,
 }
 
 impl Set {
     pub(super) fn run(self, context: &Context) -> Result<()> {
         let state = context.state()?;
-        let lock = state.lock()?;
-        let mut record = state.gateways().load(&self.gateway.name)?;
-        record.assessment = self.assessment;
-        state.gateways().save(&lock, &record)?;
-        drop(lock);
-        show(context, &state, record)
+        let mut damage = Damage::default();
+        Selected::new(&state, &self.gateways.selectors)?.each(context, |name| {
+            let lock = state.lock()?;
+            let mut record = state.gateways().load(name)?;
+            self.change(&mut record)?;
+            state.gateways().save(&lock, &record)?;
+            drop(lock);
+            ShownGateway::read(&state, record, &mut damage)
+        })?;
+        damage.result()
     }
-}
 
-fn show(context: &Context, state: &State, record: Record) -> Result<()> {
-    let mut damage = Damage::default();
-    context.print(&ShownGateway::read(state, record, &mut damage)?)?;
-    damage.result()
+    fn change(&self, record: &mut Record) -> Result<()> {
+        if let Some(assessment) = self.assessment {
+            record.assessment = assessment;
+        }
+        if self.no_group || self.group.is_some() {
+            record.group = self.group.clone();
+        }
+        for name in &self.no_labels {
+            record.labels.remove(name);
+        }
+        let labels = self.labels.iter().map(|label| (label.name.clone(), label.value.clone()));
+        record.labels.extend(labels);
+        ensure!(
+            record.labels.len() <= MAX_LABELS,
+            "gateway {} would have {} labels, and can have {MAX_LABELS}",
+            record.name,
+            record.labels.len()
+        );
+        Ok(())
+    }
 }
 
 /// `farmgate gateway list`.
@@ -89,6 +132,8 @@ struct ShownGateway {
     added: OffsetDateTime,
     generation: Option<u64>,
     assessment: Assessment,
+    group: Option<GroupName>,
+    labels: BTreeMap<LabelName, String>,
     certificates: Vec<ShownCertificate>,
     /// Errors of its unreadable parts.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -115,6 +160,8 @@ impl ShownGateway {
             certificates: record.certificates.iter().cloned().map(certificate).collect(),
             added: record.added,
             assessment: record.assessment,
+            group: record.group,
+            labels: record.labels,
             generation: history.current().map(|generation| generation.number),
             error: (!wrong.is_empty()).then(|| wrong.join("; ")),
             gateway: record.name,
@@ -129,6 +176,12 @@ impl fmt::Display for ShownGateway {
         write!(f, "\n  generation  {generation}")?;
         if self.assessment == Assessment::None {
             write!(f, ", not assessed")?;
+        }
+        if let Some(group) = &self.group {
+            write!(f, "\n  group       {group}")?;
+        }
+        for (name, value) in &self.labels {
+            write!(f, "\n  label       {name}={value}")?;
         }
         for ShownCertificate { owned, key_kept_here } in &self.certificates {
             let key = if *key_kept_here { ", key kept here" } else { "" };
@@ -160,7 +213,11 @@ impl fmt::Display for GatewayList {
         if self.0.is_empty() {
             return write!(f, "no gateways yet; `farmgate gateway add NAME` makes one");
         }
-        write!(f, "{:<24} {:>10}  {:<10}  {:<10}", "GATEWAY", "GENERATION", "CERT UNTIL", "STATE")?;
+        write!(
+            f,
+            "{:<24} {:>10}  {:<10}  {:<8}  GROUP",
+            "GATEWAY", "GENERATION", "CERT UNTIL", "STATE"
+        )?;
         for listed in &self.0 {
             let shown = match listed {
                 ListedGateway::Shown(shown) => shown,
@@ -176,8 +233,9 @@ impl fmt::Display for GatewayList {
             );
             write!(
                 f,
-                "\n{:<24} {generation:>10}  {until:<10}  {state:<10}",
-                shown.gateway.as_str()
+                "\n{:<24} {generation:>10}  {until:<10}  {state:<8}  {}",
+                shown.gateway.as_str(),
+                shown.group.as_ref().map_or("-", GroupName::as_str)
             )?;
             if let Some(error) = &shown.error {
                 write!(f, "\n{:<24} {error}", "")?;
