@@ -3,6 +3,7 @@
 use std::fmt;
 use std::num::NonZeroU32;
 
+use anyhow::Context as _;
 use anyhow::Result;
 use serde::Serialize;
 
@@ -11,7 +12,11 @@ use super::confirm::Confirm;
 use super::confirm::Unattended;
 use super::context::Context;
 use super::context::now;
+use super::context::runtime;
 use crate::fleet::By;
+use crate::replica::Freed;
+use crate::replica::Replica;
+use crate::store::State;
 use crate::store::gc;
 use crate::store::gc::Collected;
 use crate::store::gc::Wish;
@@ -40,6 +45,9 @@ struct Shown {
     keep: Option<NonZeroU32>,
     #[serde(flatten)]
     collected: Collected,
+    /// What was deleted from the shared store.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    store: Option<Freed>,
 }
 
 impl fmt::Display for Shown {
@@ -64,6 +72,13 @@ impl fmt::Display for Shown {
             megabytes(swept.bytes),
             megabytes(swept.bytes_left)
         )?;
+        if let Some(Freed { blobs, bytes, restored }) = self.store {
+            let bytes = megabytes(bytes);
+            write!(f, "\nin the shared store: {would}delete {blobs} files, {bytes}")?;
+            if restored > 0 {
+                write!(f, "; it had lost {restored} files, and has them again")?;
+            }
+        }
         if self.keep.is_none() {
             write!(f, "\n--keep N, or `[store] keep`, also drops old generations")?;
         }
@@ -95,6 +110,22 @@ impl Gc {
             }
         }
         let collected = gc::collect(&state, &wish(self.dry_run), now())?;
-        context.print(&Shown { dry_run: self.dry_run, keep, collected })
+        let store = in_store(&state, self.dry_run)?;
+        context.print(&Shown { dry_run: self.dry_run, keep, collected, store })
     }
+}
+
+/// The same in the shared store, if there is one. The server may do it at the same time.
+fn in_store(state: &State, dry_run: bool) -> Result<Option<Freed>> {
+    if state.config().store.url.is_none() {
+        return Ok(None);
+    }
+    let credentials = std::env::var_os("CREDENTIALS_DIRECTORY");
+    runtime()?.block_on(async {
+        let replica = Replica::open(state, credentials.as_ref().map(AsRef::as_ref))?;
+        let Some(replica) = replica else { return Ok(None) };
+        let freed = replica.collect(dry_run).await;
+        let freed = freed.with_context(|| format!("the store {}", replica.shown()))?;
+        Ok(Some(freed))
+    })
 }

@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 use super::app::App;
 use super::edge::systemd;
 use crate::fleet::Kind;
+use crate::replica::Freed;
 use crate::store::gateways::Gateways;
 
 /// Interval of removing expired leases and of looking at rollouts.
@@ -90,7 +91,21 @@ pub(super) async fn collect(app: Arc<App>) {
         if let Err(error) = on_disk(move || here.collect()).await {
             tracing::warn!("no old files are removed: {error:#}");
         }
+        collect_in_store(&app).await;
         tokio::time::sleep(COLLECT).await;
+    }
+}
+
+/// The same in the shared store, while other hosts use it.
+async fn collect_in_store(app: &App) {
+    let keeps = app.settings().state.config().store.keep.is_some();
+    let Some(replica) = app.replica().filter(|_| keeps) else { return };
+    match replica.collect(false).await {
+        Ok(Freed { blobs: 0, restored: 0, .. }) => {}
+        Ok(Freed { blobs: files, bytes, restored }) => {
+            tracing::info!(files, bytes, restored, "deleted old files from the shared store");
+        }
+        Err(error) => tracing::warn!("the store {}: {error:#}", replica.shown()),
     }
 }
 

@@ -21,7 +21,7 @@ fn published() -> (TestState, Vec<u8>) {
     ];
     let folder = state.folder("first", &files);
     state.ok(&["publish", "lab-1", folder.to_str().unwrap()]);
-    let second = state.folder("second", &[("boot.ipxe", b"#!ipxe\nexit\n")]);
+    let second = state.folder("second", &[("boot.ipxe", b"#!ipxe\nboot\n")]);
     state.ok(&["publish", "lab-1", second.to_str().unwrap()]);
     (state, kernel)
 }
