@@ -27,6 +27,7 @@ wanted=(
   "fsck.vfat dosfstools"
   "faketime faketime"
   "wget wget"
+  "age age"
   "systemd-analyze systemd"
   "nix-instantiate nix-bin"
   "ip iproute2"

@@ -25,6 +25,7 @@ mod publish;
 mod rollout;
 mod selector;
 mod serve;
+mod state;
 mod status;
 mod store;
 
@@ -121,6 +122,9 @@ enum Command {
     /// Manage the store that several boot hosts share
     #[command(subcommand)]
     Store(store::Command),
+    /// Back up the state, and restore it
+    #[command(subcommand)]
+    State(state::Command),
     /// Run the boot server
     Serve(serve::Serve),
     /// Check everything that could stop a boot: clock, certificates, files, ports, URLs, store,
@@ -168,6 +172,7 @@ pub fn main() -> ExitCode {
         Command::Iso(command) => command.run(&context),
         Command::Pki(command) => command.run(&context),
         Command::Store(command) => command.run(&context),
+        Command::State(command) => command.run(&context),
         Command::Serve(command) => command.run(&context),
         Command::Doctor(command) => command.run(&context),
         Command::NginxConfig(command) => command.run(&context),

@@ -7,6 +7,7 @@ mod common;
 
 mod api;
 mod assessment;
+mod backup;
 mod blobs;
 mod bucket_faults;
 mod buckets;
