@@ -48,7 +48,15 @@ let
   # What a start can do without. Where such a file is missing, an empty line stands for it, which farmgate
   # takes for a fault of that one gateway, bucket provider or store: all others boot.
   optional = lib.filter (
-    name: lib.hasPrefix "secrets-" name || name == "bucket-provider" || name == "store"
+    name:
+    lib.hasPrefix "secrets-" name
+    || lib.elem name [
+      "bucket-provider"
+      "store"
+      "sync"
+      "sync-key"
+      "sync-webhook"
+    ]
   ) (lib.attrNames cfg.credentials);
 
   # https://[2001:db8::1]:8443 → 8443
@@ -60,7 +68,12 @@ let
 
   # What several boot hosts share.
   store = cfg.settings.store.url or "";
-  asksOthers = cfg.settings.buckets.provider != "none" || lib.hasPrefix "s3:" store;
+  # The git repository that describes the fleet.
+  remote = cfg.settings.sync.remote or "";
+  asksOthers =
+    cfg.settings.buckets.provider != "none"
+    || lib.hasPrefix "s3:" store
+    || (remote != "" && !lib.hasPrefix "file://" remote);
 
   hostOf = url: lib.head (builtins.match "https://(\\[[^]]*]|[^:/]*).*" url);
 in
@@ -112,6 +125,12 @@ in
       restartTriggers = [ cfg.domain ];
       # Restarted in place, so that its sockets stay open and take what comes meanwhile.
       stopIfChanged = false;
+      # What brings in the repository, and verifies who signed it.
+      path = lib.optionals (remote != "") [
+        pkgs.gitMinimal
+        pkgs.openssh
+        pkgs.gnupg
+      ];
       serviceConfig = {
         LoadCredential = lib.mapAttrsToList (name: file: "${name}:${file}") cfg.credentials;
         # systemd takes no empty one.

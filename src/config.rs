@@ -7,12 +7,14 @@ mod boot_url;
 mod buckets;
 mod contact;
 mod endpoint;
+mod git_remote;
 mod listen;
 mod period;
 mod rewrite;
 mod size;
 mod store;
 mod store_url;
+mod sync;
 mod text;
 mod url;
 
@@ -32,6 +34,9 @@ pub use buckets::Provider;
 pub use contact::Contact;
 pub use contact::ParseContactError;
 pub use endpoint::Endpoint;
+pub use git_remote::GitRemote;
+pub use git_remote::ParseGitRemoteError;
+pub use git_remote::Transport;
 pub use listen::AccelPrefix;
 pub use listen::AdminAddress;
 pub use listen::Listen;
@@ -42,6 +47,10 @@ pub use size::Size;
 pub use store::Store;
 pub use store_url::ParseStoreUrlError;
 pub use store_url::StoreUrl;
+pub use sync::Branch;
+pub use sync::ParseNameError;
+pub use sync::RepoFolder;
+pub use sync::Sync;
 pub use url::HttpUrl;
 pub use url::ParseUrlError;
 
@@ -77,6 +86,9 @@ pub struct Config {
     /// The store that several boot hosts share.
     #[serde(default)]
     pub store: Store,
+    /// The git repository that describes the fleet.
+    #[serde(default)]
+    pub sync: Sync,
 }
 
 /// The terms on which secrets are handed out.

@@ -3,7 +3,7 @@
 //! Dependencies point one way only:
 //!
 //! ```text
-//! main → cli → doctor → { server, iso, publish } → { bucket, replica } → { store, http_client } → process → { fleet, identity, ipxe, config, foreign, backoff }
+//! main → cli → doctor → { server, iso } → sync → publish → { bucket, replica } → { store, http_client } → process → { fleet, identity, ipxe, config, foreign, backoff }
 //! ```
 //!
 //! The last group is pure: bytes in, values out, without tokio, axum, clock, files or environment.
@@ -25,3 +25,4 @@ pub mod publish;
 pub mod replica;
 pub mod server;
 pub mod store;
+pub mod sync;

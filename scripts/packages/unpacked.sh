@@ -165,6 +165,20 @@ if [[ -z ${FARMGATE_RCLONE:-} ]] && ! FARMGATE_RCLONE=$(command -v rclone); then
 fi
 [[ ! -x $FARMGATE_RCLONE ]] || result FARMGATE_RCLONE "$FARMGATE_RCLONE"
 
+if [[ -z ${FARMGATE_SSHD:-} ]] && ! FARMGATE_SSHD=$(command -v sshd); then
+  # Not installed: its package starts a server on port 22.
+  unpack "$suite" openssh-server || say "WARNING: no sshd: git is not tested by ssh"
+  FARMGATE_SSHD=$cache/$suite/openssh-server/usr/sbin/sshd
+fi
+if [[ -x $FARMGATE_SSHD ]]; then
+  # Run by root, it wants this user, which its package makes.
+  if ((EUID == 0)) && ! getent passwd sshd >/dev/null; then
+    useradd --system --no-create-home --home-dir /run/sshd --shell /usr/sbin/nologin sshd ||
+      say "WARNING: no user sshd: git is not tested by ssh"
+  fi
+  result FARMGATE_SSHD "$FARMGATE_SSHD"
+fi
+
 if [[ -z ${FARMGATE_PROMTOOL:-} ]] && ! FARMGATE_PROMTOOL=$(command -v promtool); then
   # Not installed: its package starts a server.
   unpack "$suite" prometheus || say "WARNING: no promtool: /metrics is not read by Prometheus's own parser"

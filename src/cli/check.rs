@@ -22,6 +22,10 @@ use crate::ipxe::script::Severity;
 use crate::publish;
 use crate::publish::Checked;
 use crate::store::read_config;
+use crate::sync::FleetFolder;
+
+/// Makes a folder a fleet folder.
+const FLEET_FILE: &str = "fleet.toml";
 
 /// Larger than any script: stops mistakes such as naming a kernel.
 const MAX_LEN: u64 = 64 * 1024 * 1024;
@@ -31,7 +35,7 @@ pub(super) struct Check {
     /// Report only errors that iPXE itself would refuse
     #[arg(long)]
     syntax: bool,
-    /// Boot scripts, folders with a boot.ipxe and its files, configurations (*.toml)
+    /// Boot scripts, folders with a boot.ipxe and its files, fleet folders, configurations (*.toml)
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
 }
@@ -122,7 +126,10 @@ impl Check {
 
     fn check(&self, path: &Path) -> Result<Vec<Checked>> {
         if path.is_dir() {
-            let mut files = publish::check(path)?;
+            let mut files = match path.join(FLEET_FILE).exists() {
+                true => FleetFolder::read(path)?.check(false, &|_| None)?,
+                false => publish::check(path)?,
+            };
             if self.syntax {
                 for file in &mut files {
                     file.findings.retain(|finding| finding.code.kind == Kind::Syntax);

@@ -37,7 +37,12 @@ impl Context {
         self.write(facts, |text| harmless_lines(&text).into_owned())
     }
 
-    /// The same for facts that colour themselves. They must hold no other control characters.
+    /// Prints a line about work that goes on; with `--json` nothing, since a document follows.
+    pub(super) fn say(&self, line: &str) -> Result<()> {
+        if self.json { Ok(()) } else { print(format!("{}\n", harmless_lines(line)).as_bytes()) }
+    }
+
+    /// Like [`Self::print`], for facts that colour themselves. They must hold no other control characters.
     pub(super) fn print_coloured<T: Serialize + fmt::Display>(&self, facts: &T) -> Result<()> {
         self.write(facts, |text| text)
     }

@@ -1,5 +1,6 @@
 //! `farmgate iso`: makes, seals and reads boot images.
 
+mod flash;
 mod parts;
 
 use std::fmt;
@@ -14,7 +15,7 @@ use clap::Subcommand;
 use serde::Serialize;
 
 use self::parts::PUBLIC;
-use self::parts::Parts;
+pub(super) use self::parts::Parts;
 use super::context::Context;
 use super::context::now;
 use super::selector::Done;
@@ -47,6 +48,8 @@ pub(super) enum Command {
     Make(Make),
     /// Show what is on an image or a stick; never the key
     Verify(Verify),
+    /// Write an image to a USB stick, read it back and compare
+    Flash(flash::Flash),
 }
 
 impl Command {
@@ -56,6 +59,7 @@ impl Command {
             Self::Seal(command) => command.run(cx),
             Self::Make(command) => command.run(cx),
             Self::Verify(command) => command.run(cx),
+            Self::Flash(command) => command.run(cx),
         }
     }
 }
@@ -248,6 +252,25 @@ pub(super) struct Verify {
     /// Image to read, or the device that it was written to
     #[arg(value_name = "FILE|DEVICE")]
     file: PathBuf,
+    #[command(flatten)]
+    origin: Origin,
+}
+
+impl Verify {
+    fn run(self, cx: &Context) -> Result<()> {
+        let image = sources::read_image(&self.file)?;
+        let report = self.origin.verify(cx, &self.file, &image)?;
+        cx.print(&report)?;
+        if !report.problems.is_empty() {
+            bail!("{} is not in order: {}", self.file.display(), report.problems.join("; "));
+        }
+        Ok(())
+    }
+}
+
+/// What an image is compared with.
+#[derive(Args)]
+struct Origin {
     /// CA of the fleet that it should be for (certificate, PEM), if not that of the state
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
@@ -260,9 +283,8 @@ pub(super) struct Verify {
     syslinux: Option<PathBuf>,
 }
 
-impl Verify {
-    fn run(self, cx: &Context) -> Result<()> {
-        let image = sources::read_image(&self.file)?;
+impl Origin {
+    fn verify(&self, cx: &Context, file: &Path, image: &[u8]) -> Result<iso::Report> {
         let ca = ca(cx, self.ca.as_deref())?;
         let (ipxe, syslinux) =
             (Ipxe::find(self.ipxe.as_deref()), Syslinux::find(self.syslinux.as_deref()));
@@ -271,13 +293,8 @@ impl Verify {
         let syslinux = if self.syslinux.is_some() { Some(syslinux?) } else { syslinux.ok() };
         let at_hand =
             AtHand { ca: ca.as_deref(), ipxe: ipxe.as_ref(), syslinux: syslinux.as_ref() };
-        let report = iso::verify(&image, &at_hand, now())
-            .with_context(|| format!("{} is not in order", self.file.display()))?;
-        cx.print(&report)?;
-        if !report.problems.is_empty() {
-            bail!("{} is not in order: {}", self.file.display(), report.problems.join("; "));
-        }
-        Ok(())
+        iso::verify(image, &at_hand, now())
+            .with_context(|| format!("{} is not in order", file.display()))
     }
 }
 

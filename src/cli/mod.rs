@@ -1,6 +1,7 @@
 //! The command line. Each command is a struct with its arguments and `run(self, &Context)`, in a
 //! file of its own; those that have subcommands are folders.
 
+mod apply;
 mod author;
 mod bucket;
 mod check;
@@ -8,8 +9,10 @@ mod completions;
 mod confirm;
 mod context;
 mod damage;
+mod diff;
 mod doctor;
 mod files;
+mod follow;
 mod gateway;
 mod gc;
 mod generations;
@@ -21,6 +24,7 @@ mod man;
 mod near;
 mod nginx_config;
 mod pki;
+mod plan;
 mod publish;
 mod rollout;
 mod selector;
@@ -28,6 +32,9 @@ mod serve;
 mod state;
 mod status;
 mod store;
+mod sync;
+mod trail;
+mod try_boot;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -43,6 +50,7 @@ use self::context::Context;
 use self::context::NobodyReads;
 use crate::foreign::harmless_lines;
 use crate::process;
+use crate::sync::Faults;
 
 /// Boots a fleet of CI-farm gateways from one place.
 #[derive(Parser)]
@@ -52,7 +60,7 @@ use crate::process;
     after_help = "Exit status:
   0    done
   1    failed; the last line on stderr says what, where, and what to do
-  2    wrong usage
+  2    wrong usage; `plan --detailed-exitcode`: there are changes
   3    `doctor` alone: no fault was found, but not everything could be checked
   141  the reader of the output is gone (`farmgate status | head -1`)"
 )]
@@ -93,9 +101,15 @@ enum Command {
     Check(check::Check),
     /// Publish a folder as the next generation of a gateway, or of many in waves
     Publish(publish::Publish),
-    /// Show and stop rollouts in waves
+    /// Show, watch, stop and resume rollouts in waves
     #[command(subcommand)]
     Rollout(rollout::Command),
+    /// Show what applying a fleet folder would change
+    Plan(plan::PlanCommand),
+    /// Publish what a fleet folder changes
+    Apply(apply::ApplyCommand),
+    /// Compare two generations of a gateway
+    Diff(diff::Diff),
     /// Show the generations of a gateway
     Generations(generations::Generations),
     /// Read back the files of a generation, as they were published
@@ -110,6 +124,10 @@ enum Command {
     Gc(gc::Gc),
     /// Show which generation each gateway gets next, and how its last boots went
     Status(status::Status),
+    /// Boot a gateway's image in QEMU, and show how far it comes
+    Try(try_boot::Try),
+    /// Show who did what, when and why
+    Log(trail::Log),
     /// Manage the gateways' buckets and their keys
     #[command(subcommand)]
     Bucket(bucket::Command),
@@ -122,9 +140,11 @@ enum Command {
     /// Manage the store that several boot hosts share
     #[command(subcommand)]
     Store(store::Command),
-    /// Back up the state, and restore it
+    /// Back up the state, restore it, or export what gateways have now
     #[command(subcommand)]
     State(state::Command),
+    /// Bring in the git repository that describes the fleet, once
+    Sync(sync::Sync),
     /// Run the boot server
     Serve(serve::Serve),
     /// Check everything that could stop a boot: clock, certificates, files, ports, URLs, store,
@@ -161,6 +181,10 @@ pub fn main() -> ExitCode {
         Command::Check(command) => command.run(&context),
         Command::Publish(command) => command.run(&context),
         Command::Rollout(command) => command.run(&context),
+        Command::Plan(command) => command.run(&context),
+        Command::Apply(command) => command.run(&context),
+        Command::Diff(command) => command.run(&context),
+        Command::State(command) => command.run(&context),
         Command::Generations(command) => command.run(&context),
         Command::Get(command) => command.run(&context),
         Command::Rollback(command) => command.run(&context),
@@ -168,11 +192,13 @@ pub fn main() -> ExitCode {
         Command::Release(command) => command.run(&context),
         Command::Gc(command) => command.run(&context),
         Command::Status(command) => command.run(&context),
+        Command::Try(command) => command.run(&context),
+        Command::Log(command) => command.run(&context),
         Command::Bucket(command) => command.run(&context),
         Command::Iso(command) => command.run(&context),
         Command::Pki(command) => command.run(&context),
         Command::Store(command) => command.run(&context),
-        Command::State(command) => command.run(&context),
+        Command::Sync(command) => command.run(&context),
         Command::Serve(command) => command.run(&context),
         Command::Doctor(command) => command.run(&context),
         Command::NginxConfig(command) => command.run(&context),
@@ -181,6 +207,7 @@ pub fn main() -> ExitCode {
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is::<plan::Changes>() => ExitCode::from(plan::Changes::STATUS),
         Err(error) if error.is::<NobodyReads>() => ExitCode::from(NobodyReads::STATUS),
         Err(error) => {
             log::failure(&one_line(&error));
@@ -197,7 +224,7 @@ pub fn main() -> ExitCode {
 fn one_line(error: &anyhow::Error) -> String {
     let text = format!("{error:#}");
     let text = harmless_lines(text.trim_end());
-    match error.downcast_ref::<toml::de::Error>().is_some() {
+    match error.is::<toml::de::Error>() || error.is::<Faults>() {
         true => text.into_owned(),
         false => text.replace('\n', " | "),
     }

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use anyhow::Result;
+use anyhow::ensure;
 use clap::error::ErrorKind;
 use serde::Serialize;
 
@@ -11,16 +12,22 @@ use super::author::Why;
 use super::context::Context;
 use super::context::now;
 use super::damage::Damage;
+use super::follow::follow;
 use super::generations::held_back;
+use super::rollout;
 use super::selector::Done;
 use super::selector::ParseSelectorError;
 use super::selector::Selected;
 use super::selector::Selector;
 use super::wrong_usage;
+use crate::config::Period;
 use crate::fleet::ALL;
-use crate::fleet::By;
+use crate::fleet::Assignment;
 use crate::fleet::EventId;
 use crate::fleet::Record;
+use crate::fleet::Variables;
+use crate::fleet::rollout::Rules;
+use crate::fleet::rollout::Share;
 use crate::identity::GatewayName;
 use crate::publish;
 use crate::publish::Folder;
@@ -43,6 +50,9 @@ pub(super) struct Publish {
     /// Also do nothing if the newest generation has these files and another one is served
     #[arg(long, conflicts_with = "canary")]
     if_changed: bool,
+    /// A variable for its boot script, which finds it in iPXE's setting NAME; may be repeated
+    #[arg(long = "set", value_name = "NAME=VALUE")]
+    variables: Vec<Assignment>,
     /// Roll out to these gateways first, and go on when all of them have acknowledged
     #[arg(long, value_name = "NAME|@GROUP,...", value_delimiter = ',', requires = "then")]
     canary: Vec<Selector>,
@@ -50,6 +60,17 @@ pub(super) struct Publish {
     /// group that are in no earlier wave; may be repeated
     #[arg(long, value_name = "all|NAME|@GROUP,...", requires = "canary")]
     then: Vec<Wave>,
+    /// The share of a wave that must have acknowledged: a machine that is switched off does not
+    /// hold up the next one [default: 100%]
+    #[arg(long, value_name = "N%", requires = "canary")]
+    wait_for: Option<Share>,
+    /// Stop the rollout when a wave takes longer than this (90m, 2d); without --canary, the longest
+    /// wait of --follow
+    #[arg(long, value_name = "DURATION")]
+    timeout: Option<Period>,
+    /// Show the boots until every gateway has acknowledged; fails if one does not
+    #[arg(long)]
+    follow: bool,
     #[command(flatten)]
     why: Why,
 }
@@ -127,7 +148,7 @@ impl Publish {
                     (false, true) => When::Changed,
                     (false, false) => When::NotLive,
                 };
-                at_once(context, &selectors, Path::new(dir), when, &self.why.by())
+                self.at_once(context, &selectors, Path::new(dir), when)
             }
             ([dir], false) => self.waves(context, Path::new(dir)),
             (_, true) => wrong_usage(
@@ -140,6 +161,83 @@ impl Publish {
         }
     }
 
+    fn folder(&self, dir: &Path) -> Result<Folder> {
+        let mut variables = Variables::new();
+        for Assignment { name, value } in &self.variables {
+            let twice = variables.insert(name.clone(), value.clone()).is_some();
+            ensure!(!twice, "the variable {name} is given twice");
+        }
+        Ok(Folder::open(dir)?.with_variables(variables))
+    }
+
+    fn at_once(
+        &self,
+        context: &Context,
+        selectors: &[Selector],
+        dir: &Path,
+        when: When,
+    ) -> Result<()> {
+        let state = context.state()?;
+        let selected = Selected::new(&state, selectors)?;
+        let load = |name: &GatewayName| (name.clone(), state.gateways().load(name));
+        let mut loaded: Vec<_> = selected.names.iter().map(load).collect();
+        if let Some((_, Err(error))) =
+            loaded.pop_if(|(_, record)| selected.is_one && record.is_err())
+        {
+            return Err(error);
+        }
+        let folder = self.folder(dir)?;
+        let by = self.why.by();
+        let progress = context.progress(folder.size(), "storing");
+        let records: Vec<_> =
+            loaded.iter().filter_map(|(_, record)| record.as_ref().ok()).collect();
+        let outcomes =
+            publish::publish_to_each(&state, &records, &folder, when, &by, now(), &|bytes| {
+                progress.inc(bytes);
+            })?;
+        progress.finish_and_clear();
+        // The findings are those of the folder, so all gateways have the same.
+        if let Some(outcome) = outcomes.iter().find_map(|outcome| outcome.as_ref().ok()) {
+            context.warn(&outcome.warnings);
+        }
+        let served: Vec<_> = records
+            .iter()
+            .zip(&outcomes)
+            .filter_map(|(record, outcome)| {
+                Some(((*record).clone(), outcome.as_ref().ok()?.generation))
+            })
+            .collect();
+        let mut outcomes = outcomes.into_iter();
+        let mut results = loaded.into_iter().map(|(name, record)| {
+            let published = record.and_then(|_| {
+                let outcome = outcomes.next().context("an outcome is missing")??;
+                let Outcome { generation, changed, pinned, .. } = outcome;
+                Ok(Published { gateway: name.clone(), generation, changed, pinned })
+            });
+            (name, published)
+        });
+        if selected.is_one
+            && let Some((_, published)) = results.next()
+        {
+            context.print(&published?)?;
+            return self.follow(context, &state, &served);
+        }
+        let mut done = Done::new(context, selected.names.len());
+        for (name, published) in results {
+            done.note(&name, published)?;
+        }
+        let followed = self.follow(context, &state, &served);
+        done.finish(selected.unknown)?;
+        followed
+    }
+
+    fn follow(&self, context: &Context, state: &State, served: &[(Record, u64)]) -> Result<()> {
+        match self.follow {
+            true => follow(context, state, served, self.timeout.map(Period::get)),
+            false => Ok(()),
+        }
+    }
+
     fn waves(&self, context: &Context, dir: &Path) -> Result<()> {
         let state = context.state()?;
         let mut damage = Damage::default();
@@ -149,16 +247,21 @@ impl Publish {
             let wave = wave(&state, selectors, &waves, &mut damage)?;
             waves.push(wave);
         }
-        let folder = Folder::open(dir)?;
+        let folder = self.folder(dir)?;
         let progress = context.progress(folder.size(), "storing");
+        let rules = Rules {
+            wait_for: self.wait_for.unwrap_or_default(),
+            timeout: self.timeout.map(Period::get),
+        };
         let (by, stored) = (self.why.by(), |bytes| progress.inc(bytes));
         let (rollout, warnings) =
-            publish::rollout::begin(&state, &waves, &folder, &by, now(), &stored)?;
+            publish::rollout::begin(&state, &waves, rules, &folder, &by, now(), &stored)?;
         progress.finish_and_clear();
         context.warn(&warnings);
         let names = |wave: &Vec<Record>| wave.iter().map(|record| record.name.clone()).collect();
         context.print(&Begun { rollout, waves: waves.iter().map(names).collect() })?;
-        damage.result().context("the rollout goes on without some gateways")
+        damage.result().context("the rollout goes on without some gateways")?;
+        if self.follow { rollout::watch(context, &state, rollout) } else { Ok(()) }
     }
 }
 
@@ -185,53 +288,6 @@ fn wave(
         }
     }
     Ok(wave)
-}
-
-fn at_once(
-    context: &Context,
-    selectors: &[Selector],
-    dir: &Path,
-    when: When,
-    by: &By,
-) -> Result<()> {
-    let state = context.state()?;
-    let selected = Selected::new(&state, selectors)?;
-    let load = |name: &GatewayName| (name.clone(), state.gateways().load(name));
-    let mut loaded: Vec<_> = selected.names.iter().map(load).collect();
-    if let Some((_, Err(error))) = loaded.pop_if(|(_, record)| selected.is_one && record.is_err()) {
-        return Err(error);
-    }
-    let folder = Folder::open(dir)?;
-    let progress = context.progress(folder.size(), "storing");
-    let records: Vec<_> = loaded.iter().filter_map(|(_, record)| record.as_ref().ok()).collect();
-    let outcomes =
-        publish::publish_to_each(&state, &records, &folder, when, by, now(), &|bytes| {
-            progress.inc(bytes);
-        })?;
-    progress.finish_and_clear();
-    // The findings are those of the folder, so all gateways have the same.
-    if let Some(outcome) = outcomes.iter().find_map(|outcome| outcome.as_ref().ok()) {
-        context.warn(&outcome.warnings);
-    }
-    let mut outcomes = outcomes.into_iter();
-    let mut results = loaded.into_iter().map(|(name, record)| {
-        let published = record.and_then(|_| {
-            let outcome = outcomes.next().context("an outcome is missing")??;
-            let Outcome { generation, changed, pinned, .. } = outcome;
-            Ok(Published { gateway: name.clone(), generation, changed, pinned })
-        });
-        (name, published)
-    });
-    if selected.is_one
-        && let Some((_, published)) = results.next()
-    {
-        return context.print(&published?);
-    }
-    let mut done = Done::new(context, selected.names.len());
-    for (name, published) in results {
-        done.note(&name, published)?;
-    }
-    done.finish(selected.unknown)
 }
 
 /// The gateway `name`, if its record and its history can be read. An error does not stop the

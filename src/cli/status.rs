@@ -11,6 +11,7 @@ use super::context::Context;
 use super::damage::Damage;
 use super::selector::Selected;
 use super::selector::Selector;
+use super::sync;
 use crate::bucket::Condition;
 use crate::fleet::EventId;
 use crate::fleet::GroupName;
@@ -68,6 +69,7 @@ impl Status {
                     }));
                 }
                 context.print(&FleetStatus(rows))?;
+                sync::print_status(context, &state)?;
                 damage.result()
             }
         }
@@ -154,7 +156,7 @@ impl StatusRow {
 }
 
 /// A stage in a few words.
-fn short(stage: &Stage) -> String {
+pub(super) fn short(stage: &Stage) -> String {
     match stage {
         Stage::Boot { .. } => "boot".to_owned(),
         Stage::File { path, size, bytes, .. } if bytes < size => {

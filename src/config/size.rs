@@ -29,6 +29,11 @@ const EXPECTED: &str = "a whole number and B, kB, MB, GB or TB (powers of 1000; 
 pub struct Size(u64);
 
 impl Size {
+    /// So many bytes.
+    pub const fn of(bytes: u64) -> Self {
+        Self(bytes)
+    }
+
     /// The number of bytes.
     pub fn bytes(self) -> u64 {
         self.0

@@ -163,7 +163,11 @@ mod tests {
 
         fn publish(&mut self) {
             let number = self.history().next_number();
-            let generation = self.record(Kind::Published { number, files: BTreeMap::new() });
+            let generation = self.record(Kind::Published {
+                number,
+                files: BTreeMap::new(),
+                variables: BTreeMap::new(),
+            });
             self.record(Kind::Activated { generation });
         }
 

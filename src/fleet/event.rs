@@ -9,6 +9,7 @@ use time::OffsetDateTime;
 use super::BlobId;
 use super::By;
 use super::EventId;
+use super::Variables;
 use crate::identity::Fingerprint;
 
 /// Version of most event objects that this program writes: see [`Kind::format`].
@@ -45,6 +46,9 @@ pub enum Kind {
         number: u64,
         /// Its files by path.
         files: BTreeMap<String, Asset>,
+        /// Settings for its boot script. Older versions know none.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        variables: Variables,
     },
     /// A generation became the current one.
     Activated {
@@ -117,6 +121,25 @@ pub const SECRETS: &str = "secrets";
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Older versions know no variables; what has none is written as they write it.
+    #[test]
+    fn a_generation_may_have_variables() {
+        let before =
+            r#"{"format":1,"at":"1970-01-01T00:00:00Z","kind":"published","number":7,"files":{}}"#;
+        let event = |variables| Event {
+            format: FORMAT,
+            at: OffsetDateTime::UNIX_EPOCH,
+            by: None,
+            kind: Kind::Published { number: 7, files: BTreeMap::new(), variables },
+        };
+        assert_eq!(serde_json::from_str::<Event>(before).unwrap(), event(Variables::new()));
+        assert_eq!(serde_json::to_string(&event(Variables::new())).unwrap(), before);
+        let with = event(Variables::from([("disk".parse().unwrap(), "sda b".to_owned())]));
+        let text = serde_json::to_string(&with).unwrap();
+        assert!(text.ends_with(r#""files":{},"variables":{"disk":"sda b"}}"#), "{text}");
+        assert_eq!(serde_json::from_str::<Event>(&text).unwrap(), with);
+    }
 
     /// Version 0.1 wrote it so, and reads it so.
     #[test]

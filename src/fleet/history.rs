@@ -13,6 +13,7 @@ use crate::fleet::Event;
 use crate::fleet::EventId;
 use crate::fleet::Kind;
 use crate::fleet::SECRETS;
+use crate::fleet::Variables;
 use crate::identity::Fingerprint;
 
 /// Number of boots and activations that are remembered, and so the most tries that a generation can
@@ -37,6 +38,7 @@ pub struct Generation {
     /// The time of publication.
     pub published: OffsetDateTime,
     files: BTreeMap<String, Asset>,
+    variables: Variables,
 }
 
 impl Generation {
@@ -48,6 +50,11 @@ impl Generation {
     /// All files by path.
     pub fn files(&self) -> &BTreeMap<String, Asset> {
         &self.files
+    }
+
+    /// Settings for its boot script.
+    pub fn variables(&self) -> &Variables {
+        &self.variables
     }
 }
 
@@ -66,6 +73,11 @@ impl Trial {
     /// True if any boot was acknowledged.
     pub fn is_good(&self) -> bool {
         self.acknowledged.is_some()
+    }
+
+    /// The last activation.
+    pub fn live_since(&self) -> Option<EventId> {
+        self.live_since
     }
 
     /// The latest event in its favour: an acknowledged boot, or an operator's return to it when it
@@ -133,13 +145,18 @@ impl History {
 
     fn apply(&mut self, id: EventId, event: &Event) {
         match &event.kind {
-            Kind::Published { number, files } => {
+            Kind::Published { number, files, variables } => {
                 // On a number clash, the earlier event keeps the number, and the later one gets the
                 // next free one.
                 let taken = |number: &u64| self.generations.contains_key(number);
                 let number = (*number..=u64::MAX).find(|n| !taken(n)).unwrap_or(u64::MAX);
-                let generation =
-                    Generation { number, id, published: event.at, files: files.clone() };
+                let generation = Generation {
+                    number,
+                    id,
+                    published: event.at,
+                    files: files.clone(),
+                    variables: variables.clone(),
+                };
                 self.generations.insert(number, Arc::new(generation));
             }
             Kind::Activated { generation } => {
@@ -221,9 +238,27 @@ impl History {
 
     /// The generation that was last known to work.
     pub fn last_good(&self) -> Option<&Arc<Generation>> {
-        let good = self.trials.iter().filter(|(number, _)| !self.is_dropped(**number));
-        let good = good.filter_map(|(number, trial)| Some((trial.evidence()?, number)));
+        self.best(|_| true)
+    }
+
+    /// The same among all others than this one.
+    pub fn last_good_but(&self, number: u64) -> Option<&Arc<Generation>> {
+        self.best(|other| other != number)
+    }
+
+    fn best(&self, counts: impl Fn(u64) -> bool) -> Option<&Arc<Generation>> {
+        let counts = |number: u64| counts(number) && !self.is_dropped(number);
+        let trials = self.trials.iter().filter(|(number, _)| counts(**number));
+        let good = trials.filter_map(|(number, trial)| Some((trial.evidence()?, number)));
         good.max().and_then(|(_, number)| self.generations.get(number))
+    }
+
+    /// The generation that was current before this one was last activated.
+    pub fn live_before(&self, number: u64) -> Option<&Arc<Generation>> {
+        let at = self.activations.iter().rposition(|live| *live == number)?;
+        let other = |live: &&u64| **live != number && !self.is_dropped(**live);
+        let before = self.activations[..at].iter().rfind(other)?;
+        self.generations.get(before)
     }
 
     /// Says whether the files of a generation may be gone. A generation that is served never counts
@@ -284,8 +319,8 @@ impl History {
     }
 }
 
-/// The events that decide the result of [`History::fold`], now and after any later event. All
-/// others can be deleted. An acknowledgement of a forgotten boot no longer counts.
+/// The events that decide the result of [`History::fold`], now and after any later event, and the
+/// latest that have an author. All others can be deleted. An acknowledgement of a forgotten boot no longer counts.
 pub fn relevant(events: &Events, remembered: usize) -> BTreeSet<EventId> {
     let mut kept = BTreeSet::new();
     let mut published = BTreeSet::new();
@@ -312,6 +347,10 @@ pub fn relevant(events: &Events, remembered: usize) -> BTreeSet<EventId> {
     let last: BTreeMap<_, _> =
         activations.iter().map(|(id, generation)| (generation, id)).collect();
     kept.extend(last.into_values());
+
+    // They decide nothing: people want to know who did what.
+    let authored = events.iter().filter(|(_, event)| event.by.is_some());
+    kept.extend(authored.rev().take(remembered).map(|(id, _)| id));
 
     kept.extend(boots.iter().rev().take(remembered).map(|(id, _)| id));
     // The tries of the current generation, even with many other boots in between.

@@ -117,6 +117,12 @@ impl EventId {
         (self.0.as_u128() >> 80) as u64
     }
 
+    /// The last digits, for people: among a few thousand ids, no two have the same.
+    pub fn short(self) -> String {
+        let digits = self.0.simple().to_string();
+        digits[digits.len() - 8..].to_owned()
+    }
+
     /// Parses an event id; `None` if `text` is not one.
     pub fn parse(text: &str) -> Option<Self> {
         let uuid = Uuid::try_parse(text).ok()?;

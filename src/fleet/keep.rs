@@ -105,7 +105,11 @@ mod tests {
 
         fn publish(&mut self) -> EventId {
             let number = self.history().next_number();
-            let generation = self.record(Kind::Published { number, files: BTreeMap::new() });
+            let generation = self.record(Kind::Published {
+                number,
+                files: BTreeMap::new(),
+                variables: BTreeMap::new(),
+            });
             self.record(Kind::Activated { generation });
             generation
         }
@@ -155,7 +159,7 @@ mod tests {
     fn one_that_was_never_activated_waits_for_its_wave() {
         let mut life = Life::default();
         let number = life.history().next_number();
-        life.record(Kind::Published { number, files: BTreeMap::new() });
+        life.record(Kind::Published { number, files: BTreeMap::new(), variables: BTreeMap::new() });
         for _ in 0..3 {
             life.publish();
         }

@@ -2,6 +2,7 @@
 //! generation, rollouts, tokens. Pure: no files, no clock, no network.
 
 mod ack_token;
+pub mod act;
 mod assessment;
 mod by;
 pub mod event;
@@ -15,10 +16,14 @@ pub mod record;
 pub mod revision;
 pub mod rollout;
 mod secrets_template;
+pub mod trail;
+mod variable;
 
 pub use ack_token::AckTokens;
 pub use ack_token::Claim;
 pub use ack_token::KEY_LEN;
+pub use act::Act;
+pub use act::What;
 pub use assessment::Decision;
 pub use assessment::Policy;
 pub use assessment::Reason;
@@ -62,3 +67,11 @@ pub use revision::Revision;
 pub use secrets_template::NAMES as TEMPLATE_NAMES;
 pub use secrets_template::render;
 pub use secrets_template::unknown_names;
+pub use variable::Assignment;
+pub use variable::MAX_VALUE;
+pub use variable::MAX_VARIABLES;
+pub use variable::ParseVariableNameError;
+pub use variable::VariableName;
+pub use variable::VariableValueError;
+pub use variable::Variables;
+pub use variable::check_value;

@@ -32,13 +32,20 @@ pub enum CertificateState {
     Revoked,
 }
 
-impl fmt::Display for CertificateState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
+impl CertificateState {
+    /// The name in records and for people.
+    pub fn as_str(self) -> &'static str {
+        match self {
             Self::Active => "active",
             Self::Retiring => "retiring",
             Self::Revoked => "revoked",
-        })
+        }
+    }
+}
+
+impl fmt::Display for CertificateState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
     }
 }
 

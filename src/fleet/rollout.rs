@@ -1,25 +1,29 @@
-//! Rollouts in waves: which gateways get a new generation next. Pure.
+//! Rollouts in waves: which gateways get a new generation next, how far each of them is, and what
+//! an end that was not the planned one leaves to do. Pure.
+
+mod back;
+mod member;
+mod rules;
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::fmt;
 
 use serde::Deserialize;
 use serde::Serialize;
+use time::OffsetDateTime;
+
+pub use back::back;
+pub use member::Away;
+pub use member::Member;
+pub use member::Seen;
+pub use member::Standing;
+pub use member::standing;
+pub use rules::ParseShareError;
+pub use rules::Rules;
+pub use rules::Share;
 
 use super::GatewayId;
-use crate::fleet::EventId;
-use crate::fleet::History;
-use crate::fleet::Policy;
-use crate::identity::GatewayName;
-
-/// A gateway of a wave, and the generation that was published for it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct Member {
-    pub gateway: GatewayName,
-    pub id: GatewayId,
-    /// The event that published the generation.
-    pub generation: EventId,
-}
 
 /// Gateways that get a new generation wave by wave.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,223 +31,150 @@ pub struct Member {
 pub struct Rollout {
     /// The waves; the canaries come first.
     pub waves: Vec<Vec<Member>>,
+    /// When a wave is over. Older versions wait for every gateway, as long as it takes.
+    #[serde(flatten)]
+    pub rules: Rules,
+    /// Gateways that it goes on without, since an operator resumed it.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub left_out: BTreeSet<GatewayId>,
+    /// When it was last resumed: no wave waits since before.
+    #[serde(
+        default,
+        with = "time::serde::rfc3339::option",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub resumed: Option<OffsetDateTime>,
 }
+
+/// All gateways of a rollout as they are now, by id. Removed ones are not among them.
+pub type Fleet = BTreeMap<GatewayId, Seen>;
 
 /// The next step of a rollout.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step<'a> {
-    /// Activate the generation for these; the waves before them work.
+    /// Activate the generation for these; enough of the waves before them work.
     Activate(Vec<&'a Member>),
     /// Wait for the acknowledgements of these.
     Wait(Vec<&'a Member>),
-    /// Stop: the generation failed on this gateway, or another one was activated for it. No further
-    /// gateway gets it.
-    Stop(&'a Member, &'static str),
-    /// Finished: all waves are activated, and all but the last are known to work.
+    /// Stop: no further gateway gets the generation.
+    Stop(Halt<'a>),
+    /// Finished: every wave was activated, and enough of each works.
     Done,
 }
 
-/// Progress of one gateway.
-enum Standing {
-    /// Not activated yet.
-    Waiting,
-    /// Being tried.
-    Trying,
-    /// It works.
-    Good,
-    /// It used up its tries.
-    Bad,
-    /// Another generation was activated since, or the gateway was removed.
-    Elsewhere,
+/// Why a rollout stops by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Halt<'a> {
+    /// The generation does not work on this gateway.
+    Bad(&'a Member),
+    /// This gateway can say nothing about the generation any more.
+    Away(&'a Member, Away),
+    /// A wave, counted from 1, waited too long for these.
+    TimedOut(usize, Vec<&'a Member>),
 }
 
-fn standing(member: &Member, gateway: Option<&(History, Policy)>) -> Standing {
-    let Some((history, policy)) = gateway else { return Standing::Elsewhere };
-    let published = history.by_id(member.generation);
-    let (Some(published), current) = (published, history.current()) else {
-        return Standing::Elsewhere;
-    };
-    let trial = history.trial(published.number);
-    match current {
-        _ if trial.is_good() => Standing::Good,
-        Some(current) if current.number > published.number => Standing::Elsewhere,
-        Some(current) if current.number == published.number => match policy {
-            Policy::Tries(tries) if trial.tries >= tries.get() => Standing::Bad,
-            _ => Standing::Trying,
-        },
-        // It was activated, and an operator went back.
-        _ if history.was_activated(published.number) => Standing::Elsewhere,
-        _ => Standing::Waiting,
+/// Names that a message lists before it counts the rest.
+const NAMED: usize = 5;
+
+impl fmt::Display for Halt<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bad(member) => {
+                write!(f, "stopped at gateway {}: it used up its tries", member.gateway)
+            }
+            Self::Away(member, away) => {
+                write!(f, "stopped at gateway {}: {away}", member.gateway)
+            }
+            Self::TimedOut(wave, members) => {
+                let names: Vec<_> = members.iter().map(|member| member.gateway.as_str()).collect();
+                let (named, rest) = names.split_at(names.len().min(NAMED));
+                write!(f, "stopped: wave {wave} waited too long for {}", named.join(", "))?;
+                if rest.is_empty() { Ok(()) } else { write!(f, " and {} more", rest.len()) }
+            }
+        }
     }
 }
 
-/// Decides the next step from the histories of its gateways, by id.
-pub fn next<'a>(
-    rollout: &'a Rollout,
-    gateways: &BTreeMap<GatewayId, (History, Policy)>,
-) -> Step<'a> {
+impl Rollout {
+    /// A rollout that has not begun.
+    pub fn new(waves: Vec<Vec<Member>>, rules: Rules) -> Self {
+        Self { waves, rules, left_out: BTreeSet::new(), resumed: None }
+    }
+
+    /// All its gateways.
+    pub fn members(&self) -> impl Iterator<Item = &Member> {
+        self.waves.iter().flatten()
+    }
+}
+
+/// The members of one wave, by how far they are.
+#[derive(Default)]
+struct Wave<'a> {
+    waiting: Vec<&'a Member>,
+    trying: Vec<&'a Member>,
+    unassessed: Vec<&'a Member>,
+    away: Vec<(&'a Member, Away)>,
+    good: usize,
+    /// The latest activation among those that are being tried.
+    since: Option<OffsetDateTime>,
+}
+
+/// Decides the next step from what is known of the gateways at the time `now`.
+///
+/// The first gateway on which the generation fails stops the rollout, however few a wave waits for:
+/// the share is for machines that are switched off, which say nothing.
+pub fn next<'a>(rollout: &'a Rollout, fleet: &Fleet, now: OffsetDateTime) -> Step<'a> {
     let last = rollout.waves.len().saturating_sub(1);
-    for (number, wave) in rollout.waves.iter().enumerate() {
-        let standings =
-            wave.iter().map(|member| (member, standing(member, gateways.get(&member.id))));
-        let (mut waiting, mut trying) = (Vec::new(), Vec::new());
-        for (member, standing) in standings {
-            match standing {
-                Standing::Waiting => waiting.push(member),
-                Standing::Trying => trying.push(member),
-                Standing::Good => {}
-                Standing::Bad => return Step::Stop(member, "it used up its tries"),
-                // Other generations in the last wave delay nobody.
-                Standing::Elsewhere if number == last => {}
-                Standing::Elsewhere => {
-                    return Step::Stop(member, "another generation was activated for it");
+    for (number, members) in rollout.waves.iter().enumerate() {
+        let mut wave = Wave::default();
+        for member in members.iter().filter(|member| !rollout.left_out.contains(&member.id)) {
+            match standing(member, fleet.get(&member.id)) {
+                Standing::Waiting => wave.waiting.push(member),
+                Standing::Trying { since, .. } => {
+                    wave.trying.push(member);
+                    wave.since = wave.since.max(since);
                 }
+                Standing::Good => wave.good += 1,
+                Standing::Unassessed => wave.unassessed.push(member),
+                Standing::Bad { .. } => return Step::Stop(Halt::Bad(member)),
+                Standing::Away(away) => wave.away.push((member, away)),
             }
         }
-        if !waiting.is_empty() {
-            return Step::Activate(waiting);
+        // Nothing comes after the last wave that those who left could keep from a mistake, and
+        // nobody waits for systems that never acknowledge.
+        let mut counted = wave.good + wave.waiting.len() + wave.trying.len();
+        if number == last {
+            wave.away.clear();
+        } else {
+            counted += wave.away.len() + wave.unassessed.len();
+            wave.trying.append(&mut wave.unassessed);
         }
-        if !trying.is_empty() && number != last {
-            return Step::Wait(trying);
+        // An operator's word against the generation counts more than an acknowledgement.
+        let against = wave.away.iter().find(|(_, away)| *away == Away::WentBack);
+        if let Some((member, away)) = against {
+            return Step::Stop(Halt::Away(member, *away));
+        }
+        let passed = wave.good >= rollout.rules.wait_for.of(counted);
+        if let Some((member, away)) = wave.away.first().filter(|_| !passed) {
+            return Step::Stop(Halt::Away(member, *away));
+        }
+        if !wave.waiting.is_empty() {
+            return Step::Activate(wave.waiting);
+        }
+        if !passed {
+            let since = wave.since.max(rollout.resumed);
+            return match rollout.rules.timeout {
+                Some(limit) if since.is_some_and(|since| now - since >= limit) => {
+                    Step::Stop(Halt::TimedOut(number + 1, wave.trying))
+                }
+                _ => Step::Wait(wave.trying),
+            };
         }
     }
     Step::Done
 }
 
 #[cfg(test)]
-mod tests {
-    use std::num::NonZeroU32;
-    use std::sync::Arc;
-
-    use time::OffsetDateTime;
-
-    use super::*;
-    use crate::fleet::Event;
-    use crate::fleet::Kind;
-    use crate::fleet::event::FORMAT;
-
-    const POLICY: Policy = Policy::Tries(NonZeroU32::new(2).unwrap());
-
-    /// A fleet whose gateways all have an old generation that works.
-    #[derive(Default)]
-    struct Fleet {
-        events: BTreeMap<GatewayId, BTreeMap<EventId, Arc<Event>>>,
-    }
-
-    impl Fleet {
-        fn record(&mut self, id: &str, kind: Kind) -> EventId {
-            let events = self.events.entry(id.parse().unwrap()).or_default();
-            let event = EventId::after(events.keys().next_back().copied(), 0);
-            let stored = Event { format: FORMAT, at: OffsetDateTime::UNIX_EPOCH, by: None, kind };
-            events.insert(event, Arc::new(stored));
-            event
-        }
-
-        fn publish(&mut self, id: &str) -> EventId {
-            let number = History::fold(&self.events[id]).next_number();
-            self.record(id, Kind::Published { number, files: BTreeMap::new() })
-        }
-
-        fn member(&mut self, id: &str) -> Member {
-            self.record(id, Kind::Released);
-            let old = self.publish(id);
-            self.record(id, Kind::Activated { generation: old });
-            let generation = self.publish(id);
-            Member { gateway: id.parse().unwrap(), id: id.parse().unwrap(), generation }
-        }
-
-        fn known(&self) -> BTreeMap<GatewayId, (History, Policy)> {
-            let known =
-                |(id, events): (&GatewayId, _)| (id.clone(), (History::fold(events), POLICY));
-            self.events.iter().map(known).collect()
-        }
-
-        /// The next step, in words.
-        fn next(&self, rollout: &Rollout) -> String {
-            let names = |members: Vec<&Member>| {
-                members.iter().map(|member| member.id.as_str()).collect::<Vec<_>>().join(" ")
-            };
-            match next(rollout, &self.known()) {
-                Step::Activate(members) => format!("activate {}", names(members)),
-                Step::Wait(members) => format!("wait for {}", names(members)),
-                Step::Stop(member, _) => format!("stop at {}", member.id),
-                Step::Done => "done".to_owned(),
-            }
-        }
-
-        fn activate(&mut self, rollout: &Rollout) {
-            if let Step::Activate(members) = next(rollout, &self.known()) {
-                for member in members {
-                    self.record(
-                        member.id.as_str(),
-                        Kind::Activated { generation: member.generation },
-                    );
-                }
-            }
-        }
-
-        fn boot(&mut self, member: &Member, acknowledge: bool) {
-            let boot = self.record(
-                member.id.as_str(),
-                Kind::Booted { generation: member.generation, certificate: None },
-            );
-            if acknowledge {
-                self.record(member.id.as_str(), Kind::Acknowledged { boot });
-            }
-        }
-    }
-
-    fn three_waves() -> (Fleet, Rollout) {
-        let mut fleet = Fleet::default();
-        let waves = vec![
-            vec![fleet.member("a"), fleet.member("b")],
-            vec![fleet.member("c")],
-            vec![fleet.member("d"), fleet.member("e")],
-        ];
-        (fleet, Rollout { waves })
-    }
-
-    #[test]
-    fn a_wave_begins_when_all_before_it_work() {
-        let (mut fleet, rollout) = three_waves();
-        assert_eq!(fleet.next(&rollout), "activate a b");
-        fleet.activate(&rollout);
-        assert_eq!(fleet.next(&rollout), "wait for a b");
-        fleet.boot(&rollout.waves[0][0], true);
-        assert_eq!(fleet.next(&rollout), "wait for b");
-        fleet.boot(&rollout.waves[0][1], false);
-        fleet.boot(&rollout.waves[0][1], true);
-        assert_eq!(fleet.next(&rollout), "activate c");
-        fleet.activate(&rollout);
-        fleet.boot(&rollout.waves[1][0], true);
-        assert_eq!(fleet.next(&rollout), "activate d e");
-        fleet.activate(&rollout);
-        assert_eq!(fleet.next(&rollout), "done");
-    }
-
-    #[test]
-    fn it_stops_at_the_first_that_does_not_work_or_goes_its_own_way() {
-        let (mut fleet, rollout) = three_waves();
-        fleet.activate(&rollout);
-        fleet.boot(&rollout.waves[0][0], false);
-        fleet.boot(&rollout.waves[0][0], false);
-        assert_eq!(fleet.next(&rollout), "stop at a");
-
-        let (mut fleet, rollout) = three_waves();
-        fleet.activate(&rollout);
-        let newer = fleet.publish("b");
-        fleet.record("b", Kind::Activated { generation: newer });
-        assert_eq!(fleet.next(&rollout), "stop at b");
-
-        // The same if an operator went back.
-        let (mut fleet, rollout) = three_waves();
-        fleet.activate(&rollout);
-        let old = fleet.known()["a"].0.generation(1).unwrap().id;
-        fleet.record("a", Kind::Activated { generation: old });
-        assert_eq!(fleet.next(&rollout), "stop at a");
-
-        let (mut fleet, rollout) = three_waves();
-        fleet.events.remove("a");
-        assert_eq!(fleet.next(&rollout), "stop at a");
-    }
-}
+mod properties;
+#[cfg(test)]
+mod tests;

@@ -6,7 +6,7 @@
 //! script, because the directory record of `AUTOEXEC.IPXE` points into `EFI.IMG`. So there is only
 //! one slot to seal.
 //!
-//! [`sources`] and [`compile`] read and write files. Everything else is pure: bytes in, bytes out.
+//! [`sources`] and [`compile`] read and write files, [`stick`] disks. Everything else is pure: bytes in, bytes out.
 //! An image does not depend on the clock, the user or the directory.
 
 mod base;
@@ -17,6 +17,7 @@ mod mbr;
 mod read;
 mod seal;
 pub mod sources;
+pub mod stick;
 mod verify;
 mod volume;
 

@@ -16,6 +16,7 @@ use cap_std::fs::Metadata;
 use cap_std::fs::MetadataExt;
 
 use crate::fleet::Asset;
+use crate::fleet::Variables;
 use crate::store::blobs::Blobs;
 use crate::store::owner::as_caller;
 
@@ -35,6 +36,7 @@ pub struct Folder {
     dir: Dir,
     shown: PathBuf,
     files: BTreeMap<String, Stamp>,
+    variables: Variables,
 }
 
 /// Changes when a file is written to or replaced.
@@ -64,9 +66,25 @@ impl Folder {
     pub fn open(path: &Path) -> Result<Self> {
         let dir = as_caller(|| Dir::open_ambient_dir(path, ambient_authority()))
             .with_context(|| format!("cannot open the folder {}", path.display()))?;
-        let mut folder = Self { dir, shown: path.to_path_buf(), files: BTreeMap::new() };
+        let mut folder = Self {
+            dir,
+            shown: path.to_path_buf(),
+            files: BTreeMap::new(),
+            variables: Variables::new(),
+        };
         folder.files = folder.list()?;
         Ok(folder)
+    }
+
+    /// The same folder, with settings for its boot script.
+    #[must_use]
+    pub fn with_variables(self, variables: Variables) -> Self {
+        Self { variables, ..self }
+    }
+
+    /// Settings for its boot script.
+    pub(super) fn variables(&self) -> &Variables {
+        &self.variables
     }
 
     /// The path as the user gave it.

@@ -33,7 +33,7 @@ pub struct Outcome {
 /// Condition for publishing a folder as a new generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum When {
-    /// Only if the gateway does not get these files already: no trial without a change.
+    /// Only if the gateway does not get these files and variables already: no trial without a change.
     NotLive,
     /// Also not if the newest generation has these files and is not served: an operator rolled
     /// back.
@@ -89,24 +89,27 @@ fn activate(
     now: OffsetDateTime,
 ) -> Result<Outcome> {
     let generations = Generations::new(state);
-    let (files, warnings) = (stored.files.clone(), stored.warnings.clone());
+    let Stored { files, variables, warnings } = stored.clone();
     let lock = state.lock()?;
     stored.confirm(&lock, &generations, folder)?;
     let history = generations.history(&gateway.id)?;
+    let has_these = |generation: &Generation| {
+        *generation.files() == files && *generation.variables() == variables
+    };
     let pinned = history.pinned().map(|generation| generation.number);
     let same = match when {
         When::Always => None,
         When::NotLive => live(state, gateway, &history),
         When::Changed => live(state, gateway, &history)
-            .filter(|live| *live.files() == files)
+            .filter(|live| has_these(live))
             .or_else(|| history.generations().max_by_key(|generation| generation.number).cloned()),
     };
-    if let Some(same) = same.filter(|same| *same.files() == files) {
+    if let Some(same) = same.filter(|same| has_these(same)) {
         return Ok(Outcome { generation: same.number, changed: false, pinned, warnings });
     }
     let number = history.next_number();
     let append = |kind| generations.append_by(&gateway.id, kind, Some(by), now);
-    let published = append(Kind::Published { number, files })?;
+    let published = append(Kind::Published { number, files, variables })?;
     append(Kind::Activated { generation: published })?;
     Ok(Outcome { generation: number, changed: true, pinned, warnings })
 }

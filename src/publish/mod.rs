@@ -1,6 +1,7 @@
 //! Publishes a folder as a generation: checks it, stores its files, and records which gateways get
 //! it. Reads the folder and writes the state; the time is an argument.
 
+mod batch;
 mod checked;
 mod choice;
 mod folder;
@@ -8,8 +9,14 @@ mod gateway;
 pub mod rollout;
 mod stored;
 
+pub use batch::Batch;
+pub use batch::Item;
+pub use batch::publish_all;
 pub use checked::Checked;
+pub use checked::MAX_TEMPLATE;
+pub use checked::Subject;
 pub use checked::check;
+pub use checked::check_template;
 pub use choice::Served;
 pub use choice::pin;
 pub use choice::release;

@@ -9,14 +9,18 @@ use super::checked::CheckedFolder;
 use super::checked::Templates;
 use super::folder::Folder;
 use crate::fleet::Asset;
+use crate::fleet::Variables;
 use crate::store::State;
 use crate::store::blobs::Access;
 use crate::store::generations::Generations;
 use crate::store::lock::StateLock;
 
 /// The files of a folder, all stored as blobs.
+#[derive(Clone)]
 pub(super) struct Stored {
     pub(super) files: BTreeMap<String, Asset>,
+    /// Settings for its boot script.
+    pub(super) variables: Variables,
     /// Findings that do not stop a publish, a line each.
     pub(super) warnings: Vec<String>,
 }
@@ -41,7 +45,8 @@ impl Stored {
             files.insert(path.to_owned(), asset);
         }
         folder.ensure_unchanged()?;
-        Ok(Self { files, warnings: checked.warnings() })
+        let variables = folder.variables().clone();
+        Ok(Self { files, variables, warnings: checked.warnings() })
     }
 
     /// Copies files again whose blobs were removed meanwhile, since no generation named them yet.

@@ -67,7 +67,7 @@ impl FromStr for Place {
 pub struct Copied {
     /// Files of generations.
     pub blobs: usize,
-    /// Events, packs, and revisions of records.
+    /// Events, packs, revisions of records, and acts.
     pub objects: usize,
     /// Blobs and objects that the target had already.
     pub there: usize,
@@ -95,7 +95,7 @@ pub async fn copy(
 
     let mut copied = Copied::default();
     let (mut objects, mut uses) = (Vec::new(), BTreeMap::new());
-    for folder in [layout::RECORDS, layout::GATEWAYS] {
+    for folder in [layout::RECORDS, layout::GATEWAYS, layout::ACTS] {
         let there: BTreeSet<String> = list(&target.remote, folder).await?.into_iter().collect();
         for path in list(&source, folder).await.with_context(|| ask(&source))? {
             let Some(name) = known(&path) else { continue };
@@ -163,13 +163,14 @@ pub async fn copy(
     Ok(copied)
 }
 
-/// Parses a path below `gateways` or `records`: `None` if farmgate has not written it, the object's
+/// Parses a path below `gateways`, `records` or `acts`: `None` if farmgate has not written it, the object's
 /// name for events and packs.
 fn known(path: &str) -> Option<Option<ObjectName>> {
     let is_id = |text: &str| text.parse::<GatewayId>().is_ok();
     match path.split('/').collect::<Vec<_>>()[..] {
         [layout::GATEWAYS, id, name] if is_id(id) => ObjectName::parse(name).map(Some),
         [layout::RECORDS, id, name] if is_id(id) => layout::parse_revision(name).map(|_| None),
+        [layout::ACTS, _] => layout::parse_act(path).map(|_| None),
         _ => None,
     }
 }
@@ -201,6 +202,7 @@ impl Target {
                     (Access::Private.folder(), Access::Private.folder_mode()),
                     (layout::GATEWAYS, 0o700),
                     (layout::RECORDS, 0o700),
+                    (layout::ACTS, 0o700),
                 ] {
                     files::create_dir(&path.join(name), mode)?;
                 }

@@ -13,6 +13,8 @@ use crate::store::blobs::Access;
 pub(super) const GATEWAYS: &str = "gateways";
 /// Folder of all revisions of gateways' records.
 pub(super) const RECORDS: &str = "records";
+/// Folder of all acts.
+pub(super) const ACTS: &str = "acts";
 /// Folder of markers, one for each blob that a host could not fetch.
 pub(super) const WANTED: &str = "wanted";
 
@@ -37,6 +39,16 @@ pub(super) fn object(gateway: &GatewayId, name: ObjectName) -> String {
 /// The path of a revision of a gateway's record.
 pub(super) fn revision(gateway: &GatewayId, id: EventId) -> String {
     format!("{RECORDS}/{gateway}/{id}.json")
+}
+
+/// The path of an act.
+pub(super) fn act(id: EventId) -> String {
+    format!("{ACTS}/{id}.json")
+}
+
+/// Parses the path of an act.
+pub(super) fn parse_act(path: &str) -> Option<EventId> {
+    parse_revision(path.strip_prefix(ACTS)?.strip_prefix('/')?)
 }
 
 /// The path of a probe object, which is written only to test the key.

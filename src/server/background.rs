@@ -2,12 +2,14 @@
 //! disk and clock.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use anyhow::Result;
 use tokio::sync::Notify;
 
 use super::app::App;
+use super::app::News;
 use super::edge::systemd;
 use crate::fleet::Kind;
 use crate::replica::Freed;
@@ -28,15 +30,22 @@ pub(super) struct Wakers {
     pub(super) buckets: Notify,
     /// A boot was acknowledged: a rollout may advance.
     pub(super) rollouts: Notify,
+    /// Something happened that the status page shows.
+    pub(super) page: Notify,
+    /// A forge says that something was pushed to the git repository.
+    pub(super) sync: Notify,
+    /// The last look at it failed, so a forge that says the same again is to be heard.
+    pub(super) sync_failed: AtomicBool,
 }
 
 impl Wakers {
-    /// Wakes the tasks that an event concerns.
-    pub(super) fn event(&self, kind: &Kind) {
-        if let Kind::Acknowledged { .. } = kind {
+    /// Wakes the tasks that it concerns.
+    pub(super) fn hear(&self, news: News<'_>) {
+        if let News::Event(Kind::Acknowledged { .. }) = news {
             self.buckets.notify_one();
             self.rollouts.notify_one();
         }
+        self.page.notify_one();
     }
 }
 

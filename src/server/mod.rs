@@ -3,15 +3,19 @@
 
 mod app;
 mod background;
+mod board;
 mod buckets;
 mod edge;
+mod facts;
 mod http;
 mod metrics;
+mod page;
 mod pki;
 mod problems;
 mod recorder;
 mod settings;
 mod shown;
+mod sync;
 mod templates;
 
 use std::sync::Arc;
@@ -30,6 +34,7 @@ use tokio::task::JoinSet;
 use app::App;
 use background::Wakers;
 use background::summary;
+use board::Board;
 use edge::accept;
 use edge::connection::Connections;
 use edge::doors::Doors;
@@ -82,10 +87,11 @@ pub async fn run(source: Source) -> Result<()> {
     let mut doors = Doors::open(&settings.listen, passed)?;
     let wakers = Arc::new(Wakers::default());
     let heard = wakers.clone();
-    let app = Arc::new(App::new(settings, accept::REASONS, move |kind| heard.event(kind))?);
-    let front = Arc::new(Front::new(app.clone()));
+    let app = Arc::new(App::new(settings, accept::REASONS, move |news| heard.hear(news))?);
+    let front = Arc::new(Front::new(app.clone(), wakers.clone()));
     let connections = Connections::new(http::router::router(front.clone()));
-    let for_operators = connections.for_operators(http::admin::router(front));
+    let board = Arc::new(Board::new(app.clone()));
+    let for_operators = connections.for_operators(http::admin::router(front, board.clone()));
     let operators = Operators::new().context("cannot start threads")?;
     let room = Room::for_gateways(descriptors);
 
@@ -103,10 +109,12 @@ pub async fn run(source: Source) -> Result<()> {
             tasks.spawn(accept::serve(door, connections, app.clone(), room, receiver));
         }
     }
+    tasks.spawn_on(board::run(board.clone(), wakers.clone()), operators.handle());
     tasks.spawn(background::sweep(app.clone()));
     tasks.spawn(background::collect(app.clone()));
     tasks.spawn(background::advance_rollouts(app.clone(), wakers.clone()));
-    tasks.spawn(buckets::run(app.clone(), wakers));
+    tasks.spawn(buckets::run(app.clone(), wakers.clone()));
+    tasks.spawn(sync::run(app.clone(), wakers));
     if let Some(replica) = app.replica() {
         tasks.spawn(replica::run(replica.clone()));
     }
@@ -124,6 +132,8 @@ pub async fn run(source: Source) -> Result<()> {
     }
     systemd::stopping();
     tasks.shutdown().await;
+    // Those who watch would hold up the end.
+    board.close();
     tracing::info!(running = connections.count(), "stopping: running downloads may finish");
     tokio::select! {
         () = drain(&connections, app.settings().listen.drain) => {}

@@ -61,13 +61,16 @@ struct Lines {
 }
 
 impl Recorder {
-    /// Starts the writer thread.
-    pub(super) fn start(journals: Journals) -> Result<Self> {
+    /// Starts the writer thread, which calls `on_written` after lines were written.
+    pub(super) fn start(
+        journals: Journals,
+        on_written: impl Fn() + Send + 'static,
+    ) -> Result<Self> {
         let queue = Arc::new(Queue::default());
         let theirs = queue.clone();
         let thread = thread::Builder::new()
             .name("farmgate-journal".to_owned())
-            .spawn(move || theirs.write_all(&journals))
+            .spawn(move || theirs.write_all(&journals, &on_written))
             .context("cannot start a thread")?;
         Ok(Self { writer: Arc::new(Writer { queue, thread: Mutex::new(Some(thread)) }) })
     }
@@ -95,7 +98,7 @@ impl Recorder {
 }
 
 impl Queue {
-    fn write_all(&self, journals: &Journals) {
+    fn write_all(&self, journals: &Journals, on_written: &dyn Fn()) {
         loop {
             let closed = self.wait();
             let (waiting, left_out) = {
@@ -120,6 +123,7 @@ impl Queue {
                     );
                 }
             }
+            on_written();
             if closed {
                 return;
             }

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::fs::Permissions;
 use std::io;
 use std::io::Read;
+use std::io::Seek;
 use std::io::Write;
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::fs::MetadataExt;
@@ -190,6 +191,16 @@ fn open_own(path: &Path, access: OFlags) -> io::Result<File> {
 pub fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     open(path)?.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Reads the last `most` bytes of a regular file of the state.
+pub(super) fn read_end(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    let mut file = open(path)?;
+    let length = file.metadata()?.len();
+    file.seek(io::SeekFrom::Start(length.saturating_sub(most)))?;
+    let mut bytes = Vec::new();
+    file.take(most).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 

@@ -15,6 +15,7 @@ use time::OffsetDateTime;
 
 use super::files;
 use super::layout;
+use super::stamp::Stamp;
 use super::state::State;
 use crate::fleet::EventId;
 use crate::fleet::GatewayId;
@@ -22,6 +23,9 @@ use crate::foreign::Foreign;
 
 /// A journal of this size in bytes becomes the old one, and a new one begins.
 const MOST_BYTES: u64 = 128 * 1024;
+
+/// Bytes of the file that hold its latest lines.
+const END_BYTES: u64 = 8 * 1024;
 
 const CURRENT: &str = "journal.jsonl";
 const OLD: &str = "journal.old.jsonl";
@@ -120,6 +124,24 @@ impl Journals {
             Ok(())
         };
         append().with_context(|| format!("cannot write {}", path.display()))
+    }
+
+    /// The latest entries, oldest first: those at the end of the file. Reads one block of it.
+    pub fn latest(&self, gateway: &GatewayId) -> Result<Vec<Entry>> {
+        let path = self.dir.join(gateway).join(CURRENT);
+        let text = files::read_end(&path, END_BYTES);
+        let text = match text {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            text => text.with_context(|| format!("cannot read {}", path.display()))?,
+        };
+        // The first line may be cut, and then it cannot be parsed.
+        let lines = text.split(|byte| *byte == b'\n');
+        Ok(lines.filter_map(|line| serde_json::from_slice::<Entry>(line).ok()).collect())
+    }
+
+    /// The stamp of the file that [`Self::latest`] reads.
+    pub fn stamp(&self, gateway: &GatewayId) -> io::Result<Stamp> {
+        Stamp::read(&self.dir.join(gateway).join(CURRENT))
     }
 
     /// All entries, oldest first, except for lines that cannot be parsed.

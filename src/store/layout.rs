@@ -50,6 +50,8 @@ pub const GATEWAYS: &str = "gateways";
 pub const LEASES: &str = "leases";
 /// This host's files about buckets, with their keys.
 pub const BUCKETS: &str = "buckets";
+/// What was brought in from git: the repository, and how the last run ended.
+pub const SYNC: &str = "sync";
 /// Blobs and events.
 pub const STORE: &str = "store";
 /// In [`STORE`]: blobs that nginx reads.
@@ -60,6 +62,8 @@ pub const PRIVATE_BLOBS: &str = "private";
 pub const EVENTS: &str = "gateways";
 /// In [`STORE`]: revisions of records, if several hosts share a store.
 pub const RECORDS: &str = "records";
+/// In [`STORE`]: what was done that no event tells.
+pub const ACTS: &str = "acts";
 /// In [`STORE`]: rollouts in waves.
 pub const ROLLOUTS: &str = "rollouts";
 
@@ -97,7 +101,7 @@ const fn folder(path: &'static str, mode: u32, made: Made) -> Folder {
 }
 
 /// All folders with a fixed name.
-pub const FOLDERS: [Folder; 11] = [
+pub const FOLDERS: [Folder; 13] = [
     // Owned by root, and passable, if root made the state for the server's user: see `vault`.
     folder(PKI, PRIVATE_DIR, Made::AtInit),
     folder(CACHE, PRIVATE_DIR, Made::AtInit),
@@ -108,8 +112,10 @@ pub const FOLDERS: [Folder; 11] = [
     folder("store/gateways", PRIVATE_DIR, Made::AtInit),
     folder("store/records", PRIVATE_DIR, Made::Later),
     folder("store/rollouts", PRIVATE_DIR, Made::Later),
+    folder("store/acts", PRIVATE_DIR, Made::Later),
     folder(LEASES, PRIVATE_DIR, Made::Later),
     folder(BUCKETS, PRIVATE_DIR, Made::Later),
+    folder(SYNC, PRIVATE_DIR, Made::Later),
 ];
 
 /// A file of the state.

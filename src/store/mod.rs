@@ -1,6 +1,7 @@
 //! The state on disk: configuration, PKI, gateway records, and the store of blobs and events that
 //! generations are made of.
 
+pub mod acts;
 pub mod backup;
 pub mod blobs;
 pub mod commit_log;

@@ -82,6 +82,15 @@ pub(super) fn is_for_another() -> bool {
     Rights::now() != Rights::of_caller()
 }
 
+/// User and group for programs that work on the state, if they are not the caller's: a program
+/// would start with root's rights again.
+pub fn for_programs() -> Option<(u32, u32)> {
+    is_for_another().then(|| {
+        let Rights { user, group } = Rights::now();
+        (user.as_raw(), group.as_raw())
+    })
+}
+
 /// Makes this thread, and all threads that it starts from now on, touch files as the owner of
 /// `dir`, if root runs this and somebody else owns it. If `dir` is missing, the nearest directory
 /// above counts.

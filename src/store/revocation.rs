@@ -6,15 +6,19 @@ use anyhow::Result;
 use anyhow::ensure;
 use time::OffsetDateTime;
 
+use super::acts::Acts;
 use super::gc;
 use super::generations::Generations;
 use super::layout;
 use super::lock::StateLock;
 use super::records::Records;
 use super::state::State;
+use crate::fleet::Act;
+use crate::fleet::By;
 use crate::fleet::CertificateState;
 use crate::fleet::OwnedCertificate;
 use crate::fleet::Record;
+use crate::fleet::What;
 use crate::identity::Certificate;
 use crate::identity::Fingerprint;
 use crate::identity::GatewayName;
@@ -29,6 +33,7 @@ impl State {
         &self,
         name: &GatewayName,
         only: Option<&Fingerprint>,
+        by: &By,
         now: OffsetDateTime,
     ) -> Result<Vec<Fingerprint>> {
         let lock = self.lock()?;
@@ -50,13 +55,18 @@ impl State {
             }
         }
         gateways.save(&lock, &record)?;
+        if !revoked.is_empty() {
+            // Before the CRL, which a host without the CA's key cannot sign.
+            let act = Act::new(What::CertificateRevoked, Some(by), now).of(&record);
+            Acts::new(self).note(&act.with_certificates(revoked.iter().copied()));
+        }
         self.add_to_crl(&lock, &record, now)?;
         Ok(revoked)
     }
 
     /// Revokes all certificates of a gateway and forgets it with its generations.
-    pub fn remove_gateway(&self, name: &GatewayName, now: OffsetDateTime) -> Result<()> {
-        self.revoke(name, None, now)?;
+    pub fn remove_gateway(&self, name: &GatewayName, by: &By, now: OffsetDateTime) -> Result<()> {
+        self.revoke(name, None, by, now)?;
         let lock = self.lock()?;
         // As after a revocation: other hosts learn of both at once.
         let record = self.gateways().load(name)?;
@@ -64,6 +74,7 @@ impl State {
         let generations = Generations::new(self);
         let named = gc::named(&generations, &record.id);
         self.gateways().remove(&lock, &record)?;
+        Acts::new(self).note(&Act::new(What::GatewayRemoved, Some(by), now).of(&record));
         generations.remove(&record.id)?;
         drop(lock);
         // The gateway is gone already; the next `farmgate gc` removes what stays now.

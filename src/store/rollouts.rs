@@ -1,35 +1,37 @@
 //! Rollouts on disk: `STATE/store/rollouts/ID.json` while they are open, and in `closed/` with
-//! their outcome. Carries out the decisions of [`crate::fleet::rollout`].
+//! their outcome. `drive` carries out the decisions of [`crate::fleet::rollout`].
+
+mod drive;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::Path;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use anyhow::Context;
 use anyhow::Result;
 use anyhow::bail;
-use anyhow::ensure;
 use serde::Deserialize;
 use serde::Serialize;
 use time::OffsetDateTime;
 
+pub use drive::TakenBack;
+pub use drive::advance;
+pub use drive::advance_only;
+pub use drive::fleet;
+pub use drive::resume;
+pub use drive::stop;
+pub use drive::take_back;
+
 use super::files;
-use super::generations::Generations;
 use super::layout;
 use super::lock::StateLock;
 use super::state::State;
 use crate::fleet::By;
 use crate::fleet::EventId;
-use crate::fleet::History;
-use crate::fleet::Kind;
 use crate::fleet::format;
-use crate::fleet::rollout::Member;
 use crate::fleet::rollout::Rollout;
-use crate::fleet::rollout::Step;
-use crate::fleet::rollout::next;
 use crate::fleet::unix_millis;
 
 const FORMAT: u32 = 1;
@@ -40,9 +42,8 @@ const CLOSED: &str = "closed";
 const CLOSED_KEPT: usize = 200;
 const CLOSED_FOR: time::Duration = time::Duration::days(90);
 
-/// Longest wait of a rollout for another writer of a gateway's events. It holds the state's lock
-/// meanwhile, so it gives up early; the server retries.
-const PATIENCE: Duration = Duration::from_millis(500);
+/// What older versions wrote as the outcome of a rollout that came to its end.
+const EVERY_WAVE: &str = "every wave went live";
 
 /// A rollout in its file.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -58,9 +59,57 @@ pub struct StoredRollout {
     /// Waves, gateways, generations.
     #[serde(flatten)]
     pub rollout: Rollout,
-    /// The outcome, once it is closed.
+    /// The outcome in words, once it is closed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<String>,
+    /// The outcome in one word. Older versions left it out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    end: Option<End>,
+    /// Its gateways got back what they had: it cannot be resumed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub taken_back: bool,
+}
+
+/// How a rollout ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum End {
+    /// Every wave works.
+    Finished,
+    /// An operator stopped it.
+    Stopped,
+    /// It stopped by itself, at a gateway.
+    Failed,
+    /// A wave waited too long.
+    TimedOut,
+}
+
+impl End {
+    /// Every [`Self::as_str`].
+    pub const NAMES: [&str; 4] = ["finished", "stopped", "failed", "timed-out"];
+
+    /// The name, as in files.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Finished => "finished",
+            Self::Stopped => "stopped",
+            Self::Failed => "failed",
+            Self::TimedOut => "timed-out",
+        }
+    }
+}
+
+impl StoredRollout {
+    /// How it ended; `None` while it is open.
+    pub fn end(&self) -> Option<End> {
+        let outcome = self.outcome.as_deref()?;
+        // Older versions wrote only words.
+        Some(self.end.unwrap_or(match outcome {
+            EVERY_WAVE => End::Finished,
+            "stopped by an operator" => End::Stopped,
+            _ => End::Failed,
+        }))
+    }
 }
 
 /// Rollouts that could be read, and errors of the others.
@@ -100,8 +149,10 @@ impl Rollouts {
             by: Some(by.clone()),
             rollout,
             outcome: None,
+            end: None,
+            taken_back: false,
         };
-        write(&self.dir.join(format!("{id}.json")), &stored)?;
+        write(&self.open_path(id), &stored)?;
         Ok(id)
     }
 
@@ -112,7 +163,36 @@ impl Rollouts {
 
     /// The closed rollouts.
     pub fn closed(&self) -> Result<ReadRollouts> {
-        read_all(&self.dir.join(CLOSED))
+        let mut closed = read_all(&self.dir.join(CLOSED))?;
+        // One that is being closed or resumed is in both for a moment; it is open.
+        closed.found.retain(|id, _| !self.open_path(*id).exists());
+        Ok(closed)
+    }
+
+    /// An open or closed rollout.
+    pub fn load(&self, id: EventId) -> Result<StoredRollout> {
+        let found = match read(&self.open_path(id))? {
+            None => read(&self.closed_path(id))?,
+            open => open,
+        };
+        found.with_context(|| format!("there is no rollout {id}; {ALL}"))
+    }
+
+    /// The rollout whose id ends with these hexadecimal digits; hyphens make no difference.
+    pub fn by_tail(&self, tail: &str) -> Result<EventId> {
+        let digits = |text: &str| text.replace('-', "").to_ascii_lowercase();
+        let wanted = digits(tail);
+        let names = |dir: &Path| -> Result<Vec<EventId>> { Ok(names(dir)?.collect()) };
+        let mut fitting = names(&self.dir)?;
+        fitting.extend(names(&self.dir.join(CLOSED))?);
+        fitting.retain(|id| digits(&id.to_string()).ends_with(&wanted));
+        fitting.sort();
+        fitting.dedup();
+        match fitting[..] {
+            [one] => Ok(one),
+            [] => bail!("there is no rollout {tail}; {ALL}"),
+            _ => bail!("{} rollouts have an id that ends with {tail}; {ALL}", fitting.len()),
+        }
     }
 
     /// Removes closed rollouts that are old, beyond the newest ones.
@@ -131,117 +211,39 @@ impl Rollouts {
     }
 
     /// Closes a rollout.
-    pub fn close(&self, _: &StateLock, id: EventId, outcome: String) -> Result<()> {
-        let open = self.dir.join(format!("{id}.json"));
+    fn close(&self, _: &StateLock, id: EventId, end: End, outcome: String) -> Result<()> {
         let Some(mut stored) = self.open()?.found.remove(&id) else { return Ok(()) };
         stored.outcome = Some(outcome);
-        let closed = self.dir.join(CLOSED);
-        files::create_dir(&closed, layout::PRIVATE_DIR)?;
-        write(&closed.join(format!("{id}.json")), &stored)?;
-        files::remove_if_there(&open).with_context(|| format!("cannot remove {}", open.display()))
+        stored.end = Some(end);
+        self.write_closed(id, &stored)?;
+        remove(&self.open_path(id))
+    }
+
+    fn write_closed(&self, id: EventId, stored: &StoredRollout) -> Result<()> {
+        files::create_dir(&self.dir.join(CLOSED), layout::PRIVATE_DIR)?;
+        write(&self.closed_path(id), stored)
+    }
+
+    /// Opens a closed rollout again.
+    fn reopen(&self, _: &StateLock, id: EventId, mut stored: StoredRollout) -> Result<()> {
+        (stored.outcome, stored.end) = (None, None);
+        write(&self.open_path(id), &stored)?;
+        remove(&self.closed_path(id))
+    }
+
+    fn open_path(&self, id: EventId) -> PathBuf {
+        self.dir.join(format!("{id}.json"))
+    }
+
+    fn closed_path(&self, id: EventId) -> PathBuf {
+        self.dir.join(CLOSED).join(format!("{id}.json"))
     }
 }
 
-/// Advances every open rollout as far as possible. A failed rollout does not stop the others; all
-/// failures are returned as one error.
-///
-/// The state's lock is held for one step of one rollout at a time, so that commands get their turn.
-pub fn advance(state: &State, now: OffsetDateTime) -> Result<()> {
-    let ReadRollouts { found, mut damaged } = Rollouts::new(state).open()?;
-    for id in found.into_keys() {
-        if let Err(error) = advance_only(state, id, now) {
-            damaged.push(error.context(format!("rollout {id} waits")));
-        }
-    }
-    let wrong: Vec<_> = damaged.iter().map(|error| format!("{error:#}")).collect();
-    ensure!(wrong.is_empty(), "{}", wrong.join("; "));
-    Ok(())
-}
+const ALL: &str = "`farmgate rollout list` shows all of them";
 
-/// Advances one rollout as far as possible, if it is open.
-pub fn advance_only(state: &State, id: EventId, now: OffsetDateTime) -> Result<()> {
-    while step(state, id, now)? == Progress::Moved {}
-    Ok(())
-}
-
-/// The result of a step.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Progress {
-    Moved,
-    Waits,
-}
-
-/// Most gateways for which one step activates a generation, since others wait for the lock
-/// meanwhile.
-const MOST_AT_ONCE: usize = 64;
-
-fn step(state: &State, id: EventId, now: OffsetDateTime) -> Result<Progress> {
-    // No other process may act, and no operator may change anything, between the decision and its
-    // events.
-    let lock = state.lock()?;
-    let rollouts = Rollouts::new(state);
-    let Some(stored) = rollouts.open()?.found.remove(&id) else { return Ok(Progress::Waits) };
-    let generations = Generations::new(state).with_patience(PATIENCE);
-    let mut known = BTreeMap::new();
-    for member in stored.rollout.waves.iter().flatten() {
-        // An unreadable record does not mean that the gateway was removed.
-        let Some(record) = state.gateways().find(&member.gateway)? else { continue };
-        if record.id == member.id {
-            let policy = record.policy(state.config().assessment.tries);
-            known.insert(record.id.clone(), (generations.history(&record.id)?, policy));
-        }
-    }
-    match next(&stored.rollout, &known) {
-        Step::Wait(_) => Ok(Progress::Waits),
-        Step::Activate(members) => {
-            let dropped = |member: &&&Member| {
-                let history = known.get(&member.id).map(|(history, _)| history);
-                let found = |history: &&History| {
-                    let generation = history.by_id(member.generation);
-                    generation.is_some_and(|generation| history.is_dropped(generation.number))
-                };
-                history.as_ref().is_some_and(found)
-            };
-            if let Some(member) = members.iter().find(dropped) {
-                let outcome = format!(
-                    "stopped at gateway {}: the files of its generation were removed by \
-                     `farmgate gc`; publish the folder again",
-                    member.gateway
-                );
-                tracing::error!(rollout = %id, "{outcome}");
-                rollouts.close(&lock, id, outcome)?;
-                return Ok(Progress::Waits);
-            }
-            for member in members.into_iter().take(MOST_AT_ONCE) {
-                let generation = member.generation;
-                let kind = Kind::Activated { generation };
-                generations.append_by(&member.id, kind, stored.by.as_ref(), now)?;
-                tracing::info!(rollout = %id, gateway = %member.gateway, "activated");
-            }
-            Ok(Progress::Moved)
-        }
-        Step::Stop(member, why) => {
-            let outcome = format!("stopped at gateway {}: {why}", member.gateway);
-            tracing::error!(rollout = %id, "{outcome}");
-            rollouts.close(&lock, id, outcome)?;
-            Ok(Progress::Waits)
-        }
-        Step::Done => {
-            tracing::info!(rollout = %id, "every wave went live");
-            rollouts.close(&lock, id, "every wave went live".to_owned())?;
-            Ok(Progress::Waits)
-        }
-    }
-}
-
-/// Closes an open rollout: no other gateway gets the generation.
-pub fn stop(state: &State, id: EventId) -> Result<()> {
-    let lock = state.lock()?;
-    let rollouts = Rollouts::new(state);
-    if !rollouts.open()?.found.contains_key(&id) {
-        bail!("there is no open rollout {id}; `farmgate rollout list` shows all of them");
-    }
-    rollouts.close(&lock, id, "stopped by an operator".to_owned())
+fn remove(path: &Path) -> Result<()> {
+    files::remove_if_there(path).with_context(|| format!("cannot remove {}", path.display()))
 }
 
 fn write(path: &Path, stored: &StoredRollout) -> Result<()> {
@@ -250,20 +252,24 @@ fn write(path: &Path, stored: &StoredRollout) -> Result<()> {
     })
 }
 
-fn read_all(dir: &Path) -> Result<ReadRollouts> {
+fn names(dir: &Path) -> Result<impl Iterator<Item = EventId> + use<>> {
     let cannot = || format!("cannot read {}", dir.display());
-    let entries = match fs::read_dir(dir) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(ReadRollouts::default()),
-        entries => entries.with_context(cannot)?,
-    };
+    let mut names = Vec::new();
+    match fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        entries => {
+            for entry in entries.with_context(cannot)? {
+                names.push(entry.with_context(cannot)?.file_name());
+            }
+        }
+    }
+    Ok(names.into_iter().filter_map(|name| EventId::parse(name.to_str()?.strip_suffix(".json")?)))
+}
+
+fn read_all(dir: &Path) -> Result<ReadRollouts> {
     let mut listed = ReadRollouts::default();
-    for entry in entries {
-        let path = entry.with_context(cannot)?.path();
-        let name = path.file_name().and_then(|name| name.to_str());
-        let Some(id) = name.and_then(|name| EventId::parse(name.strip_suffix(".json")?)) else {
-            continue;
-        };
-        match read(&path) {
+    for id in names(dir)? {
+        match read(&dir.join(format!("{id}.json"))) {
             Ok(Some(stored)) => drop(listed.found.insert(id, stored)),
             // Closed by another process just now.
             Ok(None) => {}

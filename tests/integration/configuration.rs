@@ -140,6 +140,18 @@ fn samples(kind: &str) -> (&'static [&'static str], &'static [&'static str]) {
             &["\"s3://farm/hosts\"", "\"file:///srv/farm\""],
             &["\"https://a\"", "\"file://a\"", "\"s3://a/../b\"", "1"],
         ),
+        "git remote" => (
+            &["\"https://example.org/a.git\"", "\"git@example.org:a/b\"", "\"file:///srv/a\""],
+            &[
+                "\"http://example.org/a\"",
+                "\"https://u:p@a/b\"",
+                "\"ext::sh -c x\"",
+                "\"-a:b\"",
+                "1",
+            ],
+        ),
+        "branch" => (&["\"release/2.x\""], &["\"-x\"", "\"a..b\"", "\"a b\"", "\"\"", "1"]),
+        "folder" => (&["\"a/b\"", "\"fleet/\""], &["\"/a\"", "\"../a\"", "\"\"", "1"]),
         "address" => (&["\"0.0.0.0:443\"", "\"[::]:443\""], &["\"443\"", "\"a:443\"", "443"]),
         "admin address" => (
             &["\"127.0.0.1:9180\"", "\"[::1]:1\"", "\"/run/admin.sock\""],

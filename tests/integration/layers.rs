@@ -13,7 +13,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("identity", &["foreign"]),
     ("config", &["identity", "foreign"]),
     ("ipxe", &["config", "identity", "foreign"]),
-    ("fleet", &["identity", "foreign"]),
+    ("fleet", &["ipxe", "identity", "foreign"]),
     ("process", &[]),
     ("store", &["process", "fleet", "identity", "config", "foreign"]),
     ("http_client", &["store", "config", "foreign"]),
@@ -22,10 +22,24 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("iso", &["store", "ipxe", "fleet", "identity", "config", "foreign"]),
     ("publish", &["bucket", "store", "ipxe", "fleet", "identity", "config", "foreign"]),
     (
+        "sync",
+        &[
+            "publish",
+            "store",
+            "http_client",
+            "ipxe",
+            "fleet",
+            "identity",
+            "config",
+            "foreign",
+            "process",
+        ],
+    ),
+    (
         "server",
         &[
-            "replica", "bucket", "store", "process", "fleet", "identity", "config", "foreign",
-            "backoff",
+            "sync", "replica", "bucket", "store", "process", "fleet", "identity", "config",
+            "foreign", "backoff",
         ],
     ),
 ];
@@ -142,7 +156,10 @@ fn only_the_edge_and_http_know_axum_and_how_requests_are_run() {
     let may = |source: &Source, words: &[&str]| match source.module.first().map(String::as_str) {
         Some("server") => match source.module.get(1).map(String::as_str) {
             Some("edge" | "http") => true,
-            Some("app" | "metrics" | "recorder" | "settings" | "problems" | "templates") => false,
+            Some(
+                "app" | "facts" | "metrics" | "page" | "recorder" | "settings" | "problems"
+                | "templates",
+            ) => false,
             _ => words == ["tokio"],
         },
         _ => words == ["tokio"],
@@ -160,6 +177,19 @@ fn only_the_edge_and_http_know_axum_and_how_requests_are_run() {
         }
         if inner {
             assert!(!source.code.contains("server::edge"), "src/{}: the edge", source.path);
+        }
+    }
+}
+
+/// The status page is made of values: whoever renders it has read them before.
+#[test]
+fn what_renders_the_page_reads_nothing() {
+    let pages = sources().into_iter().filter(|source| source.path.starts_with("server/page/"));
+    let pages: Vec<_> = pages.collect();
+    assert!(pages.len() > 10, "the pages are not where they were");
+    for source in pages {
+        for word in IMPURE.iter().chain(&["server::app", "server::facts", "store::State"]) {
+            assert!(!source.code.contains(word), "src/{}: {word}", source.path);
         }
     }
 }

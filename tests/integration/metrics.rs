@@ -219,13 +219,21 @@ fn with_everything() -> (TestState, TestServer, tempfile::TempDir) {
     let remote = tempfile::tempdir().unwrap();
     let state = state(&format!(
         "[store]\nurl = \"file://{}\"\n[buckets]\nprovider = \"s3\"\n\
-         api-url = \"http://127.0.0.1:1\"\ns3-endpoint = \"http://127.0.0.1:1\"\n",
+         api-url = \"http://127.0.0.1:1\"\ns3-endpoint = \"http://127.0.0.1:1\"\n\
+         [sync]\nremote = \"file:///no-such-repository\"\n",
         remote.path().display()
     ));
     state.publish("lab-1", 100);
+    // It worked once.
+    std::fs::create_dir(state.dir().join("sync")).unwrap();
+    let status = "{\"at\": \"2026-01-01T00:00:00Z\", \"result\": \"unchanged\", \
+                  \"last_success\": \"2026-01-01T00:00:00Z\"}";
+    std::fs::write(state.dir().join("sync/status.json"), status).unwrap();
     let server = TestServer::start(&state);
     assert_eq!(server.get(&state, "/boot/ipxe").status, 302);
     assert_eq!(server.get_unix("/boot/ipxe", "").status, 403);
+    let worked = "farmgate_sync_last_success_timestamp_seconds 1767225600";
+    wait_for(&state, &["farmgate_sync_failed 1", worked]);
     wait_for(&state, &["farmgate_store_in_step 1"]);
     (state, server, remote)
 }

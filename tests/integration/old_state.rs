@@ -179,11 +179,19 @@ fn an_open_rollout_goes_on() {
     assert_eq!(["lab-1", "lab-4"].map(|name| current(&state, name)), [3, 1]);
     assert_eq!(server.get_unix(&old_boot("canary").ack, "").status, 200);
     let deadline = Instant::now() + PATIENCE;
-    while !state.ok(&["rollout", "list"]).contains("every wave went live") {
+    while ["lab-1", "lab-4"].map(|name| current(&state, name)) != [4, 2] {
+        assert!(Instant::now() < deadline, "the last wave did not begin");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    // The last wave is watched, too; who is pinned or removed holds up nobody.
+    assert!(state.ok(&["rollout", "list"]).contains("under way"));
+    let location = server.get_as(&state, "lab-1", "/boot/ipxe");
+    let script = server.get_as(&state, "lab-1", location.header("location").unwrap()).text();
+    assert_eq!(server.get_unix(&setting_path(&script, "ack_url").unwrap(), "").status, 200);
+    while !state.ok(&["rollout", "list"]).contains("finished: every wave works") {
         assert!(Instant::now() < deadline, "the rollout is still open");
         std::thread::sleep(std::time::Duration::from_millis(50));
     }
-    assert_eq!(["lab-1", "lab-4"].map(|name| current(&state, name)), [4, 2]);
     // A pin outlasts it.
     let reply = server.get_as(&state, "lab-2", "/boot/ipxe");
     assert_eq!(reply.header("location"), Some("/g/1/boot.ipxe"));

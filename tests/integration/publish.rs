@@ -306,3 +306,55 @@ fn events_of_a_newer_farmgate_stop_commands_and_not_boots() {
     fs::remove_file(newer).unwrap();
     state.ok(&["generations", "lab-1"]);
 }
+
+/// The script stays as it was reviewed; what differs between gateways comes before it.
+#[test]
+fn variables_are_settings_of_the_script() {
+    let state = TestState::with_gateway();
+    let script: (&str, &[u8]) = ("boot.ipxe", b"#!ipxe\necho ${console} ${disk}\nreboot\n");
+    let folder = state.folder("f", &[script]);
+    let dir = folder.to_str().unwrap();
+    let publish = |variables: &[&str]| {
+        let set = variables.iter().flat_map(|variable| ["--set", variable]);
+        let args: Vec<&str> = ["publish", "lab-1", dir].into_iter().chain(set).collect();
+        let output = state.run(&args);
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (text(output.stdout), text(output.stderr))
+    };
+    let (said, warned) = publish(&["console=ttyS0,115200 quiet", "disk="]);
+    assert!(said.contains("now gets generation 1") && warned.is_empty(), "{said}{warned}");
+    let server = TestServer::start(&state);
+    assert_eq!(server.get(&state, "/boot/ipxe").status, 302);
+    let served = server.get(&state, "/g/1/boot.ipxe").text();
+    let end = "set console ttyS0,115200 quiet ||\nset disk  ||\n#!ipxe\necho ${console} ${disk}\n\
+               reboot\n";
+    assert!(served.ends_with(end), "{served}");
+
+    // A changed value is a change; the same ones are none.
+    let (said, _) = publish(&["disk=", "console=ttyS0,115200 quiet"]);
+    assert!(said.starts_with("unchanged: generation 1"), "{said}");
+    let (said, warned) = publish(&["disk=sda"]);
+    assert!(said.contains("now gets generation 2"), "{said}");
+    assert!(warned.contains("FG030 nothing sets `console`"), "{warned}");
+    let (said, warned) = publish(&["disk=sda", "console=tty0", "consle=tty1"]);
+    assert!(said.contains("now gets generation 3"), "{said}");
+    assert!(warned.contains("FG037 boot.ipxe does not use the variable `consle`"), "{warned}");
+    let (said, _) = publish(&[]);
+    assert!(said.contains("now gets generation 4"), "{said}");
+
+    for (wrong, why) in [
+        ("disk=a\nchain http://evil/", "control character"),
+        ("disk=${ip}", "name of a setting"),
+        ("disk=a || shell", "before the word `||`"),
+        ("generation=9", "farmgate's own"),
+        ("trust=00", "iPXE's"),
+        ("disk", "NAME=VALUE"),
+    ] {
+        let output = state.run(&["publish", "lab-1", dir, "--set", wrong]);
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.code() == Some(2) && error.contains(why), "{wrong}: {error}");
+    }
+    let twice = state.fails(&["publish", "lab-1", dir, "--set", "disk=a", "--set", "disk=b"]);
+    assert!(twice.contains("given twice"), "{twice}");
+    assert_eq!(current(&state), 4);
+}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 import threading
 import time
@@ -122,6 +123,14 @@ class Process:
         """Asks the process to stop, and does not wait for it."""
         if not self.ended():
             self._child.terminate()
+
+    @property
+    def pid(self) -> int:
+        return self._child.pid
+
+    def interrupt(self) -> None:
+        """What Ctrl-C does."""
+        self._child.send_signal(signal.SIGINT)
 
     def wait(self, timeout: float) -> int:
         """The exit status; a Failure when the process still runs after `timeout` seconds."""

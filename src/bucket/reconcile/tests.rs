@@ -18,6 +18,7 @@ use crate::bucket::provider::NewKey;
 use crate::bucket::provider::Owner;
 use crate::bucket::stored::Rotate;
 use crate::bucket::stored::Secret;
+use crate::fleet::By;
 use crate::identity::GatewayName;
 use crate::identity::pki::Authority;
 use crate::identity::pki::KeyType;
@@ -182,7 +183,7 @@ async fn cut_off_at_any_call_it_ends_with_one_bucket_and_one_key() {
             assert_eq!(kept_keys(&kept), [new]);
 
             // Removed, and cut off again.
-            state.remove_gateway(&name, OffsetDateTime::now_utc()).unwrap();
+            state.remove_gateway(&name, &By::new("test"), OffsetDateTime::now_utc()).unwrap();
             let third = once(&state, &kept, at, after).await;
             once(&state, &kept, 0, false).await;
             assert_eq!(kept_keys(&kept), Vec::<String>::new());

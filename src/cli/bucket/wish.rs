@@ -11,12 +11,17 @@ use super::ensure_provider;
 use crate::bucket;
 use crate::bucket::Disk;
 use crate::bucket::Stored;
+use crate::cli::author::Why;
 use crate::cli::context::Context;
 use crate::cli::context::Gateway;
+use crate::cli::context::now;
 use crate::cli::selector::Gateways;
 use crate::cli::selector::Selected;
+use crate::fleet::Act;
+use crate::fleet::What;
 use crate::identity::GatewayName;
 use crate::store::State;
+use crate::store::acts::Acts;
 
 /// `farmgate bucket rotate`.
 #[derive(Args)]
@@ -26,6 +31,8 @@ pub(in crate::cli) struct Rotate {
     /// Delete the old key as soon as there is a new one: a running system loses its bucket
     #[arg(long)]
     now: bool,
+    #[command(flatten)]
+    why: Why,
 }
 
 impl Rotate {
@@ -34,6 +41,9 @@ impl Rotate {
         let how = if self.now { bucket::Rotate::Now } else { bucket::Rotate::Overlap };
         Selected::new(&state, &self.gateways.selectors)?.each(context, |name| {
             wish(&state, name, |stored| stored.rotate = Some(how))?;
+            let record = state.gateways().load(name)?;
+            let act = Act::new(What::KeyRotated, Some(&self.why.by()), now()).of(&record);
+            Acts::new(&state).note(&act);
             Ok(Wished { gateway: name.clone(), wished: "a new key" })
         })
     }

@@ -10,6 +10,7 @@ use time::Duration;
 
 use crate::cli::context::now;
 use crate::fleet::Record;
+use crate::fleet::What;
 use crate::identity::Certificate;
 use crate::identity::ClientVerifier;
 use crate::identity::GatewayName;
@@ -53,6 +54,23 @@ pub(super) struct Given {
 }
 
 impl Given {
+    /// Where the certificate comes from, in words.
+    pub(super) fn how(&self) -> &'static str {
+        match (&self.cert, &self.csr) {
+            (Some(_), _) => "certificate taken over",
+            (None, Some(_)) => "certificate issued for a signing request",
+            (None, None) => "certificate issued",
+        }
+    }
+
+    /// What it is to give this certificate to an existing gateway.
+    pub(super) fn renewal(&self) -> What {
+        match self.cert {
+            Some(_) => What::CertificateTakenOver,
+            None => What::CertificateRenewed,
+        }
+    }
+
     /// Says whether a file is given, which can be that of one gateway only.
     pub(super) fn is_file(&self) -> bool {
         self.cert.is_some() || self.csr.is_some()

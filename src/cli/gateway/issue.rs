@@ -7,17 +7,23 @@ use anyhow::ensure;
 use clap::Args;
 use serde::Serialize;
 
+use super::certificate::Given;
 use super::certificate::Source;
+use crate::cli::author::Why;
 use crate::cli::context::Context;
 use crate::cli::context::Gateway;
 use crate::cli::context::now;
 use crate::cli::selector::Gateways;
 use crate::cli::selector::Selected;
+use crate::fleet::Act;
 use crate::fleet::GroupName;
 use crate::fleet::Label;
 use crate::fleet::Record;
+use crate::fleet::What;
 use crate::identity::Fingerprint;
 use crate::identity::GatewayName;
+use crate::store::State;
+use crate::store::acts::Acts;
 
 /// `farmgate gateway add`.
 #[derive(Args)]
@@ -35,6 +41,8 @@ pub(in crate::cli) struct Add {
     /// Label of the new gateway; may be repeated
     #[arg(long = "label", value_name = "NAME=VALUE")]
     labels: Vec<Label>,
+    #[command(flatten)]
+    why: Why,
 }
 
 impl Add {
@@ -50,12 +58,14 @@ impl Add {
             }
             let (pem, key) = source.certificate(&state, &name)?;
             let record = gateways.renew(&lock, &name, &pem, key.as_deref())?;
+            note(&state, &self.why, source.renewal(), &record, &source);
             return context.print(&Issued::new(&record, "renewed"));
         }
         // Checked before a key is made for nothing.
         gateways.ensure_free(&name)?;
         let (pem, key) = source.certificate(&state, &name)?;
         let mut record = gateways.add(&lock, &name, &pem, key.as_deref(), now())?;
+        note(&state, &self.why, What::GatewayAdded, &record, &source);
         if self.group.is_some() || !self.labels.is_empty() {
             record.group = self.group;
             record.labels =
@@ -73,6 +83,8 @@ pub(in crate::cli) struct Renew {
     gateways: Gateways,
     #[command(flatten)]
     source: Source,
+    #[command(flatten)]
+    why: Why,
 }
 
 impl Renew {
@@ -91,9 +103,17 @@ impl Renew {
             gateways.load(name)?;
             let (pem, key) = source.certificate(&state, name)?;
             let record = gateways.renew(&lock, name, &pem, key.as_deref())?;
+            note(&state, &self.why, source.renewal(), &record, &source);
             Ok(Issued::new(&record, "renewed"))
         })
     }
+}
+
+/// Writes down that the gateway got its active certificate.
+fn note(state: &State, why: &Why, what: What, record: &Record, source: &Given) {
+    let active = record.active().map(|active| active.fingerprint);
+    let act = Act::new(what, Some(&why.by()), now()).of(record).with_certificates(active);
+    Acts::new(state).note(&act.with_detail(source.how()));
 }
 
 #[derive(Serialize)]

@@ -6,6 +6,7 @@ use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
 
+use crate::cli::author::Why;
 use crate::cli::confirm::Confirm;
 use crate::cli::confirm::Unattended;
 use crate::cli::context::Context;
@@ -26,6 +27,8 @@ pub(in crate::cli) struct Revoke {
     fingerprint: Option<Fingerprint>,
     #[command(flatten)]
     confirm: Confirm,
+    #[command(flatten)]
+    why: Why,
 }
 
 impl Revoke {
@@ -38,8 +41,9 @@ impl Revoke {
         let selected = confirmed(&state, &self.gateways, &self.confirm, |names| {
             format!("{which} {names}? Media with them never boot again.")
         })?;
+        let by = self.why.by();
         selected.each(context, |name| {
-            let revoked = state.revoke(name, self.fingerprint.as_ref(), now())?;
+            let revoked = state.revoke(name, self.fingerprint.as_ref(), &by, now())?;
             Ok(Revoked { gateway: name.clone(), revoked })
         })
     }
@@ -52,6 +56,8 @@ pub(in crate::cli) struct Remove {
     gateways: Gateways,
     #[command(flatten)]
     confirm: Confirm,
+    #[command(flatten)]
+    why: Why,
 }
 
 impl Remove {
@@ -63,8 +69,9 @@ impl Remove {
                  nothing brings this back."
             )
         })?;
+        let by = self.why.by();
         selected.each(context, |name| {
-            state.remove_gateway(name, now())?;
+            state.remove_gateway(name, &by, now())?;
             Ok(Removed { removed: name.clone() })
         })
     }

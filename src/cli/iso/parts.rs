@@ -40,7 +40,7 @@ const MAKER: &str = concat!("farmgate base image 2 ", env!("CARGO_PKG_VERSION"))
 
 /// Options for the parts of a base image and for its script.
 #[derive(Args)]
-pub(super) struct Parts {
+pub(in crate::cli) struct Parts {
     /// Folder with ipxe.lkrn and ipxe.efi, if not the distribution's
     #[arg(long, env = "FARMGATE_IPXE", value_name = "DIR")]
     ipxe: Option<PathBuf>,
@@ -75,7 +75,7 @@ pub(super) struct Parts {
 
 impl Parts {
     /// The base image of a state, from its cache if it was made before.
-    pub(super) fn base(&self, cx: &Context, state: &State) -> Result<Vec<u8>> {
+    pub(in crate::cli) fn base(&self, cx: &Context, state: &State) -> Result<Vec<u8>> {
         let config = state.config();
         let urls = std::iter::once(&config.url).chain(&config.media.fallback_urls);
         let fleet = Fleet {

@@ -88,6 +88,7 @@ upstream farmgate {{
 # Many gateways may share an address: a lab comes back after a power cut.
 limit_conn_zone $binary_remote_addr zone=farmgate_clients:1m;
 limit_req_zone $binary_remote_addr zone=farmgate_tokens:1m rate=20r/s;
+limit_req_zone $binary_remote_addr zone=farmgate_updates:1m rate=1r/s;
 # A secret by which farmgate knows this nginx: for root and farmgate alone.
 map $server_port $farmgate_proxy_secret {{
     include {mark};
@@ -128,6 +129,7 @@ pub(super) fn legacy(server: &Server, listen: &str) -> String {
 fn server_block(server: &Server, listen: &str, tls: &str) -> String {
     let Server { host, own: Certificate { file, key }, ca, crl, .. } = server;
     let (common, tokens, blobs) = (COMMON, tokens(&server.logs), blobs(server));
+    let update = update(&server.logs);
     let (unknown, logs) = (server.logs.unknown(), server.logs.without_token());
     format!(
         r#"
@@ -155,7 +157,7 @@ server {{
         }}
         proxy_pass http://farmgate;
     }}
-{tokens}{blobs}}}
+{update}{tokens}{blobs}}}
 "#
     )
 }
@@ -164,7 +166,7 @@ server {{
 /// certificate.
 pub(super) fn public(host: &str, listen: &str, own: &Certificate, logs: &Logs) -> String {
     let Certificate { file, key } = own;
-    let (common, tokens) = (COMMON, tokens(logs));
+    let (common, tokens, update) = (COMMON, tokens(logs), update(logs));
     let (unknown, logs) = (logs.unknown(), logs.without_token());
     format!(
         r#"
@@ -181,7 +183,7 @@ server {{
         }}
         return 404;
     }}
-{tokens}}}
+{update}{tokens}}}
 "#
     )
 }
@@ -228,6 +230,23 @@ const COMMON: &str = r#"
     # No copies of assets on nginx's disk.
     proxy_max_temp_file_size 0;
 "#;
+
+/// A forge says that something was pushed. What it says may be long, and is in no address.
+fn update(logs: &Logs) -> String {
+    let logs = logs.without_token();
+    format!(
+        r#"    # A forge, which signs what it says.
+    location = /update-cfg {{
+        {logs}if ($http_referer ~ "{TOKEN}") {{
+            return 400;
+        }}
+        client_max_body_size 1m;
+        limit_req zone=farmgate_updates burst=20 nodelay;
+        proxy_pass http://farmgate;
+    }}
+"#
+    )
+}
 
 /// Tokens in addresses are as good as passwords. So nothing is logged for these locations and for
 /// nginx' own answers in their place.

@@ -11,7 +11,7 @@ fn event(kind: Kind) -> Arc<Event> {
 }
 
 fn published(number: u64) -> Arc<Event> {
-    event(Kind::Published { number, files: BTreeMap::new() })
+    event(Kind::Published { number, files: BTreeMap::new(), variables: BTreeMap::new() })
 }
 
 /// Events of a life; each refers to earlier ones by their position.
@@ -23,7 +23,7 @@ fn life() -> impl Strategy<Value = Events> {
             let id = EventId::after(ids.last().copied(), 0);
             let named = *ids.get(target % (ids.len() + 1)).unwrap_or(&id);
             let kind = match kind {
-                0 => Kind::Published { number, files: BTreeMap::new() },
+                0 => Kind::Published { number, files: BTreeMap::new(), variables: BTreeMap::new() },
                 1 => Kind::Activated { generation: named },
                 2 => Kind::Pinned { generation: named },
                 3 => Kind::Released,
@@ -143,8 +143,10 @@ fn tries_are_not_forgotten_while_another_generation_boots() {
         events.insert(id, event(kind));
         id
     };
-    let good = push(Kind::Published { number: 1, files: BTreeMap::new() });
-    let bad = push(Kind::Published { number: 2, files: BTreeMap::new() });
+    let good =
+        push(Kind::Published { number: 1, files: BTreeMap::new(), variables: BTreeMap::new() });
+    let bad =
+        push(Kind::Published { number: 2, files: BTreeMap::new(), variables: BTreeMap::new() });
     push(Kind::Activated { generation: bad });
     for _ in 0..3 {
         push(Kind::Booted { generation: bad, certificate: None });
@@ -182,7 +184,7 @@ fn the_last_activation_counts_and_the_one_before_is_the_way_back() {
 fn the_secrets_template_is_no_asset() {
     let asset = Asset { sha256: "00".repeat(32).parse().unwrap(), size: 0 };
     let files = [SECRETS, "vmlinuz"].map(|path| (path.to_owned(), asset.clone()));
-    let kind = Kind::Published { number: 1, files: files.into() };
+    let kind = Kind::Published { number: 1, files: files.into(), variables: BTreeMap::new() };
     let history = History::fold(&BTreeMap::from([(EventId::after(None, 0), event(kind))]));
     let generation = history.generation(1).unwrap();
     assert!(generation.asset("vmlinuz").is_some());

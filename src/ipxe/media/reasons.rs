@@ -118,6 +118,23 @@ mod tests {
         }
     }
 
+    /// What may be on the screen is explained to whoever stands before it, in the words of the screen.
+    #[test]
+    fn every_reason_is_in_the_page_for_volunteers() {
+        let page = include_str!("../../../docs/volunteer.md");
+        let rows: Vec<_> = page.lines().filter_map(|line| line.strip_prefix("| `")).collect();
+        let shown: Vec<_> = rows.iter().filter_map(|row| row.split('`').next()).collect();
+        let script = super::super::TEMPLATE.to_owned() + super::super::ADDRESS + &lines();
+        for Reason { words, .. } in REASONS {
+            let there = shown.iter().any(|shown| words.contains(shown));
+            assert!(there, "docs/volunteer.md does not have {words:?}");
+        }
+        for shown in &shown {
+            assert!(script.contains(shown), "no screen says {shown:?}");
+        }
+        assert!(shown.len() > 15, "{shown:?}");
+    }
+
     #[test]
     fn both_firmwares_are_asked_for() {
         let text = lines();

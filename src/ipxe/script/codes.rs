@@ -58,6 +58,8 @@ codes! {
     SPLIT_BEFORE "FG033" Judgement "iPXE splits a line into words before it expands settings, so a setting is always one word"
     NO_TEMPLATE "FG034" Judgement "without a template there are no secrets: `secrets_url` is not set, and iPXE fetches nothing"
     UNKNOWN_IN_TEMPLATE "FG035" Judgement "only known names are replaced: the booted system gets this text as it is"
+    UNSET_VARIABLE "FG036" Judgement "iPXE replaces a variable that the gateway does not have with nothing"
+    UNUSED_VARIABLE "FG037" Judgement "a value that nothing reads is often one whose name is wrong somewhere"
     MISSING_ASSET "FG040" Judgement "the boot host answers 404 for a file that is not in the folder"
     NOT_HTTPS "FG041" Judgement "without TLS, anybody on the network path can replace it with another system"
     SECRET_ARGUMENT "FG042" Judgement "every process can read /proc/cmdline, and it ends up in logs"

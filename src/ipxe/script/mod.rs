@@ -60,6 +60,8 @@ pub struct Options<'a> {
     pub heads: Option<&'a BTreeMap<String, Vec<u8>>>,
     /// True if there is a secrets template for the script; `None` if not known.
     pub template: Option<bool>,
+    /// The variables of the gateway that gets the script, if known.
+    pub variables: Option<&'a KnownVariables>,
     /// Limit for the size of the initramfs, in bytes.
     pub initramfs_budget: u64,
 }
@@ -71,9 +73,19 @@ impl Default for Options<'_> {
             files: None,
             heads: None,
             template: None,
+            variables: None,
             initramfs_budget: INITRAMFS_BUDGET,
         }
     }
+}
+
+/// The names of a gateway's variables.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct KnownVariables {
+    /// Those that it has.
+    pub set: BTreeSet<String>,
+    /// Those that it lacks, and other gateways with the same script have.
+    pub elsewhere: BTreeSet<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
@@ -128,7 +140,7 @@ pub fn check(source: &[u8], options: &Options<'_>) -> Vec<Finding> {
             reachable: flow.reachable(Returns::Scripts),
         };
         words::check(&context, &mut report);
-        values::check(&context, &mut report);
+        values::check(&context, options, &mut report);
         assets::check(&context, options, &mut report);
         payload::check(&context, options, &mut report);
         timeouts::check(&context, &mut report);
@@ -151,6 +163,26 @@ pub fn names(source: &[u8]) -> BTreeSet<String> {
     let script = Script::parse(source);
     let facts = facts::gather(&script, &facts::labels(&script), &Options::default());
     facts.iter().filter_map(assets::uri).filter_map(|(_, uri)| assets::relative(uri)).collect()
+}
+
+/// Says which of these variables the script certainly never uses. A script that chains another one
+/// may use all.
+pub fn unused<'n>(source: &[u8], names: impl IntoIterator<Item = &'n str>) -> Vec<&'n str> {
+    if !grammar::is_script(source) {
+        return Vec::new();
+    }
+    let script = Script::parse(source);
+    let facts = facts::gather(&script, &facts::labels(&script), &Options::default());
+    values::unused(&facts, names)
+}
+
+/// The finding of a variable that the script never uses; `span` is where `source` gives its value.
+pub fn unused_variable(name: &str, source: &[u8], span: Range<usize>) -> Finding {
+    let mut report = report::Report::default();
+    let what = format!("boot.ipxe does not use the variable `{name}`");
+    let help = "correct its name here or in boot.ipxe, or remove it";
+    report.warn(codes::UNUSED_VARIABLE, span, what, help);
+    report.finish(source).remove(0)
 }
 
 /// Reports names in a secrets template that nothing fills in. The message does not contain the

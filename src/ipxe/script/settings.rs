@@ -9,6 +9,8 @@ pub const PRELUDE: &[&str] = &[
     "generation",
     "secrets_url",
     "ack_url",
+    "public_secrets_url",
+    "public_ack_url",
     "s3_endpoint",
     "s3_access_key_id",
     "s3_access_key",
@@ -139,6 +141,11 @@ pub const TYPES: &[&str] = &[
 
 fn is(list: &[&str], name: &[u8]) -> bool {
     list.iter().any(|known| known.as_bytes() == name)
+}
+
+/// True if a variable cannot have this name: iPXE or the prelude has a setting of that name.
+pub fn is_reserved(name: &str) -> bool {
+    PREDEFINED.contains(&name) || PRELUDE.contains(&name) || TYPES.contains(&name)
 }
 
 /// True if a setting of this name can have a value that no script set.

@@ -1,8 +1,10 @@
 //! Checks settings: those that nothing sets, and types that do not exist.
 
+use std::collections::BTreeSet;
 use std::collections::HashSet;
 
 use super::Context;
+use super::Options;
 use super::assets;
 use super::codes;
 use super::expand::is_literal;
@@ -33,15 +35,18 @@ impl<'a> Known<'a> {
                     known.add(name);
                 }
             }
+            if fact.name() == "isset" {
+                // A word that begins with a setting could be an option, for all that is known.
+                for word in fact.words.iter().skip(1) {
+                    for reference in references(word).all {
+                        known.add(&word[reference.name]);
+                    }
+                }
+            }
             let Some((_, argument)) = fact.argument() else { continue };
             match fact.name() {
                 "set" | "read" | "inc" | "choose" | "nslookup" | "pciscan" | "usbscan" | "item"
                 | "imgset" => known.add(argument),
-                "isset" => {
-                    for reference in references(argument).all {
-                        known.add(&argument[reference.name]);
-                    }
-                }
                 _ => {}
             }
         }
@@ -78,8 +83,15 @@ fn untyped(name: &[u8]) -> &[u8] {
     kind.map_or(name, |kind| &name[..name.len() - kind.len() - 1])
 }
 
-pub(super) fn check(context: &Context<'_>, report: &mut Report) {
-    let known = Known::gather(context.facts);
+pub(super) fn check(context: &Context<'_>, options: &Options<'_>, report: &mut Report) {
+    let mut known = Known::gather(context.facts);
+    if let Some(variables) = options.variables {
+        known.names.extend(variables.set.iter().map(|name| name.as_bytes()));
+    }
+    let elsewhere = |name: &[u8]| {
+        let named = |all: &BTreeSet<String>| all.iter().any(|other| other.as_bytes() == name);
+        options.variables.is_some_and(|variables| named(&variables.elsewhere))
+    };
     split_before(context, report);
     for (number, fact) in context.facts.iter().enumerate() {
         stored_type(context, number, fact, report);
@@ -98,6 +110,11 @@ pub(super) fn check(context: &Context<'_>, report: &mut Report) {
                     let what = "`gateway` is shown as an address here".to_owned();
                     let help = "write ${gateway_name} for the gateway's name, ${net0/gateway} for the router";
                     report.warn(codes::NAME_AS_ADDRESS, span, what, help);
+                } else if !known.anything && !known.has(name) && elsewhere(untyped(name)) {
+                    let what = format!("this gateway has no variable `{}`", shown(name));
+                    let help = "set it for the gateway or in `[defaults]` of fleet.toml, or test \
+                                it with `isset`";
+                    report.warn(codes::UNSET_VARIABLE, span, what, help);
                 } else if !known.anything && !known.has(name) {
                     let what = format!("nothing sets `{}`", shown(name));
                     let help = "set it, correct its name, or test it with `isset`";
@@ -106,6 +123,30 @@ pub(super) fn check(context: &Context<'_>, report: &mut Report) {
             }
         }
     }
+}
+
+/// See [`super::unused`].
+pub(super) fn unused<'n>(
+    facts: &[Fact<'_>],
+    names: impl IntoIterator<Item = &'n str>,
+) -> Vec<&'n str> {
+    let mut used: HashSet<&[u8]> = HashSet::new();
+    for fact in facts {
+        if matches!(fact.effect, Effect::Chain | Effect::Unknown) {
+            return Vec::new();
+        }
+        for word in &fact.words {
+            // `show x` and `iseq` of a name's own kind take names without `${`.
+            used.insert(untyped(word));
+            for reference in references(word).all {
+                if reference.dynamic {
+                    return Vec::new();
+                }
+                used.insert(untyped(&word[reference.name]));
+            }
+        }
+    }
+    names.into_iter().filter(|name| !used.contains(name.as_bytes())).collect()
 }
 
 /// Reports a setting of several words where one word names what is booted. iPXE never splits the

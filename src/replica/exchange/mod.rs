@@ -3,6 +3,7 @@
 //! Touches the network, this host's events and records, and the clock. A pass lists the store and
 //! this host once, and hands the listings down; an object is read and parsed once.
 
+mod acts;
 mod compact;
 mod events;
 mod on_disk;

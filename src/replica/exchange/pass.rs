@@ -7,6 +7,7 @@ use std::sync::Arc;
 use futures_util::FutureExt;
 use futures_util::StreamExt;
 
+use super::acts::ActExchange;
 use super::events::EventExchange;
 use super::records::RecordExchange;
 use super::report::Report;
@@ -30,6 +31,7 @@ pub(in crate::replica) struct Exchange {
     remote: Remote,
     generations: Generations,
     records: RecordExchange,
+    acts: ActExchange,
     events: EventExchange,
     notices: Notices,
 }
@@ -43,6 +45,7 @@ impl Exchange {
     ) -> Self {
         Self {
             records: RecordExchange::new(state, remote.clone()),
+            acts: ActExchange::new(state, remote.clone()),
             events: EventExchange::new(remote, generations, blobs),
             remote: remote.clone(),
             generations: generations.clone(),
@@ -88,6 +91,9 @@ impl Exchange {
             if failed.len() > CONCURRENCY {
                 break;
             }
+        }
+        if failed.is_empty() {
+            self.acts.exchange().await;
         }
         failed.into_iter().next().map_or(Ok(sum), Err)
     }

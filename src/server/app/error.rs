@@ -74,12 +74,14 @@ pub(in crate::server) enum Refusal {
     Unknown(Fingerprint),
     #[error("certificate {fingerprint} of gateway {gateway} is revoked")]
     Revoked { gateway: GatewayName, fingerprint: Fingerprint },
+    #[error("/update-cfg: the signature or token is not that of the secret")]
+    Webhook,
 }
 
 impl Refusal {
     /// Every [`Self::reason`].
-    pub(in crate::server) const REASONS: [&str; 6] =
-        ["no-certificate", "no-proxy-mark", "header", "verify", "unknown", "revoked"];
+    pub(in crate::server) const REASONS: [&str; 7] =
+        ["no-certificate", "no-proxy-mark", "header", "verify", "unknown", "revoked", "webhook"];
 
     /// A one-word label for monitoring.
     pub(in crate::server) fn reason(&self) -> &'static str {
@@ -90,6 +92,7 @@ impl Refusal {
             Self::Verify(_) => "verify",
             Self::Unknown(_) => "unknown",
             Self::Revoked { .. } => "revoked",
+            Self::Webhook => "webhook",
         }
     }
 }

@@ -20,6 +20,8 @@ use crate::store::gc::Collected;
 use crate::store::gc::Swept;
 use crate::store::gc::Wish;
 use crate::store::rollouts;
+use crate::sync::Outcome;
+use crate::sync::Status;
 
 /// Problems of gateways' files.
 #[derive(Debug, Default)]
@@ -58,6 +60,31 @@ impl App {
         status.or_else(|| self.store_trouble.clone())
     }
 
+    /// The same if it is not well.
+    pub(in crate::server) fn store_trouble(&self) -> Option<String> {
+        let away =
+            self.replica.as_ref().is_some_and(|replica| replica.counts().in_step == Some(false));
+        let trouble = away.then(|| self.store_status()).flatten();
+        trouble.or_else(|| self.store_trouble.clone())
+    }
+
+    /// Why rollouts were stuck at the last look.
+    pub(in crate::server) fn rollout_trouble(&self) -> Option<String> {
+        self.rollout_trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// How the last look at the git repository ended, if it failed.
+    pub(in crate::server) fn sync_warning(&self) -> Option<String> {
+        let settings = self.settings();
+        settings.state.config().sync.remote.as_ref()?;
+        match Status::read(&settings.state) {
+            Ok(status) => status
+                .filter(|status| status.result == Outcome::Failed)
+                .map(|status| format!("sync {}", status.line())),
+            Err(error) => Some(format!("sync: {error:#}")),
+        }
+    }
+
     /// Gateways whose buckets are not in order.
     pub(in crate::server) fn bucket_warnings(&self) -> Result<Vec<String>> {
         let settings = self.settings();
@@ -79,7 +106,10 @@ impl App {
 
     /// Advances rollouts as far as possible.
     pub(in crate::server) fn advance_rollouts(&self) {
-        let advanced = rollouts::advance(&self.settings().state, OffsetDateTime::now_utc());
+        let advanced =
+            rollouts::advance(&self.settings().state, OffsetDateTime::now_utc(), &|end| {
+                self.counters.rollout_ended(end);
+            });
         let trouble = advanced.err().map(|error| format!("{error:#}"));
         let mut known = self.rollout_trouble.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(trouble) = trouble.as_ref().filter(|_| trouble != *known) {

@@ -71,16 +71,24 @@ pub(super) struct App {
     store_trouble: Option<String>,
     /// Why rollouts were stuck at the last look.
     rollout_trouble: Mutex<Option<String>>,
-    on_event: Box<dyn Fn(&Kind) + Send + Sync>,
+    on_news: Arc<dyn Fn(News<'_>) + Send + Sync>,
+}
+
+/// Something that just happened.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum News<'a> {
+    /// An event became durable.
+    Event(&'a Kind),
+    /// Lines were added to journals.
+    Recorded,
 }
 
 impl App {
-    /// `reasons` are the labels for clients that the edge refuses. `on_event` is called for each
-    /// event once it is durable.
+    /// `reasons` are the labels for clients that the edge refuses. `on_news` must not wait.
     pub(super) fn new(
         settings: Settings,
         reasons: impl IntoIterator<Item = &'static str>,
-        on_event: impl Fn(&Kind) + Send + Sync + 'static,
+        on_news: impl Fn(News<'_>) + Send + Sync + 'static,
     ) -> anyhow::Result<Self> {
         let state = &settings.state;
         let (replica, store_trouble) = match Replica::open(state, settings.credentials.as_deref()) {
@@ -93,6 +101,8 @@ impl App {
         };
         let log = Arc::new(CommitLog::new(&state.store_dir()));
         log.tend();
+        let on_news: Arc<dyn Fn(News<'_>) + Send + Sync> = Arc::new(on_news);
+        let recorded = on_news.clone();
         Ok(Self {
             replica,
             store_trouble,
@@ -108,10 +118,10 @@ impl App {
             scripts: script::Scripts::default(),
             tokens: AckTokens::new(state.token_key()?),
             leases: Leases::open(state.leases_dir(), OffsetDateTime::now_utc()),
-            recorder: Recorder::start(Journals::new(state))?,
+            recorder: Recorder::start(Journals::new(state), move || recorded(News::Recorded))?,
             counters: Counters::new(Refusal::REASONS.into_iter().chain(reasons)),
             booting: Mutex::default(),
-            on_event: Box::new(on_event),
+            on_news,
             settings: RwLock::new(Arc::new(settings)),
         })
     }
@@ -130,6 +140,10 @@ impl App {
     /// Replaces the settings, from the next request on.
     pub(super) fn replace_settings(&self, settings: Settings) {
         *self.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
+    }
+
+    pub(super) fn gateways(&self) -> &KnownGateways {
+        &self.gateways
     }
 
     pub(super) fn generations(&self) -> &LiveGenerations {
@@ -152,7 +166,7 @@ impl App {
     /// Records an event. Once this returns, the event survives a power failure.
     fn append(&self, gateway: &GatewayId, kind: Kind) -> Result<EventId> {
         let id = self.generations.append(gateway, kind.clone(), OffsetDateTime::now_utc())?;
-        (self.on_event)(&kind);
+        (self.on_news)(News::Event(&kind));
         if let Some(replica) = &self.replica {
             replica.wake(gateway);
         }

@@ -45,6 +45,7 @@ impl App {
             ack_path: boot.map(|boot| self.ack_path(gateway, boot, &client.fingerprint)),
             secrets_path: self.secrets_path(client, generation, boot, reach)?,
             bucket: self.bucket_values(gateway, boot, reach)?,
+            variables: generation.variables(),
         };
         let text = prelude.before(&operators);
         let size = text.len() as u64;

@@ -18,19 +18,22 @@ use axum::routing::get;
 
 use super::front::Front;
 use super::metrics;
+use super::page;
 use crate::server::app::App;
 use crate::server::app::Error;
+use crate::server::board::Board;
 use crate::server::edge::peer::Peer;
 
 /// Every route of the admin listener.
-pub(in crate::server) fn router(front: Arc<Front>) -> Router {
+pub(in crate::server) fn router(front: Arc<Front>, board: Arc<Board>) -> Router {
     Router::new()
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics::show))
+        .with_state(front)
+        .merge(page::router(board))
         .fallback(|| async { (StatusCode::NOT_FOUND, "404 Not Found\n") })
         .layer(middleware::from_fn(only_from_here))
-        .with_state(front)
 }
 
 /// Keeps web pages out. A page in a browser on this machine can make the name of its own server
@@ -84,7 +87,8 @@ fn ready(app: &App) -> Result<(StatusCode, String), Error> {
     // A boot waits for no bucket and not for the shared store. So their faults keep nobody from
     // booting, and are only reported.
     let store = app.store_status().map_or_else(String::new, |store| store + "\n");
-    let warnings = app.bucket_warnings()?;
+    let mut warnings = app.bucket_warnings()?;
+    warnings.extend(app.sync_warning());
     let lines =
         files.warnings.iter().chain(&warnings).map(|warning| format!("warning: {warning}\n"));
     Ok((StatusCode::OK, format!("ready\n{store}{}", lines.collect::<String>())))

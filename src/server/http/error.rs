@@ -10,7 +10,7 @@ use axum::response::Response;
 use crate::server::app::Error;
 
 /// `Retry-After`, in seconds, for what is being fetched or busy.
-const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
+pub(super) const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
 
 /// `Cache-Control` of answers for one client at one time.
 pub(super) const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::bell::Bell;
 use super::nginx_headers::NginxHeaders;
 use super::turns::Turns;
 use crate::fleet::Asset;
@@ -16,6 +17,7 @@ use crate::server::app::App;
 use crate::server::app::Error;
 use crate::server::app::Reach;
 use crate::server::app::Result;
+use crate::server::background::Wakers;
 use crate::store::blobs::Access;
 
 /// Longest wait of a request for a file that only the shared store has. After that, iPXE is told to
@@ -43,6 +45,7 @@ const LOCK_PAUSE: Duration = Duration::from_millis(20);
 pub(in crate::server) struct Front {
     pub(super) app: Arc<App>,
     pub(super) nginx_headers: NginxHeaders,
+    pub(super) bell: Bell,
     reads: Turns,
     writes: Turns,
 }
@@ -89,9 +92,10 @@ impl Whose {
 }
 
 impl Front {
-    pub(in crate::server) fn new(app: Arc<App>) -> Self {
+    pub(in crate::server) fn new(app: Arc<App>, wakers: Arc<Wakers>) -> Self {
         let (reads, writes) = (Turns::new(READS), Turns::new(WRITES));
-        Self { app, nginx_headers: NginxHeaders::default(), reads, writes }
+        let (nginx_headers, bell) = (NginxHeaders::default(), Bell::new(wakers));
+        Self { app, nginx_headers, bell, reads, writes }
     }
 
     /// Answers from memory where possible, otherwise from the disk. `work` runs again whenever it
@@ -183,7 +187,9 @@ impl Front {
 }
 
 /// Runs blocking work on a thread that may block.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T> {
     let span = tracing::Span::current();
     let work = move || span.in_scope(work);
     tokio::task::spawn_blocking(work).await.map_err(|error| Error::Internal(error.into()))

@@ -3,6 +3,7 @@
 mod ack;
 pub(super) mod admin;
 mod asset;
+mod bell;
 mod boot;
 mod client;
 mod error;
@@ -12,9 +13,11 @@ mod generation;
 mod metrics;
 mod nginx_headers;
 mod observe;
+mod page;
 pub(super) mod router;
 mod routes;
 mod secrets;
 mod turns;
+mod update;
 
 pub(super) use front::Front;

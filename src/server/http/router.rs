@@ -8,6 +8,7 @@ use axum::extract::State;
 use axum::http::Uri;
 use axum::middleware;
 use axum::routing::get;
+use axum::routing::post;
 
 use super::ack;
 use super::admin;
@@ -17,6 +18,7 @@ use super::generation;
 use super::observe;
 use super::routes;
 use super::secrets;
+use super::update;
 use crate::server::app::Error;
 use crate::server::edge::peer::Peer;
 use crate::server::shown::shown;
@@ -30,6 +32,7 @@ pub(in crate::server) fn router(front: Arc<Front>) -> Router {
         .route(routes::ACK, get(ack::acknowledge).post(ack::acknowledge).head(ack::not_allowed))
         .route(routes::HEALTHZ, get(watchdog))
         .route(routes::SECRETS, get(secrets::read).head(secrets::not_allowed))
+        .route(routes::UPDATE, post(update::update).fallback(update::not_post))
         .fallback(nothing)
         .layer(middleware::from_fn_with_state(front.clone(), observe::observe))
         .with_state(front)

@@ -12,6 +12,7 @@ use time::OffsetDateTime;
 
 use crate::fleet::Reason;
 use crate::store::gc::Collected;
+use crate::store::rollouts::End;
 
 /// Prefix of every name.
 pub(super) const PREFIX: &str = "farmgate";
@@ -36,6 +37,11 @@ struct Why {
     reason: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Ended {
+    result: &'static str,
+}
+
 /// Counters since the server started.
 pub(in crate::server) struct Counters {
     pub(super) registry: Registry,
@@ -50,6 +56,7 @@ pub(in crate::server) struct Counters {
     freed_bytes: Counter,
     stored_bytes: Gauge,
     collected: Gauge,
+    rollouts: Family<Ended, Counter>,
 }
 
 impl Counters {
@@ -84,6 +91,11 @@ impl Counters {
         let sent = Counter::default();
         let help = "Bytes of files that farmgate itself sent; behind nginx, nginx does";
         registry.register("sent_bytes", help, sent.clone());
+        let rollouts = Family::<Ended, Counter>::default();
+        for result in End::NAMES {
+            let _ = rollouts.get_or_create(&Ended { result });
+        }
+        registry.register("rollouts_ended", "Rollouts that the server ended", rollouts.clone());
         let (dropped, freed, freed_bytes) = Default::default();
         let (stored_bytes, collected) = Default::default();
         Self {
@@ -94,6 +106,7 @@ impl Counters {
             acknowledgements,
             refusals,
             sent,
+            rollouts,
             dropped,
             freed,
             freed_bytes,
@@ -145,6 +158,11 @@ impl Counters {
         self.freed_bytes.inc_by(collected.swept.bytes);
         self.stored_bytes.set(i64::try_from(collected.swept.bytes_left).unwrap_or(i64::MAX));
         self.collected.set(now.unix_timestamp());
+    }
+
+    /// Counts a rollout that came to its end.
+    pub(in crate::server) fn rollout_ended(&self, end: End) {
+        self.rollouts.get_or_create(&Ended { result: end.as_str() }).inc();
     }
 
     /// Counts bytes of files that are sent.

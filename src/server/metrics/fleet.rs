@@ -21,6 +21,8 @@ use crate::fleet::Policy;
 use crate::fleet::Reason;
 use crate::fleet::Record;
 use crate::fleet::decide;
+use crate::fleet::rollout;
+use crate::fleet::rollout::Seen;
 use crate::identity::Certificate;
 use crate::identity::GatewayName;
 use crate::replica;
@@ -28,6 +30,9 @@ use crate::server::app::App;
 use crate::server::pki;
 use crate::server::problems;
 use crate::store::State;
+use crate::store::rollouts::Rollouts;
+use crate::sync::Outcome;
+use crate::sync::Status;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OfGateway {
@@ -60,6 +65,19 @@ pub(in crate::server) struct Fleet {
     /// Standings of the keys of removed gateways.
     left: Vec<Standing>,
     store: Option<(replica::Counts, Option<usize>)>,
+    rollouts: OpenRollouts,
+    /// With a git repository: the last look at it.
+    sync: Option<Option<Status>>,
+}
+
+/// The open rollouts.
+#[derive(Default)]
+struct OpenRollouts {
+    open: usize,
+    /// Gateways that got a generation and have not acknowledged it.
+    waiting: usize,
+    /// When the first of them got it.
+    since: Option<OffsetDateTime>,
 }
 
 /// One gateway.
@@ -119,6 +137,8 @@ impl Fleet {
             buckets: state.config().buckets.provider.is_some(),
             left: left(state, &known, &unknown)?,
             store,
+            rollouts: open_rollouts(app, state)?,
+            sync: state.config().sync.remote.as_ref().map(|_| Status::read(state).ok().flatten()),
         })
     }
 
@@ -149,6 +169,14 @@ impl Fleet {
         gauge("boots_running", "Boots that began and were not acknowledged yet", booting);
         gauge("problems", "What keeps all gateways from booting (see /readyz)", self.problems);
 
+        let OpenRollouts { open, waiting, since } = self.rollouts;
+        gauge("rollouts_open", "Rollouts that have not come to their end", open);
+        let help = "Gateways that open rollouts wait for";
+        gauge("rollout_waiting", help, waiting);
+        let help = "Since when the first of them has the generation; 0 if there is none";
+        let since = since.and_then(|since| since.unix_timestamp().try_into().ok());
+        gauge("rollout_waiting_since_timestamp_seconds", help, since.unwrap_or(0));
+
         let expiry = Family::<OfCertificate, Gauge>::default();
         for (certificate, end) in &self.certificates {
             expiry.get_or_create(&OfCertificate { certificate }).set(end.unix_timestamp());
@@ -161,6 +189,9 @@ impl Fleet {
         }
         if let Some((counts, undelivered)) = &self.store {
             register_store(counts, *undelivered, registry);
+        }
+        if let Some(status) = &self.sync {
+            register_sync(status.as_ref(), registry);
         }
     }
 
@@ -228,6 +259,31 @@ impl Row {
     }
 }
 
+fn open_rollouts(app: &App, state: &State) -> Result<OpenRollouts> {
+    let mut sum = OpenRollouts::default();
+    let read = Rollouts::new(state).open()?;
+    sum.open = read.found.len() + read.damaged.len();
+    for stored in read.found.values() {
+        for member in stored.rollout.members() {
+            // What cannot be read counts elsewhere.
+            let record = state.gateways().find_by_id(&member.id);
+            let Some(record) = record.ok().flatten() else { continue };
+            let Ok(history) = app.generations().history(&member.id) else { continue };
+            let policy = record.policy(app.settings().tries);
+            let seen = Seen { history: (*history).clone(), policy, revoked: false };
+            if stored.rollout.left_out.contains(&member.id) {
+                continue;
+            }
+            let standing = rollout::standing(member, Some(&seen));
+            if let rollout::Standing::Trying { since, .. } = standing {
+                sum.waiting += 1;
+                sum.since = [sum.since, since].into_iter().flatten().min();
+            }
+        }
+    }
+    Ok(sum)
+}
+
 fn register_rows(
     rows: &[Row],
     registry: &mut Registry,
@@ -281,6 +337,25 @@ fn register_store(counts: &replica::Counts, undelivered: Option<usize>, registry
         "Files that were fetched from the store, or could not be",
         fetches,
     );
+}
+
+fn register_sync(status: Option<&Status>, registry: &mut Registry) {
+    let mut gauge = |name: &str, help: &str, value: Option<i64>| {
+        if let Some(value) = value {
+            let gauge = Gauge::<i64>::default();
+            gauge.set(value);
+            registry.register(name, help, gauge);
+        }
+    };
+    let help = "Whether the last look at the git repository failed";
+    let failed = status.is_some_and(|status| status.result == Outcome::Failed);
+    gauge("sync_failed", help, Some(failed.into()));
+    let help = "When the git repository was last looked at";
+    let at = status.map(|status| status.at.unix_timestamp());
+    gauge("sync_last_run_timestamp_seconds", help, at);
+    let help = "When a look at the git repository last ended well";
+    let success = status.and_then(|status| status.last_success);
+    gauge("sync_last_success_timestamp_seconds", help, success.map(OffsetDateTime::unix_timestamp));
 }
 
 /// Standings of removed gateways whose keys or buckets are still known here. A gateway with an

@@ -48,6 +48,9 @@ pub(super) fn place(path: &str) -> Option<Place> {
         [layout::STORE, layout::RECORDS, gateway, _] if gateway.parse::<GatewayId>().is_ok() => {
             json(name.strip_suffix(".json")).then_some(Place::Plain)
         }
+        [layout::STORE, layout::ACTS, _] => {
+            json(name.strip_suffix(".json")).then_some(Place::Plain)
+        }
         [layout::STORE, layout::ROLLOUTS, _] | [layout::STORE, layout::ROLLOUTS, "closed", _] => {
             json(name.strip_suffix(".json")).then_some(Place::Plain)
         }

@@ -163,7 +163,7 @@ fn read_all(state: &State, keys: bool) -> Result<Vec<Item>> {
     for name in [layout::GATEWAYS, layout::BUCKETS] {
         read_folder(state.dir(), name, MAX_DEPTH, &wanted, &mut items)?;
     }
-    for name in [layout::RECORDS, layout::ROLLOUTS] {
+    for name in [layout::RECORDS, layout::ROLLOUTS, layout::ACTS] {
         let folder = format!("{}/{name}", layout::STORE);
         read_folder(state.dir(), &folder, MAX_DEPTH, &wanted, &mut items)?;
     }

@@ -150,7 +150,7 @@ fn gateway(number: usize) -> GatewayId {
 }
 
 fn published(number: u64) -> Kind {
-    Kind::Published { number, files: BTreeMap::new() }
+    Kind::Published { number, files: BTreeMap::new(), variables: BTreeMap::new() }
 }
 
 impl Store {

@@ -64,3 +64,36 @@ fn secrets_are_fetched_only_with_a_template() {
     assert_eq!(codes(script, Some(true)), [""; 0]);
     assert_eq!(codes(script, None), [""; 0]);
 }
+
+#[test]
+fn variables_count_as_set_and_the_missing_ones_are_named() {
+    use Severity::*;
+    assert_clean(&with("echo ${serial_console} ${serial_console:uristring}"));
+    assert_one(&with("echo ${serial_speed}"), "FG036", Warning);
+    assert_one(&with("echo ${serial_speed:hex}"), "FG036", Warning);
+    assert_one(&with("echo ${serial_parity}"), "FG030", Warning);
+    assert_clean(&with("isset ${serial_speed} && echo ${serial_speed} ||"));
+    assert_clean(&with("set serial_speed 9600"));
+    let source = with("echo ${serial_speed}");
+    let unknown = check(source.as_bytes(), &Options::default());
+    assert!(unknown.iter().any(|finding| finding.code == codes::UNSET));
+}
+
+#[test]
+fn a_variable_is_unused_only_if_nothing_can_read_it() {
+    let all = ["a", "b"];
+    for (line, expected) in [
+        ("echo ${a}", &["b"][..]),
+        ("echo ${a:hex}", &["b"]),
+        ("isset ${a}", &["b"]),
+        ("show b", &["a"]),
+        ("echo a${b}", &["a"]),
+        ("echo", &["a", "b"]),
+        ("chain other.ipxe", &[]),
+        ("echo ${net${a}/mac}", &[]),
+    ] {
+        let source = format!("#!ipxe\n{line}\nreboot\n");
+        assert_eq!(unused(source.as_bytes(), all), expected, "{line}");
+    }
+    assert_eq!(unused(b"no script", all), [""; 0]);
+}

@@ -17,11 +17,11 @@ use anyhow::bail;
 use anyhow::ensure;
 use serde::Serialize;
 
-use super::confirm::Confirm;
-use super::confirm::Unattended;
-use super::context::Context;
-use super::context::now;
-use super::context::stream;
+use crate::cli::confirm::Confirm;
+use crate::cli::confirm::Unattended;
+use crate::cli::context::Context;
+use crate::cli::context::now;
+use crate::cli::context::stream;
 use crate::store::State;
 use crate::store::backup;
 use crate::store::backup::Restored;
@@ -33,29 +33,12 @@ use crate::store::owner::as_caller;
 /// The first bytes of what `age` encrypts.
 const AGE: &[u8] = b"age-encryption.org/";
 
-#[derive(clap::Subcommand)]
-pub(super) enum Command {
-    /// Write a backup of the whole state to one file, while the server runs
-    Backup(Backup),
-    /// Make the state from a backup
-    Restore(Restore),
-}
-
-impl Command {
-    pub(super) fn run(self, context: &Context) -> Result<()> {
-        match self {
-            Self::Backup(command) => command.run(context),
-            Self::Restore(command) => command.run(context),
-        }
-    }
-}
-
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   farmgate state backup /backup/farm.tar                     without any key
   farmgate state backup /backup/farm.age --with-keys --recipient age1...
   farmgate state backup - | ssh other 'cat > farm.tar'")]
-pub(super) struct Backup {
+pub(in crate::cli) struct Backup {
     /// File to write; `-` is stdout
     file: PathBuf,
     /// Also private keys, keys of buckets and secrets templates
@@ -76,7 +59,7 @@ pub(super) struct Backup {
 }
 
 #[derive(clap::Args)]
-pub(super) struct Restore {
+pub(in crate::cli) struct Restore {
     /// Backup to read; `-` is stdin
     file: PathBuf,
     /// File with the key that decrypts it, of `age` or SSH

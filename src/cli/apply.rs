@@ -1,0 +1,136 @@
+//! `farmgate apply`: does what `farmgate plan` said.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use anyhow::Result;
+use serde::Serialize;
+
+use super::author::Why;
+use super::context::Context;
+use super::context::now;
+use super::damage::Damage;
+use super::plan;
+use crate::fleet::EventId;
+use crate::identity::GatewayName;
+use crate::sync::Applied;
+use crate::sync::Apply;
+use crate::sync::FleetFolder;
+use crate::sync::GatewayPlan;
+use crate::sync::apply;
+
+#[derive(clap::Args)]
+pub(super) struct ApplyCommand {
+    /// The fleet folder: fleet.toml, profiles/, gateways/
+    #[arg(value_name = "FLEET")]
+    fleet: PathBuf,
+    /// Do what this file says (`farmgate plan -o FILE`), or nothing
+    #[arg(long, value_name = "FILE")]
+    plan: Option<PathBuf>,
+    /// Publish also what was rolled back, or stopped with its rollout
+    #[arg(long)]
+    again: bool,
+    #[command(flatten)]
+    why: Why,
+}
+
+/// What was done.
+#[derive(Serialize)]
+struct Done {
+    /// The new generations.
+    published: BTreeMap<GatewayName, u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rollout: Option<EventId>,
+    waves: Vec<Vec<GatewayName>>,
+    /// Gateways whose group or labels changed.
+    described: Vec<GatewayName>,
+    unregistered: Vec<GatewayName>,
+    absent: Vec<GatewayName>,
+    /// Gateways of the folder that are registered.
+    gateways: usize,
+}
+
+impl Done {
+    fn new(applied: Applied) -> Self {
+        let Applied { plan, published, rollout, .. } = applied;
+        let told = |(_, gateway): &(&GatewayName, &GatewayPlan)| {
+            gateway.group.is_some() || !gateway.labels.is_empty()
+        };
+        Self {
+            published,
+            rollout,
+            described: plan.gateways.iter().filter(told).map(|(name, _)| name.clone()).collect(),
+            gateways: plan.gateways.len(),
+            waves: plan.waves,
+            unregistered: plan.unregistered,
+            absent: plan.absent,
+        }
+    }
+}
+
+impl fmt::Display for Done {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let list = |names: &[GatewayName]| {
+            names.iter().map(GatewayName::as_str).collect::<Vec<_>>().join(" ")
+        };
+        if !self.unregistered.is_empty() {
+            let names = list(&self.unregistered);
+            writeln!(f, "not registered, so left out (`farmgate gateway add NAME`): {names}")?;
+        }
+        if !self.absent.is_empty() {
+            writeln!(f, "not in the folder, so left as they are: {}", list(&self.absent))?;
+        }
+        if !self.described.is_empty() {
+            writeln!(f, "group or labels changed: {}", list(&self.described))?;
+        }
+        let number = |name: &GatewayName| self.published.get(name).copied().unwrap_or_default();
+        match self.rollout {
+            Some(rollout) => {
+                writeln!(f, "rollout {rollout} in {} waves", self.waves.len())?;
+                for (wave, names) in self.waves.iter().enumerate() {
+                    writeln!(f, "  {}: {}", wave + 1, list(names))?;
+                }
+            }
+            None => {
+                for name in self.published.keys() {
+                    writeln!(f, "{name} now gets generation {}", number(name))?;
+                }
+            }
+        }
+        let (published, all) = (self.published.len(), self.gateways);
+        match published {
+            0 => write!(f, "nothing to publish: all {all} gateways have their content"),
+            _ => write!(f, "published for {published} of {all} gateways"),
+        }
+    }
+}
+
+impl ApplyCommand {
+    pub(super) fn run(self, context: &Context) -> Result<()> {
+        let state = context.state()?;
+        let expected = self.plan.as_deref().map(plan::saved).transpose()?;
+        let folder = FleetFolder::read(&self.fleet)?;
+        let progress = context.progress(0, "storing");
+        let applied = apply(
+            &state,
+            &folder,
+            Apply {
+                expected: expected.as_ref(),
+                again: self.again,
+                by: &self.why.by(),
+                now: now(),
+                progress: &|bytes| progress.inc(bytes),
+            },
+        )?;
+        progress.finish_and_clear();
+        context.warn(&applied.warnings);
+        let mut damage = Damage::default();
+        for (name, why) in &applied.plan.damaged {
+            damage.note(name, &anyhow::anyhow!("{why}"));
+        }
+        context.print(&Done::new(applied))?;
+        damage.result().context("some gateways were left out")
+    }
+}

@@ -1,0 +1,69 @@
+//! `farmgate plan`: what applying a fleet folder would change.
+
+use std::path::Path;
+use std::path::PathBuf;
+
+use anyhow::Result;
+
+use super::context::Context;
+use super::context::now;
+use crate::store::files;
+use crate::sync::FleetFolder;
+use crate::sync::LiveFleet;
+use crate::sync::Plan;
+
+/// Plans show what scripts and variables say; they hold no secrets.
+const PUBLIC: u32 = 0o644;
+
+#[derive(clap::Args)]
+pub(super) struct PlanCommand {
+    /// The fleet folder: fleet.toml, profiles/, gateways/
+    #[arg(value_name = "FLEET")]
+    fleet: PathBuf,
+    /// Compare with this file (`farmgate state export > FILE`) in place of the state
+    #[arg(long, value_name = "FILE")]
+    state_json: Option<PathBuf>,
+    /// Also save the plan, for `farmgate apply --plan`
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Plan also what was rolled back, or stopped with its rollout
+    #[arg(long)]
+    again: bool,
+    /// Exit with 2 if anything changes, with 0 if nothing does
+    #[arg(long)]
+    detailed_exitcode: bool,
+}
+
+/// The plan has changes, and `--detailed-exitcode` is given.
+#[derive(Debug, thiserror::Error)]
+#[error("there are changes")]
+pub(super) struct Changes;
+
+impl Changes {
+    pub(super) const STATUS: u8 = 2;
+}
+
+impl PlanCommand {
+    pub(super) fn run(self, context: &Context) -> Result<()> {
+        let live = match &self.state_json {
+            Some(path) => LiveFleet::parse(&files::read_given(path)?, &path.display())?,
+            None => LiveFleet::read(&context.state()?, now())?,
+        };
+        let folder = FleetFolder::read(&self.fleet)?;
+        let plan = folder.plan(&live, self.again);
+        if let Some(path) = &self.output {
+            let text = serde_json::to_vec_pretty(&plan)?;
+            files::export(path, PUBLIC, |file| file.write_all(&text))?;
+        }
+        context.print(&plan)?;
+        match self.detailed_exitcode && !plan.is_empty() {
+            true => Err(Changes.into()),
+            false => Ok(()),
+        }
+    }
+}
+
+/// Reads a saved plan.
+pub(super) fn saved(path: &Path) -> Result<Plan> {
+    Plan::parse(&files::read_given(path)?, &path.display())
+}

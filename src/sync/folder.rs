@@ -1,0 +1,395 @@
+//! The fleet folder as a whole: what it says about each gateway. Reads the disk.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::fmt;
+use std::path::Path;
+
+use anyhow::Result;
+
+use super::fault::Fault;
+use super::fault::Faults;
+use super::fault::Placed;
+use super::fault::meant;
+use super::layer;
+use super::layer::FleetFile;
+use super::layer::Layer;
+use super::merge;
+use super::name::ProfileName;
+use super::tree::FLEET_FILE;
+use super::tree::GATEWAYS;
+use super::tree::PROFILES;
+use super::tree::Tree;
+use super::url::Download;
+use crate::fleet::Asset;
+use crate::fleet::BOOT_SCRIPT;
+use crate::fleet::BlobId;
+use crate::fleet::GroupName;
+use crate::fleet::LabelName;
+use crate::fleet::MAX_VARIABLES;
+use crate::fleet::VariableName;
+use crate::fleet::Variables;
+use crate::identity::Fingerprint;
+use crate::identity::GatewayName;
+
+/// Most bytes of a folder unless it says `max-size`: less than git hosts take, more than scripts,
+/// a kernel and a small initramfs need.
+pub(super) const MAX_SIZE: u64 = 512 * 1024 * 1024;
+
+/// A fleet folder without faults.
+pub struct FleetFolder {
+    pub(super) tree: Tree,
+    pub(super) gateways: BTreeMap<GatewayName, Described>,
+    /// The waves, in order. A gateway is in the first that names it; the others come last.
+    pub(super) waves: Vec<BTreeSet<GatewayName>>,
+}
+
+/// A gateway as the folder describes it.
+#[derive(Clone, Debug)]
+pub struct Described {
+    /// Its profile.
+    pub profile: Option<ProfileName>,
+    /// Its group, if the folder names one.
+    pub group: Option<GroupName>,
+    /// Its labels.
+    pub labels: BTreeMap<LabelName, String>,
+    /// A certificate that it must have, if the folder names one.
+    pub fingerprint: Option<Fingerprint>,
+    pub(super) variables: BTreeMap<VariableName, Placed<String>>,
+    pub(super) files: BTreeMap<String, Content>,
+}
+
+/// A file of a gateway.
+#[derive(Clone, Debug)]
+pub(super) enum Content {
+    /// Of the folder.
+    InTree {
+        /// Path below the folder.
+        path: String,
+        asset: Asset,
+    },
+    /// By URL and SHA-256.
+    Download(Download),
+}
+
+impl Content {
+    pub(super) fn sha256(&self) -> BlobId {
+        match self {
+            Self::InTree { asset, .. } => asset.sha256,
+            Self::Download(download) => download.sha256,
+        }
+    }
+
+    /// Its size, if the folder says it.
+    pub(super) fn size(&self) -> Option<u64> {
+        match self {
+            Self::InTree { asset, .. } => Some(asset.size),
+            Self::Download(_) => None,
+        }
+    }
+}
+
+impl Described {
+    /// Its variables.
+    pub fn variables(&self) -> Variables {
+        let pair =
+            |(name, value): (&VariableName, &Placed<String>)| (name.clone(), value.value.clone());
+        self.variables.iter().map(pair).collect()
+    }
+}
+
+impl fmt::Debug for FleetFolder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FleetFolder").field("gateways", &self.gateways).finish_non_exhaustive()
+    }
+}
+
+impl FleetFolder {
+    /// Reads a folder. All faults come together as one error ([`Faults`]).
+    pub fn read(path: &Path) -> Result<Self> {
+        let mut faults = Vec::new();
+        let mut tree = Tree::open(path)?;
+        let shown = path.display().to_string();
+        let fleet = match tree.text(FLEET_FILE, &mut faults)? {
+            Some(source) => layer::fleet(&source, &mut faults),
+            None if faults.is_empty() => {
+                let help = "a fleet folder has a fleet.toml (it may be empty), profiles/ and \
+                            gateways/: docs/fleet.md";
+                faults.push(Fault::of(FLEET_FILE, "there is none", help));
+                FleetFile::default()
+            }
+            None => FleetFile::default(),
+        };
+        tree.list(fleet.max_size.unwrap_or(MAX_SIZE), &mut faults);
+        let layers = gateways(&tree, &mut faults)?;
+        // Files are hashed only if all else is right: it takes the longest.
+        Faults::none(&shown, std::mem::take(&mut faults))?;
+        let profiles = profiles(&tree, &fleet, &mut faults)?;
+        let mut described = BTreeMap::new();
+        for (name, layer) in &layers {
+            let gateway = describe(&tree, &fleet, &profiles, name, layer, &mut faults)?;
+            described.extend(gateway.map(|gateway| (name.clone(), gateway)));
+        }
+        certificates(&layers, &mut faults);
+        let waves = waves(&fleet, &described, &mut faults);
+        Faults::none(&shown, faults)?;
+        Ok(Self { tree, gateways: described, waves })
+    }
+
+    /// The gateways, by name.
+    pub fn gateways(&self) -> &BTreeMap<GatewayName, Described> {
+        &self.gateways
+    }
+
+    /// The path as the caller gave it.
+    pub fn shown(&self) -> &Path {
+        self.tree.shown()
+    }
+}
+
+/// The settings of each gateway: `NAME.toml`, or nothing for a folder alone.
+fn gateways(tree: &Tree, faults: &mut Vec<Fault>) -> Result<BTreeMap<GatewayName, Layer>> {
+    let mut layers = BTreeMap::new();
+    for (path, whole) in tree.below(GATEWAYS) {
+        let (name, folder) = match path.split_once('/') {
+            Some((name, _)) => (name, format!("{GATEWAYS}/{name}")),
+            None if path.starts_with("README") => continue,
+            None => match path.strip_suffix(".toml") {
+                Some(name) => (name, whole.to_owned()),
+                None => {
+                    let help =
+                        "a gateway is NAME.toml, and a folder NAME/ if it has files of its own";
+                    faults.push(Fault::of(whole, "it is neither", help));
+                    continue;
+                }
+            },
+        };
+        match name.parse::<GatewayName>() {
+            Ok(name) if path.contains('/') => drop(layers.entry(name).or_default()),
+            Ok(name) => {
+                let source = tree.text(whole, faults)?;
+                let layer = source.map(|source| layer::gateway(&source, faults));
+                layers.insert(name, layer.unwrap_or_default());
+            }
+            Err(error) => faults.push(Fault::of(&folder, error.to_string(), "rename it")),
+        }
+    }
+    Ok(layers)
+}
+
+/// A profile with those that it extends.
+struct Profile {
+    files: BTreeMap<String, Content>,
+    variables: BTreeMap<VariableName, Placed<String>>,
+}
+
+fn profiles(
+    tree: &Tree,
+    fleet: &FleetFile,
+    faults: &mut Vec<Fault>,
+) -> Result<BTreeMap<ProfileName, Profile>> {
+    let mut names: BTreeSet<ProfileName> = fleet.profiles.keys().cloned().collect();
+    for (path, whole) in tree.below(PROFILES) {
+        let Some((name, _)) = path.split_once('/') else {
+            if !path.starts_with("README") {
+                faults.push(Fault::of(whole, "it is not in the folder of a profile", "move it"));
+            }
+            continue;
+        };
+        match name.parse() {
+            Ok(name) => drop(names.insert(name)),
+            Err(error) => {
+                let error: super::name::ParseProfileNameError = error;
+                faults.push(Fault::of(
+                    &format!("{PROFILES}/{name}"),
+                    error.to_string(),
+                    "rename it",
+                ));
+            }
+        }
+    }
+    let extends: BTreeMap<ProfileName, Option<&Placed<ProfileName>>> = names
+        .iter()
+        .map(|name| (name.clone(), fleet.profiles.get(name).and_then(|l| l.profile.as_ref())))
+        .collect();
+    let mut profiles = BTreeMap::new();
+    for name in &names {
+        let Some(chain) = merge::chain(name, &extends, faults) else { continue };
+        let (mut files, mut variables) = (BTreeMap::new(), BTreeMap::new());
+        for part in chain {
+            files.extend(own_files(tree, &format!("{PROFILES}/{part}"), faults)?);
+            let Some(layer) = fleet.profiles.get(&part) else { continue };
+            downloads(tree, &format!("{PROFILES}/{part}"), layer, &mut files, faults);
+            variables.extend(layer.variables.clone());
+        }
+        profiles.insert(name.clone(), Profile { files, variables });
+    }
+    Ok(profiles)
+}
+
+fn own_files(
+    tree: &Tree,
+    folder: &str,
+    faults: &mut Vec<Fault>,
+) -> Result<BTreeMap<String, Content>> {
+    let mut files = BTreeMap::new();
+    for (path, whole) in tree.below(folder) {
+        if let Some(asset) = tree.asset(whole, faults)? {
+            files.insert(path.to_owned(), Content::InTree { path: whole.to_owned(), asset });
+        }
+    }
+    Ok(files)
+}
+
+fn downloads(
+    tree: &Tree,
+    folder: &str,
+    layer: &Layer,
+    files: &mut BTreeMap<String, Content>,
+    faults: &mut Vec<Fault>,
+) {
+    for (path, download) in &layer.files {
+        if tree.has(&format!("{folder}/{path}")) {
+            let what = format!("`{path}` is in {folder} too: it cannot come from a URL as well");
+            faults.push(download.fault(what, "remove one of the two"));
+        }
+        files.insert(path.clone(), Content::Download(download.value.clone()));
+    }
+}
+
+fn describe(
+    tree: &Tree,
+    fleet: &FleetFile,
+    profiles: &BTreeMap<ProfileName, Profile>,
+    name: &GatewayName,
+    layer: &Layer,
+    faults: &mut Vec<Fault>,
+) -> Result<Option<Described>> {
+    let profile = layer.profile.as_ref().or(fleet.defaults.profile.as_ref());
+    let group = layer.group.as_ref().or(fleet.defaults.group.as_ref());
+    if let Some(group) = group
+        && !fleet.groups.is_empty()
+        && !fleet.groups.contains_key(&group.value)
+    {
+        let what = format!("fleet.toml has no group `{}`", group.value);
+        faults.push(
+            group.fault(
+                what,
+                meant(group.value.as_str(), fleet.groups.keys().map(GroupName::as_str)),
+            ),
+        );
+    }
+    let table = group.and_then(|group| fleet.groups.get(&group.value));
+    let mut files = BTreeMap::new();
+    let mut profile_variables = BTreeMap::new();
+    if let Some(named) = profile {
+        match profiles.get(&named.value) {
+            Some(profile) => {
+                files.clone_from(&profile.files);
+                profile_variables.clone_from(&profile.variables);
+            }
+            None => {
+                // One in a cycle has its own fault.
+                if !fleet.profiles.contains_key(&named.value) {
+                    let what = format!("there is no profile `{}`", named.value);
+                    let known = profiles.keys().map(ProfileName::as_str);
+                    faults.push(named.fault(what, meant(named.value.as_str(), known)));
+                }
+                return Ok(None);
+            }
+        }
+    }
+    let own = format!("{GATEWAYS}/{name}");
+    files.extend(own_files(tree, &own, faults)?);
+    downloads(tree, &own, layer, &mut files, faults);
+    let settings = format!("{own}.toml");
+    let shown = if tree.has(&settings) { &settings } else { &own };
+    if let Some((one, other)) = merge::same_but_for_case(files.keys()) {
+        let what = format!("its files `{one}` and `{other}` differ only in case");
+        faults.push(Fault::of(
+            shown,
+            what,
+            "rename one, in the profile or in the gateway's folder",
+        ));
+    }
+    let empty = BTreeMap::new();
+    let of_group = table.map_or(&empty, |table| &table.variables);
+    let layers = [&fleet.defaults.variables, &profile_variables, of_group, &layer.variables];
+    let variables = merge::layers(layers);
+    if variables.len() > MAX_VARIABLES {
+        let what = format!("it has more than {MAX_VARIABLES} variables");
+        faults.push(Fault::of(shown, what, "remove some"));
+    }
+    if !files.contains_key(BOOT_SCRIPT) {
+        let help = match profile {
+            Some(_) => "add it to the profile, or to the gateway's folder",
+            None => "name a `profile`, or add boot.ipxe to the gateway's folder",
+        };
+        faults.push(Fault::of(shown, format!("it gets no {BOOT_SCRIPT}"), help));
+        return Ok(None);
+    }
+    let no_labels = BTreeMap::new();
+    let of_group = table.map_or(&no_labels, |table| &table.labels);
+    Ok(Some(Described {
+        profile: profile.map(|profile| profile.value.clone()),
+        group: group.map(|group| group.value.clone()),
+        labels: merge::layers([&fleet.defaults.labels, of_group, &layer.labels]),
+        fingerprint: layer.fingerprint.as_ref().map(|fingerprint| fingerprint.value),
+        variables,
+        files,
+    }))
+}
+
+/// A certificate belongs to one gateway.
+fn certificates(layers: &BTreeMap<GatewayName, Layer>, faults: &mut Vec<Fault>) {
+    let mut owners: BTreeMap<Fingerprint, &GatewayName> = BTreeMap::new();
+    for (name, layer) in layers {
+        let Some(fingerprint) = &layer.fingerprint else { continue };
+        if let Some(other) = owners.insert(fingerprint.value, name) {
+            let what = format!("gateway {other} has this certificate already");
+            let help = "a certificate is the identity of one gateway: correct one of the two";
+            faults.push(fingerprint.fault(what, help));
+        }
+    }
+}
+
+fn waves(
+    fleet: &FleetFile,
+    described: &BTreeMap<GatewayName, Described>,
+    faults: &mut Vec<Fault>,
+) -> Vec<BTreeSet<GatewayName>> {
+    let mut taken = BTreeSet::new();
+    let mut waves = Vec::new();
+    for wave in &fleet.waves {
+        let mut members = BTreeSet::new();
+        for name in &wave.gateways {
+            if described.contains_key(&name.value) {
+                members.insert(name.value.clone());
+            } else {
+                let what = format!("the folder has no gateway `{}`", name.value);
+                let known = described.keys().map(GatewayName::as_str);
+                faults.push(name.fault(what, meant(name.value.as_str(), known)));
+            }
+        }
+        for group in &wave.groups {
+            let of_group = |gateway: &Described| gateway.group.as_ref() == Some(&group.value);
+            let found: Vec<_> = described
+                .iter()
+                .filter(|(_, g)| of_group(g))
+                .map(|(name, _)| name.clone())
+                .collect();
+            if found.is_empty() && !fleet.groups.contains_key(&group.value) {
+                let what = format!("no gateway is in the group `{}`", group.value);
+                let known: BTreeSet<&str> = described
+                    .values()
+                    .filter_map(|gateway| Some(gateway.group.as_ref()?.as_str()))
+                    .collect();
+                faults.push(group.fault(what, meant(group.value.as_str(), known)));
+            }
+            members.extend(found);
+        }
+        members.retain(|name| taken.insert(name.clone()));
+        waves.push(members);
+    }
+    waves
+}

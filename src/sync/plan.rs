@@ -1,0 +1,386 @@
+//! What applying a fleet folder would change: the folder against what is live. Pure.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+
+use serde::Deserialize;
+use serde::Serialize;
+use sha2::Digest;
+use sha2::Sha256;
+
+use super::folder::Content;
+use super::folder::Described;
+use super::live::LiveFleet;
+use super::live::LiveGateway;
+use super::live::LiveGeneration;
+use super::live::is_script;
+use super::name::ProfileName;
+use crate::fleet::Asset;
+use crate::fleet::BlobId;
+use crate::fleet::EventId;
+use crate::fleet::GatewayId;
+use crate::fleet::GroupName;
+use crate::fleet::LabelName;
+use crate::fleet::SECRETS;
+use crate::fleet::VariableName;
+use crate::fleet::Variables;
+use crate::identity::GatewayName;
+
+/// Version of saved plans.
+const FORMAT: u32 = 1;
+
+/// Lines around a change in a script.
+const AROUND: usize = 3;
+
+/// What applying a folder would change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    format: u32,
+    /// Gateways that are registered and in the folder.
+    pub gateways: BTreeMap<GatewayName, GatewayPlan>,
+    /// The waves of those that get a new generation. One wave: all at once.
+    pub waves: Vec<Vec<GatewayName>>,
+    /// In the folder, and not registered: nothing is done for them.
+    pub unregistered: Vec<GatewayName>,
+    /// Registered, and not in the folder: they stay as they are.
+    pub absent: Vec<GatewayName>,
+    /// Gateways whose record or events cannot be read, and why: nothing is done for them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub damaged: BTreeMap<GatewayName, String>,
+    /// Gateways without the certificate that the folder demands: nothing can be applied.
+    pub wrong_certificate: Vec<GatewayName>,
+}
+
+/// One gateway of a plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GatewayPlan {
+    pub gateway_id: GatewayId,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile: Option<ProfileName>,
+    pub action: Action,
+    /// The current generation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<u64>,
+    /// The generation that is pinned: it is served in place of a new one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pinned: Option<u64>,
+    /// Events of the current and the newest generation. A plan is for these.
+    pub(super) live: [Option<EventId>; 2],
+    /// SHA-256 over everything that the gateway is to have.
+    pub(super) content: BlobId,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<FileChange>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub variables: Vec<Change<VariableName>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<GroupChange>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub labels: Vec<Change<LabelName>>,
+}
+
+/// What happens to a gateway's generation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    /// It gets a new one.
+    Publish,
+    /// It has this content.
+    None,
+    /// The newest one has this content, and is not current: somebody went back from it, or a
+    /// rollout has not come that far or stopped before. It is not published again.
+    Held,
+}
+
+/// A file that changes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileChange {
+    pub path: String,
+    /// `None` if it is added, or secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<File>,
+    /// `None` if it is removed, or secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<File>,
+    pub change: Kind,
+    /// The change of a script, in the unified format.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub diff: Option<String>,
+}
+
+/// A file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct File {
+    pub sha256: BlobId,
+    /// In bytes; `None` for a file by URL that was not fetched yet.
+    pub size: Option<u64>,
+}
+
+/// What happens to a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    Added,
+    Changed,
+    Removed,
+}
+
+/// A variable or a label that changes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change<N> {
+    pub name: N,
+    /// `None` if there was none.
+    pub before: Option<String>,
+    /// `None` if there will be none.
+    pub after: Option<String>,
+}
+
+/// Another group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupChange {
+    pub before: Option<GroupName>,
+    pub after: GroupName,
+}
+
+impl GatewayPlan {
+    /// True if applying changes nothing for this gateway.
+    pub fn is_empty(&self) -> bool {
+        self.action != Action::Publish && self.group.is_none() && self.labels.is_empty()
+    }
+}
+
+impl Plan {
+    /// Compares a folder's gateways with what is live. `script` gives the text of a script of the
+    /// folder.
+    pub(super) fn new(
+        described: &BTreeMap<GatewayName, Described>,
+        waves: &[BTreeSet<GatewayName>],
+        live: &LiveFleet,
+        again: bool,
+        script: &dyn Fn(&Content) -> Option<String>,
+    ) -> Self {
+        let mut plan = Self {
+            format: FORMAT,
+            gateways: BTreeMap::new(),
+            waves: Vec::new(),
+            unregistered: Vec::new(),
+            absent: Vec::new(),
+            damaged: live.damaged.clone(),
+            wrong_certificate: Vec::new(),
+        };
+        for (name, wanted) in described {
+            let Some(now) = live.gateways.get(name) else {
+                if live.damaged.contains_key(name) {
+                    continue;
+                }
+                plan.unregistered.push(name.clone());
+                continue;
+            };
+            if wanted.fingerprint.is_some_and(|wanted| !now.fingerprints.contains(&wanted)) {
+                plan.wrong_certificate.push(name.clone());
+            }
+            plan.gateways.insert(name.clone(), gateway(wanted, now, live, again, script));
+        }
+        let absent = live.gateways.keys().filter(|name| !described.contains_key(*name));
+        plan.absent = absent.cloned().collect();
+        let mut left: BTreeSet<GatewayName> = plan.changing().cloned().collect();
+        for wave in waves {
+            let members: Vec<_> = wave.iter().filter(|name| left.remove(*name)).cloned().collect();
+            plan.waves.push(members);
+        }
+        let last = left.into_iter().collect();
+        plan.waves.push(last);
+        plan.waves.retain(|wave| !wave.is_empty());
+        plan
+    }
+
+    /// Gateways that get a new generation.
+    fn changing(&self) -> impl Iterator<Item = &GatewayName> {
+        let publish = |(_, gateway): &(_, &GatewayPlan)| gateway.action == Action::Publish;
+        self.gateways.iter().filter(publish).map(|(name, _)| name)
+    }
+
+    /// True if applying changes nothing.
+    pub fn is_empty(&self) -> bool {
+        self.gateways.values().all(GatewayPlan::is_empty)
+    }
+
+    /// How many gateways change.
+    pub fn changes(&self) -> usize {
+        self.gateways.values().filter(|gateway| !gateway.is_empty()).count()
+    }
+
+    /// Reads a saved plan; `place` says where it is.
+    pub fn parse(text: &[u8], place: &dyn std::fmt::Display) -> anyhow::Result<Self> {
+        let damaged = || format!("{place} is no plan (`farmgate plan -o FILE`)");
+        crate::fleet::format::read(place, text, FORMAT, &damaged)
+    }
+}
+
+/// SHA-256 over paths, digests and variables.
+fn digest<'a>(files: impl Iterator<Item = (&'a String, BlobId)>, variables: &Variables) -> BlobId {
+    let mut hasher = Sha256::new();
+    let mut add = |text: &str| {
+        hasher.update((text.len() as u64).to_le_bytes());
+        hasher.update(text);
+    };
+    for (path, sha256) in files {
+        add(path);
+        add(&sha256.to_string());
+    }
+    add("");
+    for (name, value) in variables {
+        add(name.as_str());
+        add(value);
+    }
+    BlobId::of_digest(hasher.finalize().into())
+}
+
+fn content_of(generation: &LiveGeneration) -> BlobId {
+    let files = generation.files.iter().map(|(path, asset)| (path, asset.sha256));
+    digest(files, &generation.variables)
+}
+
+fn gateway(
+    wanted: &Described,
+    now: &LiveGateway,
+    live: &LiveFleet,
+    again: bool,
+    script: &dyn Fn(&Content) -> Option<String>,
+) -> GatewayPlan {
+    let variables = wanted.variables();
+    let files = wanted.files.iter().map(|(path, content)| (path, content.sha256()));
+    let content = digest(files, &variables);
+    let has_it = |generation: &Option<LiveGeneration>| {
+        generation.as_ref().is_some_and(|generation| content_of(generation) == content)
+    };
+    let action = if has_it(&now.current) {
+        Action::None
+    } else if has_it(&now.newest) && now.newest_is_held && !again {
+        Action::Held
+    } else {
+        Action::Publish
+    };
+    let id = |generation: &Option<LiveGeneration>| generation.as_ref().map(|found| found.id);
+    let mut plan = GatewayPlan {
+        gateway_id: now.gateway_id.clone(),
+        profile: wanted.profile.clone(),
+        action,
+        generation: now.current.as_ref().map(|current| current.generation),
+        pinned: now.pinned,
+        live: [id(&now.current), id(&now.newest)],
+        content,
+        files: Vec::new(),
+        variables: Vec::new(),
+        // What the folder does not speak of stays as it is.
+        group: wanted
+            .group
+            .as_ref()
+            .filter(|group| Some(*group) != now.group.as_ref())
+            .map(|group| GroupChange { before: now.group.clone(), after: group.clone() }),
+        labels: match wanted.labels.is_empty() {
+            true => Vec::new(),
+            false => changes(&now.labels, &wanted.labels),
+        },
+    };
+    if action == Action::Publish {
+        let none = (BTreeMap::new(), Variables::new());
+        let current = now.current.as_ref();
+        let (before, values) = current.map_or((&none.0, &none.1), |c| (&c.files, &c.variables));
+        let text = |asset: &Asset| live.scripts.get(&asset.sha256).cloned();
+        plan.files = file_changes(before, &wanted.files, &text, script);
+        plan.variables = changes(values, &variables);
+    }
+    plan
+}
+
+/// What changes from one map to the other.
+pub(super) fn changes<N: Ord + Clone>(
+    before: &BTreeMap<N, String>,
+    after: &BTreeMap<N, String>,
+) -> Vec<Change<N>> {
+    let names: BTreeSet<&N> = before.keys().chain(after.keys()).collect();
+    let change = |name: &N| Change {
+        name: name.clone(),
+        before: before.get(name).cloned(),
+        after: after.get(name).cloned(),
+    };
+    names.into_iter().map(change).filter(|change| change.before != change.after).collect()
+}
+
+/// What changes from one set of files to another.
+pub(super) fn file_changes<A: Wanted>(
+    before: &BTreeMap<String, Asset>,
+    after: &BTreeMap<String, A>,
+    text_before: &dyn Fn(&Asset) -> Option<String>,
+    text_after: &dyn Fn(&A) -> Option<String>,
+) -> Vec<FileChange> {
+    let paths: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+    let mut found = Vec::new();
+    for path in paths {
+        let (old, new) = (before.get(path), after.get(path));
+        if old.map(|old| old.sha256) == new.map(Wanted::sha256) {
+            continue;
+        }
+        let secret = path == SECRETS;
+        let text_of = |old: &Asset| text_before(old);
+        let diff = match is_script(path) && !secret {
+            false => None,
+            true => {
+                // A text that is not here gives no diff, rather than a wrong one.
+                let old_text = old.map_or(Some(String::new()), text_of);
+                let new_text = new.map_or(Some(String::new()), text_after);
+                old_text.zip(new_text).map(|(old, new)| diff(&old, &new))
+            }
+        };
+        found.push(FileChange {
+            path: path.clone(),
+            change: match (old, new) {
+                (None, _) => Kind::Added,
+                (_, None) => Kind::Removed,
+                _ => Kind::Changed,
+            },
+            before: old
+                .filter(|_| !secret)
+                .map(|old| File { sha256: old.sha256, size: Some(old.size) }),
+            after: new
+                .filter(|_| !secret)
+                .map(|new| File { sha256: new.sha256(), size: new.size() }),
+            diff,
+        });
+    }
+    found
+}
+
+/// A file that a gateway is to have.
+pub(super) trait Wanted {
+    fn sha256(&self) -> BlobId;
+    fn size(&self) -> Option<u64>;
+}
+
+impl Wanted for Content {
+    fn sha256(&self) -> BlobId {
+        Content::sha256(self)
+    }
+
+    fn size(&self) -> Option<u64> {
+        Content::size(self)
+    }
+}
+
+impl Wanted for Asset {
+    fn sha256(&self) -> BlobId {
+        self.sha256
+    }
+
+    fn size(&self) -> Option<u64> {
+        Some(self.size)
+    }
+}
+
+fn diff(before: &str, after: &str) -> String {
+    let diff = similar::TextDiff::from_lines(before, after);
+    diff.unified_diff().context_radius(AROUND).to_string()
+}
+
+#[cfg(test)]
+mod tests;
