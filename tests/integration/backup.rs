@@ -255,7 +255,9 @@ fn a_backup_during_boots_is_a_whole_state() {
                 let findings: serde_json::Value = serde_json::from_slice(&findings).unwrap();
                 let of_gateways = findings.as_array().unwrap().iter();
                 let wrong: Vec<_> = of_gateways
-                    .filter(|finding| finding["check"] == "gateways" && finding["verdict"] == "error")
+                    .filter(|finding| {
+                        finding["check"] == "gateways" && finding["verdict"] == "error"
+                    })
                     .collect();
                 assert!(wrong.is_empty(), "{wrong:?}");
             }
