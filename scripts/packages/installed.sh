@@ -27,6 +27,7 @@ wanted=(
   "fsck.vfat dosfstools"
   "faketime faketime"
   "wget wget"
+  "age age"
   "git git"
   "ssh-keygen openssh-client"
   "gpg gpg"

@@ -12,9 +12,12 @@ mod context;
 mod damage;
 mod diff;
 mod doctor;
+mod files;
 mod follow;
 mod gateway;
+mod gc;
 mod generations;
+mod get;
 mod import;
 mod init;
 mod iso;
@@ -128,12 +131,16 @@ enum Command {
     Diff(diff::Diff),
     /// Show the generations of a gateway
     Generations(generations::Generations),
+    /// Read back the files of a generation, as they were published
+    Get(get::Get),
     /// Make an earlier generation of a gateway the current one
     Rollback(generations::Rollback),
     /// Serve a generation whatever assessment says, until it is released
     Pin(generations::Pin),
     /// Remove the pin of a gateway
     Release(generations::Release),
+    /// Remove files that no kept generation needs
+    Gc(gc::Gc),
     /// Show which generation each gateway gets next, and how its last boots went
     Status(status::Status),
     /// Boot a gateway's image in QEMU, and show how far it comes
@@ -155,7 +162,7 @@ enum Command {
     /// Manage the store that several boot hosts share
     #[command(subcommand)]
     Store(store::Command),
-    /// Export what gateways have now
+    /// Back up the state, restore it, or export what gateways have now
     #[command(subcommand)]
     State(state::Command),
     /// Bring in the git repository that describes the fleet, once
@@ -221,9 +228,11 @@ pub fn main() -> ExitCode {
         Command::Diff(command) => command.run(&context),
         Command::State(command) => command.run(&context),
         Command::Generations(command) => command.run(&context),
+        Command::Get(command) => command.run(&context),
         Command::Rollback(command) => command.run(&context),
         Command::Pin(command) => command.run(&context),
         Command::Release(command) => command.run(&context),
+        Command::Gc(command) => command.run(&context),
         Command::Status(command) => command.run(&context),
         Command::Try(command) => command.run(&context),
         Command::Log(command) => command.run(&context),

@@ -7,6 +7,7 @@ mod common;
 
 mod api;
 mod assessment;
+mod backup;
 mod blobs;
 mod bucket_faults;
 mod buckets;
@@ -24,6 +25,8 @@ mod flash;
 mod fleet_folder;
 mod garage;
 mod gateways;
+mod gc;
+mod get;
 mod git;
 mod import;
 mod iso;

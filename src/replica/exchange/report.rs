@@ -18,6 +18,9 @@ pub struct Report {
     pub held_back: usize,
     /// Objects that this program cannot read.
     pub left_out: usize,
+    /// Gateways whose events could not be exchanged, because of an error on this host.
+    #[serde(skip)]
+    pub failed: usize,
 }
 
 impl AddAssign for Report {
@@ -27,5 +30,6 @@ impl AddAssign for Report {
         self.records += other.records;
         self.held_back += other.held_back;
         self.left_out += other.left_out;
+        self.failed += other.failed;
     }
 }
