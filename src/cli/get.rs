@@ -100,10 +100,12 @@ impl Get {
         let output = self.output.as_deref().filter(|path| *path != Path::new("-"));
         match (&self.path, output) {
             (None, None) => wrong_usage(
+                &["get"],
                 ErrorKind::MissingRequiredArgument,
                 &"PATH is needed, or `-o DIR` for all files",
             ),
             (Some(_), None) if context.json => wrong_usage(
+                &["get"],
                 ErrorKind::ArgumentConflict,
                 &"with --json, `-o FILE` is needed: the file itself would go to stdout",
             ),

@@ -165,6 +165,5 @@ fn sync(app: &App) -> Option<Sync> {
         author: good.author.to_string(),
         subject: good.subject.to_string(),
         at,
-        failure: status.reason.map(|reason| reason.to_string()),
     })
 }

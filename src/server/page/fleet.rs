@@ -17,6 +17,7 @@ use super::query::Show;
 use super::query::Sort;
 use super::rollouts;
 use super::row;
+use super::words;
 
 /// The columns, and the order that their headings lead to.
 const COLUMNS: [(&str, Sort); 5] = [
@@ -116,9 +117,18 @@ fn headline(bad: usize, warn: usize, all: usize, alarm: Option<Level>) -> String
     }
 }
 
-/// The shared store in a line.
+/// The git repository and the shared store, a line each.
 fn host(fleet: &Fleet) -> Markup {
-    html! { @if let Some(store) = &fleet.store { p.host { "Shared " (store) } } }
+    html! {
+        @if let Some(sync) = &fleet.sync {
+            p.host {
+                "Last sync " (words::ago(sync.at, fleet.at)) ": "
+                code { (sync.commit.chars().take(12).collect::<String>()) } " "
+                (sync.subject) " (" (sync.author) ")"
+            }
+        }
+        @if let Some(store) = &fleet.store { p.host { "Shared " (store) } }
+    }
 }
 
 fn filter(fleet: &Fleet, query: &Query) -> Markup {

@@ -22,6 +22,8 @@ pub(in crate::server) struct Fleet {
     pub(in crate::server) rollouts: Vec<Rollout>,
     /// Status of the shared store, if there is one.
     pub(in crate::server) store: Option<String>,
+    /// The last sync of the git repository, if there is one.
+    pub(in crate::server) sync: Option<Sync>,
 }
 
 /// A message about the whole boot host.
@@ -29,6 +31,15 @@ pub(in crate::server) struct Fleet {
 pub(in crate::server) struct Notice {
     pub(in crate::server) level: Level,
     pub(in crate::server) text: String,
+}
+
+/// The commit in force, and when the git repository was last looked at with success.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::server) struct Sync {
+    pub(in crate::server) commit: String,
+    pub(in crate::server) author: String,
+    pub(in crate::server) subject: String,
+    pub(in crate::server) at: OffsetDateTime,
 }
 
 /// A gateway, and what there is to say about it.

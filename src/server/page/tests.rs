@@ -35,7 +35,7 @@ use crate::foreign::Foreign;
 use crate::store::journal::Stage;
 
 /// 27 November 2026, 12:00 UTC.
-const NOW: OffsetDateTime = match OffsetDateTime::from_unix_timestamp(1795_780_800) {
+const NOW: OffsetDateTime = match OffsetDateTime::from_unix_timestamp(1_795_780_800) {
     Ok(now) => now,
     Err(_) => panic!(),
 };
@@ -76,6 +76,7 @@ fn fleet(gateways: impl IntoIterator<Item = Gateway>) -> Fleet {
         notices: Vec::new(),
         rollouts: Vec::new(),
         store: None,
+        sync: None,
     }
 }
 
