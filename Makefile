@@ -26,6 +26,7 @@ test: ## every test there is; installs what is missing
 	$(MAKE) lint
 	$(MAKE) test-nix
 	$(MAKE) test-unit
+	$(MAKE) test-page
 	$(MAKE) demo </dev/null
 	$(MAKE) test-vm
 	$(MAKE) test-appliance
@@ -64,6 +65,11 @@ deny: ## licences, sources and banned packages of the dependencies (where cargo-
 test-unit: ## the tests in Rust (ONLY=part-of-a-path)
 	@tools="$$(scripts/install-packages test)" && eval "$$tools" && \
 		PATH="$$PATH:$$(dirname "$$FARMGATE_NGINX"):/usr/sbin" $(CARGO) test --locked -- $(ONLY)
+
+.PHONY: test-page
+test-page: ## the status page in headless Chromium, with axe-core (ONLY=part-of-a-name)
+	@tools="$$(scripts/install-packages test)" && eval "$$tools" && \
+		$(CARGO) build --locked && tests/page/look $(ONLY)
 
 .PHONY: test-vm
 test-vm: ## the chain in QEMU, firmware to userspace (ONLY=part-of-a-name)

@@ -27,6 +27,7 @@ wanted=(
   "fsck.vfat dosfstools"
   "faketime faketime"
   "wget wget"
+  "age age"
   "git git"
   "ssh-keygen openssh-client"
   "gpg gpg"
@@ -38,6 +39,8 @@ wanted=(
   "ip iproute2"
   "dnsmasq dnsmasq-base"
 )
+# For the status page.
+[[ $purpose == test ]] && wanted+=("chromium chromium")
 [[ $purpose == lint ]] && wanted+=(
   "git git"
   "openssl openssl"

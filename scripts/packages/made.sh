@@ -96,6 +96,17 @@ if [[ $purpose == test ]]; then
   [[ ! -x $FARMGATE_B2_PYTHON ]] || result FARMGATE_B2_PYTHON "$FARMGATE_B2_PYTHON"
 fi
 
+# axe-core for `make test-page`. Debian and PyPI have it only inside of other packages; of this one nothing
+# else is used.
+if [[ $purpose == test ]]; then
+  if [[ -z ${FARMGATE_AXE:-} ]]; then
+    python_environment axe --no-deps axe-playwright-python==0.1.8 ||
+      say "WARNING: no axe-core: the status page is not looked at for barriers"
+    for FARMGATE_AXE in "$cache"/axe/lib/python3*/site-packages/axe_playwright_python/axe.min.js; do :; done
+  fi
+  [[ ! -r $FARMGATE_AXE ]] || result FARMGATE_AXE "$FARMGATE_AXE"
+fi
+
 # How a file is formatted depends on the version, so it is one for everybody. scripts/lint says what is
 # not checked without these.
 if [[ $purpose == lint ]]; then

@@ -12,7 +12,9 @@ use super::author::Why;
 use super::context::Context;
 use super::context::now;
 use super::damage::Damage;
+use super::follow::follow;
 use super::plan;
+use super::rollout;
 use crate::fleet::EventId;
 use crate::identity::GatewayName;
 use crate::sync::Applied;
@@ -32,6 +34,9 @@ pub(super) struct ApplyCommand {
     /// Publish also what was rolled back, or stopped with its rollout
     #[arg(long)]
     again: bool,
+    /// Show the boots until every gateway has acknowledged; fails if one does not
+    #[arg(long)]
+    follow: bool,
     #[command(flatten)]
     why: Why,
 }
@@ -130,7 +135,17 @@ impl ApplyCommand {
         for (name, why) in &applied.plan.damaged {
             damage.note(name, &anyhow::anyhow!("{why}"));
         }
-        context.print(&Done::new(applied))?;
-        damage.result().context("some gateways were left out")
+        let done = Done::new(applied);
+        context.print(&done)?;
+        damage.result().context("some gateways were left out")?;
+        if !self.follow {
+            return Ok(());
+        }
+        if let Some(rollout) = done.rollout {
+            return rollout::watch(context, &state, rollout);
+        }
+        let published = done.published.iter();
+        let published = published.map(|(name, number)| Ok((state.gateways().load(name)?, *number)));
+        follow(context, &state, &published.collect::<Result<Vec<_>>>()?, None)
     }
 }

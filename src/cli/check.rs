@@ -1,5 +1,6 @@
 //! `farmgate check`: boot scripts, folders and configurations.
 
+mod explain;
 mod show;
 
 use std::fmt;
@@ -36,8 +37,17 @@ pub(super) struct Check {
     #[arg(long)]
     syntax: bool,
     /// Boot scripts, folders with a boot.ipxe and its files, fleet folders, configurations (*.toml)
-    #[arg(required = true, value_name = "PATH")]
+    #[arg(required_unless_present = "explain", value_name = "PATH")]
     paths: Vec<PathBuf>,
+    /// Explain a code of a finding, such as FG010; without one, list all codes
+    #[arg(
+        long,
+        value_name = "CODE",
+        num_args = 0..=1,
+        default_missing_value = "",
+        conflicts_with_all = ["paths", "syntax"]
+    )]
+    explain: Option<String>,
 }
 
 /// A finding, as `--json` prints it.
@@ -100,6 +110,9 @@ fn count(number: usize, word: &str) -> String {
 
 impl Check {
     pub(super) fn run(self, context: &Context) -> Result<()> {
+        if let Some(code) = &self.explain {
+            return explain::explain(context, code);
+        }
         let (configurations, paths): (Vec<_>, Vec<_>) = self.paths.iter().partition(|path| {
             path.extension().is_some_and(|extension| extension == "toml") && !path.is_dir()
         });
@@ -120,7 +133,10 @@ impl Check {
             .count();
         match errors {
             0 => Ok(()),
-            errors => bail!("{}; docs/checks/ explains the codes", count(errors, "error")),
+            errors => bail!(
+                "{}; `farmgate check --explain CODE` explains the codes",
+                count(errors, "error")
+            ),
         }
     }
 

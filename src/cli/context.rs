@@ -98,6 +98,17 @@ pub(super) fn print(bytes: &[u8]) -> Result<()> {
     }
 }
 
+/// Lets `write` send bytes to stdout as they are.
+pub(super) fn stream(write: &mut dyn FnMut(&mut dyn Write) -> Result<()>) -> Result<()> {
+    let mut out = io::stdout().lock();
+    let written = write(&mut out).and_then(|()| Ok(out.flush()?));
+    let broken = |error: &anyhow::Error| {
+        let cause = error.root_cause().downcast_ref::<io::Error>();
+        cause.is_some_and(|cause| cause.kind() == io::ErrorKind::BrokenPipe)
+    };
+    written.map_err(|error| if broken(&error) { NobodyReads.into() } else { error })
+}
+
 /// The time by this machine's clock.
 pub(super) fn now() -> OffsetDateTime {
     OffsetDateTime::now_utc()

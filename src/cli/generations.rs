@@ -1,14 +1,17 @@
 //! `farmgate generations`, `rollback`, `pin` and `release`.
 
 use anyhow::Result;
+use clap_complete::engine::ArgValueCandidates;
 use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::author::Why;
+use super::candidates;
 use super::context::Context;
 use super::context::now;
 use super::damage::Damage;
+use super::files;
 use super::selector::Gateways;
 use super::selector::Selected;
 use super::selector::Selector;
@@ -27,6 +30,9 @@ use crate::store::generations::Readable;
 pub(super) struct Generations {
     #[command(flatten)]
     gateways: Gateways,
+    /// Show the files of one generation: path, size, SHA-256 [default: of the current one]
+    #[arg(long, value_name = "N", num_args = 0..=1)]
+    files: Option<Option<u64>>,
 }
 
 #[derive(Serialize)]
@@ -58,6 +64,9 @@ struct GenerationRow {
     bytes: u64,
     boots: u32,
     good: bool,
+    /// Its files were removed by `farmgate gc`.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    dropped: bool,
 }
 
 impl std::fmt::Display for Listing {
@@ -81,7 +90,11 @@ impl std::fmt::Display for Listing {
                 row.files,
                 row.bytes,
                 row.boots,
-                if row.good { "yes" } else { "-" }
+                match (row.dropped, row.good) {
+                    (true, _) => "files removed by `farmgate gc`",
+                    (false, true) => "yes",
+                    (false, false) => "-",
+                }
             )?;
         }
         self.next.as_ref().map_or(Ok(()), |Next { generation, reason }| {
@@ -95,6 +108,9 @@ impl Generations {
         let state = context.state()?;
         let mut damage = Damage::default();
         let selected = Selected::new(&state, &self.gateways.selectors)?;
+        if let Some(number) = self.files {
+            return selected.each(context, |name| files::Listing::read(&state, name, number));
+        }
         let is_one_of_many = !selected.is_one;
         selected.each(context, |name| {
             Ok(Listing { is_one_of_many, ..Listing::read(&state, name, &mut damage)? })
@@ -118,6 +134,7 @@ impl Listing {
             bytes: generation.files().values().map(|asset| asset.size).sum(),
             boots: history.trial(generation.number).tries,
             good: history.trial(generation.number).is_good(),
+            dropped: history.is_dropped(generation.number),
         };
         let next = decide(&history, record.policy(state.config().assessment.tries));
         Ok(Self {
@@ -138,7 +155,8 @@ impl Listing {
 pub(super) struct Rollback {
     /// Gateways (names, @GROUP or @all), and the number of the generation [default of the number:
     /// the one that was current before]
-    #[arg(value_names = ["NAME|@GROUP", "N"], num_args = 1.., required = true)]
+    #[arg(value_names = ["NAME|@GROUP", "N"], num_args = 1.., required = true,
+        add = ArgValueCandidates::new(candidates::selectors))]
     target: Vec<Selector>,
     #[command(flatten)]
     why: Why,
@@ -149,7 +167,8 @@ pub(super) struct Rollback {
 pub(super) struct Pin {
     /// Gateways (names, @GROUP or @all), and the number of the generation [default of the number:
     /// the current one]
-    #[arg(value_names = ["NAME|@GROUP", "N"], num_args = 1.., required = true)]
+    #[arg(value_names = ["NAME|@GROUP", "N"], num_args = 1.., required = true,
+        add = ArgValueCandidates::new(candidates::selectors))]
     target: Vec<Selector>,
     #[command(flatten)]
     why: Why,

@@ -11,6 +11,7 @@ use super::wrong_usage;
 use crate::config::BootUrl;
 use crate::identity::Fingerprint;
 use crate::identity::pki::Authority;
+use crate::identity::pki::Issued;
 use crate::identity::pki::KeyType;
 use crate::identity::pki::NO_END;
 use crate::identity::pki::ServerName;
@@ -54,7 +55,7 @@ impl std::str::FromStr for ServerNameOrNone {
 }
 
 #[derive(Serialize)]
-struct Made {
+pub(super) struct Made {
     state: String,
     url: BootUrl,
     ca_fingerprint: Fingerprint,
@@ -72,6 +73,12 @@ impl std::fmt::Display for Made {
 
 impl Init {
     pub(super) fn run(self, context: &Context) -> Result<()> {
+        let made = self.make(context, None)?;
+        context.print(&made)
+    }
+
+    /// Makes a state, with a CA that exists already or a new one.
+    pub(super) fn make(&self, context: &Context, ca: Option<Issued>) -> Result<Made> {
         let given = context.config.as_deref().map(read_config).transpose()?;
         let url = match (&given, &self.url) {
             (Some(config), Some(url)) if config.url != *url => {
@@ -80,6 +87,7 @@ impl Init {
             (Some(config), _) => config.url.clone(),
             (None, Some(url)) => url.clone(),
             (None, None) => wrong_usage(
+                &["init"],
                 ErrorKind::MissingRequiredArgument,
                 &"--url is needed, or --config with a configuration that has one",
             ),
@@ -89,7 +97,10 @@ impl Init {
         names.extend(self.san.iter().filter(|san| *san != url.host()).cloned());
 
         let common_name = format!("farmgate CA {}", url.host());
-        let ca = Authority::create(&common_name, key_type, NO_END)?;
+        let ca = match ca {
+            Some(ca) => ca,
+            None => Authority::create(&common_name, key_type, NO_END)?,
+        };
         let authority = Authority::from_pem(&ca.certificate_pem, &ca.private_key_pem)?;
         let server = authority.issue_server(&names, key_type, NO_END)?;
         let crl = authority.sign_crl(&[], 1)?;
@@ -101,7 +112,7 @@ impl Init {
 
         // The next command must be able to read it.
         context.state().context("the new state cannot be opened")?;
-        context.print(&Made {
+        Ok(Made {
             state: context.state.display().to_string(),
             url,
             ca_fingerprint: authority.certificate().fingerprint,

@@ -12,10 +12,12 @@ use anyhow::Result;
 use anyhow::bail;
 use clap::Args;
 use clap::Subcommand;
+use clap_complete::engine::ArgValueCandidates;
 use serde::Serialize;
 
 use self::parts::PUBLIC;
 pub(super) use self::parts::Parts;
+use super::candidates;
 use super::context::Context;
 use super::context::now;
 use super::selector::Done;
@@ -94,7 +96,8 @@ pub(super) struct Seal {
     /// Image to start from: a base image, or one sealed before
     base: PathBuf,
     /// Gateway whose identity to write
-    #[arg(long, value_name = "NAME", required_unless_present = "cert", conflicts_with = "cert")]
+    #[arg(long, value_name = "NAME", required_unless_present = "cert", conflicts_with = "cert",
+        add = ArgValueCandidates::new(candidates::names))]
     gateway: Option<GatewayName>,
     /// Certificate to write, PEM; of several, the one that belongs to the key
     #[arg(long, value_name = "FILE", requires = "key")]
@@ -166,7 +169,8 @@ fn identity_of(certs: &[PathBuf], key_file: &Path) -> Result<Identity> {
 #[derive(Args)]
 pub(super) struct Make {
     /// Gateways to make images for: names, @GROUP for those of a group, @all for all
-    #[arg(value_name = "NAME|@GROUP", required_unless_present = "all")]
+    #[arg(value_name = "NAME|@GROUP", required_unless_present = "all",
+        add = ArgValueCandidates::new(candidates::selectors))]
     selectors: Vec<Selector>,
     /// Make the images of all gateways
     #[arg(long, conflicts_with = "selectors")]

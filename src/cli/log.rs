@@ -1,39 +1,72 @@
-//! Messages on stderr: for people, or for systemd's journal.
+//! Messages on stderr: for people, for systemd's journal, or for a program that collects them.
+
+mod logfmt;
 
 use std::fmt;
 use std::io;
 use std::io::IsTerminal;
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
+use std::sync::OnceLock;
 
 use tracing::Level;
 use tracing::Metadata;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
-/// Starts logging from this level on, unless `FARMGATE_LOG` overrides it.
-pub(super) fn start(level: &str) {
-    let filter = EnvFilter::try_from_env("FARMGATE_LOG")
+/// Format of log lines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Format {
+    /// For people
+    #[default]
+    Text,
+    /// key=value
+    Logfmt,
+    /// One JSON object a line
+    Json,
+}
+
+static FORMAT: OnceLock<Format> = OnceLock::new();
+
+/// Starts logging from this level on, unless `FARMGATE_LOG` or `RUST_LOG` says otherwise.
+pub(super) fn start(level: &str, format: Format) {
+    let set = |name| std::env::var(name).ok().filter(|value: &String| !value.is_empty());
+    let wanted = set("FARMGATE_LOG").or_else(|| set("RUST_LOG"));
+    let filter = wanted.and_then(|wanted| EnvFilter::try_new(wanted).ok()).unwrap_or_else(|| {
         // rustls warns about every gateway that asks for a boot host by its IP address. Problems of
         // a store's certificate are reported once, by the code that contacted the store.
-        .unwrap_or_else(|_| {
-            let quiet = "rustls=error,rustls_platform_verifier=off";
-            EnvFilter::new(format!("warn,{quiet},farmgate={level}"))
-        });
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(io::stderr().is_terminal())
-        .with_target(false);
-    if is_journal() {
-        // The journal adds its own time stamps.
-        log.without_time().with_writer(Journal).init()
-    } else {
-        log.with_writer(io::stderr).init()
+        let quiet = "rustls=error,rustls_platform_verifier=off";
+        EnvFilter::new(format!("warn,{quiet},farmgate={level}"))
+    });
+    let log = tracing_subscriber::fmt().with_env_filter(filter);
+    // The journal adds its own time stamps.
+    let is_journal = is_journal();
+    let writer =
+        if is_journal { BoxMakeWriter::new(Journal) } else { BoxMakeWriter::new(io::stderr) };
+    let log = log.with_writer(writer);
+    match format {
+        Format::Text => {
+            let log = log.with_ansi(io::stderr().is_terminal() && !is_journal).with_target(false);
+            if is_journal { log.without_time().init() } else { log.init() }
+        }
+        Format::Logfmt => {
+            log.fmt_fields(logfmt::Fields).event_format(logfmt::Line { time: !is_journal }).init();
+        }
+        Format::Json => {
+            let log = log.json().flatten_event(true).with_target(false);
+            if is_journal { log.without_time().init() } else { log.init() }
+        }
     }
+    let _ = FORMAT.set(format);
 }
 
 /// Prints why the program failed, in one line.
 pub(super) fn failure(why: &dyn fmt::Display) {
+    if FORMAT.get().is_some_and(|format| *format != Format::Text) {
+        tracing::error!(target: "farmgate", "{why}");
+        return;
+    }
     let text = format!("farmgate: {why}\n");
     // If stderr is closed, there is nowhere to report that.
     let _ = if is_journal() {

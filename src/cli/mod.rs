@@ -4,6 +4,7 @@
 mod apply;
 mod author;
 mod bucket;
+mod candidates;
 mod check;
 mod completions;
 mod confirm;
@@ -11,9 +12,13 @@ mod context;
 mod damage;
 mod diff;
 mod doctor;
+mod files;
 mod follow;
 mod gateway;
+mod gc;
 mod generations;
+mod get;
+mod import;
 mod init;
 mod iso;
 mod log;
@@ -30,6 +35,8 @@ mod state;
 mod status;
 mod store;
 mod sync;
+mod table;
+mod terminal;
 mod trail;
 mod try_boot;
 
@@ -41,6 +48,7 @@ use clap::CommandFactory;
 use clap::Parser;
 use clap::Subcommand;
 use clap::error::ErrorKind;
+use clap_complete::CompleteEnv;
 use rustix::fs::Mode;
 
 use self::context::Context;
@@ -48,6 +56,9 @@ use self::context::NobodyReads;
 use crate::foreign::harmless_lines;
 use crate::process;
 use crate::sync::Faults;
+
+/// The state, unless another one is named.
+const STATE: &str = "/var/lib/farmgate";
 
 /// Boots a fleet of CI-farm gateways from one place.
 #[derive(Parser)]
@@ -68,7 +79,7 @@ struct Cli {
         global = true,
         env = "FARMGATE_STATE",
         value_name = "DIR",
-        default_value = "/var/lib/farmgate"
+        default_value = STATE
     )]
     state: PathBuf,
     /// Configuration, if not STATE/farmgate.toml
@@ -83,6 +94,17 @@ struct Cli {
     /// Log nothing on stderr but errors
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     quiet: bool,
+    /// Format of the log on stderr: text, logfmt or json
+    #[arg(
+        long,
+        global = true,
+        env = "FARMGATE_LOG_FORMAT",
+        value_name = "FORMAT",
+        value_enum,
+        default_value = "text",
+        hide_possible_values = true
+    )]
+    log_format: log::Format,
     #[command(subcommand)]
     command: Command,
 }
@@ -109,12 +131,16 @@ enum Command {
     Diff(diff::Diff),
     /// Show the generations of a gateway
     Generations(generations::Generations),
+    /// Read back the files of a generation, as they were published
+    Get(get::Get),
     /// Make an earlier generation of a gateway the current one
     Rollback(generations::Rollback),
     /// Serve a generation whatever assessment says, until it is released
     Pin(generations::Pin),
     /// Remove the pin of a gateway
     Release(generations::Release),
+    /// Remove files that no kept generation needs
+    Gc(gc::Gc),
     /// Show which generation each gateway gets next, and how its last boots went
     Status(status::Status),
     /// Boot a gateway's image in QEMU, and show how far it comes
@@ -130,10 +156,13 @@ enum Command {
     /// Renew the boot host's own certificate and the CRL
     #[command(subcommand)]
     Pki(pki::Command),
+    /// Take over the fleet of another boot server
+    #[command(subcommand)]
+    Import(import::Command),
     /// Manage the store that several boot hosts share
     #[command(subcommand)]
     Store(store::Command),
-    /// Export what gateways have now
+    /// Back up the state, restore it, or export what gateways have now
     #[command(subcommand)]
     State(state::Command),
     /// Bring in the git repository that describes the fleet, once
@@ -151,17 +180,37 @@ enum Command {
     Man(man::Man),
 }
 
+impl Command {
+    /// The name of a command that prints no facts, and what it prints in place of them.
+    fn without_json(&self) -> Option<(&'static str, &'static str)> {
+        match self {
+            Self::Serve(_) => Some(("serve", "nothing; for its log there is --log-format json")),
+            Self::NginxConfig(_) => Some(("nginx-config", "a configuration of nginx")),
+            Self::Completions(_) => Some(("completions", "a script for a shell")),
+            Self::Man(_) => Some(("man", "manual pages")),
+            _ => None,
+        }
+    }
+}
+
 /// Runs the program and returns its status: 0 done, 1 failed, 2 wrong usage, 3 done in part.
 pub fn main() -> ExitCode {
     // Files that are made without explicit permissions are writable for their owner alone.
     rustix::process::umask(rustix::process::umask(Mode::empty()) | Mode::WGRP | Mode::WOTH);
+    // Only if a shell asks what could come next.
+    CompleteEnv::with_factory(Cli::command).var(completions::VARIABLE).complete();
     let cli = Cli::parse();
-    log::start(match (cli.quiet, cli.verbose) {
+    let level = match (cli.quiet, cli.verbose) {
         (true, _) => "error",
         (false, 0) => "info",
         (false, 1) => "debug",
         (false, _) => "trace",
-    });
+    };
+    log::start(level, cli.log_format);
+    if let (true, Some((command, instead))) = (cli.json, cli.command.without_json()) {
+        let what = format!("--json does not go with `{command}`, which prints {instead}");
+        wrong_usage(&[command], ErrorKind::ArgumentConflict, &what);
+    }
     // Before any key is read, so that every command that may hold one is protected.
     if let Err(error) = process::forbid_dumps() {
         tracing::warn!("keys could get into a core dump: {error}");
@@ -179,15 +228,18 @@ pub fn main() -> ExitCode {
         Command::Diff(command) => command.run(&context),
         Command::State(command) => command.run(&context),
         Command::Generations(command) => command.run(&context),
+        Command::Get(command) => command.run(&context),
         Command::Rollback(command) => command.run(&context),
         Command::Pin(command) => command.run(&context),
         Command::Release(command) => command.run(&context),
+        Command::Gc(command) => command.run(&context),
         Command::Status(command) => command.run(&context),
         Command::Try(command) => command.run(&context),
         Command::Log(command) => command.run(&context),
         Command::Bucket(command) => command.run(&context),
         Command::Iso(command) => command.run(&context),
         Command::Pki(command) => command.run(&context),
+        Command::Import(command) => command.run(&context),
         Command::Store(command) => command.run(&context),
         Command::Sync(command) => command.run(&context),
         Command::Serve(command) => command.run(&context),
@@ -221,7 +273,17 @@ fn one_line(error: &anyhow::Error) -> String {
     }
 }
 
-/// Ends the program as clap does for invalid arguments.
-fn wrong_usage(kind: ErrorKind, what: &dyn fmt::Display) -> ! {
-    Cli::command().error(kind, what).exit()
+/// Ends the program as clap does for invalid arguments of a subcommand, with its usage.
+fn wrong_usage(subcommand: &[&str], kind: ErrorKind, what: &dyn fmt::Display) -> ! {
+    let mut cli = Cli::command();
+    // Gives each subcommand its full name.
+    cli.build();
+    let mut command = &mut cli;
+    for name in subcommand {
+        command = match command.find_subcommand_mut(name) {
+            Some(found) => found,
+            None => unreachable!("{name} is a subcommand"),
+        };
+    }
+    command.error(kind, what).exit()
 }

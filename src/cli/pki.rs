@@ -9,6 +9,7 @@ use clap::Subcommand;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use serde::Serialize;
+use time::OffsetDateTime;
 
 use super::context::Context;
 use crate::identity::host_names;
@@ -42,14 +43,15 @@ pub(super) struct Renew {
 #[derive(Serialize)]
 struct Renewed {
     names: Vec<String>,
-    not_after: String,
+    #[serde(with = "time::serde::rfc3339")]
+    not_after: OffsetDateTime,
 }
 
 impl std::fmt::Display for Renewed {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { names, not_after } = self;
         let names = names.join(" ");
-        writeln!(f, "server certificate and CRL renewed: {names}, until {not_after}")?;
+        writeln!(f, "server certificate and CRL renewed: {names}, until {}", not_after.date())?;
         f.write_str("next: systemctl reload farmgate nginx")
     }
 }
@@ -87,6 +89,6 @@ impl Renew {
         state.write_pki(layout::SERVER, chain.as_bytes())?;
         state.renew_crl().context("the server certificate is new, the CRL is not")?;
         let names = names.iter().map(ToString::to_string).collect();
-        context.print(&Renewed { names, not_after: not_after.date().to_string() })
+        context.print(&Renewed { names, not_after })
     }
 }

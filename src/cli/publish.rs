@@ -6,9 +6,12 @@ use anyhow::Context as _;
 use anyhow::Result;
 use anyhow::ensure;
 use clap::error::ErrorKind;
+use clap_complete::engine::ArgValueCandidates;
+use clap_complete::engine::ArgValueCompleter;
 use serde::Serialize;
 
 use super::author::Why;
+use super::candidates;
 use super::context::Context;
 use super::context::now;
 use super::damage::Damage;
@@ -42,7 +45,8 @@ use crate::store::generations::Generations;
 pub(super) struct Publish {
     /// Gateways (names, @GROUP or @all; not with --canary), and a folder with boot.ipxe and the
     /// files that it names
-    #[arg(value_names = ["NAME|@GROUP", "DIR"], num_args = 1.., required = true)]
+    #[arg(value_names = ["NAME|@GROUP", "DIR"], num_args = 1.., required = true,
+        add = ArgValueCompleter::new(candidates::selectors_and_folders))]
     target: Vec<String>,
     /// Publish even if the gateway gets these files already: they are tried again
     #[arg(long, conflicts_with_all = ["canary", "if_changed"])]
@@ -54,7 +58,8 @@ pub(super) struct Publish {
     #[arg(long = "set", value_name = "NAME=VALUE")]
     variables: Vec<Assignment>,
     /// Roll out to these gateways first, and go on when all of them have acknowledged
-    #[arg(long, value_name = "NAME|@GROUP,...", value_delimiter = ',', requires = "then")]
+    #[arg(long, value_name = "NAME|@GROUP,...", value_delimiter = ',', requires = "then",
+        add = ArgValueCandidates::new(candidates::selectors))]
     canary: Vec<Selector>,
     /// The next wave: "all" for all remaining gateways, or NAME,...; @GROUP means those of the
     /// group that are in no earlier wave; may be repeated
@@ -141,8 +146,9 @@ impl Publish {
             ([names @ .., dir], true) if !names.is_empty() => {
                 let selectors =
                     names.iter().map(|name| name.parse()).collect::<Result<Vec<_>, _>>();
-                let selectors = selectors
-                    .unwrap_or_else(|error| wrong_usage(ErrorKind::ValueValidation, &error));
+                let selectors = selectors.unwrap_or_else(|error| {
+                    wrong_usage(&["publish"], ErrorKind::ValueValidation, &error)
+                });
                 let when = match (self.force, self.if_changed) {
                     (true, _) => When::Always,
                     (false, true) => When::Changed,
@@ -152,12 +158,15 @@ impl Publish {
             }
             ([dir], false) => self.waves(context, Path::new(dir)),
             (_, true) => wrong_usage(
+                &["publish"],
                 ErrorKind::MissingRequiredArgument,
                 &"NAME and DIR are needed, or --canary with DIR",
             ),
-            (_, false) => {
-                wrong_usage(ErrorKind::TooManyValues, &"with --canary, DIR alone is needed")
-            }
+            (_, false) => wrong_usage(
+                &["publish"],
+                ErrorKind::TooManyValues,
+                &"with --canary, DIR alone is needed",
+            ),
         }
     }
 

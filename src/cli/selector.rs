@@ -1,14 +1,17 @@
 //! Gateways as arguments: `NAME`, `@GROUP` or `@all`, wherever a command takes a gateway. A call
 //! for several says what happened to each, and one that fails does not stop the others.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
 use anyhow::Result;
 use anyhow::anyhow;
 use anyhow::bail;
+use clap_complete::engine::ArgValueCandidates;
 use serde::Serialize;
 
+use super::candidates;
 use super::context::Context;
 use super::near::near;
 use crate::fleet::ALL;
@@ -53,7 +56,7 @@ impl FromStr for Selector {
 #[derive(clap::Args)]
 pub(super) struct Gateways {
     /// Names of gateways, @GROUP for those of a group, @all for all
-    #[arg(value_name = "NAME|@GROUP", required = true)]
+    #[arg(value_name = "NAME|@GROUP", required = true, add = ArgValueCandidates::new(candidates::selectors))]
     pub(super) selectors: Vec<Selector>,
 }
 
@@ -232,6 +235,11 @@ impl Groups {
             }
         }
         Ok(groups)
+    }
+
+    /// The groups that have gateways.
+    pub(super) fn names(&self) -> BTreeSet<GroupName> {
+        self.members.iter().map(|(group, _)| group.clone()).collect()
     }
 
     /// The gateways of a group, at least one.

@@ -1,21 +1,33 @@
 //! `farmgate status`.
 
+mod fleet;
+
 use std::collections::BTreeMap;
 
 use anyhow::Result;
+use clap_complete::engine::ArgValueCandidates;
 use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use self::fleet::FleetStatus;
+use self::fleet::Sort;
+use self::fleet::Trouble;
+use super::candidates;
 use super::context::Context;
+use super::context::now;
 use super::damage::Damage;
 use super::selector::Selected;
 use super::selector::Selector;
 use super::sync;
+use super::table::Screen;
+use super::terminal;
 use crate::bucket::Condition;
+use crate::fleet::CertificateState;
 use crate::fleet::EventId;
 use crate::fleet::GroupName;
 use crate::fleet::LabelName;
+use crate::fleet::OwnedCertificate;
 use crate::fleet::Reason;
 use crate::fleet::Record;
 use crate::fleet::decide;
@@ -33,46 +45,78 @@ const SHOWN_BOOTS: usize = 10;
 #[derive(clap::Args)]
 pub(super) struct Status {
     /// Only these gateways (names, @GROUP or @all); one that is named alone with its latest boots
-    #[arg(value_name = "NAME|@GROUP")]
+    #[arg(value_name = "NAME|@GROUP", add = ArgValueCandidates::new(candidates::selectors))]
     selectors: Vec<Selector>,
+    /// Only gateways that an operator should look at
+    #[arg(long)]
+    failed: bool,
+    /// Only gateways of this group
+    #[arg(long, value_name = "GROUP", add = ArgValueCandidates::new(candidates::groups))]
+    group: Option<GroupName>,
+    /// Order of the gateways
+    #[arg(long, value_name = "ORDER", value_enum)]
+    sort: Option<Sort>,
 }
 
 impl Status {
     pub(super) fn run(self, context: &Context) -> Result<()> {
         let state = context.state()?;
-        match &self.selectors[..] {
-            [Selector::Name(name)] => {
-                let mut damage = Damage::default();
-                let one = GatewayStatus::read(&state, state.gateways().load(name)?, &mut damage)?;
-                context.print(&one)?;
-                damage.result()
-            }
-            selectors => {
-                let (mut rows, mut damage) = (Vec::new(), Damage::default());
-                let names = match selectors {
-                    [] => state.gateways().names()?,
-                    selectors => {
-                        let selected = Selected::new(&state, selectors)?;
-                        for (name, error) in &selected.unknown {
-                            damage.note(name, error);
-                        }
-                        selected.names
-                    }
-                };
-                for name in names {
-                    let record = state.gateways().load(&name);
-                    let row =
-                        record.and_then(|record| StatusRow::read(&state, &record, &mut damage));
-                    rows.push(row.unwrap_or_else(|error| {
-                        let error = Some(damage.note(&name, &error));
-                        StatusRow { error, ..StatusRow::unknown(name) }
-                    }));
-                }
-                context.print(&FleetStatus(rows))?;
-                sync::print_status(context, &state)?;
-                damage.result()
-            }
+        let now = now();
+        let mut damage = Damage::default();
+        let is_list = self.failed || self.group.is_some() || self.sort.is_some();
+        if let ([Selector::Name(name)], false) = (&self.selectors[..], is_list) {
+            let record = state.gateways().load(name)?;
+            context.print(&GatewayStatus::read(&state, record, now, &mut damage)?)?;
+            return damage.result();
         }
+        let mut rows = Vec::new();
+        for name in self.names(&state, &mut damage)? {
+            let record = state.gateways().load(&name);
+            let row = record.and_then(|record| StatusRow::read(&state, &record, now, &mut damage));
+            rows.push(row.unwrap_or_else(|error| {
+                let error = Some(damage.note(&name, &error));
+                let trouble = Some(Trouble::Unreadable);
+                StatusRow { error, trouble, ..StatusRow::unknown(name) }
+            }));
+        }
+        if self.failed {
+            rows.retain(|row| row.trouble.is_some());
+        }
+        if let Some(sort) = self.sort {
+            sort.apply(&mut rows);
+        }
+        let is_part = is_list || !self.selectors.is_empty();
+        let screen = Screen { width: terminal::width(), colours: terminal::colours() };
+        context.print_coloured(&FleetStatus {
+            rows,
+            is_part,
+            is_failed: self.failed,
+            screen,
+            now,
+        })?;
+        if !is_part {
+            sync::print_status(context, &state)?;
+        }
+        damage.result()
+    }
+
+    fn names(&self, state: &State, damage: &mut Damage) -> Result<Vec<GatewayName>> {
+        let mut select = |selectors: &[Selector]| -> Result<Vec<GatewayName>> {
+            let selected = Selected::new(state, selectors)?;
+            for (name, error) in &selected.unknown {
+                damage.note(name, error);
+            }
+            Ok(selected.names)
+        };
+        let mut names = match &self.selectors[..] {
+            [] => state.gateways().names()?,
+            selectors => select(selectors)?,
+        };
+        if let Some(group) = &self.group {
+            let members = select(&[Selector::Group(group.clone())])?;
+            names.retain(|name| members.contains(name));
+        }
+        Ok(names)
     }
 }
 
@@ -89,19 +133,28 @@ struct StatusRow {
     /// The reason for that generation.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<Reason>,
+    /// When that generation was published.
+    #[serde(with = "time::serde::rfc3339::option")]
+    since: Option<OffsetDateTime>,
     #[serde(with = "time::serde::rfc3339::option")]
     last_boot: Option<OffsetDateTime>,
     /// Stage that the last boot reached.
     stage: Option<String>,
     acknowledged: Option<bool>,
+    /// End of the certificate that new media get.
     #[serde(with = "time::serde::rfc3339::option")]
-    certificate_until: Option<OffsetDateTime>,
+    not_after: Option<OffsetDateTime>,
+    /// All its certificates are revoked: its media never boot again.
+    revoked: bool,
     /// Condition of its bucket, if gateways have buckets.
     #[serde(skip_serializing_if = "Option::is_none")]
     bucket: Option<Condition>,
     /// Errors of its unreadable parts.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
+    /// Why an operator should look at it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trouble: Option<Trouble>,
 }
 
 impl StatusRow {
@@ -113,16 +166,24 @@ impl StatusRow {
             labels: BTreeMap::new(),
             generation: None,
             reason: None,
+            since: None,
             last_boot: None,
             stage: None,
             acknowledged: None,
-            certificate_until: None,
+            not_after: None,
+            revoked: false,
             bucket: None,
             error: None,
+            trouble: None,
         }
     }
 
-    fn read(state: &State, record: &Record, damage: &mut Damage) -> Result<Self> {
+    fn read(
+        state: &State,
+        record: &Record,
+        now: OffsetDateTime,
+        damage: &mut Damage,
+    ) -> Result<Self> {
         let Readable { history, damaged } = Generations::new(state).readable(&record.id)?;
         let mut wrong: Vec<_> =
             damaged.iter().map(|error| damage.note(&record.name, error)).collect();
@@ -139,19 +200,25 @@ impl StatusRow {
                 .find(|entry| entry.boot == Some(*boot))
                 .map(|entry| short(&entry.stage))
         });
-        Ok(Self {
+        let is_revoked = |owned: &OwnedCertificate| owned.state == CertificateState::Revoked;
+        let mut row = Self {
             gateway: record.name.clone(),
             group: record.group.clone(),
             labels: record.labels.clone(),
             generation: next.as_ref().map(|next| next.generation.number),
+            since: next.as_ref().map(|next| next.generation.published),
             reason: next.map(|next| next.reason),
             last_boot: last.map(|(_, boot)| boot.at),
             stage,
             acknowledged: last.map(|(_, boot)| boot.acknowledged),
-            certificate_until: record.active().map(|active| active.not_after),
+            not_after: record.active().map(|active| active.not_after),
+            revoked: record.certificates.iter().all(is_revoked),
             bucket: Condition::of(state, record),
             error: (!wrong.is_empty()).then(|| wrong.join("; ")),
-        })
+            trouble: None,
+        };
+        row.trouble = Trouble::of(&row, now);
+        Ok(row)
     }
 }
 
@@ -173,45 +240,6 @@ fn moment(at: OffsetDateTime) -> String {
     at.replace_nanosecond(0).unwrap_or(at).format(&Rfc3339).unwrap_or_default()
 }
 
-#[derive(Serialize)]
-#[serde(transparent)]
-struct FleetStatus(Vec<StatusRow>);
-
-impl std::fmt::Display for FleetStatus {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if self.0.is_empty() {
-            return write!(f, "no gateways yet; `farmgate gateway add NAME` makes one");
-        }
-        write!(
-            f,
-            "{:<20} {:>10}  {:<20}  {:<3}  {:<10}  {:<24}  WHY",
-            "GATEWAY", "GENERATION", "LAST BOOT", "ACK", "CERT UNTIL", "STAGE"
-        )?;
-        for row in &self.0 {
-            let dash = || "-".to_owned();
-            write!(
-                f,
-                "\n{:<20} {:>10}  {:<20}  {:<3}  {:<10}  {:<24}  {}",
-                row.gateway.as_str(),
-                row.generation.map_or_else(dash, |number| number.to_string()),
-                row.last_boot.map_or_else(dash, moment),
-                row.acknowledged.map_or("-", |yes| if yes { "yes" } else { "no" }),
-                row.certificate_until.map_or_else(dash, |until| until.date().to_string()),
-                row.stage.clone().unwrap_or_else(dash),
-                row.reason.map_or_else(dash, |reason| reason.to_string()),
-            )?;
-            // Only conditions that an operator should look at.
-            if let Some(bucket) = row.bucket.as_ref().filter(|bucket| bucket.error.is_some()) {
-                write!(f, "\n{:<20} bucket {bucket}", "")?;
-            }
-            if let Some(error) = &row.error {
-                write!(f, "\n{:<20} {error}", "")?;
-            }
-        }
-        Ok(())
-    }
-}
-
 /// One gateway with its latest boots.
 #[derive(Serialize)]
 struct GatewayStatus {
@@ -224,7 +252,7 @@ struct GatewayStatus {
 
 #[derive(Serialize)]
 struct Boot {
-    id: EventId,
+    boot: EventId,
     generation: u64,
     #[serde(with = "time::serde::rfc3339")]
     at: OffsetDateTime,
@@ -233,14 +261,19 @@ struct Boot {
 }
 
 impl GatewayStatus {
-    fn read(state: &State, record: Record, damage: &mut Damage) -> Result<Self> {
-        let row = StatusRow::read(state, &record, damage)?;
+    fn read(
+        state: &State,
+        record: Record,
+        now: OffsetDateTime,
+        damage: &mut Damage,
+    ) -> Result<Self> {
+        let row = StatusRow::read(state, &record, now, damage)?;
         let history = Generations::new(state).readable(&record.id)?.history;
         // The row contains its errors.
         let journal = Journals::new(state).read(&record.id).unwrap_or_default();
         let latest = history.boots().iter().rev().take(SHOWN_BOOTS);
         let boots = latest.map(|(id, boot)| Boot {
-            id: *id,
+            boot: *id,
             generation: boot.generation,
             at: boot.at,
             acknowledged: boot.acknowledged,
@@ -267,8 +300,14 @@ impl std::fmt::Display for GatewayStatus {
             }
             _ => write!(f, "\n  nothing is published")?,
         }
-        match row.certificate_until {
+        match row.not_after {
             Some(until) => write!(f, "\n  certificate valid until {}", until.date())?,
+            None if row.revoked => write!(
+                f,
+                "\n  REVOKED: no medium of it boots; `farmgate gateway renew {}` gives it a new \
+                 certificate, for a new medium",
+                row.gateway
+            )?,
             None => write!(f, "\n  no active certificate")?,
         }
         if let Some(bucket) = &row.bucket {

@@ -1,5 +1,6 @@
 //! `[store]`: what several boot hosts share. Pure.
 
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -32,6 +33,9 @@ pub struct Store {
     /// next are kept beyond that. Without it, all files are kept.
     #[serde(deserialize_with = "size::deserialize")]
     pub cache_size: Option<u64>,
+    /// The number of newest generations of each gateway whose files are kept, besides those that
+    /// are needed. Without it, all are kept.
+    pub keep: Option<NonZeroU32>,
 }
 
 impl Default for Store {
@@ -44,6 +48,7 @@ impl Default for Store {
             interval: Duration::from_secs(10),
             timeout: Duration::from_secs(10),
             cache_size: None,
+            keep: None,
         }
     }
 }
@@ -63,12 +68,15 @@ mod tests {
             interval = "5s"
             timeout = "3s"
             cache-size = "20G"
+            keep = 5
             "#,
         )
         .unwrap();
         assert_eq!(store.url.unwrap().to_string(), "s3://farm/hosts");
         assert_eq!(store.endpoint.unwrap().as_str(), "https://s3.example.org");
         assert_eq!(store.cache_size, Some(20_000_000_000));
+        assert_eq!(store.keep.map(NonZeroU32::get), Some(5));
+        assert!(toml::from_str::<Store>("keep = 0").is_err());
         assert!(toml::from_str::<Store>("key = 'x'").is_err());
     }
 

@@ -223,7 +223,8 @@ fn room(dir: &Path, findings: &mut Findings) {
     let what = format!("{:.1} GB free for {}", free as f64 / 1e9, dir.display());
     // Some file systems have no table of inodes, and say 0 of 0.
     let no_inodes = facts.f_files > 0 && facts.f_favail < 1000;
-    let way_out = "make room: `[store] cache-size` bounds the cache of a shared store";
+    let way_out = "make room: `farmgate gc --keep 5` removes files of old generations (`[store] keep` does so from \
+         time to time), and `[store] cache-size` bounds the cache of a shared store";
     if free < TOO_LITTLE || no_inodes {
         let inodes = if no_inodes { ", and few inodes" } else { "" };
         findings.error(ROOM, format!("{what}{inodes}: soon no boot can be recorded"), way_out);

@@ -8,7 +8,7 @@ const AS_ROOT: &str = "look again as root: sudo farmgate doctor";
 
 /// Severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "snake_case")]
 pub enum Verdict {
     /// In order.
     Ok,
@@ -22,7 +22,7 @@ pub enum Verdict {
 
 /// Result of one check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "snake_case")]
 pub struct Finding {
     /// Name of the check.
     pub check: &'static str,

@@ -12,14 +12,17 @@ use super::EventId;
 use super::Variables;
 use crate::identity::Fingerprint;
 
-/// Version of the event objects that this program writes.
+/// Version of most event objects that this program writes: see [`Kind::format`].
 pub const FORMAT: u32 = 1;
+
+/// Newest version of event objects that this program reads.
+pub const KNOWN_FORMAT: u32 = 2;
 
 /// A stored event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Event {
-    /// [`FORMAT`] of the program that wrote it.
+    /// [`Kind::format`] of what it says.
     pub format: u32,
     /// The time by the clock of the host that wrote it. It is for people; the order comes from the
     /// id.
@@ -73,6 +76,26 @@ pub enum Kind {
         /// Id of the event that began the boot.
         boot: EventId,
     },
+    /// The files of a generation may be removed, for it is no longer needed. Whoever had already
+    /// activated it again, unknown to the writer, prevails.
+    Dropped {
+        /// Id of the event that published it.
+        generation: EventId,
+        /// Id of its last activation that the writer knew.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        after: Option<EventId>,
+    },
+}
+
+impl Kind {
+    /// The oldest version of event objects that has this kind. Others are written as before, so
+    /// that boot hosts with an older program can read them.
+    pub fn format(&self) -> u32 {
+        match self {
+            Self::Dropped { .. } => 2,
+            _ => FORMAT,
+        }
+    }
 }
 
 /// A file of a generation.

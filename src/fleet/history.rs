@@ -115,6 +115,8 @@ pub struct History {
     activations: Vec<u64>,
     pinned: Option<u64>,
     boots: BTreeMap<EventId, Boot>,
+    /// Dropped generations, each with its last activation that was known then.
+    dropped: BTreeMap<u64, Option<EventId>>,
 }
 
 impl History {
@@ -182,6 +184,12 @@ impl History {
                     self.boots.insert(id, boot);
                 }
             }
+            Kind::Dropped { generation, after } => {
+                if let Some(number) = self.number_of(generation) {
+                    let known = self.dropped.entry(number).or_default();
+                    *known = (*known).max(*after);
+                }
+            }
             Kind::Acknowledged { .. } => {}
         }
     }
@@ -205,7 +213,8 @@ impl History {
     /// The generation that was current before.
     pub fn previous(&self) -> Option<&Arc<Generation>> {
         let current = self.activations.last()?;
-        let number = self.activations.iter().rev().find(|number| *number != current)?;
+        let other = |number: &&u64| *number != current && !self.is_dropped(**number);
+        let number = self.activations.iter().rev().find(other)?;
         self.generations.get(number)
     }
 
@@ -238,6 +247,7 @@ impl History {
     }
 
     fn best(&self, counts: impl Fn(u64) -> bool) -> Option<&Arc<Generation>> {
+        let counts = |number: u64| counts(number) && !self.is_dropped(number);
         let trials = self.trials.iter().filter(|(number, _)| counts(**number));
         let good = trials.filter_map(|(number, trial)| Some((trial.evidence()?, number)));
         good.max().and_then(|(_, number)| self.generations.get(number))
@@ -246,8 +256,22 @@ impl History {
     /// The generation that was current before this one was last activated.
     pub fn live_before(&self, number: u64) -> Option<&Arc<Generation>> {
         let at = self.activations.iter().rposition(|live| *live == number)?;
-        let before = self.activations[..at].iter().rfind(|live| **live != number)?;
+        let other = |live: &&u64| **live != number && !self.is_dropped(**live);
+        let before = self.activations[..at].iter().rfind(other)?;
         self.generations.get(before)
+    }
+
+    /// Says whether the files of a generation may be gone. A generation that is served never counts
+    /// as dropped, and neither does one that was activated again before anybody knew.
+    pub fn is_dropped(&self, number: u64) -> bool {
+        let Some(known) = self.dropped.get(&number) else { return false };
+        let served = [self.pinned, self.activations.last().copied()].contains(&Some(number));
+        !served && self.last_activation(number) <= *known
+    }
+
+    /// The last activation of a generation.
+    pub fn last_activation(&self, number: u64) -> Option<EventId> {
+        self.trials.get(&number)?.live_since
     }
 
     /// Says whether the generation was ever current.
@@ -302,6 +326,7 @@ pub fn relevant(events: &Events, remembered: usize) -> BTreeSet<EventId> {
     let mut published = BTreeSet::new();
     let (mut activations, mut boots) = (Vec::new(), Vec::new());
     let (mut pin, mut acknowledged) = (None, BTreeMap::new());
+    let mut dropped: BTreeMap<EventId, (Option<EventId>, EventId)> = BTreeMap::new();
     for (id, event) in events {
         match &event.kind {
             Kind::Published { .. } => drop(published.insert(*id)),
@@ -309,10 +334,15 @@ pub fn relevant(events: &Events, remembered: usize) -> BTreeSet<EventId> {
             Kind::Pinned { .. } | Kind::Released => pin = Some(*id),
             Kind::Booted { generation, .. } => boots.push((*id, *generation)),
             Kind::Acknowledged { boot } => drop(acknowledged.entry(*boot).or_insert(*id)),
+            Kind::Dropped { generation, after } => {
+                let last = dropped.entry(*generation).or_insert((*after, *id));
+                *last = (*last).max((*after, *id));
+            }
         }
     }
     kept.extend(&published);
     kept.extend(pin);
+    kept.extend(dropped.into_values().map(|(_, id)| id));
     kept.extend(activations.iter().rev().take(remembered).map(|(id, _)| id));
     let last: BTreeMap<_, _> =
         activations.iter().map(|(id, generation)| (generation, id)).collect();

@@ -10,6 +10,7 @@ pub mod format;
 mod group;
 mod history;
 mod id;
+pub mod keep;
 mod pack;
 pub mod record;
 pub mod revision;

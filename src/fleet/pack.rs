@@ -15,6 +15,7 @@ use super::EventId;
 use super::Events;
 use super::REMEMBERED;
 use super::event::FORMAT;
+use super::event::KNOWN_FORMAT;
 use super::format;
 use super::relevant;
 
@@ -57,11 +58,11 @@ pub fn parse_object(place: &dyn fmt::Display, name: ObjectName, text: &[u8]) -> 
     };
     Ok(match name {
         ObjectName::Event(id) => {
-            let event: Event = format::read(place, text, FORMAT, &damaged)?;
+            let event: Event = format::read(place, text, KNOWN_FORMAT, &damaged)?;
             Events::from([(id, Arc::new(event))])
         }
         ObjectName::Pack(_) => {
-            let pack: Pack = format::read(place, text, FORMAT, &damaged)?;
+            let pack: Pack = format::read(place, text, KNOWN_FORMAT, &damaged)?;
             pack.events.into_iter().map(|(id, event)| (id, Arc::new(event))).collect()
         }
     })
@@ -72,7 +73,7 @@ pub fn parse_object(place: &dyn fmt::Display, name: ObjectName, text: &[u8]) -> 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Pack {
-    /// [`FORMAT`] of the program that wrote it.
+    /// The newest format of its events.
     pub format: u32,
     /// The events by id.
     pub events: BTreeMap<EventId, Event>,
@@ -84,9 +85,10 @@ pub fn pack(events: &Events, now: OffsetDateTime) -> Option<(ObjectName, Pack)> 
     let latest = *events.keys().next_back()?;
     let kept = relevant(events, REMEMBERED);
     let kept = events.iter().filter(|(id, _)| kept.contains(id));
-    let events = kept.map(|(id, event)| (*id, (**event).clone())).collect();
+    let events: BTreeMap<_, _> = kept.map(|(id, event)| (*id, (**event).clone())).collect();
+    let format = events.values().map(|event| event.kind.format()).max().unwrap_or(FORMAT);
     let name = ObjectName::Pack(EventId::after(Some(latest), unix_millis(now)));
-    Some((name, Pack { format: FORMAT, events }))
+    Some((name, Pack { format, events }))
 }
 
 /// Milliseconds since the Unix epoch; 0 before it.

@@ -20,6 +20,9 @@ use crate::identity::Serial;
 /// Version of the records that this program writes.
 pub const FORMAT: u32 = 1;
 
+/// Most names that are remembered of one gateway.
+const MOST_FORMER_NAMES: usize = 16;
+
 /// State of a certificate. It only moves forward.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -110,6 +113,9 @@ pub struct Record {
     /// The group that it belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<GroupName>,
+    /// Names that it had before, the latest last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub former_names: Vec<GatewayName>,
     /// Free labels.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<LabelName, String>,
@@ -127,9 +133,19 @@ impl Record {
             added: now,
             assessment: Assessment::default(),
             group: None,
+            former_names: Vec::new(),
             labels: BTreeMap::new(),
             certificates: vec![first],
         }
+    }
+
+    /// Gives the gateway another name, and remembers the one that it had. The id stays.
+    pub fn rename(&mut self, name: GatewayName) {
+        let old = std::mem::replace(&mut self.name, name);
+        self.former_names.retain(|former| *former != old && *former != self.name);
+        self.former_names.push(old);
+        let surplus = self.former_names.len().saturating_sub(MOST_FORMER_NAMES);
+        self.former_names.drain(..surplus);
     }
 
     /// The assessment policy of the gateway; `tries` is the fleet's number of tries.
@@ -209,6 +225,7 @@ mod tests {
             added: OffsetDateTime::UNIX_EPOCH,
             assessment: Assessment::Default,
             group: None,
+            former_names: Vec::new(),
             labels: BTreeMap::new(),
             certificates: certificates.iter().map(owned).collect(),
         }

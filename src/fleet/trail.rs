@@ -56,6 +56,8 @@ pub enum Deed {
     Pinned { generation: u64 },
     /// The pin was removed.
     Released,
+    /// The files of a generation were given up.
+    Dropped { generation: u64 },
     /// Of another kind.
     #[serde(untagged)]
     Other {
@@ -131,6 +133,9 @@ pub fn of_events(gateway: &GatewayName, gateway_id: &GatewayId, events: &Events)
                 number_of(generation).map(|generation| Deed::Pinned { generation })
             }
             Kind::Released => Some(Deed::Released),
+            Kind::Dropped { generation, .. } => {
+                number_of(generation).map(|generation| Deed::Dropped { generation })
+            }
             Kind::Booted { .. } | Kind::Acknowledged { .. } => None,
         };
         lines.extend(deed.map(|deed| Line {
@@ -155,6 +160,9 @@ impl fmt::Display for Deed {
             Self::RolledBack { generation } => write!(f, "went back to generation {generation}"),
             Self::Pinned { generation } => write!(f, "pinned generation {generation}"),
             Self::Released => f.write_str("released the pin"),
+            Self::Dropped { generation } => {
+                write!(f, "gave up the files of generation {generation}")
+            }
             Self::Other { what, fingerprints, rollout, detail } => {
                 f.write_str(words(*what))?;
                 if let Some(rollout) = rollout {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use anyhow::Context;
 use anyhow::Result;
 use time::OffsetDateTime;
 
@@ -17,6 +18,7 @@ use crate::fleet::rollout::Rollout;
 use crate::fleet::rollout::Rules;
 use crate::identity::GatewayName;
 use crate::store::State;
+use crate::store::blobs::Access;
 use crate::store::generations::Generations;
 use crate::store::lock::StateLock;
 
@@ -52,6 +54,12 @@ pub fn publish_all(
     let waits = |wave: &Vec<Item>| wave.iter().map(|item| item.record.clone()).collect();
     rollout::ensure_waves(state, &waves.iter().map(waits).collect::<Vec<_>>())?;
     let generations = Generations::new(state);
+    // Nobody removes files while the lock is held; somebody may have before.
+    for (path, asset) in waves.iter().flatten().flat_map(|item| &item.files) {
+        generations.blobs_of(Access::to(path)).find(asset).with_context(|| {
+            format!("{path} was removed while this was prepared; nothing was published: try again")
+        })?;
+    }
     let mut batch = Batch::default();
     let mut members = Vec::new();
     for wave in waves {

@@ -86,6 +86,13 @@ fn record(
     let _lock = state.lock()?;
     let history = generations.history(&gateway.id)?;
     let (target, kind) = choose(&history)?;
+    ensure!(
+        !history.is_dropped(target.number),
+        "the files of generation {0} of {1} were removed by `farmgate gc`: publish its folder \
+         again, or choose one that `farmgate generations {1}` shows with files",
+        target.number,
+        gateway.name
+    );
     ensure_servable(&generations, target)?;
     let pinned = history.pinned().map(|generation| generation.number);
     let served = Served { generation: target.number, pinned };

@@ -74,20 +74,24 @@ pub fn publish_to_each(
     progress: &dyn Fn(u64),
 ) -> Result<Vec<Result<Outcome>>> {
     let stored = Stored::new(state, &Generations::new(state), folder, progress)?;
-    Ok(gateways.iter().map(|gateway| activate(state, gateway, &stored, when, by, now)).collect())
+    Ok(gateways
+        .iter()
+        .map(|gateway| activate(state, gateway, (folder, &stored), when, by, now))
+        .collect())
 }
 
 fn activate(
     state: &State,
     gateway: &Record,
-    stored: &Stored,
+    (folder, stored): (&Folder, &Stored),
     when: When,
     by: &By,
     now: OffsetDateTime,
 ) -> Result<Outcome> {
     let generations = Generations::new(state);
     let Stored { files, variables, warnings } = stored.clone();
-    let _lock = state.lock()?;
+    let lock = state.lock()?;
+    stored.confirm(&lock, &generations, folder)?;
     let history = generations.history(&gateway.id)?;
     let has_these = |generation: &Generation| {
         *generation.files() == files && *generation.variables() == variables

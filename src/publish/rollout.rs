@@ -40,9 +40,10 @@ pub fn begin(
 ) -> Result<(EventId, Vec<String>)> {
     ensure_waves(state, waves)?;
     let generations = Generations::new(state);
-    let Stored { files, variables, mut warnings } =
-        Stored::new(state, &generations, folder, progress)?;
+    let stored = Stored::new(state, &generations, folder, progress)?;
     let lock = state.lock()?;
+    stored.confirm(&lock, &generations, folder)?;
+    let Stored { files, variables, mut warnings } = stored;
     warnings.extend(overlaps(state, waves)?);
     let publish = |record: &Record| -> Result<Member> {
         let number = generations.history(&record.id)?.next_number();

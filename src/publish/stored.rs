@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::Result;
+use anyhow::ensure;
 
 use super::checked::CheckedFolder;
 use super::checked::Templates;
@@ -12,6 +13,7 @@ use crate::fleet::Variables;
 use crate::store::State;
 use crate::store::blobs::Access;
 use crate::store::generations::Generations;
+use crate::store::lock::StateLock;
 
 /// The files of a folder, all stored as blobs.
 #[derive(Clone)]
@@ -45,5 +47,27 @@ impl Stored {
         folder.ensure_unchanged()?;
         let variables = folder.variables().clone();
         Ok(Self { files, variables, warnings: checked.warnings() })
+    }
+
+    /// Copies files again whose blobs were removed meanwhile, since no generation named them yet.
+    /// With the lock, nobody removes any until a generation does.
+    pub(super) fn confirm(
+        &self,
+        _: &StateLock,
+        generations: &Generations,
+        folder: &Folder,
+    ) -> Result<()> {
+        for (path, asset) in &self.files {
+            let blobs = generations.blobs_of(Access::to(path));
+            if blobs.find(asset).is_err() {
+                let again = folder.store(path, blobs, &|_| {})?;
+                ensure!(
+                    again == *asset,
+                    "{} changed while it was read; nothing was published: try again",
+                    folder.shown().join(path).display()
+                );
+            }
+        }
+        Ok(())
     }
 }

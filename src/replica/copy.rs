@@ -63,7 +63,7 @@ impl FromStr for Place {
 
 /// Counts of a copy.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "snake_case")]
 pub struct Copied {
     /// Files of generations.
     pub blobs: usize,

@@ -12,6 +12,8 @@ use tokio::sync::Notify;
 
 use super::blobs::BlobCache;
 use super::blobs::Fetch;
+use super::collect::Collector;
+use super::collect::Freed;
 use super::exchange::Exchange;
 use super::exchange::Report;
 use super::failure::Failure;
@@ -29,6 +31,7 @@ use crate::store::generations::Generations;
 /// This host's part in a shared store: the exchange of events and records, the cache of blobs, and
 /// the client of the store. Each of them has its own memory.
 pub struct Replica {
+    state: State,
     remote: Remote,
     blobs: Arc<BlobCache>,
     exchange: Exchange,
@@ -52,6 +55,7 @@ impl Replica {
             exchange: Exchange::new(state, &remote, &generations, &blobs),
             blobs,
             remote,
+            state: state.clone(),
             status: Status::default(),
             interval: config.interval,
             appended: Mutex::default(),
@@ -140,6 +144,14 @@ impl Replica {
     /// missing or damaged, and returns what could not be fetched.
     pub async fn mend(&self) -> Result<Vec<String>> {
         self.blobs.mend().await
+    }
+
+    /// Deletes files from the shared store that no kept generation names, and sends those again
+    /// that it has lost.
+    pub async fn collect(&self, dry_run: bool) -> Result<Freed, Failure> {
+        let (state, remote) = (&self.state, &self.remote);
+        let collector = Collector { state, remote, blobs: &self.blobs, exchange: &self.exchange };
+        collector.run(dry_run).await
     }
 
     /// Lists, writes, reads and deletes in the shared store: no other test shows what a key may do,

@@ -12,8 +12,10 @@
 //! records, in passes), `blobs` (files, fetched and cached), and `remote` (the client of the store,
 //! its throttle and its errors).
 
+mod ages;
 mod blobs;
 mod blocking;
+mod collect;
 mod copy;
 mod exchange;
 mod failure;
@@ -26,6 +28,7 @@ mod task;
 
 pub use blobs::BlobError;
 pub use blobs::Fetch;
+pub use collect::Freed;
 pub use copy::Copied;
 pub use copy::Place;
 pub use copy::copy;

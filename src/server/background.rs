@@ -12,10 +12,16 @@ use super::app::App;
 use super::app::News;
 use super::edge::systemd;
 use crate::fleet::Kind;
+use crate::replica::Freed;
 use crate::store::gateways::Gateways;
 
 /// Interval of removing expired leases and of looking at rollouts.
 const SWEEP: Duration = Duration::from_secs(30);
+
+/// Time from the start to the first collection of old files, since gateways may wait for the disk
+/// then, and between two of them.
+const FIRST_COLLECTION: Duration = Duration::from_secs(20);
+const COLLECT: Duration = Duration::from_secs(6 * 60 * 60);
 
 /// Wakes background tasks when there is work.
 #[derive(Default)]
@@ -83,6 +89,32 @@ pub(super) async fn sweep(app: Arc<App>) {
             Err(error) => tracing::error!("{error:#}"),
         }
         systemd::status(&summary(&app).await);
+    }
+}
+
+/// Removes files of old generations as long as the server runs, rarely.
+pub(super) async fn collect(app: Arc<App>) {
+    tokio::time::sleep(FIRST_COLLECTION).await;
+    loop {
+        let here = app.clone();
+        if let Err(error) = on_disk(move || here.collect()).await {
+            tracing::warn!("no old files are removed: {error:#}");
+        }
+        collect_in_store(&app).await;
+        tokio::time::sleep(COLLECT).await;
+    }
+}
+
+/// The same in the shared store, while other hosts use it.
+async fn collect_in_store(app: &App) {
+    let keeps = app.settings().state.config().store.keep.is_some();
+    let Some(replica) = app.replica().filter(|_| keeps) else { return };
+    match replica.collect(false).await {
+        Ok(Freed { blobs: 0, restored: 0, .. }) => {}
+        Ok(Freed { blobs: files, bytes, restored }) => {
+            tracing::info!(files, bytes, restored, "deleted old files from the shared store");
+        }
+        Err(error) => tracing::warn!("the store {}: {error:#}", replica.shown()),
     }
 }
 

@@ -240,8 +240,8 @@ fn changes(before: &Fleet, after: &Fleet) -> BTreeSet<String> {
 
 /// Says whether the rest is the same.
 fn alike(before: &Fleet, after: &Fleet) -> bool {
-    (&before.notices, &before.rollouts, &before.store, &before.sync)
-        == (&after.notices, &after.rollouts, &after.store, &after.sync)
+    (&before.notices, &before.rollouts, &before.store)
+        == (&after.notices, &after.rollouts, &after.store)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -111,6 +111,7 @@ pub async fn run(source: Source) -> Result<()> {
     }
     tasks.spawn_on(board::run(board.clone(), wakers.clone()), operators.handle());
     tasks.spawn(background::sweep(app.clone()));
+    tasks.spawn(background::collect(app.clone()));
     tasks.spawn(background::advance_rollouts(app.clone(), wakers.clone()));
     tasks.spawn(buckets::run(app.clone(), wakers.clone()));
     tasks.spawn(sync::run(app.clone(), wakers));

@@ -4,6 +4,7 @@
 //! There are two trees: `blobs/`, which nginx reads, and `private/`, which the server alone reads.
 //! A secret with the bytes of some other gateway's file is kept twice.
 
+mod copy;
 mod fault;
 
 use std::collections::HashSet;
@@ -37,6 +38,9 @@ pub use fault::Fault;
 
 /// Precision of access times.
 const TOUCHED_EVERY: Duration = Duration::from_secs(60 * 60);
+
+/// Extension of damaged blobs that were set aside.
+const ASIDE: &str = "damaged";
 
 /// Visibility of a blob, and so its tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -255,10 +259,30 @@ impl Blobs {
         Ok(digest(&mut self.open_unnoticed(id)?)? == *id)
     }
 
+    /// The damaged blobs that were set aside.
+    pub(super) fn set_aside_before(&self) -> io::Result<Vec<PathBuf>> {
+        let mut found = Vec::new();
+        let parents = match fs::read_dir(&self.dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(found),
+            parents => parents?,
+        };
+        for parent in parents {
+            let parent = parent?;
+            if parent.file_type()?.is_dir() {
+                let files = fs::read_dir(parent.path())?;
+                let paths = files.map(|entry| entry.map(|entry| entry.path()));
+                let paths: Vec<_> = paths.collect::<io::Result<_>>()?;
+                let aside = |path: &PathBuf| path.extension().is_some_and(|e| e == ASIDE);
+                found.extend(paths.into_iter().filter(aside));
+            }
+        }
+        Ok(found)
+    }
+
     /// Renames a damaged blob, so that an operator can look at it.
     pub fn set_aside(&self, id: &BlobId) -> io::Result<()> {
         let path = self.path(id);
-        fs::rename(&path, path.with_extension("damaged"))
+        fs::rename(&path, path.with_extension(ASIDE))
     }
 
     /// Updates the access time of a blob, which decides what the cache evicts first. Not at each

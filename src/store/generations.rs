@@ -34,7 +34,6 @@ use crate::fleet::GatewayId;
 use crate::fleet::History;
 use crate::fleet::Kind;
 use crate::fleet::ObjectName;
-use crate::fleet::event::FORMAT;
 use crate::fleet::pack;
 use crate::fleet::unix_millis;
 
@@ -175,7 +174,7 @@ impl Generations {
             ObjectName::Event(id) | ObjectName::Pack(id) => *id,
         });
         let id = EventId::after(latest.max(), unix_millis(now));
-        let object = to_bytes(&Event { format: FORMAT, at: now, by: by.cloned(), kind })?;
+        let object = to_bytes(&Event { format: kind.format(), at: now, by: by.cloned(), kind })?;
         if !self.log.as_ref().is_some_and(|log| log.record(gateway, id, &object)) {
             let name = ObjectName::Event(id);
             write(&dir, name, &object).inspect_err(|_| {

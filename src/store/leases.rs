@@ -10,6 +10,7 @@ mod held;
 mod lease;
 mod slip;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::fs::File;
 use std::io;
@@ -168,6 +169,27 @@ impl Leases {
     fn held(&self) -> MutexGuard<'_, Held> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The generations that leases name: their templates are still to be read. Changes nothing.
+pub(super) fn generations(dir: &Path, now: OffsetDateTime) -> Result<BTreeSet<EventId>> {
+    let mut found = BTreeSet::new();
+    for folder in folders(dir)? {
+        let slips = slips(&folder).with_context(|| cannot_use(&folder))?;
+        for slip in slips.into_iter().filter(|slip| slip.lasts(now)) {
+            match files::read(&folder.join(slip.to_string())) {
+                // It was used up just now.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                text => {
+                    let text = text.with_context(|| cannot_use(&folder))?;
+                    // A torn lease can be used by nobody.
+                    found
+                        .extend(serde_json::from_slice(&text).map(|lease: Lease| lease.generation));
+                }
+            }
+        }
+    }
+    Ok(found)
 }
 
 fn decode(token: &str) -> Option<[u8; TOKEN_LEN]> {

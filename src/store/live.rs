@@ -25,7 +25,6 @@ use crate::fleet::GatewayId;
 use crate::fleet::History;
 use crate::fleet::Kind;
 use crate::fleet::ObjectName;
-use crate::fleet::event::FORMAT;
 
 /// Cached histories. A request checks one directory, lists it if its names changed, and reads only
 /// the new events.
@@ -132,7 +131,7 @@ impl LiveGenerations {
             "the folder of the events of {gateway} is gone; restore it from a backup"
         );
         let id = self.generations.append(gateway, kind.clone(), now)?;
-        self.remember(gateway, id, Event { format: FORMAT, at: now, by: None, kind });
+        self.remember(gateway, id, Event { format: kind.format(), at: now, by: None, kind });
         Ok(id)
     }
 

@@ -2,11 +2,13 @@
 //! generations are made of.
 
 pub mod acts;
+pub mod backup;
 pub mod blobs;
 pub mod commit_log;
 pub mod exchange;
 pub mod files;
 pub mod gateways;
+pub mod gc;
 pub mod generations;
 mod health;
 pub mod journal;
@@ -16,6 +18,7 @@ pub mod live;
 pub mod lock;
 mod new_host;
 pub mod objects;
+pub mod outside;
 pub mod owner;
 mod proxy_mark;
 pub mod records;

@@ -212,8 +212,7 @@ impl Records {
 
     /// The record of the gateway with this id, if it is in force here.
     fn here(&self, id: &GatewayId) -> Result<Option<Record>> {
-        let Ok(name) = id.name().parse() else { return Ok(None) };
-        Ok(self.state.gateways().find(&name)?.filter(|record| record.id == *id))
+        self.state.gateways().find_by_id(id)
     }
 
     /// The revision that describes the record of this host. Its settings count as changed now if

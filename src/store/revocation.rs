@@ -7,6 +7,7 @@ use anyhow::ensure;
 use time::OffsetDateTime;
 
 use super::acts::Acts;
+use super::gc;
 use super::generations::Generations;
 use super::layout;
 use super::lock::StateLock;
@@ -70,9 +71,18 @@ impl State {
         // As after a revocation: other hosts learn of both at once.
         let record = self.gateways().load(name)?;
         Records::new(self).write_tombstone(&record, now)?;
+        let generations = Generations::new(self);
+        let named = gc::named(&generations, &record.id);
         self.gateways().remove(&lock, &record)?;
         Acts::new(self).note(&Act::new(What::GatewayRemoved, Some(by), now).of(&record));
-        Generations::new(self).remove(&record.id)
+        generations.remove(&record.id)?;
+        drop(lock);
+        // The gateway is gone already; the next `farmgate gc` removes what stays now.
+        let freed = named.and_then(|named| gc::free(self, &named, now));
+        if let Err(error) = freed {
+            tracing::warn!("files of {name} stay until `farmgate gc` can remove them: {error:#}");
+        }
+        Ok(())
     }
 
     /// Fails if the CRL lists this certificate.

@@ -38,6 +38,10 @@ const FORMAT: u32 = 1;
 
 const CLOSED: &str = "closed";
 
+/// Closed rollouts that stay in any case, and the time for which all of them do.
+const CLOSED_KEPT: usize = 200;
+const CLOSED_FOR: time::Duration = time::Duration::days(90);
+
 /// What older versions wrote as the outcome of a rollout that came to its end.
 const EVERY_WAVE: &str = "every wave went live";
 
@@ -189,6 +193,21 @@ impl Rollouts {
             [] => bail!("there is no rollout {tail}; {ALL}"),
             _ => bail!("{} rollouts have an id that ends with {tail}; {ALL}", fitting.len()),
         }
+    }
+
+    /// Removes closed rollouts that are old, beyond the newest ones.
+    pub(super) fn forget_old(&self, now: OffsetDateTime) -> Result<()> {
+        let dir = self.dir.join(CLOSED);
+        let found = self.closed()?.found;
+        let beyond = found.len().saturating_sub(CLOSED_KEPT);
+        for (id, stored) in found.into_iter().take(beyond) {
+            if now - stored.began > CLOSED_FOR {
+                let path = dir.join(format!("{id}.json"));
+                files::remove_if_there(&path)
+                    .with_context(|| format!("cannot remove {}", path.display()))?;
+            }
+        }
+        Ok(())
     }
 
     /// Closes a rollout.

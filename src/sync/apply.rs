@@ -194,7 +194,8 @@ impl Stored<'_> {
     }
 }
 
-/// The waves of a plan. Gateways that never acknowledge come last: nothing can wait for them.
+/// The waves of a plan. Gateways that never acknowledge come last, and so do pinned ones, which do
+/// not try it: nothing can wait for them.
 fn waves(plan: &Plan, items: &mut BTreeMap<GatewayName, Item>) -> Result<Vec<Vec<Item>>> {
     let mut waves: Vec<Vec<Item>> = Vec::new();
     let mut silent = Vec::new();
@@ -202,9 +203,10 @@ fn waves(plan: &Plan, items: &mut BTreeMap<GatewayName, Item>) -> Result<Vec<Vec
         let mut members = Vec::new();
         for name in wave {
             let item = items.remove(name).context("a wave names a gateway that does not change")?;
+            let pinned = plan.gateways.get(name).is_some_and(|gateway| gateway.pinned.is_some());
             match item.record.assessment {
-                Assessment::None => silent.push(item),
-                Assessment::Default => members.push(item),
+                Assessment::Default if !pinned => members.push(item),
+                _ => silent.push(item),
             }
         }
         waves.push(members);

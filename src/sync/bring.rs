@@ -108,6 +108,8 @@ fn first(faults: &Faults) -> String {
 fn within(folder: &Path, error: &anyhow::Error) -> anyhow::Error {
     let folder = folder.display().to_string();
     let text = format!("{error:#}").replace(&format!("{folder}/"), "");
+    let hint = format!("farmgate check {folder} shows more");
+    let text = text.replace(&hint, "`farmgate check` in the repository shows more");
     anyhow!(text.replace(&folder, "the fleet folder"))
 }
 
@@ -126,7 +128,7 @@ mod tests {
         );
         assert_eq!(
             within(folder, &error).to_string(),
-            "profiles/debian/boot.ipxe:1:1: FG001 no (2 in all; farmgate check the fleet folder shows more)"
+            "profiles/debian/boot.ipxe:1:1: FG001 no (2 in all; `farmgate check` in the repository shows more)"
         );
     }
 

@@ -322,12 +322,11 @@ pub(super) fn file_changes<A: Wanted>(
             continue;
         }
         let secret = path == SECRETS;
-        let text_of = |old: &Asset| text_before(old);
         let diff = match is_script(path) && !secret {
             false => None,
             true => {
                 // A text that is not here gives no diff, rather than a wrong one.
-                let old_text = old.map_or(Some(String::new()), text_of);
+                let old_text = old.map_or(Some(String::new()), text_before);
                 let new_text = new.map_or(Some(String::new()), text_after);
                 old_text.zip(new_text).map(|(old, new)| diff(&old, &new))
             }

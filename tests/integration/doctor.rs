@@ -116,7 +116,7 @@ impl Report {
                 && finding["what"].as_str().unwrap().contains(text)
         });
         let found = found.unwrap_or_else(|| panic!("no {verdict} {check} {text:?} in {self:#?}"));
-        found["way-out"].as_str().unwrap_or_default().to_owned()
+        found["way_out"].as_str().unwrap_or_default().to_owned()
     }
 }
 

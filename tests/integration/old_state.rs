@@ -230,7 +230,7 @@ fn hosts_of_both_versions_can_share_a_store() {
     edit(&state.dir().join("farmgate.toml"), |text| text + &store);
     // All of it was delivered, and nothing in it is foreign.
     let synced = state.json(&["store", "sync"]);
-    assert_eq!((&synced["pushed"], &synced["left-out"]), (&0.into(), &0.into()), "{synced}");
+    assert_eq!((&synced["pushed"], &synced["left_out"]), (&0.into(), &0.into()), "{synced}");
     // A host that knows nothing hears of everything there.
     let other = state.new_host();
     other.ok(&["store", "sync"]);

@@ -93,7 +93,7 @@ fn the_servers_lines_have_priorities() {
 fn memory_is_for_nobody_else() {
     let mut command = Command::new(BIN);
     // As long as nobody reads, it waits: the text is longer than the pipe.
-    command.args(["completions", "bash"]).stdout(Stdio::piped());
+    command.args(["completions", "powershell"]).stdout(Stdio::piped());
     if rustix::process::geteuid().is_root() {
         command.uid(65534).gid(65534);
     }
@@ -114,4 +114,81 @@ fn memory_is_for_nobody_else() {
     child.kill().unwrap();
     child.wait().unwrap();
     assert_eq!(owner, 0);
+}
+
+/// Loki and Vector read these; before, they had to guess where a message ends.
+#[test]
+fn log_lines_can_be_read_by_programs() {
+    let state = TestState::quick();
+    state.publish("lab-1", 10);
+    let server = TestServer::start_with(&state, &["--log-format", "json"]);
+    assert_eq!(server.get(&state, "/boot/ipxe").status, 302);
+    let line = server.wait_for_log("\"gateway\":\"lab-1\"");
+    let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+    assert!(line["level"].is_string() && line["timestamp"].is_string(), "{line}");
+    drop(server);
+    let server = TestServer::start_with(&state, &["--log-format", "logfmt"]);
+    assert_eq!(server.get(&state, "/boot/ipxe").status, 302);
+    let line = server.wait_for_log(" gateway=lab-1");
+    assert!(line.starts_with("ts=2") && line.contains(" level=info msg="), "{line}");
+    assert!(!line.contains('\u{1b}'), "{line}");
+    // The environment says it too, and a failure is a line of the same kind.
+    let run = |format: &str| {
+        let mut command = Command::new(BIN);
+        command.env("FARMGATE_LOG_FORMAT", format).arg("--state").arg(state.dir());
+        let output = command.args(["status", "no-such"]).output().unwrap();
+        assert!(!output.status.success());
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let line: serde_json::Value = serde_json::from_str(&run("json")).unwrap();
+    assert!(line["message"].as_str().unwrap().contains("no gateway no-such"), "{line}");
+    assert!(run("logfmt").contains("level=error msg=\"there is no gateway no-such"));
+    assert!(run("text").starts_with("farmgate: there is no"));
+}
+
+/// What other Rust programs obey is obeyed here too; `FARMGATE_LOG` wins.
+#[test]
+fn rust_log_chooses_what_is_logged() {
+    let state = TestState::quick();
+    let lines = |farmgate: Option<&str>| {
+        let unix = state.dir().join("http.sock");
+        let mut command = Command::new(BIN);
+        command.arg("--state").arg(state.dir()).args(["serve", "--check"]);
+        command.arg("--unix").arg(&unix).env("RUST_LOG", "trace").env_remove("FARMGATE_LOG");
+        command.envs(farmgate.map(|level| ("FARMGATE_LOG", level)));
+        String::from_utf8(command.output().unwrap().stderr).unwrap()
+    };
+    let all = lines(None);
+    assert!(all.contains("TRACE") || all.contains("DEBUG"), "{all}");
+    let few = lines(Some("error"));
+    assert!(!few.contains("TRACE") && !few.contains("DEBUG"), "{few}");
+}
+
+#[test]
+fn help_that_nobody_reads_ends_silently() {
+    for args in [&["--help"][..], &["gateway", "--help"], &["--version"]] {
+        let (reader, writer) = pipe().unwrap();
+        drop(reader);
+        let output = Command::new(BIN).args(args).stdout(writer).output().unwrap();
+        assert!(output.stderr.is_empty(), "{args:?}: {output:?}");
+    }
+}
+
+#[test]
+fn an_error_shows_the_usage_of_its_own_command_and_what_was_probably_meant() {
+    let state = TestState::quick();
+    let stderr = |args: &[&str], status: i32| {
+        let output = state.run(args);
+        assert_eq!(output.status.code(), Some(status), "{args:?}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    assert!(stderr(&["publish", "lab-1"], 2).contains("Usage: farmgate publish "));
+    assert!(stderr(&["init"], 2).contains("Usage: farmgate init "));
+    assert!(stderr(&["gateway", "set", "lab-1"], 2).contains("Usage: farmgate gateway set "));
+    assert!(stderr(&["gatway", "list"], 2).contains("'gateway'"));
+    assert!(stderr(&["gateway", "shwo", "lab-1"], 2).contains("'show'"));
+    assert!(stderr(&["status", "lab1"], 1).contains("lab-1"));
+    assert!(stderr(&["check", "--explain", "FG01"], 1).contains("but FG01"));
+    assert!(state.ok(&["check", "--explain", "fg010"]).starts_with("# FG010: unknown command"));
+    assert!(state.ok(&["check", "--explain"]).lines().count() > 30);
 }

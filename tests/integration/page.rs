@@ -210,6 +210,24 @@ fn other_names_than_the_loopbacks_are_refused() {
     assert_eq!(ask("/events", "rebound.example").status, 421);
 }
 
+/// What browsers say of where a request comes from (Fetch Metadata).
+#[test]
+fn pages_of_other_sites_can_only_link_here() {
+    let state = state();
+    let _server = TestServer::start(&state);
+    let ask = |path: &str, site: &str, mode: &str| {
+        let stream = UnixStream::connect(state.dir().join("admin.sock")).unwrap();
+        let headers = format!("Sec-Fetch-Site: {site}\r\nSec-Fetch-Mode: {mode}\r\n");
+        request(stream, "GET", path, &headers).unwrap().status
+    };
+    for path in ["/", "/api/v1/gateways"] {
+        assert_eq!(ask(path, "cross-site", "no-cors"), 403, "{path}");
+        assert_eq!(ask(path, "same-origin", "cors"), 200, "{path}");
+        assert_eq!(ask(path, "cross-site", "navigate"), 200, "{path}");
+    }
+    assert_eq!(ask("/events", "cross-site", "cors"), 403);
+}
+
 #[test]
 fn the_filter_works_by_address_alone() {
     let state = state();

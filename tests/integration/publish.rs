@@ -297,7 +297,7 @@ fn events_of_a_newer_farmgate_stop_commands_and_not_boots() {
     let credentials = state.credentials("lab-1");
     let events = fs::read_dir(state.dir().join("store/gateways")).unwrap().next().unwrap().unwrap();
     let newer = events.path().join("ffffffff-ffff-7fff-bfff-ffffffffffff.json");
-    fs::write(&newer, r#"{"format": 2, "kind": "teleported"}"#).unwrap();
+    fs::write(&newer, r#"{"format": 3, "kind": "teleported"}"#).unwrap();
     assert!(state.fails(&["generations", "lab-1"]).contains("newer farmgate"));
     let server = TestServer::start(&state);
     let stream = server.tls(&state, Some(credentials));

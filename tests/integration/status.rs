@@ -143,3 +143,103 @@ fn behind_nginx_its_files_are_shown_too_and_the_journal_stays_small() {
         assert!(size < 140_000, "{name} has {size} bytes");
     }
 }
+
+/// A terminal of so many columns: what farmgate shows there.
+fn on_a_terminal(state: &TestState, columns: usize, env: &str, args: &str) -> String {
+    let dir = state.dir();
+    let bin = crate::common::BIN;
+    let line = format!("stty cols {columns}; {env} {bin} --state {} {args}", dir.display());
+    let mut script = std::process::Command::new("script");
+    script.args(["-qec", &line, "/dev/null"]).env_remove("NO_COLOR").env("TERM", "xterm");
+    let output = script.stdin(std::process::Stdio::null()).output().unwrap();
+    String::from_utf8(output.stdout).unwrap().replace('\r', "")
+}
+
+#[test]
+fn the_fleet_fits_the_terminal_and_says_what_is_wrong() {
+    let state = TestState::with_init(&["--key-type", "p256"]);
+    for name in ["lab-10", "lab-2", "a-gateway-with-quite-a-long-name"] {
+        state.ok(&["gateway", "add", name, "--group", "debian"]);
+        state.publish(name, 10);
+    }
+    state.ok(&["gateway", "add", "other"]);
+    state.ok(&["gateway", "revoke", "lab-2"]);
+    let text = state.ok(&["status"]);
+    let at = |what: &str| text.find(what).unwrap_or_else(|| panic!("{what}: {text}"));
+    assert!(at("\nlab-2 ") < at("\nlab-10 ") && at("REVOKED") > at("\nlab-2 "));
+    assert!(
+        text.contains("\n4 gateways: 2 on trial, 1 REVOKED, 1 without a generation; 1 failed"),
+        "{text}"
+    );
+    assert!(!text.contains('\u{1b}'));
+    assert!(state.ok(&["status", "lab-2"]).contains("REVOKED: no medium of it boots"));
+
+    for columns in [40, 80, 200] {
+        let shown = on_a_terminal(&state, columns, "NO_COLOR=1", "status");
+        assert!(shown.contains("REVOKED") && !shown.contains('\u{1b}'), "{shown}");
+        for line in shown.lines() {
+            assert!(line.chars().count() <= columns, "{columns}: {line}");
+        }
+    }
+    let colours =
+        |env, args| on_a_terminal(&state, 80, env, args).contains("\u{1b}[1;31mREVOKED\u{1b}[0m");
+    assert!(colours("", "status") && !colours("NO_COLOR=1", "status"));
+    let forced = std::process::Command::new(crate::common::BIN)
+        .arg("--state")
+        .arg(state.dir())
+        .arg("status")
+        .env("CLICOLOR_FORCE", "1")
+        .env_remove("NO_COLOR")
+        .output()
+        .unwrap();
+    assert!(forced.stdout.windows(7).any(|part| part == b"\x1b[1;31m"));
+
+    let names = |args: &[&str]| -> Vec<String> {
+        let rows = state.json(args);
+        rows.as_array()
+            .unwrap()
+            .iter()
+            .map(|row| row["gateway"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    assert_eq!(names(&["status", "--failed"]), ["lab-2"]);
+    assert_eq!(state.json(&["status", "--failed"])[0]["trouble"], "revoked");
+    assert_eq!(names(&["status", "--group", "debian"]).len(), 3);
+    assert_eq!(names(&["status", "--group", "debian", "lab-10", "other"]), ["lab-10"]);
+    // Published last, first; without a certificate, it has ended.
+    assert_eq!(names(&["status", "--sort", "since"])[0], "a-gateway-with-quite-a-long-name");
+    assert_eq!(names(&["status", "--sort", "expiry"])[0], "lab-2");
+    assert_eq!(names(&["status", "--sort", "generation"])[0], "other");
+    assert_eq!(names(&["status", "other", "lab-2", "--sort", "name"]), ["lab-2", "other"]);
+    assert_eq!(state.run(&["status", "--sort", "colour"]).status.code(), Some(2));
+    assert_eq!(state.ok(&["status", "--failed", "lab-10", "other"]).trim(), "none of them");
+}
+
+/// Somebody at a terminal is asked, and only `y` is a yes.
+#[test]
+fn removal_is_asked_for_on_a_terminal() {
+    let state = TestState::quick();
+    state.ok(&["gateway", "add", "lab-2"]);
+    let ask = |answer: &str, args: &str| {
+        let line = format!("{} --state {} {args}", crate::common::BIN, state.dir().display());
+        let mut script = std::process::Command::new("script");
+        script.args(["-qec", &line, "/dev/null"]).stdout(std::process::Stdio::piped());
+        let mut child = script.stdin(std::process::Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(answer.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let (status, text) = ask("n\n", "gateway remove lab-2");
+    assert!(
+        status == Some(1)
+            && text.contains("Remove gateway lab-2")
+            && text.contains("not confirmed"),
+        "{text}"
+    );
+    assert_eq!(ask("\n", "gateway revoke lab-2").0, Some(1));
+    assert_eq!(state.json(&["gateway", "show", "lab-2"])["certificates"][0]["state"], "active");
+    let (status, text) = ask("", "gateway revoke --yes lab-2");
+    assert!(status == Some(0) && !text.contains("[y/N]"), "{text}");
+    let (status, text) = ask("y\n", "gateway remove lab-2");
+    assert!(status == Some(0) && text.contains("removed lab-2"), "{text}");
+}

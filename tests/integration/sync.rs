@@ -118,7 +118,7 @@ fn a_commit_is_applied_as_a_whole_or_not_at_all() {
     forge.write("profiles/other/boot.ipxe", b"#!ipxe\ngoto nowhere\n");
     let bad = forge.push("a slip");
     let error = state.fails(&["sync"]);
-    assert!(error.contains("profiles/other/boot.ipxe:2:") && error.contains("FG020"), "{error}");
+    assert!(error.contains("profiles/other/boot.ipxe:2:") && error.contains("FG024"), "{error}");
     assert!(
         error.contains(&format!("commit {}", &bad[..12])) && !error.contains("/sync/"),
         "{error}"
@@ -298,6 +298,7 @@ fn the_server_brings_in_what_is_pushed_and_leaves_what_somebody_went_back_from()
     assert_eq!(ready.status, 200);
     assert!(ready.text().contains("warning: sync FAILED"), "{}", ready.text());
     assert!(state.admin("/metrics").text().contains("\nfarmgate_sync_failed 1\n"));
+    wait_until("the page says so", || state.admin("/").text().contains("sync FAILED at"));
 
     // The same request again is heard, because the look failed.
     forge.write("profiles/debian/boot.ipxe", SCRIPT.replace("30", "50").as_bytes());

@@ -13,7 +13,7 @@ def doctor() -> dict[str, list[str]]:
     found: dict[str, list[str]] = {"ok": [], "skipped": [], "warning": [], "error": []}
     for finding in json.loads(said):
         found[finding["verdict"]].append(f"{finding['check']}: {finding['what']}")
-        found[finding["verdict"]].append(f"fix: {finding.get('way-out', '')}")
+        found[finding["verdict"]].append(f"fix: {finding.get('way_out', '')}")
     return found
 
 

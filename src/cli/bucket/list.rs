@@ -38,7 +38,7 @@ pub(super) fn print(context: &Context, state: &State) -> Result<()> {
 #[derive(Serialize)]
 struct BucketRow {
     gateway: GatewayName,
-    id: GatewayId,
+    gateway_id: GatewayId,
     bucket: Option<String>,
     key: Option<String>,
     #[serde(with = "time::serde::rfc3339::option")]
@@ -74,6 +74,7 @@ fn rows(state: &State, damage: &mut Damage) -> Result<Vec<BucketRow>> {
     let mut rows = Vec::new();
     for (id, name) in all {
         let presence = if name.is_some() { Presence::There } else { Presence::Removed };
+        let present = name.clone();
         let Some(name) = name.or_else(|| id.name().parse().ok()) else { continue };
         rows.push(match disk.load(&id) {
             Ok(stored) => {
@@ -85,6 +86,10 @@ fn rows(state: &State, damage: &mut Damage) -> Result<Vec<BucketRow>> {
                 ..BucketRow::new(id, &Stored::new(name), presence)
             },
         });
+        // The file has the name that the gateway had when it was made.
+        if let (Some(row), Some(present)) = (rows.last_mut(), present) {
+            row.gateway = present;
+        }
     }
     Ok(rows)
 }
@@ -101,7 +106,7 @@ impl BucketRow {
         let active = stored.active();
         Self {
             gateway: stored.gateway.clone(),
-            id,
+            gateway_id: id,
             bucket: stored.bucket.as_ref().map(|bucket| bucket.name.clone()),
             key: active.map(|key| key.id.clone()),
             key_made: active.map(|key| key.made),

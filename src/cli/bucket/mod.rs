@@ -8,6 +8,7 @@ use anyhow::Result;
 use anyhow::ensure;
 use clap::Subcommand;
 
+pub(super) use self::wish::adopt;
 use super::context::Context;
 use crate::store::State;
 

@@ -61,10 +61,15 @@ pub(in crate::cli) struct Adopt {
 impl Adopt {
     pub(super) fn run(self, context: &Context) -> Result<()> {
         let (state, name) = (context.state()?, self.gateway.name);
-        ensure_free(&state, &name, &self.bucket)?;
-        wish(&state, &name, |stored| stored.adopt = Some(self.bucket))?;
+        adopt(&state, &name, self.bucket)?;
         context.print(&Wished { gateway: name, wished: "another bucket" })
     }
+}
+
+/// Has the gateway use a bucket that exists already.
+pub(in crate::cli) fn adopt(state: &State, name: &GatewayName, bucket: String) -> Result<()> {
+    ensure_free(state, name, &bucket)?;
+    wish(state, name, |stored| stored.adopt = Some(bucket))
 }
 
 /// Records an operator's request, which the next reconciliation carries out.

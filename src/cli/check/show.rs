@@ -11,6 +11,7 @@ use ariadne::Report;
 use ariadne::ReportKind;
 use ariadne::Source;
 
+use crate::cli::terminal;
 use crate::ipxe::script::Finding;
 use crate::publish::Checked;
 
@@ -21,11 +22,11 @@ pub(super) fn show(f: &mut fmt::Formatter<'_>, checked: &Checked) -> fmt::Result
     let text = printable(&checked.source);
     let name = checked.path.display().to_string();
     let mut cache = (name.clone(), Source::from(text.as_str()));
-    let terminal = std::io::stdout().is_terminal();
-    let colour = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let is_terminal = std::io::stdout().is_terminal();
+    let colour = terminal::colours();
     let config = Config::new()
         .with_index_type(IndexType::Byte)
-        .with_char_set(if terminal { CharSet::Unicode } else { CharSet::Ascii })
+        .with_char_set(if is_terminal { CharSet::Unicode } else { CharSet::Ascii })
         .with_color(colour);
     for finding in &checked.findings {
         let Finding { code, start, what, help, .. } = finding;

@@ -5,11 +5,13 @@ use std::fmt;
 use anyhow::Result;
 use anyhow::ensure;
 use clap::Args;
+use clap_complete::engine::ArgValueCandidates;
 use serde::Serialize;
 
 use super::certificate::Given;
 use super::certificate::Source;
 use crate::cli::author::Why;
+use crate::cli::candidates;
 use crate::cli::context::Context;
 use crate::cli::context::Gateway;
 use crate::cli::context::now;
@@ -36,7 +38,7 @@ pub(in crate::cli) struct Add {
     #[arg(long, conflicts_with = "csr")]
     if_missing: bool,
     /// Group that the new gateway belongs to
-    #[arg(long, value_name = "GROUP")]
+    #[arg(long, value_name = "GROUP", add = ArgValueCandidates::new(candidates::groups))]
     group: Option<GroupName>,
     /// Label of the new gateway; may be repeated
     #[arg(long = "label", value_name = "NAME=VALUE")]

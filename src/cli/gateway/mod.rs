@@ -2,6 +2,7 @@
 
 mod certificate;
 mod issue;
+mod rename;
 mod revoke;
 mod show;
 
@@ -22,6 +23,8 @@ pub(super) enum Command {
     Renew(issue::Renew),
     /// Change the settings of a gateway
     Set(show::Set),
+    /// Give a gateway another name; its media, generations and bucket stay
+    Rename(rename::Rename),
     /// Revoke certificates of a gateway, at once and for good
     Revoke(revoke::Revoke),
     /// Revoke all certificates of a gateway and delete it, its keys and generations
@@ -36,6 +39,7 @@ impl Command {
             Self::Show(command) => command.run(context),
             Self::Renew(command) => command.run(context),
             Self::Set(command) => command.run(context),
+            Self::Rename(command) => command.run(context),
             Self::Revoke(command) => command.run(context),
             Self::Remove(command) => command.run(context),
         }

@@ -72,7 +72,7 @@ impl Remove {
         let by = self.why.by();
         selected.each(context, |name| {
             state.remove_gateway(name, &by, now())?;
-            Ok(Removed { removed: name.clone() })
+            Ok(Removed { gateway: name.clone(), done: "removed" })
         })
     }
 }
@@ -122,11 +122,12 @@ impl fmt::Display for Revoked {
 
 #[derive(Serialize)]
 struct Removed {
-    removed: GatewayName,
+    gateway: GatewayName,
+    done: &'static str,
 }
 
 impl fmt::Display for Removed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "removed {}", self.removed)
+        write!(f, "{} {}", self.done, self.gateway)
     }
 }

@@ -6,21 +6,26 @@ use std::fmt;
 use anyhow::Result;
 use anyhow::ensure;
 use clap::Args;
+use clap_complete::engine::ArgValueCandidates;
 use serde::Serialize;
 use time::OffsetDateTime;
 
+use crate::cli::candidates;
 use crate::cli::context::Context;
 use crate::cli::damage::Damage;
 use crate::cli::selector::Gateways;
 use crate::cli::selector::Selected;
 use crate::fleet::Assessment;
+use crate::fleet::CertificateState;
 use crate::fleet::GroupName;
 use crate::fleet::Label;
 use crate::fleet::LabelName;
 use crate::fleet::MAX_LABELS;
 use crate::fleet::OwnedCertificate;
 use crate::fleet::Record;
+use crate::identity::Fingerprint;
 use crate::identity::GatewayName;
+use crate::identity::Serial;
 use crate::store::State;
 use crate::store::generations::Generations;
 use crate::store::generations::Readable;
@@ -53,7 +58,8 @@ pub(in crate::cli) struct Set {
     #[arg(long, value_name = "HOW", group = "change")]
     assessment: Option<Assessment>,
     /// Group that the gateway belongs to; it leaves the one it was in
-    #[arg(long, value_name = "GROUP", group = "change", conflicts_with = "no_group")]
+    #[arg(long, value_name = "GROUP", group = "change", conflicts_with = "no_group",
+        add = ArgValueCandidates::new(candidates::groups))]
     group: Option<GroupName>,
     /// Take the gateway out of its group
     #[arg(long, group = "change")]
@@ -142,8 +148,11 @@ struct ShownGateway {
 
 #[derive(Serialize)]
 struct ShownCertificate {
-    #[serde(flatten)]
-    owned: OwnedCertificate,
+    fingerprint: Fingerprint,
+    serial: Serial,
+    state: CertificateState,
+    #[serde(with = "time::serde::rfc3339")]
+    not_after: OffsetDateTime,
     key_kept_here: bool,
 }
 
@@ -154,7 +163,10 @@ impl ShownGateway {
         let gateways = state.gateways();
         let certificate = |owned: OwnedCertificate| ShownCertificate {
             key_kept_here: gateways.has_key(&record.name, &owned.fingerprint),
-            owned,
+            fingerprint: owned.fingerprint,
+            serial: owned.serial,
+            state: owned.state,
+            not_after: owned.not_after,
         };
         Ok(Self {
             certificates: record.certificates.iter().cloned().map(certificate).collect(),
@@ -183,10 +195,11 @@ impl fmt::Display for ShownGateway {
         for (name, value) in &self.labels {
             write!(f, "\n  label       {name}={value}")?;
         }
-        for ShownCertificate { owned, key_kept_here } in &self.certificates {
+        for ShownCertificate { fingerprint, state, not_after, key_kept_here, .. } in
+            &self.certificates
+        {
             let key = if *key_kept_here { ", key kept here" } else { "" };
-            let (state, until) = (owned.state, owned.not_after.date());
-            write!(f, "\n  {state:<10}  {}  until {until}{key}", owned.fingerprint)?;
+            write!(f, "\n  {state:<10}  {fingerprint}  until {}{key}", not_after.date())?;
         }
         self.error.as_ref().map_or(Ok(()), |error| write!(f, "\n  {error}"))
     }
@@ -229,7 +242,7 @@ impl fmt::Display for GatewayList {
             let generation = shown.generation.map_or("-".to_owned(), |number| number.to_string());
             let (until, state) = shown.certificates.last().map_or_else(
                 || ("-".to_owned(), "-".to_owned()),
-                |last| (last.owned.not_after.date().to_string(), last.owned.state.to_string()),
+                |last| (last.not_after.date().to_string(), last.state.to_string()),
             );
             write!(
                 f,

@@ -37,9 +37,13 @@ impl Show {
         if !self.watch {
             return context.print(&read(&state, id)?);
         }
-        if !context.json {
+        if context.json {
+            // One document, which is that of the end.
+            let watched = watch(context, &state, id);
             context.print(&read(&state, id)?)?;
+            return watched;
         }
+        context.print(&read(&state, id)?)?;
         watch(context, &state, id)
     }
 }
@@ -48,8 +52,8 @@ fn read(state: &State, id: EventId) -> Result<View> {
     View::read(state, id, Rollouts::new(state).load(id)?)
 }
 
-/// Tells every change of a rollout until its end. With `--json`, prints the end alone. Fails if it
-/// does not finish.
+/// Tells every change of a rollout until its end; with `--json` nothing. Fails if it does not
+/// finish.
 pub(in crate::cli) fn watch(context: &Context, state: &State, id: EventId) -> Result<()> {
     let members = |view: &View| view.members().cloned().collect::<Vec<MemberView>>();
     let mut view = read(state, id)?;
@@ -60,11 +64,7 @@ pub(in crate::cli) fn watch(context: &Context, state: &State, id: EventId) -> Re
         view = now;
     }
     let outcome = view.outcome.clone().unwrap_or_default();
-    if context.json {
-        context.print(&view)?;
-    } else {
-        context.say(&outcome)?;
-    }
+    context.say(&outcome)?;
     match view.end {
         Some(End::Finished) => Ok(()),
         _ => bail!("rollout {}: {outcome}", id.short()),

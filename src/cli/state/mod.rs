@@ -1,5 +1,6 @@
 //! `farmgate state`: the state as a whole.
 
+mod backup;
 mod export;
 
 use anyhow::Result;
@@ -9,6 +10,10 @@ use super::context::Context;
 
 #[derive(Subcommand)]
 pub(super) enum Command {
+    /// Write a backup of the whole state to one file, while the server runs
+    Backup(backup::Backup),
+    /// Make the state from a backup
+    Restore(backup::Restore),
     /// Print what gateways have now, without secrets, for `plan --state-json` elsewhere
     Export(export::Export),
 }
@@ -16,6 +21,8 @@ pub(super) enum Command {
 impl Command {
     pub(super) fn run(self, context: &Context) -> Result<()> {
         match self {
+            Self::Backup(command) => command.run(context),
+            Self::Restore(command) => command.run(context),
             Self::Export(command) => command.run(context),
         }
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use crate::cli::context::runtime;
+use crate::fleet::Asset;
 use crate::fleet::Record;
 use crate::replica::Replica;
 use crate::store::State;
@@ -26,15 +27,25 @@ pub(in crate::cli) fn fetch(state: &State, record: &Record, number: Option<u64>)
         Some(number) => vec![history.generation(number)],
         None => vec![history.current(), history.previous()],
     };
+    let files = meant.into_iter().flatten().flat_map(|generation| generation.files());
+    fetch_files(state, files.map(|(path, asset)| (&**path, asset)))
+}
+
+/// The same for some files.
+pub(in crate::cli) fn fetch_files<'a>(
+    state: &State,
+    files: impl IntoIterator<Item = (&'a str, &'a Asset)>,
+) -> Result<()> {
+    if state.config().store.url.is_none() {
+        return Ok(());
+    }
     runtime()?.block_on(async {
         let credentials = std::env::var_os("CREDENTIALS_DIRECTORY");
         let replica = Replica::open(state, credentials.as_ref().map(AsRef::as_ref));
         // Rolling back must work without the shared store.
         let Ok(Some(replica)) = replica else { return };
-        for generation in meant.into_iter().flatten() {
-            for (path, asset) in generation.files() {
-                replica.fetch(asset, Access::to(path), PATIENCE).await;
-            }
+        for (path, asset) in files {
+            replica.fetch(asset, Access::to(path), PATIENCE).await;
         }
     });
     Ok(())

@@ -10,6 +10,7 @@ use clap::Subcommand;
 
 use super::context::Context;
 pub(super) use fetch::fetch;
+pub(super) use fetch::fetch_files;
 
 #[derive(Subcommand)]
 pub(super) enum Command {

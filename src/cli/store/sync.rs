@@ -50,7 +50,7 @@ struct Synced(Report);
 
 impl fmt::Display for Synced {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Report { pushed, pulled, records, held_back, left_out } = self.0;
+        let Report { pushed, pulled, records, held_back, left_out, .. } = self.0;
         write!(f, "delivered {pushed}, brought {pulled}, {records} gateways changed")?;
         if held_back > 0 {
             write!(f, "; {held_back} new generations wait for their files")?;

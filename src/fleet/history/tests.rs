@@ -16,7 +16,7 @@ fn published(number: u64) -> Arc<Event> {
 
 /// Events of a life; each refers to earlier ones by their position.
 fn life() -> impl Strategy<Value = Events> {
-    proptest::collection::vec((0u8..6, 0usize..100, 1u64..6), 0..80).prop_map(|steps| {
+    proptest::collection::vec((0u8..7, 0usize..100, 1u64..6), 0..80).prop_map(|steps| {
         let mut ids: Vec<EventId> = Vec::new();
         let mut events = BTreeMap::new();
         for (kind, target, number) in steps {
@@ -28,7 +28,8 @@ fn life() -> impl Strategy<Value = Events> {
                 2 => Kind::Pinned { generation: named },
                 3 => Kind::Released,
                 4 => Kind::Booted { generation: named, certificate: None },
-                _ => Kind::Acknowledged { boot: named },
+                5 => Kind::Acknowledged { boot: named },
+                _ => Kind::Dropped { generation: named, after: ids.last().copied() },
             };
             ids.push(id);
             events.insert(id, event(kind));

@@ -64,7 +64,8 @@ pub const NO_END: OffsetDateTime = {
     OffsetDateTime::new_utc(date, time)
 };
 
-/// A new certificate and its private key.
+/// A certificate and its private key.
+#[derive(Clone)]
 pub struct Issued {
     /// The certificate, PEM.
     pub certificate_pem: String,

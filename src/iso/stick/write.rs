@@ -63,8 +63,11 @@ pub fn write(
     // A thread of its own, because nothing can interrupt one that waits for a disk.
     thread::spawn(move || {
         let mut work = Work { medium, image: padded, block: block as usize, tell: tell.clone() };
+        let result = work.run(size);
+        // Whoever waits for the end may want to open the medium.
+        drop(work);
         // If nobody listens any more, the other side has given up.
-        let _ = tell.send(Told::Ended(work.run(size)));
+        let _ = tell.send(Told::Ended(result));
     });
     let mut done = 0;
     loop {

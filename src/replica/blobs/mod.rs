@@ -28,6 +28,7 @@ use super::failure::Failure;
 use super::remote::Remote;
 use crate::config;
 use crate::fleet::Asset;
+use crate::fleet::BlobId;
 use crate::store::blobs::Access;
 use crate::store::generations::Generations;
 
@@ -52,8 +53,23 @@ impl BlobCache {
     }
 
     /// See [`Transfer::deliver`].
-    pub(super) async fn deliver(&self, access: Access, asset: &Asset) -> Result<(), Failure> {
-        self.transfer.deliver(access, asset).await
+    pub(super) async fn deliver(&self, files: &[(Access, Asset)]) -> Result<(), Failure> {
+        self.transfer.deliver(files).await
+    }
+
+    /// See [`Transfer::published`].
+    pub(super) fn published(&self, files: &[(Access, Asset)]) {
+        self.transfer.published(files);
+    }
+
+    /// See [`Transfer::give`].
+    pub(super) async fn give(&self, access: Access, id: BlobId) -> Result<bool, Failure> {
+        self.transfer.give(access, id).await
+    }
+
+    /// See [`Transfer::forget`].
+    pub(super) fn forget(&self, keys: impl Iterator<Item = (Access, BlobId)>) {
+        self.transfer.forget(keys);
     }
 
     /// See [`Fetcher::fetch`].
@@ -83,6 +99,7 @@ impl BlobCache {
 
     /// See [`Tidier::tidy`].
     pub(super) async fn tidy(&self) -> Result<(), Failure> {
+        self.transfer.confirm().await?;
         self.tidier.tidy().await
     }
 

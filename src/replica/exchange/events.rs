@@ -58,7 +58,7 @@ impl EventExchange {
         match self.try_exchange(gateway, remote).await {
             Err(Failure::Local(error)) => {
                 self.report(gateway, &error);
-                Ok(Report::default())
+                Ok(Report { failed: 1, ..Report::default() })
             }
             result => result,
         }

@@ -15,6 +15,7 @@ use crate::fleet::Asset;
 use crate::fleet::Events;
 use crate::fleet::GatewayId;
 use crate::fleet::History;
+use crate::fleet::Kind;
 use crate::fleet::ObjectName;
 use crate::fleet::format::Newer;
 use crate::fleet::parse_object;
@@ -90,9 +91,22 @@ impl Puller {
             .copied()
             .collect();
         let mut report = Report::default();
+        let mut fetched = Vec::new();
         for name in missing {
-            let Some(object) = self.fetch(gateway, name).await? else { continue };
+            fetched.extend(self.fetch(gateway, name).await?.map(|object| (name, object)));
+        }
+        // Files of generations that were dropped since are not in the store any more.
+        let dropped: BTreeSet<_> = fetched
+            .iter()
+            .flat_map(|(_, object)| object.events.values())
+            .filter_map(|event| match event.kind {
+                Kind::Dropped { generation, .. } => Some(generation),
+                _ => None,
+            })
+            .collect();
+        for (name, object) in fetched {
             let complete = match name {
+                ObjectName::Event(id) if dropped.contains(&id) => true,
                 ObjectName::Event(_) => {
                     let files = object.events.values().flat_map(|event| published(event));
                     self.fetch_files(gateway, files).await

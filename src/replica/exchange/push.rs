@@ -7,8 +7,12 @@ use std::sync::Arc;
 use time::OffsetDateTime;
 
 use super::on_disk::on_disk;
-use super::published::published;
+use crate::fleet::Asset;
+use crate::fleet::Event;
+use crate::fleet::Events;
 use crate::fleet::GatewayId;
+use crate::fleet::History;
+use crate::fleet::Kind;
 use crate::fleet::ObjectName;
 use crate::replica::blobs::BlobCache;
 use crate::replica::failure::Failure;
@@ -22,6 +26,28 @@ use crate::store::generations::Generations;
 /// More new objects of one gateway than this are delivered as one pack, for example after a restart
 /// or a long time without the shared store.
 const MANY: usize = 64;
+
+/// Says whether files must be there before an event.
+fn names_files(event: &Event) -> bool {
+    matches!(event.kind, Kind::Published { .. } | Kind::Activated { .. } | Kind::Pinned { .. })
+}
+
+/// The files that must be there before `new` events: of generations that they publish, and of those
+/// that they choose again, which another host may have dropped unknown to this one. `all` are the
+/// gateway's.
+fn files(all: &Events, new: &Events) -> Vec<(Access, Asset)> {
+    let history = History::fold(all);
+    let named = new.iter().filter_map(|(id, event)| match &event.kind {
+        Kind::Published { .. } => Some(*id),
+        Kind::Activated { generation } | Kind::Pinned { generation } => Some(*generation),
+        _ => None,
+    });
+    let generations: BTreeSet<_> = named.collect();
+    let alive = generations.into_iter().filter_map(|id| history.by_id(id));
+    let alive = alive.filter(|generation| !history.is_dropped(generation.number));
+    let files = alive.flat_map(|generation| generation.files());
+    files.map(|(path, asset)| (Access::to(path), asset.clone())).collect()
+}
 
 /// Delivers objects.
 pub(super) struct Pusher {
@@ -73,10 +99,14 @@ impl Pusher {
                 self.notices.error(format!("not delivered: {error:#}"));
             }
             let Some(object) = local.get(name) else { continue };
-            for (path, asset) in object.events.values().flat_map(|event| published(event)) {
-                self.blobs.deliver(Access::to(path), asset).await?;
-            }
-            self.remote.put(&layout::object(gateway, name), object.bytes.clone()).await?;
+            let (bytes, events) = (object.bytes.clone(), object.events.clone());
+            let files = match events.values().any(|event| names_files(event)) {
+                true => on_disk(local, move |local| Ok(files(&local.events()?, &events))).await?,
+                false => Vec::new(),
+            };
+            self.blobs.deliver(&files).await?;
+            self.remote.put(&layout::object(gateway, name), bytes).await?;
+            self.blobs.published(&files);
             known.insert(name);
             pushed += 1;
         }

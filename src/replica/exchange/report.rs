@@ -6,7 +6,7 @@ use serde::Serialize;
 
 /// Counts of one pass.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "snake_case")]
 pub struct Report {
     /// Objects that were delivered.
     pub pushed: usize,
@@ -18,6 +18,9 @@ pub struct Report {
     pub held_back: usize,
     /// Objects that this program cannot read.
     pub left_out: usize,
+    /// Gateways whose events could not be exchanged, because of an error on this host.
+    #[serde(skip)]
+    pub failed: usize,
 }
 
 impl AddAssign for Report {
@@ -27,5 +30,6 @@ impl AddAssign for Report {
         self.records += other.records;
         self.held_back += other.held_back;
         self.left_out += other.left_out;
+        self.failed += other.failed;
     }
 }

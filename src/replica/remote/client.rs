@@ -100,6 +100,14 @@ impl Remote {
         self.throttle.remaining()
     }
 
+    pub(super) fn store(&self) -> &dyn ObjectStore {
+        &*self.store
+    }
+
+    pub(super) fn is_directory(&self) -> bool {
+        self.directory.is_some()
+    }
+
     /// Lists all objects below `prefix`.
     pub(in crate::replica) async fn list(&self, prefix: &str) -> Result<Listed> {
         let paths = match &self.directory {
@@ -218,11 +226,14 @@ impl Remote {
         }
     }
 
-    async fn within<T>(&self, ask: impl Future<Output = object_store::Result<T>>) -> Result<T> {
+    pub(super) async fn within<T>(
+        &self,
+        ask: impl Future<Output = object_store::Result<T>>,
+    ) -> Result<T> {
         self.within_raw(ask).await?.map_err(|error| Error::from_object_store(&error))
     }
 
-    async fn within_raw<T>(&self, ask: impl Future<Output = T>) -> Result<T> {
+    pub(super) async fn within_raw<T>(&self, ask: impl Future<Output = T>) -> Result<T> {
         tokio::time::timeout(self.limit, ask).await.map_err(|_| Error::Slow)
     }
 }

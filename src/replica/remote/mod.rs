@@ -7,6 +7,7 @@ mod client;
 mod credentials;
 mod directory;
 pub(super) mod error;
+mod facts;
 mod probe;
 mod s3;
 mod strays;
@@ -17,4 +18,6 @@ pub use client::Remote;
 pub use error::Error;
 
 pub(super) use client::transfer_limit;
+pub(super) use facts::Facts;
+pub(super) use facts::StoreTime;
 pub(super) use probe::probe;

@@ -91,6 +91,13 @@ impl App {
             self.recorder.record(client.subject(boot), stage);
             return Err(Error::NotFound(format!("gateway {}: {error}", gateway.name)));
         };
+        if history.is_dropped(generation.number)
+            && self.generations.blobs_of(Access::to(path)).find(asset).is_err()
+        {
+            let error = format!("the files of generation {} were removed", generation.number);
+            self.recorder.record(client.subject(boot), Stage::Error { error: (&*error).into() });
+            return Err(Error::NotFound(format!("gateway {}: {error}", gateway.name)));
+        }
         let target = Target { client, generation, path, asset, boot };
         let content = if path == BOOT_SCRIPT {
             self.ensure_local(asset, Access::Public, reach)?;

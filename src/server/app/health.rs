@@ -8,12 +8,17 @@ use time::OffsetDateTime;
 use super::App;
 use super::error::Result;
 use crate::bucket::Condition;
+use crate::fleet::By;
 use crate::fleet::Decision;
 use crate::fleet::Generation;
 use crate::fleet::Record;
 use crate::fleet::decide;
 use crate::server::problems;
 use crate::store::blobs::Access;
+use crate::store::gc;
+use crate::store::gc::Collected;
+use crate::store::gc::Swept;
+use crate::store::gc::Wish;
 use crate::store::rollouts;
 use crate::sync::Outcome;
 use crate::sync::Status;
@@ -111,6 +116,27 @@ impl App {
             tracing::error!("some rollouts cannot continue: {trouble}");
         }
         *known = trouble;
+    }
+
+    /// Removes files of old generations, if `[store] keep` says how many stay.
+    pub(in crate::server) fn collect(&self) -> anyhow::Result<()> {
+        let settings = self.settings();
+        let Some(keep) = settings.state.config().store.keep else { return Ok(()) };
+        let (by, now) = (By::new("farmgate serve"), OffsetDateTime::now_utc());
+        let wish = Wish { keep: Some(keep), dry_run: false, by: &by };
+        let collected = gc::collect(&settings.state, &wish, now)?;
+        self.counters.collected(&collected, now);
+        for gateway in collected.dropped.iter().map(|dropped| &dropped.id) {
+            if let Some(replica) = &self.replica {
+                replica.wake(gateway);
+            }
+        }
+        let Collected { dropped, swept } = collected;
+        if !dropped.is_empty() || swept.blobs > 0 {
+            let (generations, Swept { blobs: files, bytes, .. }) = (dropped.len(), swept);
+            tracing::info!(generations, files, bytes, "removed files of old generations");
+        }
+        Ok(())
     }
 
     /// Checks that the files of all gateways' live generations exist here with their full size.

@@ -25,6 +25,8 @@ use crate::server::page::natural;
 use crate::server::page::overview::Fleet;
 use crate::server::page::overview::Notice;
 use crate::server::page::overview::Row;
+use crate::server::page::overview::Sync;
+use crate::sync::Status;
 
 /// Reads the fleet: for each gateway its record, and what has changed of its events. Looks at the
 /// files of the next boots only if `with_files`, otherwise takes the faults from `before`.
@@ -54,7 +56,7 @@ pub(in crate::server) fn fleet(
         notices: notices(app),
         rollouts: open_rollouts(app)?,
         store: app.store_status(),
-        sync: None,
+        sync: sync(app),
     })
 }
 
@@ -147,5 +149,21 @@ fn notices(app: &App) -> Vec<Notice> {
         level: Level::Warn,
         text: format!("some rollouts cannot continue: {trouble}"),
     }));
+    let sync = app.sync_warning();
+    notices.extend(sync.map(|text| Notice { level: Level::Warn, text }));
     notices
+}
+
+/// The commit in force, and the last time that the git repository was looked at with success.
+fn sync(app: &App) -> Option<Sync> {
+    let settings = app.settings();
+    settings.state.config().sync.remote.as_ref()?;
+    let status = Status::read(&settings.state).ok().flatten()?;
+    let (good, at) = (status.good?.source, status.last_success?);
+    Some(Sync {
+        commit: good.commit,
+        author: good.author.to_string(),
+        subject: good.subject.to_string(),
+        at,
+    })
 }

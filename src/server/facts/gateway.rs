@@ -143,6 +143,9 @@ fn log(events: &Events, history: &History) -> Vec<Act> {
             }
             Kind::Pinned { generation } => format!("pinned generation {}", number(*generation)),
             Kind::Released => "removed the pin".to_owned(),
+            Kind::Dropped { generation, .. } => {
+                format!("gave up the files of generation {}", number(*generation))
+            }
             Kind::Booted { .. } | Kind::Acknowledged { .. } => return None,
         };
         let by = event.by.as_ref();

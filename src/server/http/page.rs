@@ -10,6 +10,7 @@ use axum::extract::Query;
 use axum::extract::Request;
 use axum::extract::State;
 use axum::extract::rejection::QueryRejection;
+use axum::http::HeaderMap;
 use axum::http::HeaderName;
 use axum::http::HeaderValue;
 use axum::http::StatusCode;
@@ -64,9 +65,14 @@ pub(super) fn router(board: Arc<Board>) -> Router {
         .with_state(board)
 }
 
-/// Headers that keep other pages away, and keep what is shown out of caches.
+/// Headers that keep other pages away, and keep what is shown out of caches. Pages of other sites
+/// could read no answer, but they could keep the server busy: only a link may come from them.
 async fn protect(request: Request, next: Next) -> Response {
-    let mut response = next.run(request).await;
+    let mut response = if is_of_another_site(request.headers()) {
+        (StatusCode::FORBIDDEN, "403 Forbidden\n").into_response()
+    } else {
+        next.run(request).await
+    };
     let headers = response.headers_mut();
     let nosniff = HeaderValue::from_static("nosniff");
     let same_origin = HeaderValue::from_static("same-origin");
@@ -79,6 +85,12 @@ async fn protect(request: Request, next: Next) -> Response {
     }
     headers.entry(header::CACHE_CONTROL).or_insert(NO_STORE);
     response
+}
+
+/// What the browser says of it (Fetch Metadata).
+fn is_of_another_site(headers: &HeaderMap) -> bool {
+    let says = |name: &str, text: &str| headers.get(name).is_some_and(|value| value == text);
+    says("sec-fetch-site", "cross-site") && !says("sec-fetch-mode", "navigate")
 }
 
 async fn file(kind: &'static str, text: &'static str) -> Response {

@@ -3,11 +3,15 @@
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
+use time::OffsetDateTime;
+
 use crate::fleet::Reason;
+use crate::store::gc::Collected;
 use crate::store::rollouts::End;
 
 /// Prefix of every name.
@@ -50,6 +54,11 @@ pub(in crate::server) struct Counters {
     acknowledgements: Counter,
     refusals: Family<Why, Counter>,
     sent: Counter,
+    dropped: Counter,
+    freed: Counter,
+    freed_bytes: Counter,
+    stored_bytes: Gauge,
+    collected: Gauge,
     rollouts: Family<Ended, Counter>,
 }
 
@@ -90,7 +99,24 @@ impl Counters {
             let _ = rollouts.get_or_create(&Ended { result });
         }
         registry.register("rollouts_ended", "Rollouts that the server ended", rollouts.clone());
-        Self { registry, requests, seconds, boots, acknowledgements, refusals, sent, rollouts }
+        let (dropped, freed, freed_bytes) = Default::default();
+        let (stored_bytes, collected) = Default::default();
+        Self {
+            registry,
+            requests,
+            seconds,
+            boots,
+            acknowledgements,
+            refusals,
+            sent,
+            rollouts,
+            dropped,
+            freed,
+            freed_bytes,
+            stored_bytes,
+            collected,
+        }
+        .with_collections()
     }
 
     /// Has the counters of a route begin at 0, with those statuses that alerts ask for.
@@ -120,6 +146,29 @@ impl Counters {
     /// Counts a client that was not let in.
     pub(in crate::server) fn refused(&self, reason: &'static str) {
         self.refusals.get_or_create(&Why { reason }).inc();
+    }
+
+    fn with_collections(mut self) -> Self {
+        let help = "Generations whose files were given up, by `[store] keep`";
+        self.registry.register("gc_dropped_generations", help, self.dropped.clone());
+        let help = "Files that no kept generation named, and that were removed";
+        self.registry.register("gc_removed_files", help, self.freed.clone());
+        let help = "Their bytes";
+        self.registry.register("gc_removed_bytes", help, self.freed_bytes.clone());
+        let help = "Bytes of the files of all generations here, as of the last collection";
+        self.registry.register("blobs_bytes", help, self.stored_bytes.clone());
+        let help = "When old files were last looked for without an error; 0 before the first time";
+        self.registry.register("gc_last_success_timestamp_seconds", help, self.collected.clone());
+        self
+    }
+
+    /// Counts what a collection removed.
+    pub(in crate::server) fn collected(&self, collected: &Collected, now: OffsetDateTime) {
+        self.dropped.inc_by(collected.dropped.len() as u64);
+        self.freed.inc_by(collected.swept.blobs);
+        self.freed_bytes.inc_by(collected.swept.bytes);
+        self.stored_bytes.set(i64::try_from(collected.swept.bytes_left).unwrap_or(i64::MAX));
+        self.collected.set(now.unix_timestamp());
     }
 
     /// Counts a rollout that came to its end.

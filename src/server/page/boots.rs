@@ -31,7 +31,7 @@ pub(super) fn section(details: &Details) -> Markup {
             @if !details.other.is_empty() {
                 details.boot {
                     summary { "Outside of any boot" }
-                    (table(&details.other, None))
+                    (table(&details.other, "Steps outside of any boot", None))
                 }
             }
         }
@@ -52,13 +52,14 @@ fn steps(boot: &Boot) -> Markup {
     if boot.steps.is_empty() {
         return html! { p.none { "The flight recorder of this host has nothing about it." } };
     }
-    table(&boot.steps, Some(boot.at))
+    let label = format!("Steps of the boot of {}", words::exact(boot.at));
+    table(&boot.steps, &label, Some(boot.at))
 }
 
 /// Steps as a table, with times from `began` on.
-fn table(steps: &[Step], began: Option<OffsetDateTime>) -> Markup {
+fn table(steps: &[Step], label: &str, began: Option<OffsetDateTime>) -> Markup {
     html! {
-        div.scroll tabindex="0" role="region" aria-label="Steps" {
+        div.scroll tabindex="0" role="region" aria-label=(label) {
             table.steps {
                 thead { tr { th scope="col" { "Time" } th scope="col" { "Step" } th scope="col" { "From" } } }
                 tbody {

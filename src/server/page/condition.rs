@@ -83,7 +83,7 @@ fn about_generation(gateway: &Gateway, say: &mut impl FnMut(Level, &'static str,
             Level::Bad,
             "does not work",
             format!(
-                "generation {}: {tries} boots, none acknowledged, and there is no good one to go \
+                "generation {}, {tries} boots without an acknowledgement, and no good one to go \
                  back to",
                 next.generation
             ),

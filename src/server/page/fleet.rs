@@ -68,7 +68,7 @@ fn summary(fleet: &Fleet, query: &Query) -> Markup {
     html! {
         section #summary aria-labelledby="headline" {
             h1 #headline class=(level.as_str()) {
-                span.sign aria-hidden="true" { (level.sign()) } " " (headline(bad, warn, all))
+                span.sign aria-hidden="true" { (level.sign()) } " " (headline(bad, warn, all, alarm))
             }
             @if !fleet.notices.is_empty() {
                 ul.notices {
@@ -98,10 +98,15 @@ fn summary(fleet: &Fleet, query: &Query) -> Markup {
     }
 }
 
-fn headline(bad: usize, warn: usize, all: usize) -> String {
+fn headline(bad: usize, warn: usize, all: usize, alarm: Option<Level>) -> String {
     let are = |count: usize| if count == 1 { "is" } else { "are" };
+    if alarm == Some(Level::Bad) {
+        let rest = if bad > 0 { format!(", {bad} of {all} broken") } else { String::new() };
+        return format!("This host keeps gateways from booting{rest}");
+    }
     match (bad, warn, all) {
         (_, _, 0) => "No gateways yet".to_owned(),
+        (0, 0, _) if alarm == Some(Level::Warn) => "This host has something to look at".to_owned(),
         (0, 0, 1) => "The one gateway is fine".to_owned(),
         (0, 0, all) => format!("No problems among {all} gateways"),
         (0, warn, all) => format!("{warn} of {all} gateways {} to look at", are(warn)),
@@ -112,21 +117,17 @@ fn headline(bad: usize, warn: usize, all: usize) -> String {
     }
 }
 
-/// The last sync and the shared store, when all is well with them; else they are notices.
+/// The git repository and the shared store, a line each.
 fn host(fleet: &Fleet) -> Markup {
     html! {
-        @if fleet.sync.is_some() || fleet.store.is_some() {
+        @if let Some(sync) = &fleet.sync {
             p.host {
-                @if let Some(sync) = &fleet.sync {
-                    span {
-                        "Last sync " (words::ago(sync.at, fleet.at)) ": "
-                        code { (sync.commit.chars().take(12).collect::<String>()) } " "
-                        (sync.subject) " (" (sync.author) ")"
-                    }
-                }
-                @if let Some(store) = &fleet.store { span { (store) } }
+                "Last sync " (words::ago(sync.at, fleet.at)) ": "
+                code { (sync.commit.chars().take(12).collect::<String>()) } " "
+                (sync.subject) " (" (sync.author) ")"
             }
         }
+        @if let Some(store) = &fleet.store { p.host { "Shared " (store) } }
     }
 }
 

@@ -41,7 +41,7 @@ fn facts(details: &Details, now: OffsetDateTime) -> Markup {
                         None => "nothing is published",
                         Some(next) => {
                             "generation " (next.generation) ": " (next.reason)
-                            @if let Some(since) = next.since { ", live " (words::ago(since, now)) }
+                            @if let Some(since) = next.since { ", live for " (words::lasting(since, now)) }
                         }
                     }
                 }

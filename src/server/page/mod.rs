@@ -23,3 +23,6 @@ mod timeline;
 mod words;
 
 pub(super) use words::natural;
+
+#[cfg(test)]
+mod tests;

@@ -22,7 +22,7 @@ pub(in crate::server) struct Fleet {
     pub(in crate::server) rollouts: Vec<Rollout>,
     /// Status of the shared store, if there is one.
     pub(in crate::server) store: Option<String>,
-    /// The last sync of the configuration repository, if there is one.
+    /// The last sync of the git repository, if there is one.
     pub(in crate::server) sync: Option<Sync>,
 }
 
@@ -33,15 +33,13 @@ pub(in crate::server) struct Notice {
     pub(in crate::server) text: String,
 }
 
-/// The last sync of the configuration repository.
+/// The commit in force, and when the git repository was last looked at with success.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::server) struct Sync {
     pub(in crate::server) commit: String,
     pub(in crate::server) author: String,
     pub(in crate::server) subject: String,
     pub(in crate::server) at: OffsetDateTime,
-    /// Why it failed.
-    pub(in crate::server) failure: Option<String>,
 }
 
 /// A gateway, and what there is to say about it.

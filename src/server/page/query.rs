@@ -161,7 +161,7 @@ impl Query {
             sort => rows.sort_by(|a, b| order(sort, a, b)),
         }
         let (found, pages) = (rows.len(), rows.len().div_ceil(PAGE).max(1));
-        let page = self.page.min(pages);
+        let page = self.page.clamp(1, pages);
         let rows = rows.into_iter().skip((page - 1) * PAGE).take(PAGE).collect();
         Part { rows, found, page, pages }
     }

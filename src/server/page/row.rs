@@ -2,6 +2,7 @@
 
 use maud::Markup;
 use maud::html;
+use time::Duration;
 use time::OffsetDateTime;
 
 use super::condition::ENDS_SOON;
@@ -12,6 +13,9 @@ use super::model::Gateway;
 use super::overview::Row;
 use super::words;
 use crate::fleet::Reason;
+
+/// RFC 5280, section 4.1.2.5: certificates without an end name one in the year 9999.
+const FOR_EVER: Duration = Duration::days(365 * 1000);
 
 /// The address of a gateway's page.
 pub(super) fn address(name: &str) -> String {
@@ -82,7 +86,7 @@ fn generation(gateway: &Gateway, now: OffsetDateTime) -> Markup {
         @if let Some(next) = gateway.next {
             span.number { (next.generation) }
             @if next.reason == Reason::Pinned { " " span.label { "pinned" } }
-            @if let Some(since) = next.since { span.sub { "live " (words::ago(since, now)) } }
+            @if let Some(since) = next.since { span.sub { "live for " (words::lasting(since, now)) } }
         } @else { span.none { "none" } }
     }
 }
@@ -91,6 +95,7 @@ fn certificate(gateway: &Gateway, now: OffsetDateTime) -> Markup {
     html! {
         @match gateway.certificate {
             Certificate::Active(until) if until <= now => { "ended" span.sub { (until.date()) } }
+            Certificate::Active(until) if until - now > FOR_EVER => { span.none { "no end" } }
             Certificate::Active(until) => {
                 span.soon[until - now < ENDS_SOON] { (words::span(until - now)) }
                 span.sub { (until.date()) }

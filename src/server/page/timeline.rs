@@ -183,6 +183,8 @@ pub(super) fn picture(boots: &[Boot], assessed: bool) -> Markup {
                 @for (kind, name) in Kind::ALL {
                     span.key { span class={ "swatch " (kind.class()) } aria-hidden="true" {} (name) }
                 }
+                span.key { span aria-hidden="true" { "○ " } "secrets read" }
+                span.key { span aria-hidden="true" { "● " } "acknowledged" }
             }
         }
     }

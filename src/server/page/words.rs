@@ -39,6 +39,13 @@ pub(super) fn ago(at: OffsetDateTime, now: OffsetDateTime) -> Markup {
     }
 }
 
+/// For how long, as [`ago`].
+pub(super) fn lasting(since: OffsetDateTime, now: OffsetDateTime) -> Markup {
+    html! {
+        time datetime=(machine(since)) title=(exact(since)) data-span { (span(now - since)) }
+    }
+}
+
 /// A size with a unit: `312 kB`, `1.4 MB`.
 pub(super) fn size(bytes: u64) -> String {
     const UNITS: [(&str, u64); 3] = [("GB", 1_000_000_000), ("MB", 1_000_000), ("kB", 1_000)];

@@ -27,7 +27,7 @@ use crate::store::lock::StateLock;
 
 // No gateway can have a name that begins with these.
 const UNFINISHED: &str = ".new-";
-const REMOVED: &str = ".removed-";
+pub(super) const REMOVED: &str = ".removed-";
 
 impl Gateways {
     /// Fails if a gateway has that name.
@@ -97,7 +97,15 @@ impl Gateways {
         certificates: &BTreeMap<Fingerprint, &str>,
     ) -> Result<()> {
         let home = self.home(&record.name);
-        let known = self.find(&record.name)?;
+        let mut known = self.find(&record.name)?;
+        if known.is_none()
+            && let Some(mut here) = self.find_by_id(&record.id)?
+        {
+            // Another host renamed it.
+            let old = std::mem::replace(&mut here.name, record.name.clone());
+            self.move_home(&here, &old)?;
+            known = Some(here);
+        }
         if let Some(other) = known.as_ref().filter(|known| known.id != record.id) {
             bail!(
                 "two gateways are called {}: {} here and {} on another boot host; remove one of \
@@ -149,7 +157,7 @@ impl Gateways {
     }
 
     /// An unfinished folder for a new gateway; [`Gateways::finish`] gives it its name.
-    fn unfinished(&self, name: &GatewayName) -> Result<PathBuf> {
+    pub(super) fn unfinished(&self, name: &GatewayName) -> Result<PathBuf> {
         self.sweep()?;
         let unfinished = self.dir.join(format!("{UNFINISHED}{name}"));
         files::create_dir(&unfinished, layout::PRIVATE_DIR)?;
@@ -157,7 +165,7 @@ impl Gateways {
     }
 
     /// Gives a complete folder the name of the gateway.
-    fn finish(&self, unfinished: &Path, name: &GatewayName) -> Result<()> {
+    pub(super) fn finish(&self, unfinished: &Path, name: &GatewayName) -> Result<()> {
         let home = self.home(name);
         fs::rename(unfinished, &home)
             .and_then(|()| files::sync_parent(&home))
@@ -165,7 +173,7 @@ impl Gateways {
     }
 
     /// Removes leftovers of interrupted commands, which may hold keys.
-    fn sweep(&self) -> Result<()> {
+    pub(super) fn sweep(&self) -> Result<()> {
         let sweep = || -> io::Result<()> {
             for entry in fs::read_dir(&self.dir)? {
                 let entry = entry?;

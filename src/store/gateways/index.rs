@@ -43,14 +43,7 @@ impl Gateways {
     }
 
     pub(super) fn index(&self, fingerprint: &Fingerprint, name: &GatewayName) -> Result<()> {
-        files::create_dir(&self.dir.join(INDEX), layout::PRIVATE_DIR)?;
-        let entry = self.index_entry(fingerprint);
-        let write = || -> io::Result<()> {
-            clear(&entry)?;
-            std::os::unix::fs::symlink(Path::new("..").join(name), &entry)?;
-            files::sync_parent(&entry)
-        };
-        write().with_context(|| format!("cannot write {}", entry.display()))
+        link(&self.index_entry(fingerprint), name)
     }
 
     /// Repairs missing and wrong entries from the records: a restored backup may lack the symbolic
@@ -61,6 +54,7 @@ impl Gateways {
         for name in self.names()? {
             // An unreadable record is reported by its users.
             let Ok(Some(record)) = self.find(&name) else { continue };
+            mended = mended.and_then(|count| self.remember_id(&record).map(|()| count));
             for owned in &record.certificates {
                 if self.is_indexed(&owned.fingerprint, &name) {
                     continue;
@@ -81,6 +75,25 @@ impl Gateways {
         let target = fs::read_link(self.index_entry(fingerprint)).ok();
         target.is_some_and(|target| target == Path::new("..").join(name))
     }
+}
+
+/// Makes the entry of an index lead to a gateway's folder. Whoever reads it finds the old one or the
+/// new one.
+pub(super) fn link(entry: &Path, name: &GatewayName) -> Result<()> {
+    let dir = entry.parent().unwrap_or(entry);
+    files::create_dir(dir, layout::PRIVATE_DIR)?;
+    let file = entry.file_name().unwrap_or_default().to_string_lossy();
+    let new = dir.join(format!(".new-{file}"));
+    let write = || -> io::Result<()> {
+        files::remove_if_there(&new)?;
+        std::os::unix::fs::symlink(Path::new("..").join(name), &new)?;
+        if fs::symlink_metadata(entry).is_ok_and(|facts| facts.is_dir()) {
+            clear(entry)?;
+        }
+        fs::rename(&new, entry)?;
+        files::sync_parent(entry)
+    };
+    write().with_context(|| format!("cannot write {}", entry.display()))
 }
 
 /// Removes what is in the place of an entry. A tool that follows symbolic links leaves a copy of

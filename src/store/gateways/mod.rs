@@ -10,6 +10,7 @@ mod folder;
 mod identity;
 mod index;
 mod known;
+mod rename;
 
 use std::fs;
 use std::io;
@@ -59,6 +60,9 @@ impl Gateways {
     pub fn load(&self, name: &GatewayName) -> Result<Record> {
         self.find(name)?.with_context(|| {
             let all = "`farmgate gateway list` shows all of them";
+            if let Some(present) = self.present_name(name) {
+                return format!("there is no gateway {name} any more: it is called {present} now");
+            }
             match self.similar(name) {
                 Some(similar) => format!("there is no gateway {name}, but {similar}; {all}"),
                 None => format!("there is no gateway {name}; {all}"),
@@ -94,8 +98,15 @@ impl Gateways {
 
     /// The record of the gateway with this id, if it still exists.
     pub fn find_by_id(&self, id: &GatewayId) -> Result<Option<Record>> {
-        let Ok(name) = id.name().parse() else { return Ok(None) };
-        Ok(self.find(&name)?.filter(|record| record.id == *id))
+        let find = |name: &GatewayName| {
+            Ok::<_, anyhow::Error>(self.find(name)?.filter(|record| record.id == *id))
+        };
+        if let Ok(name) = id.name().parse()
+            && let Some(record) = find(&name)?
+        {
+            return Ok(Some(record));
+        }
+        self.name_of(id).map_or(Ok(None), |name| find(&name))
     }
 
     fn home(&self, name: &GatewayName) -> PathBuf {

@@ -102,6 +102,13 @@ fn seen(state: &State, generations: &Generations, member: &Member) -> Result<Opt
     Ok(Some(Seen { history: generations.history(&record.id)?, policy, revoked }))
 }
 
+/// Says whether the files of a member's generation were removed.
+fn is_gone(known: &Fleet, member: &Member) -> bool {
+    let history = known.get(&member.id).map(|seen| &seen.history);
+    let found = history.and_then(|history| Some((history, history.by_id(member.generation)?)));
+    found.is_some_and(|(history, generation)| history.is_dropped(generation.number))
+}
+
 fn step(state: &State, id: EventId, now: OffsetDateTime) -> Result<Progress> {
     // No other process may act, and no operator may change anything, between the decision and its
     // events.
@@ -113,12 +120,22 @@ fn step(state: &State, id: EventId, now: OffsetDateTime) -> Result<Progress> {
     let (end, what, outcome) = match next(&stored.rollout, &known, now) {
         Step::Wait(_) => return Ok(Progress::Waits),
         Step::Activate(members) => {
-            for member in members.into_iter().take(MOST_AT_ONCE) {
-                let kind = Kind::Activated { generation: member.generation };
-                generations.append_by(&member.id, kind, stored.by.as_ref(), now)?;
-                tracing::info!(rollout = %id, gateway = %member.gateway, "activated");
+            if let Some(member) = members.iter().find(|member| is_gone(&known, member)) {
+                let outcome = format!(
+                    "stopped at gateway {}: the files of its generation were removed by \
+                     `farmgate gc`; publish the folder again",
+                    member.gateway
+                );
+                tracing::error!(rollout = %id, "{outcome}");
+                (End::Failed, What::RolloutFailed, outcome)
+            } else {
+                for member in members.into_iter().take(MOST_AT_ONCE) {
+                    let kind = Kind::Activated { generation: member.generation };
+                    generations.append_by(&member.id, kind, stored.by.as_ref(), now)?;
+                    tracing::info!(rollout = %id, gateway = %member.gateway, "activated");
+                }
+                return Ok(Progress::Moved);
             }
-            return Ok(Progress::Moved);
         }
         Step::Stop(halt) => {
             let outcome = halt.to_string();

@@ -245,26 +245,30 @@ fn what_was_rolled_back_stays_so_until_it_is_asked_for() {
 
 #[test]
 fn waves_go_live_one_after_the_other_and_are_not_published_twice() {
-    let names = ["a-1", "a-2", "b-1", "quiet-1"];
+    let names = ["a-1", "a-2", "b-1", "pinned-1", "quiet-1"];
     let state = state(&names);
+    state.publish("pinned-1", 10);
+    state.ok(&["pin", "pinned-1"]);
     state.ok(&["gateway", "set", "quiet-1", "--assessment", "none"]);
     let fleet = Fleet::new(&names);
     fleet.write("gateways/a-2.toml", "profile = \"debian\"\ngroup = \"home\"\n");
     fleet.write(
         "fleet.toml",
         "[defaults]\nvariables = { console = \"a\" }\n\
-        [[waves]]\ngateways = [\"a-1\", \"quiet-1\"]\n[[waves]]\ngroups = [\"home\"]\n",
+        [[waves]]\ngateways = [\"a-1\", \"pinned-1\", \"quiet-1\"]\n[[waves]]\ngroups = [\"home\"]\n",
     );
     let plan = state.json(&["plan", fleet.str()]);
-    assert_eq!(plan["waves"], json!([["a-1", "quiet-1"], ["a-2"], ["b-1"]]));
+    assert_eq!(plan["waves"], json!([["a-1", "pinned-1", "quiet-1"], ["a-2"], ["b-1"]]));
     let done = state.json(&["apply", fleet.str()]);
     assert!(done["rollout"].is_string(), "{done}");
     assert_eq!(current(&state, "a-1"), 1);
     for later in ["a-2", "b-1", "quiet-1"] {
         assert_eq!(current(&state, later), json!(null), "{later}");
     }
+    // Nothing waits for a gateway that does not try it.
+    assert_eq!(current(&state, "pinned-1"), 1);
     let text = state.ok(&["plan", fleet.str()]);
-    assert!(text.contains("nothing changes for 4 gateways"), "{text}");
+    assert!(text.contains("nothing changes for 5 gateways"), "{text}");
     assert!(state.ok(&["apply", fleet.str()]).contains("nothing to publish"));
     let server = TestServer::start(&state);
     let location =

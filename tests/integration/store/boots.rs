@@ -105,7 +105,7 @@ async fn a_boot_is_not_taken_for_one_of_another_host_whose_clock_is_ahead() {
         let shown = b.test.json(&["status", "lab-1"]);
         let boots = shown["boots"].as_array().unwrap();
         let stages = |id: EventId| {
-            let boot = boots.iter().find(|boot| boot["id"] == id.to_string()).unwrap();
+            let boot = boots.iter().find(|boot| boot["boot"] == id.to_string()).unwrap();
             let stages = boot["stages"].as_array().unwrap().iter();
             stages.map(|entry| entry["stage"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
         };

@@ -10,6 +10,10 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::time::Duration;
+use std::time::SystemTime;
+
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use crate::common::write_private;
 
@@ -70,16 +74,25 @@ impl Answer {
 }
 
 fn head(size: usize) -> String {
+    head_since(size, SystemTime::UNIX_EPOCH)
+}
+
+fn head_since(size: usize, came: SystemTime) -> String {
+    let came = httpdate::fmt_http_date(came);
     format!(
         "HTTP/1.1 200 OK\r\nConnection: close\r\nETag: \"x\"\r\nContent-Length: {size}\r\n\
-         Last-Modified: Sun, 06 Nov 1994 08:49:37 GMT\r\n\r\n"
+         Last-Modified: {came}\r\n\r\n"
     )
 }
 
 pub(super) struct Fake {
     address: SocketAddr,
     asked: Arc<Mutex<Vec<String>>>,
+    objects: Objects,
 }
+
+/// What a bucket keeps: bytes, and when they came.
+type Objects = Arc<Mutex<BTreeMap<String, (Vec<u8>, SystemTime)>>>;
 
 impl Fake {
     /// `answer` is asked with the request's first line.
@@ -110,7 +123,7 @@ impl Fake {
                 std::thread::spawn(move || serve(stream, pause, &log, &*answer));
             }
         });
-        Self { address, asked }
+        Self { address, asked, objects: Objects::default() }
     }
 
     /// A bucket that works: it keeps what it is given.
@@ -122,10 +135,29 @@ impl Fake {
     pub(super) fn keeping_unless(
         instead: impl Fn(&str) -> Option<Answer> + Send + Sync + 'static,
     ) -> Self {
-        let objects = Mutex::new(BTreeMap::new());
-        Self::start_reading(Duration::ZERO, move |request, body| {
-            instead(request).unwrap_or_else(|| keep(&mut objects.lock().unwrap(), request, body))
-        })
+        let objects = Objects::default();
+        let kept = objects.clone();
+        let fake = Self::start_reading(Duration::ZERO, move |request, body| {
+            instead(request).unwrap_or_else(|| keep(&mut kept.lock().unwrap(), request, body))
+        });
+        Self { objects, ..fake }
+    }
+
+    /// As if all that is in the bucket had been there for so long.
+    pub(super) fn age(&self, by: Duration) {
+        for (_, came) in self.objects.lock().unwrap().values_mut() {
+            *came -= by;
+        }
+    }
+
+    /// The keys of all objects.
+    pub(super) fn keys(&self) -> Vec<String> {
+        self.objects.lock().unwrap().keys().cloned().collect()
+    }
+
+    /// Loses objects.
+    pub(super) fn lose(&self, which: impl Fn(&str) -> bool) {
+        self.objects.lock().unwrap().retain(|key, _| !which(key));
     }
 
     /// The first lines of all requests since this was last called.
@@ -149,7 +181,11 @@ impl Fake {
 }
 
 /// What a bucket does with a request, of S3's as much as the replica uses.
-fn keep(objects: &mut BTreeMap<String, Vec<u8>>, request: &str, body: &[u8]) -> Answer {
+fn keep(
+    objects: &mut BTreeMap<String, (Vec<u8>, SystemTime)>,
+    request: &str,
+    body: &[u8],
+) -> Answer {
     let mut words = request.split(' ');
     let (method, target) = (words.next().unwrap(), words.next().unwrap());
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
@@ -160,20 +196,24 @@ fn keep(objects: &mut BTreeMap<String, Vec<u8>>, request: &str, body: &[u8]) -> 
             let prefix = query.split('&').find_map(|pair| pair.strip_prefix("prefix="));
             let prefix = prefix.unwrap_or_default().replace("%2F", "/");
             let listed = objects.iter().filter(|(key, _)| key.starts_with(&prefix));
-            let listed = listed.map(|(key, bytes)| {
+            let listed = listed.map(|(key, (bytes, came))| {
+                let came = OffsetDateTime::from(*came).format(&Rfc3339).unwrap();
                 format!(
                     "<Contents><Key>{key}</Key><Size>{}</Size>\
-                     <LastModified>2026-01-01T00:00:00.000Z</LastModified></Contents>",
+                     <LastModified>{came}</LastModified></Contents>",
                     bytes.len()
                 )
             });
             let listed: String = listed.collect();
             Answer::status(200, &format!("<ListBucketResult>{listed}</ListBucketResult>"))
         }
-        "GET" => found.map_or_else(|| Answer::status(404, ""), |bytes| Answer::object(bytes)),
-        "HEAD" => found.map_or_else(|| Answer::status(404, ""), |bytes| Answer::facts(bytes.len())),
+        "GET" => found.map_or_else(|| Answer::status(404, ""), |(bytes, _)| Answer::object(bytes)),
+        "HEAD" => found.map_or_else(
+            || Answer::status(404, ""),
+            |(bytes, came)| Answer::raw(&head_since(bytes.len(), *came)),
+        ),
         "PUT" => {
-            objects.insert(key, body.to_vec());
+            objects.insert(key, (body.to_vec(), SystemTime::now()));
             Answer::object(b"")
         }
         "POST" if query.contains("delete") => {

@@ -5,6 +5,7 @@ mod boots;
 mod cache;
 mod clocks;
 mod cluster;
+mod collect;
 mod converge;
 mod copy;
 mod costs;

@@ -33,6 +33,10 @@
       const text = `${span((now - Date.parse(time.dateTime)) / 1000)} ago`;
       if (time.textContent !== text) time.textContent = text;
     }
+    for (const time of document.querySelectorAll("time[data-span]")) {
+      const text = span((now - Date.parse(time.dateTime)) / 1000);
+      if (time.textContent !== text) time.textContent = text;
+    }
   };
   setInterval(tick, 5000);
 
@@ -74,7 +78,7 @@
 
   // What is folded out stays so.
   const keepOpen = (fresh) => {
-    const title = (one) => one.querySelector("summary")?.textContent.replace(/\S+ \S+ ago/g, "");
+    const title = (one) => one.querySelector("summary")?.textContent.replace(/\d+ \w+ ago/g, "");
     const open = new Map([...document.querySelectorAll("details")].map((one) => [title(one), one.open]));
     for (const one of fresh.querySelectorAll("details")) {
       const was = open.get(title(one));
