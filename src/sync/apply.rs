@@ -36,6 +36,9 @@ use crate::store::State;
 use crate::store::blobs::Access;
 use crate::store::generations::Generations;
 
+/// Errors that a refusal names.
+const SHOWN: usize = 3;
+
 /// How to apply a folder.
 #[derive(Clone, Copy)]
 pub struct Apply<'a> {
@@ -140,14 +143,15 @@ pub fn apply(state: &State, folder: &FleetFolder, apply: Apply<'_>) -> Result<Ap
 
 fn ensure_no_error(checked: &[Checked], folder: &FleetFolder) -> Result<()> {
     let errors: Vec<String> = checked.iter().flat_map(Checked::errors).collect();
-    match errors.first() {
-        None => Ok(()),
-        Some(first) => bail!(
-            "{first} ({} in all; farmgate check {} shows more); nothing was changed",
-            errors.len(),
-            folder.shown().display()
-        ),
+    if errors.is_empty() {
+        return Ok(());
     }
+    let first = errors[..errors.len().min(SHOWN)].join("; ");
+    bail!(
+        "{first} ({} in all; farmgate check {} shows more); nothing was changed",
+        errors.len(),
+        folder.shown().display()
+    )
 }
 
 /// Puts files into blobs: those of the folder, and those by URL.
