@@ -21,9 +21,9 @@ macro_rules! pages {
 pages! {
     "FG001" "FG002" "FG010" "FG011" "FG012" "FG013" "FG014" "FG015" "FG016" "FG017"
     "FG018" "FG019" "FG020" "FG021" "FG022" "FG023" "FG024" "FG025" "FG026" "FG027"
-    "FG028" "FG029" "FG030" "FG031" "FG032" "FG033" "FG034" "FG035" "FG040" "FG041"
-    "FG042" "FG043" "FG044" "FG045" "FG046" "FG047" "FG048" "FG049" "FG050" "FG051"
-    "FG052" "FG090"
+    "FG028" "FG029" "FG030" "FG031" "FG032" "FG033" "FG034" "FG035" "FG036" "FG037"
+    "FG040" "FG041" "FG042" "FG043" "FG044" "FG045" "FG046" "FG047" "FG048" "FG049"
+    "FG050" "FG051" "FG052" "FG090"
 }
 
 /// Prints the page of a code, or the list of all codes if `code` is empty.
