@@ -233,8 +233,10 @@ impl TestServer {
         command.envs(state.env.iter().cloned()).envs(env.iter().copied());
         let mut server = Self::spawn(command, unix);
         let line = server.wait_for_log("listening: mutual TLS");
-        let (_, address) = line.rsplit_once(':').unwrap();
-        server.tls_port = address.trim().parse().unwrap();
+        // More may follow in a log that programs read.
+        let (_, port) = line.rsplit_once("127.0.0.1:").unwrap();
+        let digits = port.find(|other: char| !other.is_ascii_digit()).unwrap_or(port.len());
+        server.tls_port = port[..digits].parse().unwrap();
         server.wait_for_log("listening: Unix socket");
         server
     }

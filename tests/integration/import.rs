@@ -228,7 +228,10 @@ fn what_cannot_be_taken_over_is_said() {
         old.files(&sha1, &[("boot.ipxe", script)]);
         kernel(&old, &sha1);
     }
+    // Whose SHA-1 is the lower one gets the name.
     let twin = old.client("Good");
+    old.files(&twin, &[("boot.ipxe", "#!ipxe\nkernel vmlinuz\nboot\n")]);
+    kernel(&old, &twin);
     let leaking = old.client("leaking");
     old.files(&leaking, &[("boot.ipxe", "#!ipxe\nboot\n")]);
     std::os::unix::fs::symlink("/etc/passwd", old.path("files").join(&leaking).join("x")).unwrap();

@@ -199,7 +199,9 @@ impl Restore {
         };
         let restored = restored.with_context(|| format!("cannot use {}", self.file.display()))?;
         // Says at once if something is missing.
-        State::open(&context.state, context.config.as_deref())?;
+        let state = State::open(&context.state, context.config.as_deref())?;
+        // A tar file of regular files has no index, and `doctor` would miss it until the server runs.
+        state.gateways().mend_index()?;
         context.print(&Done { state: context.state.clone(), restored })
     }
 

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::bell::Bell;
 use super::nginx_headers::NginxHeaders;
-use super::observe::expect_routes;
+use super::routes::expect_routes;
 use super::turns::Turns;
 use crate::fleet::Asset;
 use crate::fleet::GatewayId;

@@ -12,13 +12,10 @@ use tracing::Instrument;
 
 use super::error::RefusedFor;
 use super::front::Front;
+use super::routes::NONE;
 use super::routes::ROUTES;
 use crate::server::edge::peer;
 use crate::server::edge::peer::Peer;
-use crate::server::metrics::Counters;
-
-/// The route of requests that have none.
-const NONE: &str = "none";
 
 /// The log shows the route instead of the path: a path can contain a token.
 pub(super) async fn observe(
@@ -43,11 +40,6 @@ pub(super) async fn observe(
         }
     }
     response
-}
-
-/// Has all counters of requests there from the start: no rate shows the first count of a new one.
-pub(super) fn expect_routes(counters: &Counters) {
-    ROUTES.into_iter().chain([NONE]).for_each(|route| counters.expect(route));
 }
 
 fn route(matched: &str) -> &'static str {

@@ -1,5 +1,7 @@
 //! Paths of the routes, as metrics and logs show them.
 
+use crate::server::metrics::Counters;
+
 pub(super) const BOOT: &str = "/boot/ipxe";
 pub(super) const GENERATION: &str = "/g/{generation}/{*path}";
 pub(super) const FILES: &str = "/files/{*path}";
@@ -10,3 +12,11 @@ pub(super) const SECRETS: &str = "/secrets/{token}";
 
 /// All routes.
 pub(super) const ROUTES: [&str; 7] = [BOOT, GENERATION, FILES, ACK, HEALTHZ, SECRETS, UPDATE];
+
+/// The route of requests that have none.
+pub(super) const NONE: &str = "none";
+
+/// Has all counters of requests there from the start: no rate shows the first count of a new one.
+pub(super) fn expect_routes(counters: &Counters) {
+    ROUTES.into_iter().chain([NONE]).for_each(|route| counters.expect(route));
+}
