@@ -10,7 +10,7 @@ use clap_complete::engine::PathCompleter;
 use clap_complete::engine::ValueCompleter;
 
 use super::STATE;
-use super::selector::Groups;
+use super::groups::Groups;
 use crate::store::State;
 
 /// Names of gateways, for `add = ArgValueCandidates::new(names)`.

@@ -18,6 +18,7 @@ mod gateway;
 mod gc;
 mod generations;
 mod get;
+mod groups;
 mod import;
 mod init;
 mod iso;
