@@ -45,6 +45,9 @@ const SHARE: u32 = 10;
 /// Longest age of the fleet that is shown, even if reading it takes long.
 const OLDEST: Duration = Duration::from_secs(5);
 
+/// A reading that takes this long is not waited for, except for the first one.
+const LONG: Duration = Duration::from_millis(300);
+
 /// Interval of looking at the files of the next boots, as the server's sweep does.
 const FILES: Duration = Duration::from_secs(30);
 
@@ -55,7 +58,10 @@ const MOST_ROWS: usize = 50;
 pub(super) struct Board {
     app: Arc<App>,
     stages: Stages,
+    /// The last one that was read.
     known: Mutex<Option<Known>>,
+    /// Held while the fleet is read.
+    reading: Mutex<()>,
     changed: Mutex<BTreeSet<String>>,
     /// `None` once the server stops.
     watchers: Mutex<Option<broadcast::Sender<Arc<str>>>>,
@@ -64,6 +70,7 @@ pub(super) struct Board {
     epoch: u64,
 }
 
+#[derive(Clone)]
 struct Known {
     fleet: Arc<Fleet>,
     number: u64,
@@ -97,6 +104,7 @@ impl Board {
             app,
             stages: Stages::default(),
             known: Mutex::default(),
+            reading: Mutex::default(),
             changed: Mutex::default(),
             watchers: Mutex::new(Some(broadcast::Sender::new(BEHIND))),
             arrived: Notify::new(),
@@ -112,14 +120,35 @@ impl Board {
         &self.stages
     }
 
-    /// The fleet, not older than necessary. Blocks; many who ask at once wait for one reading.
-    pub(super) fn fleet(&self) -> Result<Arc<Fleet>> {
-        let mut known = lock(&self.known);
-        if let Some(known) = known.as_ref().filter(|known| known.is_fresh()) {
+    /// The fleet, not older than necessary. Blocks; many who ask at once wait for one reading. If
+    /// the last reading took long, whoever looks gets the fleet as it was then, and the next one
+    /// is read meanwhile.
+    pub(super) fn fleet(self: &Arc<Self>) -> Result<Arc<Fleet>> {
+        let old = lock(&self.known).as_ref().map(|known| (known.fleet.clone(), known.took));
+        let Some((fleet, _)) = old.filter(|(_, took)| *took >= LONG) else { return self.read() };
+        // Whoever holds the lock reads it already.
+        if self.reading.try_lock().is_ok() {
+            let here = self.clone();
+            let read = move || {
+                if let Err(error) = here.read() {
+                    tracing::debug!("the status page is not up to date: {error:#}");
+                }
+            };
+            // Without another thread, this one reads it the next time.
+            let _ = std::thread::Builder::new().name("farmgate-page".to_owned()).spawn(read);
+        }
+        Ok(fleet)
+    }
+
+    /// Reads the fleet, unless somebody just did.
+    fn read(&self) -> Result<Arc<Fleet>> {
+        let _reading = lock(&self.reading);
+        let last = lock(&self.known).clone();
+        if let Some(known) = last.as_ref().filter(|known| known.is_fresh()) {
             return Ok(known.fleet.clone());
         }
         let began = Instant::now();
-        let last = known.as_ref();
+        let last = last.as_ref();
         let with_files = last.is_none_or(|last| last.looked_at_files.elapsed() >= FILES);
         let before = last.map(|last| &*last.fleet);
         let mut fleet = facts::fleet(&self.app, &self.stages, before, with_files)?;
@@ -131,7 +160,7 @@ impl Board {
         lock(&self.changed).extend(changes);
         let looked_at_files = last.filter(|_| !with_files).map_or(began, |l| l.looked_at_files);
         let took = began.elapsed();
-        *known = Some(Known {
+        *lock(&self.known) = Some(Known {
             fleet: fleet.clone(),
             number,
             read: Instant::now(),
@@ -142,7 +171,7 @@ impl Board {
     }
 
     /// Lets somebody watch; `None` if too many do, or the server stops.
-    pub(super) fn watch(&self) -> Result<Option<Watcher>> {
+    pub(super) fn watch(self: &Arc<Self>) -> Result<Option<Watcher>> {
         // Read first: what changes afterwards is among the messages.
         let version = self.fleet()?.version.clone();
         let watchers = lock(&self.watchers);
@@ -165,7 +194,7 @@ impl Board {
     }
 
     /// Tells the watchers what changed since the last time. Returns whether there was anything.
-    fn tell(&self, last: &str) -> Result<Option<String>> {
+    fn tell(self: &Arc<Self>, last: &str) -> Result<Option<String>> {
         let fleet = self.fleet()?;
         let changed = std::mem::take(&mut *lock(&self.changed));
         if fleet.version == last {

@@ -77,8 +77,7 @@ fn holds(today: &Value, said: &Value) -> bool {
         (Value::Object(today), Value::Object(said)) => said.iter().all(|(name, value)| {
             let name = name.replace('-', "_");
             let renamed = RENAMED.iter().find(|(old, _)| *old == name).map(|(_, new)| *new);
-            let same = [&*name];
-            let mut names = renamed.unwrap_or(&same).iter();
+            let mut names = renamed.unwrap_or(&[&*name]).iter();
             names.any(|name| today.get(*name).is_some_and(|today| holds(today, value)))
         }),
         (Value::Array(today), Value::Array(said)) => {

@@ -1,12 +1,9 @@
-//! The little Markdown of docs/configuration.md as a manual page. Pure.
+//! What manual pages are written with: terms, literal lines, and the little Markdown of docs/configuration.md. Pure.
 
 use clap_mangen::roff::Inline;
 use clap_mangen::roff::Roff;
 use clap_mangen::roff::bold;
 use clap_mangen::roff::roman;
-
-use super::page::literally;
-use super::page::tagged;
 
 /// Writes a page without its title.
 pub(super) fn write(page: &str, roff: &mut Roff) {
@@ -83,6 +80,24 @@ pub(super) fn inlines(text: &str) -> Vec<Inline> {
 fn emphasis(text: &str) -> Vec<Inline> {
     let parts = text.split("**").enumerate().filter(|(_, part)| !part.is_empty());
     parts.map(|(at, part)| if at % 2 == 0 { roman(part) } else { bold(part) }).collect()
+}
+
+/// A term and what it means.
+pub(super) fn tagged(term: &str, text: &str, roff: &mut Roff) {
+    roff.control("TP", []);
+    roff.text([bold(term)]);
+    roff.text(inlines(text));
+}
+
+/// Lines as they are, indented.
+pub(super) fn literally(text: &str, roff: &mut Roff) {
+    roff.control("RS", ["4"]);
+    roff.control("nf", []);
+    for line in text.lines() {
+        roff.text([roman(line)]);
+    }
+    roff.control("fi", []);
+    roff.control("RE", []);
 }
 
 #[cfg(test)]

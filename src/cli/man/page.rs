@@ -8,6 +8,8 @@ use clap_mangen::roff::roman;
 
 use super::examples::EXAMPLES;
 use super::markdown;
+use super::markdown::literally;
+use super::markdown::tagged;
 use crate::store::layout;
 
 /// What the program takes from the environment besides its arguments.
@@ -131,22 +133,4 @@ fn see_also(command: &clap::Command, is_whole: bool, roff: &mut Roff) {
     }
     also.extend([bold("farmgate.toml"), roman("(5)")]);
     roff.text(also);
-}
-
-/// A term and what it means.
-pub(super) fn tagged(term: &str, text: &str, roff: &mut Roff) {
-    roff.control("TP", []);
-    roff.text([bold(term)]);
-    roff.text(markdown::inlines(text));
-}
-
-/// Lines as they are, indented.
-pub(super) fn literally(text: &str, roff: &mut Roff) {
-    roff.control("RS", ["4"]);
-    roff.control("nf", []);
-    for line in text.lines() {
-        roff.text([roman(line)]);
-    }
-    roff.control("fi", []);
-    roff.control("RE", []);
 }

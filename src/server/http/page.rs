@@ -184,7 +184,7 @@ async fn events(State(board): State<Arc<Board>>) -> Result<Response> {
 
 async fn on_disk<T: Send + 'static>(
     board: Arc<Board>,
-    work: impl FnOnce(&Board) -> Result<T> + Send + 'static,
+    work: impl FnOnce(&Arc<Board>) -> Result<T> + Send + 'static,
 ) -> Result<T> {
     blocking(move || work(&board)).await?
 }
