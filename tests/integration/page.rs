@@ -105,7 +105,9 @@ fn a_gateway_has_a_page_with_boots_generations_and_log() {
         "changed: boot.ipxe, secrets; added: vmlinuz",
         "+ echo &lt;b&gt;hello",
         "published generation 2",
-        "activated generation 1",
+        "published generation 1",
+        "added the gateway",
+        ", by <strong>",
     ] {
         assert!(page.contains(text), "no {text:?} in {page}");
     }

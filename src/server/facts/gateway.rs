@@ -1,5 +1,6 @@
 //! One gateway, with all that is known.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 
 use anyhow::Result;
@@ -7,15 +8,14 @@ use anyhow::Result;
 use super::changes::changes;
 use super::fleet::gateway;
 use super::stages::Stages;
-use crate::fleet::Events;
 use crate::fleet::Generation as Published;
 use crate::fleet::History;
-use crate::fleet::Kind;
 use crate::fleet::Record;
 use crate::fleet::SECRETS;
+use crate::fleet::trail;
+use crate::fleet::trail::Line;
 use crate::identity::GatewayName;
 use crate::server::app::App;
-use crate::server::page::model::Act;
 use crate::server::page::model::Boot;
 use crate::server::page::model::Details;
 use crate::server::page::model::File;
@@ -23,6 +23,8 @@ use crate::server::page::model::Gateway;
 use crate::server::page::model::Generation;
 use crate::server::page::model::Owned;
 use crate::server::page::model::Step;
+use crate::store::State;
+use crate::store::acts::Acts;
 use crate::store::generations::Generations;
 use crate::store::journal::Entry;
 use crate::store::journal::Journals;
@@ -30,7 +32,7 @@ use crate::store::journal::Journals;
 /// Boots that are shown, entries outside of any boot, and lines of the log.
 const BOOTS: usize = 12;
 const OTHER: usize = 20;
-const ACTS: usize = 50;
+const LINES: usize = 50;
 
 /// Generations that are shown and compared.
 const GENERATIONS: usize = 10;
@@ -52,7 +54,6 @@ pub(in crate::server) fn details(
     };
     let state = &app.settings().state;
     let journal = Journals::new(state).read(&record.id).unwrap_or_default();
-    let events = Generations::new(state).readable_events(&record.id).unwrap_or_default();
     let generations: Vec<_> = history.generations().cloned().collect();
     let shown = generations.len().saturating_sub(GENERATIONS);
     Ok(Some(Details {
@@ -65,7 +66,7 @@ pub(in crate::server) fn details(
             .map(|at| generation(app, &gateway, &history, &generations, at))
             .collect(),
         older: shown,
-        log: log(&events, &history),
+        log: log(state, &record),
         gateway,
     }))
 }
@@ -132,32 +133,16 @@ fn generation(
     }
 }
 
-/// What operators did, latest first.
-fn log(events: &Events, history: &History) -> Vec<Act> {
-    let number = |id| history.by_id(id).map_or_else(|| "?".to_owned(), |g| g.number.to_string());
-    let acts = events.iter().rev().filter_map(|(id, event)| {
-        let what = match &event.kind {
-            Kind::Published { .. } => format!("published generation {}", number(*id)),
-            Kind::Activated { generation } => {
-                format!("activated generation {}", number(*generation))
-            }
-            Kind::Pinned { generation } => format!("pinned generation {}", number(*generation)),
-            Kind::Released => "removed the pin".to_owned(),
-            Kind::Dropped { generation, .. } => {
-                format!("gave up the files of generation {}", number(*generation))
-            }
-            Kind::Booted { .. } | Kind::Acknowledged { .. } => return None,
-        };
-        let by = event.by.as_ref();
-        Some(Act {
-            at: event.at,
-            what,
-            author: by.map(|by| by.author.clone()),
-            commit: by.and_then(|by| by.commit.clone()),
-            message: by.and_then(|by| by.message.clone()),
-        })
-    });
-    acts.take(ACTS).collect()
+/// What was done to the gateway and by whom, latest first.
+fn log(state: &State, record: &Record) -> Vec<Line> {
+    let events = Generations::new(state).readable_events(&record.id).unwrap_or_default();
+    let acts = Acts::new(state).read().map(|read| read.acts).unwrap_or_default();
+    let acts = acts.iter().filter(|(_, act)| act.gateway_id.as_ref() == Some(&record.id));
+    let mut lines = trail::of_events(&record.name, &record.id, &events);
+    lines.extend(acts.map(|(id, act)| trail::of_act(*id, act)));
+    lines.sort_by_key(|line| Reverse(line.id));
+    lines.truncate(LINES);
+    lines
 }
 
 impl Details {

@@ -9,10 +9,10 @@ use super::condition::findings;
 use super::document;
 use super::document::Place;
 use super::generations;
-use super::model::Act;
 use super::model::Details;
 use super::row;
 use super::words;
+use crate::fleet::trail::Line;
 
 pub(in crate::server) fn page(details: &Details, now: OffsetDateTime) -> String {
     let gateway = &details.gateway;
@@ -79,19 +79,19 @@ fn facts(details: &Details, now: OffsetDateTime) -> Markup {
     }
 }
 
-fn log(log: &[Act], now: OffsetDateTime) -> Markup {
+fn log(log: &[Line], now: OffsetDateTime) -> Markup {
     html! {
         section aria-labelledby="log" {
             h2 #log { "Log" }
             @if log.is_empty() { p { "Nothing was done yet." } }
             @else {
                 ol.log {
-                    @for act in log {
+                    @for line in log {
                         li {
-                            (words::ago(act.at, now)) ": " (act.what)
-                            @if let Some(author) = &act.author { ", by " strong { (author) } }
-                            @if let Some(commit) = &act.commit { ", commit " code { (commit) } }
-                            @if let Some(message) = &act.message { span.sub { (message) } }
+                            (words::ago(line.at, now)) ": " (line.deed)
+                            @if let Some(author) = &line.author { ", by " strong { (author) } }
+                            @if let Some(commit) = &line.commit { ", commit " code { (commit) } }
+                            @if let Some(message) = &line.message { span.sub { (message) } }
                         }
                     }
                 }

@@ -9,6 +9,7 @@ use crate::bucket::Condition as Bucket;
 use crate::fleet::EventId;
 use crate::fleet::GatewayId;
 use crate::fleet::Reason;
+use crate::fleet::trail::Line;
 use crate::foreign::Foreign;
 use crate::store::journal::Stage;
 
@@ -131,7 +132,7 @@ pub(in crate::server) struct Details {
     /// Generations that are not among them.
     pub(in crate::server) older: usize,
     /// What was done to it, latest first.
-    pub(in crate::server) log: Vec<Act>,
+    pub(in crate::server) log: Vec<Line>,
 }
 
 /// A certificate.
@@ -204,15 +205,4 @@ pub(in crate::server) enum Script {
     },
     /// One of them cannot be read.
     Unreadable(String),
-}
-
-/// Something that was done to a gateway.
-#[derive(Clone, Debug)]
-pub(in crate::server) struct Act {
-    pub(in crate::server) at: OffsetDateTime,
-    pub(in crate::server) what: String,
-    /// Who did it, if it is known.
-    pub(in crate::server) author: Option<Foreign>,
-    pub(in crate::server) commit: Option<Foreign>,
-    pub(in crate::server) message: Option<Foreign>,
 }

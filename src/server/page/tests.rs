@@ -8,7 +8,6 @@ use time::OffsetDateTime;
 
 use super::condition::findings;
 use super::level::Level;
-use super::model::Act;
 use super::model::Boot;
 use super::model::BucketState;
 use super::model::Certificate;
@@ -31,6 +30,9 @@ use super::query::Query;
 use super::query::Raw;
 use crate::fleet::EventId;
 use crate::fleet::Reason;
+use crate::fleet::What;
+use crate::fleet::trail::Deed;
+use crate::fleet::trail::Line;
 use crate::foreign::Foreign;
 use crate::store::journal::Stage;
 
@@ -282,9 +284,17 @@ fn pages(evil: &str) -> Vec<String> {
             changes: Some(changes),
         }],
         older: 3,
-        log: vec![Act {
+        log: vec![Line {
+            id: id(),
             at: NOW,
-            what: text(),
+            gateway: None,
+            gateway_id: None,
+            deed: Deed::Other {
+                what: What::GatewayAdded,
+                fingerprints: Vec::new(),
+                rollout: None,
+                detail: Some(Foreign::new(evil)),
+            },
             author: Some(Foreign::new(evil)),
             commit: Some(Foreign::new(evil)),
             message: Some(Foreign::new(evil)),
