@@ -41,7 +41,8 @@ def scenario(t: Scenario) -> None:
             assert "lab-1 did not acknowledge: the 1s of --timeout are over" in done.stderr, done
 
         with t.subtest("Ctrl-C ends the machine, and the console says how far it came"):
-            command = [t.tools.farmgate, "--state", host.state, "try", "lab-1", *ipxe]
+            command: list[str | Path] = [t.tools.farmgate, "--state", host.state, "try", "lab-1"]
+            command += ipxe
             with turn(), Process("farmgate try", command, Path(t.logs, "try.log")) as trying:
                 trying.log.wait_for(f"asking {host.url}", 120, process=trying)
                 machines = children(trying.pid)
