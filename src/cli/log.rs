@@ -61,9 +61,10 @@ pub(super) fn start(level: &str, format: Format) {
     let _ = FORMAT.set(format);
 }
 
-/// Prints why the program failed, in one line.
+/// Prints why the program failed, in one line, whatever the level of the log.
 pub(super) fn failure(why: &dyn fmt::Display) {
-    if FORMAT.get().is_some_and(|format| *format != Format::Text) {
+    let for_programs = FORMAT.get().is_some_and(|format| *format != Format::Text);
+    if for_programs && tracing::enabled!(target: "farmgate", Level::ERROR) {
         tracing::error!(target: "farmgate", "{why}");
         return;
     }

@@ -66,11 +66,17 @@ fn read(
         damage.note(&"an act", error);
     }
     let acts = acts.acts.iter().map(|(id, act)| (*id, trail::of_act(*id, act)));
-    let ours = |line: &Line| name.is_none_or(|name| line.gateway.as_ref() == Some(name));
+    // Its id tells also what it did by an earlier name, and nothing of a removed gateway whose name
+    // it has.
+    let found = name.map(|name| gateways.find(name)).transpose()?.flatten();
+    let ours = |line: &Line| match (&found, name) {
+        (Some(record), _) => line.gateway_id.as_ref() == Some(&record.id),
+        (None, name) => name.is_none_or(|name| line.gateway.as_ref() == Some(name)),
+    };
     let mut lines: BTreeMap<_, _> = acts.filter(|(_, line)| ours(line)).collect();
     let names = match name {
         // Of a removed gateway, only the acts are left.
-        Some(name) if !lines.is_empty() && gateways.find(name)?.is_none() => Vec::new(),
+        Some(_) if !lines.is_empty() && found.is_none() => Vec::new(),
         Some(name) => vec![gateways.load(name)?.name],
         None => gateways.names()?,
     };

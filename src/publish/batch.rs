@@ -42,12 +42,14 @@ pub struct Batch {
     pub rollout: Option<EventId>,
 }
 
-/// Publishes all `waves`. A single wave is activated at once; several become a rollout. No gateway
+/// Publishes all `waves`. A single wave is activated at once; several become a rollout with these
+/// `rules`. No gateway
 /// is activated before everything is published, so that a full disk in the middle changes no boot.
 pub fn publish_all(
     state: &State,
     lock: &StateLock,
     waves: &[Vec<Item>],
+    rules: Rules,
     by: &By,
     now: OffsetDateTime,
 ) -> Result<Batch> {
@@ -79,8 +81,7 @@ pub fn publish_all(
         members.push(of_wave);
     }
     if members.len() > 1 {
-        batch.rollout =
-            Some(rollout::open(state, lock, Rollout::new(members, Rules::default()), by, now)?);
+        batch.rollout = Some(rollout::open(state, lock, Rollout::new(members, rules), by, now)?);
         return Ok(batch);
     }
     for member in members.into_iter().flatten() {

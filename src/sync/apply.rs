@@ -129,7 +129,7 @@ pub fn apply(state: &State, folder: &FleetFolder, apply: Apply<'_>) -> Result<Ap
     let waves = waves(&plan, &mut items)?;
     let lock = state.lock()?;
     ensure_unmoved(state, &generations, &plan)?;
-    let batch = publish::publish_all(state, &lock, &waves, apply.by, apply.now)?;
+    let batch = publish::publish_all(state, &lock, &waves, folder.rules, apply.by, apply.now)?;
     for (name, gateway) in plan.gateways.iter().filter(|(_, gateway)| !gateway.is_empty()) {
         describe_record(state, &lock, name, gateway, &folder.gateways)?;
     }

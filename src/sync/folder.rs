@@ -29,6 +29,7 @@ use crate::fleet::LabelName;
 use crate::fleet::MAX_VARIABLES;
 use crate::fleet::VariableName;
 use crate::fleet::Variables;
+use crate::fleet::rollout::Rules;
 use crate::identity::Fingerprint;
 use crate::identity::GatewayName;
 
@@ -42,6 +43,8 @@ pub struct FleetFolder {
     pub(super) gateways: BTreeMap<GatewayName, Described>,
     /// The waves, in order. A gateway is in the first that names it; the others come last.
     pub(super) waves: Vec<BTreeSet<GatewayName>>,
+    /// When a wave is over.
+    pub(super) rules: Rules,
 }
 
 /// A gateway as the folder describes it.
@@ -133,7 +136,7 @@ impl FleetFolder {
         certificates(&layers, &mut faults);
         let waves = waves(&fleet, &described, &mut faults);
         Faults::none(&shown, faults)?;
-        Ok(Self { tree, gateways: described, waves })
+        Ok(Self { tree, gateways: described, waves, rules: fleet.rules })
     }
 
     /// The gateways, by name.

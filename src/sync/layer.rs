@@ -15,6 +15,7 @@ use super::fault::near;
 use super::name::ProfileName;
 use super::url::Download;
 use super::url::DownloadUrl;
+use crate::config::Period;
 use crate::config::Size;
 use crate::fleet::BOOT_SCRIPT;
 use crate::fleet::GroupName;
@@ -25,6 +26,7 @@ use crate::fleet::MAX_VARIABLES;
 use crate::fleet::SECRETS;
 use crate::fleet::VariableName;
 use crate::fleet::check_value;
+use crate::fleet::rollout::Rules;
 use crate::identity::Fingerprint;
 use crate::identity::GatewayName;
 
@@ -51,6 +53,8 @@ pub(super) struct FleetFile {
     pub(super) profiles: BTreeMap<ProfileName, Layer>,
     pub(super) groups: BTreeMap<GroupName, Layer>,
     pub(super) waves: Vec<Wave>,
+    /// When a wave is over.
+    pub(super) rules: Rules,
 }
 
 /// Gateways that get a new generation together.
@@ -68,6 +72,14 @@ struct RawFleet {
     profiles: BTreeMap<Text, RawProfile>,
     groups: BTreeMap<Text, RawGroup>,
     waves: Vec<RawWave>,
+    rollout: RawRules,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+struct RawRules {
+    wait_for: Option<Text>,
+    timeout: Option<Text>,
 }
 
 #[derive(Default, Deserialize)]
@@ -160,6 +172,13 @@ pub(super) fn fleet(source: &Arc<SourceFile>, faults: &mut Vec<Fault>) -> FleetF
         let groups = wave.groups.iter().filter_map(|name| read.value(name, str::parse)).collect();
         file.waves.push(Wave { gateways, groups });
     }
+    let RawRules { wait_for, timeout } = &raw.rollout;
+    let wait_for = wait_for.as_ref().and_then(|share| read.value(share, str::parse));
+    let timeout = timeout.as_ref().and_then(|limit| read.value(limit, str::parse::<Period>));
+    file.rules = Rules {
+        wait_for: wait_for.map(|share| share.value).unwrap_or_default(),
+        timeout: timeout.map(|limit| limit.value.get()),
+    };
     file
 }
 

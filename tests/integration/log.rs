@@ -76,6 +76,16 @@ fn everything_that_was_done_is_told_with_its_author_and_reason() {
 }
 
 #[test]
+fn another_name_is_told_with_the_old_one() {
+    let state = worked_on();
+    state.ok(&["gateway", "rename", "lab-1", "rack-7", "-m", "moved"]);
+    let log = state.json(&["log", "rack-7"]);
+    assert_eq!((&log[0]["what"], &log[0]["message"]), (&"gateway-renamed".into(), &"moved".into()));
+    assert!(log[0]["detail"].as_str().unwrap().contains("lab-1"), "{log}");
+    assert_eq!(log.as_array().unwrap().len(), 9, "what it did by its old name is there: {log}");
+}
+
+#[test]
 fn the_log_of_a_removed_gateway_says_what_became_of_it() {
     let state = worked_on();
     state.ok(&["gateway", "add", "lab-2"]);

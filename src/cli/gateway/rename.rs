@@ -7,9 +7,14 @@ use clap::Args;
 use clap_complete::engine::ArgValueCandidates;
 use serde::Serialize;
 
+use crate::cli::author::Why;
 use crate::cli::candidates;
 use crate::cli::context::Context;
+use crate::cli::context::now;
+use crate::fleet::Act;
+use crate::fleet::act::What;
 use crate::identity::GatewayName;
+use crate::store::acts::Acts;
 
 /// `farmgate gateway rename`.
 #[derive(Args)]
@@ -20,6 +25,8 @@ pub(in crate::cli) struct Rename {
     /// Its new name
     #[arg(value_name = "NEW")]
     new: GatewayName,
+    #[command(flatten)]
+    why: Why,
 }
 
 impl Rename {
@@ -28,6 +35,8 @@ impl Rename {
         let lock = state.lock()?;
         let record = state.gateways().rename(&lock, &self.old, &self.new)?;
         drop(lock);
+        let act = Act::new(What::GatewayRenamed, Some(&self.why.by()), now()).of(&record);
+        Acts::new(&state).note(&act.with_detail(&format!("formerly {}", self.old)));
         if let Some(dir) = &state.config().secrets.dir {
             let place = |name: &GatewayName| dir.join(name.as_str());
             if place(&self.old).exists() && !place(&self.new).exists() {

@@ -3,6 +3,9 @@
 use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
+use serde::Serializer;
+use serde::ser::Error as _;
+use serde::ser::SerializeMap;
 
 use crate::cli::context::Context;
 use crate::cli::damage::Damage;
@@ -28,11 +31,23 @@ impl List {
     }
 }
 
-#[derive(Serialize)]
 struct RolloutRow {
     id: EventId,
-    #[serde(flatten)]
     stored: StoredRollout,
+}
+
+/// The keys of its file have hyphens; those that commands print have underscores.
+impl Serialize for RolloutRow {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let stored = serde_json::to_value(&self.stored).map_err(S::Error::custom)?;
+        let stored = stored.as_object().into_iter().flatten();
+        let mut row = to.serialize_map(None)?;
+        row.serialize_entry("id", &self.id)?;
+        for (key, value) in stored {
+            row.serialize_entry(&key.replace('-', "_"), value)?;
+        }
+        row.end()
+    }
 }
 
 #[derive(Serialize)]

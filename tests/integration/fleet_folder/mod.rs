@@ -285,6 +285,29 @@ fn waves_go_live_one_after_the_other_and_are_not_published_twice() {
     assert_eq!(current(&state, "b-1"), json!(null));
 }
 
+/// A gateway that is switched off held up a rollout for ever, whatever fleet.toml said.
+#[test]
+fn a_fleet_says_when_a_wave_is_over() {
+    let names = ["lab-1", "lab-2"];
+    let state = state(&names);
+    let fleet = Fleet::new(&names);
+    let waves = "[[waves]]\ngateways = [\"lab-1\"]\n[rollout]\n";
+    fleet.write("fleet.toml", &format!("{waves}wait-for = \"0%\"\ntimeout = \"soon\"\n"));
+    let output = state.run(&["apply", fleet.str()]);
+    assert_eq!(output.status.code(), Some(1));
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(error.contains("fleet.toml:4:12: expected a share"), "{error}");
+    assert!(error.contains("fleet.toml:5:11: "), "{error}");
+    fleet.write("fleet.toml", &format!("{waves}wait-for = \"90%\"\ntimeout = \"3d\"\n"));
+    state.ok(&["apply", fleet.str()]);
+    let rollout = &state.json(&["rollout", "list"])[0];
+    assert_eq!(
+        (&rollout["wait_for"], &rollout["timeout_seconds"]),
+        (&json!(90), &json!(259_200)),
+        "{rollout}"
+    );
+}
+
 /// All or nothing: one bad gateway, and no other one is published.
 #[test]
 fn an_error_anywhere_publishes_nothing_anywhere() {
