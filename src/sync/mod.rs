@@ -2,7 +2,7 @@
 //! is live, and applies it.
 //!
 //! [`FleetFolder::read`] gives a folder without faults; [`FleetFolder::check`] looks at its
-//! scripts; [`FleetFolder::plan`] says what would change, and [`apply`] does it, all or nothing.
+//! scripts; [`FleetFolder::plan`] says what would change, and [`apply()`] does it, all or nothing.
 //!
 //! [`look`] does so with what a git repository has.
 
