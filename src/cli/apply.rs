@@ -41,7 +41,7 @@ pub(super) struct ApplyCommand {
     why: Why,
 }
 
-/// What was done.
+/// The outcome of an apply.
 #[derive(Serialize)]
 struct Done {
     /// The new generations.

@@ -1,5 +1,5 @@
-//! What a shell offers while a command is typed: names of gateways and groups of the state. It says
-//! nothing where that cannot be read.
+//! Completion of a command that is being typed: names of gateways and groups of the state; none
+//! where that cannot be read.
 
 use std::env;
 use std::ffi::OsStr;

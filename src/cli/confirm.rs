@@ -11,7 +11,7 @@ use anyhow::bail;
 
 use crate::foreign::harmless_lines;
 
-/// What a command does when nobody can be asked, because stdin or stderr is no terminal.
+/// The behaviour of a command when nobody can be asked: stdin or stderr is no terminal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unattended {
     /// It goes on, as it did before it asked: scripts rely on that.

@@ -45,7 +45,7 @@ struct Shown {
     keep: Option<NonZeroU32>,
     #[serde(flatten)]
     collected: Collected,
-    /// What was deleted from the shared store.
+    /// Objects that were deleted from the shared store.
     #[serde(skip_serializing_if = "Option::is_none")]
     store: Option<Freed>,
 }

@@ -272,7 +272,7 @@ impl Verify {
     }
 }
 
-/// What an image is compared with.
+/// The other side of a comparison.
 #[derive(Args)]
 struct Origin {
     /// CA of the fleet that it should be for (certificate, PEM), if not that of the state

@@ -129,7 +129,7 @@ impl Selected {
     }
 }
 
-/// What came of a call for several gateways.
+/// The outcomes of a call for several gateways.
 pub(super) struct Done<'a, T> {
     context: &'a Context,
     /// For JSON, which is printed at the end.
@@ -138,7 +138,7 @@ pub(super) struct Done<'a, T> {
     all: usize,
 }
 
-/// What came of it for one gateway.
+/// The outcome for one gateway.
 #[derive(Serialize)]
 #[serde(untagged)]
 pub(super) enum Row<T> {

@@ -23,11 +23,9 @@ use super::sync;
 use super::table::Screen;
 use super::terminal;
 use crate::bucket::Condition;
-use crate::fleet::CertificateState;
 use crate::fleet::EventId;
 use crate::fleet::GroupName;
 use crate::fleet::LabelName;
-use crate::fleet::OwnedCertificate;
 use crate::fleet::Reason;
 use crate::fleet::Record;
 use crate::fleet::decide;
@@ -133,7 +131,7 @@ struct StatusRow {
     /// The reason for that generation.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<Reason>,
-    /// When that generation was published.
+    /// The time when that generation was published.
     #[serde(with = "time::serde::rfc3339::option")]
     since: Option<OffsetDateTime>,
     #[serde(with = "time::serde::rfc3339::option")]
@@ -152,7 +150,7 @@ struct StatusRow {
     /// Errors of its unreadable parts.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
-    /// Why an operator should look at it.
+    /// The reason to look at it.
     #[serde(skip_serializing_if = "Option::is_none")]
     trouble: Option<Trouble>,
 }
@@ -200,7 +198,6 @@ impl StatusRow {
                 .find(|entry| entry.boot == Some(*boot))
                 .map(|entry| short(&entry.stage))
         });
-        let is_revoked = |owned: &OwnedCertificate| owned.state == CertificateState::Revoked;
         let mut row = Self {
             gateway: record.name.clone(),
             group: record.group.clone(),
@@ -212,7 +209,7 @@ impl StatusRow {
             stage,
             acknowledged: last.map(|(_, boot)| boot.acknowledged),
             not_after: record.active().map(|active| active.not_after),
-            revoked: record.certificates.iter().all(is_revoked),
+            revoked: record.is_revoked(),
             bucket: Condition::of(state, record),
             error: (!wrong.is_empty()).then(|| wrong.join("; ")),
             trouble: None,

@@ -19,7 +19,7 @@ pub(super) struct Column {
     pub(super) rank: u8,
 }
 
-/// How a cell is shown where there are colours.
+/// The style of a cell where there are colours.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Style {
     #[default]
@@ -59,7 +59,7 @@ impl Cell {
     }
 }
 
-/// Where a table is shown.
+/// The place that a table is made for.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Screen {
     /// Characters of a line; `None` for any number.

@@ -1,4 +1,4 @@
-//! Where a repository is, in the forms that git knows. Pure.
+//! The address of a repository, in the forms that git knows. Pure.
 
 use std::fmt;
 use std::str::FromStr;
@@ -17,7 +17,7 @@ pub struct GitRemote {
     transport: Transport,
 }
 
-/// How git gets to a repository.
+/// The transport to a repository.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transport {
     /// `https://`.
@@ -48,7 +48,7 @@ impl GitRemote {
         &self.text
     }
 
-    /// How git gets there.
+    /// Its transport.
     pub fn transport(&self) -> Transport {
         self.transport
     }

@@ -41,7 +41,7 @@ pub struct Sync {
     pub webhook_secret: Option<PathBuf>,
     /// Whose signature the tip must have. Without it, any commit on the branch is taken.
     pub allowed_signers: Option<PathBuf>,
-    /// Whether a tip is refused that does not descend from the last good one.
+    /// Refuses a tip that does not descend from the last good one.
     pub fast_forward_only: bool,
     /// Most bytes in the folder's files. The repository may have four times as many.
     pub max_size: Size,

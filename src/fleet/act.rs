@@ -1,4 +1,4 @@
-//! What people and the server did that no event of a gateway tells: certificates, gateways that
+//! Acts of people and the server that no event of a gateway tells of: certificates, gateways that
 //! came and went, keys of buckets, rollouts. They are immutable, decide nothing, and never hold a
 //! certificate, a key or a secret. Pure.
 
@@ -26,7 +26,7 @@ pub struct Act {
     /// The time by the clock of the host that wrote it.
     #[serde(with = "time::serde::rfc3339")]
     pub at: OffsetDateTime,
-    /// Who did it and why; nobody, if the server did it by itself.
+    /// Its author and reason; none if the server did it by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<By>,
     pub what: What,

@@ -1,4 +1,4 @@
-//! Who did something, and why. Pure.
+//! Author and reason of an act. Pure.
 
 use serde::Deserialize;
 use serde::Serialize;

@@ -28,7 +28,7 @@ pub struct Event {
     /// id.
     #[serde(with = "time::serde::rfc3339")]
     pub at: OffsetDateTime,
-    /// Who did it and why, if a person did. Older versions left it out.
+    /// Author and reason, if a person did it. Older versions left it out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<By>,
     /// The kind of event.

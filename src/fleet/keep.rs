@@ -18,7 +18,7 @@ pub const LONGEST_BOOT: Duration = Duration::hours(24);
 /// stopped one that is resumed.
 pub const WAITING: Duration = Duration::days(30);
 
-/// What is known beside a gateway's own events.
+/// Facts beside a gateway's own events.
 #[derive(Clone, Copy, Debug)]
 pub struct Needs<'a> {
     /// Generations that open rollouts and leases of secrets name.

@@ -156,6 +156,11 @@ impl Record {
         }
     }
 
+    /// All its certificates are revoked: it cannot boot.
+    pub fn is_revoked(&self) -> bool {
+        self.certificates.iter().all(|owned| owned.state == CertificateState::Revoked)
+    }
+
     /// The certificate that new images get.
     pub fn active(&self) -> Option<&OwnedCertificate> {
         self.certificates.iter().rfind(|owned| owned.state == CertificateState::Active)

@@ -31,13 +31,13 @@ use super::GatewayId;
 pub struct Rollout {
     /// The waves; the canaries come first.
     pub waves: Vec<Vec<Member>>,
-    /// When a wave is over. Older versions wait for every gateway, as long as it takes.
+    /// Conditions for the end of a wave. Older versions wait for every gateway, as long as it takes.
     #[serde(flatten)]
     pub rules: Rules,
     /// Gateways that it goes on without, since an operator resumed it.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub left_out: BTreeSet<GatewayId>,
-    /// When it was last resumed: no wave waits since before.
+    /// The time when it was last resumed: no wave waits since before.
     #[serde(
         default,
         with = "time::serde::rfc3339::option",
@@ -62,7 +62,7 @@ pub enum Step<'a> {
     Done,
 }
 
-/// Why a rollout stops by itself.
+/// The reason for a rollout to stop by itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Halt<'a> {
     /// The generation does not work on this gateway.

@@ -1,4 +1,4 @@
-//! Who did what, when and why, as lines for people: from the events of a gateway and from acts.
+//! The log of who did what, as lines for people: from the events of a gateway and from acts.
 //! Boots are not among them. Pure.
 
 use std::collections::BTreeSet;
@@ -42,7 +42,7 @@ pub struct Line {
     pub message: Option<Foreign>,
 }
 
-/// What was done.
+/// The act.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "what", rename_all = "kebab-case")]
 pub enum Deed {

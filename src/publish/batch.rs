@@ -33,7 +33,7 @@ pub struct Item {
     pub variables: Variables,
 }
 
-/// What was published.
+/// The generations that were published.
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
     /// Numbers of the new generations.

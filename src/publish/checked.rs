@@ -48,7 +48,7 @@ pub(super) enum Templates {
     Elsewhere,
 }
 
-/// What a boot script is checked against.
+/// The surroundings that a boot script is checked against.
 #[derive(Debug)]
 pub struct Subject {
     /// Its path, as findings name it.

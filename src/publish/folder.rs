@@ -12,13 +12,12 @@ use anyhow::bail;
 use anyhow::ensure;
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
-use cap_std::fs::Metadata;
-use cap_std::fs::MetadataExt;
 
 use crate::fleet::Asset;
 use crate::fleet::Variables;
 use crate::store::blobs::Blobs;
 use crate::store::owner::as_caller;
+use crate::store::stamp::Stamp;
 
 /// Most files of one generation: a slip such as publishing `/` ends here and not with a full disk.
 const MAX_FILES: usize = 10_000;
@@ -37,28 +36,6 @@ pub struct Folder {
     shown: PathBuf,
     files: BTreeMap<String, Stamp>,
     variables: Variables,
-}
-
-/// Changes when a file is written to or replaced.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Stamp {
-    device: u64,
-    inode: u64,
-    size: u64,
-    modified: (i64, i64),
-    changed: (i64, i64),
-}
-
-impl Stamp {
-    fn new(metadata: &Metadata) -> Self {
-        Self {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            size: metadata.len(),
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
-            changed: (metadata.ctime(), metadata.ctime_nsec()),
-        }
-    }
 }
 
 impl Folder {
@@ -99,12 +76,12 @@ impl Folder {
 
     /// Size in bytes of all files.
     pub fn size(&self) -> u64 {
-        self.files.values().map(|stamp| stamp.size).sum()
+        self.files.values().map(|stamp| stamp.size()).sum()
     }
 
     /// Size in bytes of one file; 0 if it is missing.
     pub(super) fn len(&self, path: &str) -> u64 {
-        self.files.get(path).map_or(0, |stamp| stamp.size)
+        self.files.get(path).map_or(0, |stamp| stamp.size())
     }
 
     /// The first `len` bytes of a file, or all if it is shorter.
@@ -120,14 +97,17 @@ impl Folder {
     /// Copies a file into a blob.
     pub(super) fn store(&self, path: &str, blobs: &Blobs, progress: &dyn Fn(u64)) -> Result<Asset> {
         let mut file = self.open_file(path)?;
-        let opened = Stamp::new(&file.metadata().with_context(|| self.cannot_read(path))?);
+        let opened = Stamp::from(&file.metadata().with_context(|| self.cannot_read(path))?);
         let counted = Counted { inner: &mut file, progress };
         let (sha256, size) = blobs
             .add(counted)
             .with_context(|| format!("cannot store {}", self.shown.join(path).display()))?;
-        let read = Stamp::new(&file.metadata().with_context(|| self.cannot_read(path))?);
+        let read = Stamp::from(&file.metadata().with_context(|| self.cannot_read(path))?);
         let listed = self.files.get(path);
-        ensure!(listed == Some(&opened) && opened == read && read.size == size, self.changed(path));
+        ensure!(
+            listed == Some(&opened) && opened == read && read.size() == size,
+            self.changed(path)
+        );
         Ok(Asset { sha256, size })
     }
 
@@ -186,7 +166,7 @@ impl Folder {
                 );
                 self.list_below(&path, depth - 1, files)?;
             } else if metadata.is_file() {
-                files.insert(path, Stamp::new(&metadata));
+                files.insert(path, Stamp::from(&metadata));
                 ensure!(
                     files.len() <= MAX_FILES,
                     "{} holds more than {MAX_FILES} files; is it the right folder?",

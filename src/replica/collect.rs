@@ -28,7 +28,7 @@ const MOST: usize = 5000;
 /// Files that are deleted between two looks.
 const BATCH: usize = 500;
 
-/// What a run deleted, or would delete.
+/// Files that a run deleted, or would delete.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Freed {
     /// Files that were deleted from the shared store.

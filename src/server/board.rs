@@ -85,7 +85,7 @@ pub(super) struct Watcher {
     pub(super) hello: String,
 }
 
-/// What open pages are told.
+/// Messages to open pages.
 #[derive(Serialize)]
 struct Message<'a> {
     version: &'a str,

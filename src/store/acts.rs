@@ -5,7 +5,6 @@
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
-use std::fs;
 use std::io;
 use std::path::PathBuf;
 
@@ -16,6 +15,7 @@ use anyhow::ensure;
 use super::State;
 use super::files;
 use super::layout;
+use super::objects;
 use super::objects::to_bytes;
 use crate::fleet::Act;
 use crate::fleet::EventId;
@@ -86,20 +86,7 @@ impl Acts {
 
     /// The names of all acts.
     pub fn names(&self) -> Result<BTreeSet<EventId>> {
-        let read = || -> io::Result<BTreeSet<EventId>> {
-            let entries = match fs::read_dir(&self.dir) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeSet::new()),
-                entries => entries?,
-            };
-            let mut names = BTreeSet::new();
-            for entry in entries {
-                let name = entry?.file_name();
-                let stem = name.to_str().and_then(|name| name.strip_suffix(".json"));
-                names.extend(stem.and_then(EventId::parse));
-            }
-            Ok(names)
-        };
-        read().with_context(|| format!("cannot read {}", self.dir.display()))
+        objects::ids(&self.dir)
     }
 
     /// The bytes of an act; `None` if it no longer exists.
@@ -153,6 +140,8 @@ fn parse(place: &dyn std::fmt::Display, bytes: &[u8]) -> Result<Act> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use time::OffsetDateTime;
 
     use super::*;

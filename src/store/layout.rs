@@ -50,7 +50,7 @@ pub const GATEWAYS: &str = "gateways";
 pub const LEASES: &str = "leases";
 /// This host's files about buckets, with their keys.
 pub const BUCKETS: &str = "buckets";
-/// What was brought in from git: the repository, and how the last run ended.
+/// The git repository that describes the fleet, and the outcome of the last run.
 pub const SYNC: &str = "sync";
 /// Blobs and events.
 pub const STORE: &str = "store";

@@ -12,6 +12,7 @@ use anyhow::Result;
 use serde::Serialize;
 
 use super::files;
+use crate::fleet::EventId;
 use crate::fleet::Events;
 use crate::fleet::ObjectName;
 use crate::fleet::format;
@@ -30,15 +31,26 @@ pub(super) fn write(dir: &Path, name: ObjectName, object: &[u8]) -> Result<()> {
     })
 }
 
+/// Names of the objects of a gateway.
 pub(super) fn object_names(dir: &Path) -> Result<BTreeSet<ObjectName>> {
-    let read = || -> io::Result<BTreeSet<ObjectName>> {
+    names(dir, ObjectName::parse)
+}
+
+/// Ids of the objects in a directory whose files are `ID.json`.
+pub(super) fn ids(dir: &Path) -> Result<BTreeSet<EventId>> {
+    names(dir, |name| EventId::parse(name.strip_suffix(".json")?))
+}
+
+/// The names in a directory that `parse` knows; none if the directory is missing.
+fn names<N: Ord>(dir: &Path, parse: impl Fn(&str) -> Option<N>) -> Result<BTreeSet<N>> {
+    let read = || -> io::Result<BTreeSet<N>> {
         let entries = match fs::read_dir(dir) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeSet::new()),
             entries => entries?,
         };
         let mut names = BTreeSet::new();
         for entry in entries {
-            names.extend(entry?.file_name().to_str().and_then(ObjectName::parse));
+            names.extend(entry?.file_name().to_str().and_then(&parse));
         }
         Ok(names)
     };

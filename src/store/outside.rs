@@ -25,7 +25,7 @@ use super::owner::as_caller;
 /// Longest part of a path that file systems take, with space for [`beside`].
 const LONGEST_NAME: usize = 200;
 
-/// What happens to a file that is there already.
+/// The treatment of a file that is there already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Existing {
     /// It stays, and writing fails.

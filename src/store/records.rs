@@ -16,6 +16,7 @@ use super::State;
 use super::files;
 use super::generations::Generations;
 use super::lock::StateLock;
+use super::objects;
 use crate::fleet::EventId;
 use crate::fleet::GatewayId;
 use crate::fleet::Record;
@@ -126,21 +127,7 @@ impl Records {
 
     /// Lists the revisions of one record.
     fn names(&self, id: &GatewayId) -> Result<BTreeSet<EventId>> {
-        let dir = self.dir.join(id);
-        let read = || -> io::Result<BTreeSet<EventId>> {
-            let entries = match fs::read_dir(&dir) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeSet::new()),
-                entries => entries?,
-            };
-            let mut names = BTreeSet::new();
-            for entry in entries {
-                let name = entry?.file_name();
-                let stem = name.to_str().and_then(|name| name.strip_suffix(".json"));
-                names.extend(stem.and_then(EventId::parse));
-            }
-            Ok(names)
-        };
-        read().with_context(|| format!("cannot read {}", dir.display()))
+        objects::ids(&self.dir.join(id))
     }
 
     /// Reads the revisions of one record. An unreadable one is an error: it may say that a

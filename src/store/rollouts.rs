@@ -4,7 +4,6 @@
 mod drive;
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io;
 use std::path::Path;
 use std::path::PathBuf;
@@ -27,6 +26,7 @@ pub use drive::take_back;
 use super::files;
 use super::layout;
 use super::lock::StateLock;
+use super::objects;
 use super::state::State;
 use crate::fleet::By;
 use crate::fleet::EventId;
@@ -42,7 +42,7 @@ const CLOSED: &str = "closed";
 const CLOSED_KEPT: usize = 200;
 const CLOSED_FOR: time::Duration = time::Duration::days(90);
 
-/// What older versions wrote as the outcome of a rollout that came to its end.
+/// The words that older versions wrote as the outcome of a rollout that came to its end.
 const EVERY_WAVE: &str = "every wave went live";
 
 /// A rollout in its file.
@@ -53,7 +53,7 @@ pub struct StoredRollout {
     /// The time when it began.
     #[serde(with = "time::serde::rfc3339")]
     pub began: OffsetDateTime,
-    /// Who began it and why. Older versions left it out.
+    /// Author and reason. Older versions left it out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<By>,
     /// Waves, gateways, generations.
@@ -70,7 +70,7 @@ pub struct StoredRollout {
     pub taken_back: bool,
 }
 
-/// How a rollout ended.
+/// The outcome of a rollout in one word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum End {
@@ -100,7 +100,7 @@ impl End {
 }
 
 impl StoredRollout {
-    /// How it ended; `None` while it is open.
+    /// The outcome in one word; `None` while it is open.
     pub fn end(&self) -> Option<End> {
         let outcome = self.outcome.as_deref()?;
         // Older versions wrote only words.
@@ -182,12 +182,11 @@ impl Rollouts {
     pub fn by_tail(&self, tail: &str) -> Result<EventId> {
         let digits = |text: &str| text.replace('-', "").to_ascii_lowercase();
         let wanted = digits(tail);
-        let names = |dir: &Path| -> Result<Vec<EventId>> { Ok(names(dir)?.collect()) };
-        let mut fitting = names(&self.dir)?;
-        fitting.extend(names(&self.dir.join(CLOSED))?);
-        fitting.retain(|id| digits(&id.to_string()).ends_with(&wanted));
-        fitting.sort();
-        fitting.dedup();
+        // One that is being closed can be in both.
+        let mut all = objects::ids(&self.dir)?;
+        all.extend(objects::ids(&self.dir.join(CLOSED))?);
+        let fits = |id: &EventId| digits(&id.to_string()).ends_with(&wanted);
+        let fitting: Vec<_> = all.into_iter().filter(fits).collect();
         match fitting[..] {
             [one] => Ok(one),
             [] => bail!("there is no rollout {tail}; {ALL}"),
@@ -252,23 +251,9 @@ fn write(path: &Path, stored: &StoredRollout) -> Result<()> {
     })
 }
 
-fn names(dir: &Path) -> Result<impl Iterator<Item = EventId> + use<>> {
-    let cannot = || format!("cannot read {}", dir.display());
-    let mut names = Vec::new();
-    match fs::read_dir(dir) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        entries => {
-            for entry in entries.with_context(cannot)? {
-                names.push(entry.with_context(cannot)?.file_name());
-            }
-        }
-    }
-    Ok(names.into_iter().filter_map(|name| EventId::parse(name.to_str()?.strip_suffix(".json")?)))
-}
-
 fn read_all(dir: &Path) -> Result<ReadRollouts> {
     let mut listed = ReadRollouts::default();
-    for id in names(dir)? {
+    for id in objects::ids(dir)? {
         match read(&dir.join(format!("{id}.json"))) {
             Ok(Some(stored)) => drop(listed.found.insert(id, stored)),
             // Closed by another process just now.

@@ -33,6 +33,21 @@ pub struct Stamp {
     changed: (i64, i64),
 }
 
+/// The stamp of a file that was found below an open directory.
+impl From<&cap_std::fs::Metadata> for Stamp {
+    fn from(facts: &cap_std::fs::Metadata) -> Self {
+        use cap_std::fs::MetadataExt;
+
+        Self {
+            device: facts.dev(),
+            inode: facts.ino(),
+            size: facts.len(),
+            modified: (facts.mtime(), facts.mtime_nsec()),
+            changed: (facts.ctime(), facts.ctime_nsec()),
+        }
+    }
+}
+
 impl Stamp {
     /// The stamp from a file's metadata.
     pub fn new(facts: &fs::Metadata) -> Self {
@@ -48,6 +63,11 @@ impl Stamp {
     /// The stamp of the file that is at `path` now. One system call.
     pub fn read(path: &Path) -> io::Result<Self> {
         fs::metadata(path).map(|facts| Self::new(&facts))
+    }
+
+    /// Size in bytes of the file.
+    pub fn size(&self) -> u64 {
+        self.size
     }
 
     /// Says whether the last change was long enough before `now` that any later one shows. A change

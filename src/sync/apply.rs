@@ -39,24 +39,24 @@ use crate::store::generations::Generations;
 /// Errors that a refusal names.
 const SHOWN: usize = 3;
 
-/// How to apply a folder.
+/// Options of an apply.
 #[derive(Clone, Copy)]
 pub struct Apply<'a> {
     /// A saved plan: fail if anything else would be done.
     pub expected: Option<&'a Plan>,
     /// Also publish what is held ([`Action::Held`]).
     pub again: bool,
-    /// Who does it, and why.
+    /// Author and reason.
     pub by: &'a By,
     pub now: OffsetDateTime,
     /// Gets the number of bytes that were fetched or stored.
     pub progress: &'a dyn Fn(u64),
 }
 
-/// What was done.
+/// The outcome of an apply.
 #[derive(Clone, Debug)]
 pub struct Applied {
-    /// What was to be done, and was.
+    /// The plan that was carried out.
     pub plan: Plan,
     /// New generations by gateway, of all waves.
     pub published: BTreeMap<GatewayName, u64>,
@@ -72,7 +72,7 @@ pub struct Applied {
 pub struct Moved(String);
 
 impl FleetFolder {
-    /// What applying the folder would change.
+    /// The changes that applying the folder would make.
     pub fn plan(&self, live: &LiveFleet, again: bool) -> Plan {
         let script = |content: &Content| match content {
             Content::InTree { path, asset } => {

@@ -22,10 +22,10 @@ use crate::identity::GatewayName;
 use crate::publish::Checked;
 use crate::store::State;
 
-/// What a commit changed, or would change.
+/// The changes of a commit, made or planned.
 #[derive(Clone, Debug, Serialize)]
 pub struct Brought {
-    /// What was to be done.
+    /// The plan.
     pub plan: Plan,
     /// New generations, by gateway.
     pub published: BTreeMap<GatewayName, u64>,

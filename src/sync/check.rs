@@ -129,7 +129,7 @@ impl FleetFolder {
 
 type Place = (String, usize, String);
 
-/// Where a variable is written.
+/// The place where a variable is written.
 fn place(name: &VariableName, value: &Placed<String>) -> Place {
     let source: &Arc<SourceFile> = &value.source;
     (source.path.clone(), value.span.start, name.to_string())

@@ -99,7 +99,7 @@ pub(super) fn present(blobs: &Blobs, sha256: BlobId) -> Option<Asset> {
     blobs.verify(&asset).ok().map(|()| asset)
 }
 
-/// What reqwest says, without the URL: a redirect may have put a token into it.
+/// The message of reqwest, without the URL: a redirect may have put a token into it.
 fn plain(error: reqwest::Error) -> anyhow::Error {
     let mut text = String::new();
     let mut cause: Option<&dyn std::error::Error> = Some(&error);

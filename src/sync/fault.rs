@@ -46,7 +46,7 @@ pub struct Fault {
     /// Line and column from 1, if it is about a place in the file.
     pub position: Option<(usize, usize)>,
     line: Option<(String, usize)>,
-    /// What is wrong.
+    /// The fault.
     pub what: String,
     /// The way out.
     pub help: String,

@@ -43,7 +43,7 @@ pub struct FleetFolder {
     pub(super) gateways: BTreeMap<GatewayName, Described>,
     /// The waves, in order. A gateway is in the first that names it; the others come last.
     pub(super) waves: Vec<BTreeSet<GatewayName>>,
-    /// When a wave is over.
+    /// Conditions for the end of a wave.
     pub(super) rules: Rules,
 }
 

@@ -32,7 +32,7 @@ use crate::identity::GatewayName;
 
 type Text = Spanned<String>;
 
-/// What one table says about gateways. Later layers win over earlier ones.
+/// Settings that one table has for gateways. Later layers win over earlier ones.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Layer {
     pub(super) profile: Option<Placed<ProfileName>>,
@@ -53,7 +53,7 @@ pub(super) struct FleetFile {
     pub(super) profiles: BTreeMap<ProfileName, Layer>,
     pub(super) groups: BTreeMap<GroupName, Layer>,
     pub(super) waves: Vec<Wave>,
-    /// When a wave is over.
+    /// Conditions for the end of a wave.
     pub(super) rules: Rules,
 }
 

@@ -1,4 +1,4 @@
-//! What gateways have now, without secrets: from the state, or from a file that `farmgate state
+//! The live state of gateways, without secrets: from the state, or from a file that `farmgate state
 //! export` wrote. Reads the state.
 
 use std::collections::BTreeMap;
@@ -38,7 +38,7 @@ const FORMAT: u32 = 1;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LiveFleet {
     format: u32,
-    /// When it was read.
+    /// The time when it was read.
     #[serde(with = "time::serde::rfc3339")]
     pub at: OffsetDateTime,
     /// By name.

@@ -1,4 +1,4 @@
-//! What applying a fleet folder would change: the folder against what is live. Pure.
+//! The changes that applying a fleet folder would make: the folder against what is live. Pure.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -32,7 +32,7 @@ const FORMAT: u32 = 1;
 /// Lines around a change in a script.
 const AROUND: usize = 3;
 
-/// What applying a folder would change.
+/// The changes that applying a folder would make.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
     format: u32,
@@ -78,7 +78,7 @@ pub struct GatewayPlan {
     pub labels: Vec<Change<LabelName>>,
 }
 
-/// What happens to a gateway's generation.
+/// The action on a gateway's generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Action {
@@ -115,7 +115,7 @@ pub struct File {
     pub size: Option<u64>,
 }
 
-/// What happens to a file.
+/// The change of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
@@ -204,7 +204,7 @@ impl Plan {
         self.gateways.values().all(GatewayPlan::is_empty)
     }
 
-    /// How many gateways change.
+    /// The number of gateways that change.
     pub fn changes(&self) -> usize {
         self.gateways.values().filter(|gateway| !gateway.is_empty()).count()
     }
@@ -293,7 +293,7 @@ fn gateway(
     plan
 }
 
-/// What changes from one map to the other.
+/// Differences between two maps.
 pub(super) fn changes<N: Ord + Clone>(
     before: &BTreeMap<N, String>,
     after: &BTreeMap<N, String>,
@@ -307,7 +307,7 @@ pub(super) fn changes<N: Ord + Clone>(
     names.into_iter().map(change).filter(|change| change.before != change.after).collect()
 }
 
-/// What changes from one set of files to another.
+/// Differences between two sets of files.
 pub(super) fn file_changes<A: Wanted>(
     before: &BTreeMap<String, Asset>,
     after: &BTreeMap<String, A>,

@@ -21,7 +21,7 @@ use crate::store::State;
 use crate::store::blobs::Access;
 use crate::store::generations::Generations;
 
-/// What differs between two generations.
+/// Differences between two generations.
 #[derive(Clone, Debug, Serialize)]
 pub struct Difference {
     pub gateway: GatewayName,

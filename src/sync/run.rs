@@ -46,7 +46,7 @@ impl Turn {
     }
 }
 
-/// How a look is done.
+/// Options of a look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Wish {
     /// Compare the commit with what is live also if it is in force already.
@@ -59,13 +59,13 @@ pub struct Wish {
     pub dry_run: bool,
 }
 
-/// What a look found.
+/// The findings of a look.
 #[derive(Clone, Debug, Serialize)]
 pub struct Looked {
     /// The status from now on, or what it would be.
     #[serde(flatten)]
     pub status: Status,
-    /// What changed, or would. `None` if the commit was in force already, and was not compared.
+    /// Changes, made or planned. `None` if the commit was in force already, and was not compared.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub brought: Option<Brought>,
 }

@@ -1,4 +1,4 @@
-//! How the last look at the git repository ended: `STATE/sync/status.json`.
+//! The outcome of the last look at the git repository: `STATE/sync/status.json`.
 //!
 //! Every run of the server or of `farmgate sync` replaces the file, so it always tells of the last
 //! one. `farmgate status`, `/readyz`, the metrics and the status page show it. It is this boot
@@ -22,7 +22,7 @@ use crate::store::layout;
 
 const FILE: &str = "status.json";
 
-/// How a run ended.
+/// The outcome of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
@@ -62,15 +62,15 @@ pub struct Status {
     /// The commit of the last run. Absent if the remote did not say.
     #[serde(flatten, default, skip_serializing_if = "Option::is_none")]
     pub source: Option<Source>,
-    /// When the last run ended.
+    /// The time when the last run ended.
     #[serde(with = "time::serde::rfc3339")]
     pub at: OffsetDateTime,
-    /// How it ended.
+    /// Its outcome.
     pub result: Outcome,
-    /// Why it failed.
+    /// The reason if it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<Foreign>,
-    /// When a run last ended well.
+    /// The time when a run last ended well.
     #[serde(
         default,
         with = "time::serde::rfc3339::option",
@@ -92,7 +92,7 @@ pub struct Good {
     /// The commit.
     #[serde(flatten)]
     pub source: Source,
-    /// When it was first applied.
+    /// The time when it was first applied.
     #[serde(with = "time::serde::rfc3339")]
     pub at: OffsetDateTime,
 }

@@ -14,8 +14,6 @@ use anyhow::Result;
 use anyhow::ensure;
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
-use cap_std::fs::Metadata;
-use cap_std::fs::MetadataExt;
 use cap_std::fs::OpenOptions;
 use cap_std::fs::OpenOptionsExt;
 use rustix::fs::OFlags;
@@ -28,6 +26,7 @@ use crate::fleet::Asset;
 use crate::fleet::BlobId;
 use crate::fleet::SECRETS;
 use crate::store::owner::as_caller;
+use crate::store::stamp::Stamp;
 
 /// Folders with content; nothing else of a fleet folder is read, except for its settings.
 pub(super) const PROFILES: &str = "profiles";
@@ -48,28 +47,6 @@ const MAX_TEXT: u64 = 1024 * 1024;
 
 /// First line of a Git LFS pointer, which stands in place of the file.
 const LFS: &[u8] = b"version https://git-lfs.github.com/spec/";
-
-/// Changes when a file is written to or replaced.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-struct Stamp {
-    device: u64,
-    inode: u64,
-    size: u64,
-    modified: (i64, i64),
-    changed: (i64, i64),
-}
-
-impl Stamp {
-    fn new(metadata: &Metadata) -> Self {
-        Self {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            size: metadata.len(),
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
-            changed: (metadata.ctime(), metadata.ctime_nsec()),
-        }
-    }
-}
 
 /// The files below `profiles/` and `gateways/`, as they were when the folder was opened.
 pub(super) struct Tree {
@@ -117,13 +94,13 @@ impl Tree {
         self.files = files;
         faults.append(&mut found);
         self.submodules(faults);
-        let total: u64 = self.files.values().map(|stamp| stamp.size).sum();
+        let total: u64 = self.files.values().map(|stamp| stamp.size()).sum();
         if total > max_size {
-            let largest = self.files.iter().max_by_key(|(_, stamp)| stamp.size);
+            let largest = self.files.iter().max_by_key(|(_, stamp)| stamp.size());
             let Some((path, stamp)) = largest else { return };
             let what = format!(
                 "the folder has {total} bytes, more than `max-size` ({max_size}); this file alone has {}",
-                stamp.size
+                stamp.size()
             );
             let help = "name large files by URL and SHA-256, or raise `max-size` in fleet.toml";
             faults.push(Fault::of(path, what, help));
@@ -227,17 +204,17 @@ impl Tree {
         let Some(stamp) = self.files.get(path) else { return Ok(None) };
         let known = self.digests.borrow().get(stamp).copied();
         if let Some(sha256) = known {
-            return Ok(Some(Asset { sha256, size: stamp.size }));
+            return Ok(Some(Asset { sha256, size: stamp.size() }));
         }
         let before = faults.len();
         let name = path.rsplit('/').next().unwrap_or_default();
-        let is_text = (name == SECRETS || name.ends_with(".ipxe")) && stamp.size <= MAX_TEXT;
+        let is_text = (name == SECRETS || name.ends_with(".ipxe")) && stamp.size() <= MAX_TEXT;
         let mut file = self.open_listed(path)?;
         let mut hasher = Sha256::new();
         let (mut buffer, mut text, mut size) = (vec![0; 256 * 1024], Vec::new(), 0);
         loop {
             let count = file.read(&mut buffer).with_context(|| self.cannot_read(path))?;
-            if size == 0 && buffer[..count].starts_with(LFS) && stamp.size < 1024 {
+            if size == 0 && buffer[..count].starts_with(LFS) && stamp.size() < 1024 {
                 faults.push(lfs(path));
             }
             if count == 0 {
@@ -249,7 +226,7 @@ impl Tree {
                 text.extend_from_slice(&buffer[..count]);
             }
         }
-        ensure!(size == stamp.size, self.changed(path));
+        ensure!(size == stamp.size(), self.changed(path));
         if is_text {
             let text = String::from_utf8_lossy(&text).into_owned();
             let found = conflict(&SourceFile { path: path.to_owned(), text });
@@ -267,7 +244,7 @@ impl Tree {
     pub(super) fn open_listed(&self, path: &str) -> Result<cap_std::fs::File> {
         let file = self.open_file(path).with_context(|| self.cannot_read(path))?;
         let facts = file.metadata().with_context(|| self.cannot_read(path))?;
-        ensure!(self.files.get(path) == Some(&Stamp::new(&facts)), self.changed(path));
+        ensure!(self.files.get(path) == Some(&Stamp::from(&facts)), self.changed(path));
         Ok(file)
     }
 
@@ -395,7 +372,7 @@ impl Walk<'_> {
                 self.fault(&path, format!("there are more than {MAX_FILES} files"), "");
             }
         } else {
-            self.files.insert(path, Stamp::new(&facts));
+            self.files.insert(path, Stamp::from(&facts));
         }
     }
 }

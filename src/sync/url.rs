@@ -11,7 +11,7 @@ use crate::foreign::Foreign;
 /// A file that is fetched and verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Download {
-    /// Where it is.
+    /// Its address.
     pub url: DownloadUrl,
     /// SHA-256 of its bytes.
     pub sha256: BlobId,

@@ -27,13 +27,13 @@ pub const MOST_BYTES: usize = 1024 * 1024;
 /// somebody has seen.
 pub const SHORTEST_SECRET: usize = 16;
 
-/// How long, and how many, requests are remembered.
+/// Time for which requests are remembered, and their number.
 const REMEMBERED: (Duration, usize) = (Duration::from_secs(600), 256);
 
 /// Looks that requests can start at once, and the time after which there is one more.
 const BURST: (u32, Duration) = (6, Duration::from_secs(10));
 
-/// What a request says besides its body.
+/// The headers of a request that count.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Headers<'a> {
     /// `X-Hub-Signature-256`: GitHub, Gitea, Forgejo.
@@ -46,7 +46,7 @@ pub struct Headers<'a> {
     pub content_type: Option<&'a str>,
 }
 
-/// What to do with a request.
+/// The decision about a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// Look at the remote.

@@ -360,6 +360,27 @@ fn the_boots_are_followed_until_they_are_acknowledged_or_failed() {
     assert!(said.contains("the time is up"), "{said}");
 }
 
+/// It was counted among those that are waited for, and the page said that it was trying.
+#[test]
+fn nobody_waits_for_a_revoked_gateway() {
+    let state = fleet();
+    let admin = state.dir().join("admin.sock");
+    state.set_listen(&format!("admin = \"{}\"", admin.display()));
+    begin(&state, &["--canary", "a", "--then", "all"]);
+    let server = TestServer::start(&state);
+    let waiting = |count: &str| {
+        let text = state.admin("/metrics").text();
+        text.lines().any(|line| line == format!("farmgate_rollout_waiting {count}"))
+    };
+    boot(&server, &state, "a", true);
+    wait_until("the last wave begins", || waiting("2"));
+    let is_out = || state.admin("/rollouts").text().contains("out of it");
+    assert!(!is_out());
+    state.ok(&["gateway", "revoke", "c"]);
+    wait_until("one is left", || waiting("1"));
+    wait_until("the page says so", is_out);
+}
+
 #[test]
 fn metrics_say_who_is_waited_for() {
     let state = fleet();

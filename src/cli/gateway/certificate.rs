@@ -54,7 +54,7 @@ pub(super) struct Given {
 }
 
 impl Given {
-    /// Where the certificate comes from, in words.
+    /// The source of the certificate, in words.
     pub(super) fn how(&self) -> &'static str {
         match (&self.cert, &self.csr) {
             (Some(_), _) => "certificate taken over",
@@ -63,7 +63,7 @@ impl Given {
         }
     }
 
-    /// What it is to give this certificate to an existing gateway.
+    /// The kind of act that gives this certificate to an existing gateway.
     pub(super) fn renewal(&self) -> What {
         match self.cert {
             Some(_) => What::CertificateTakenOver,

@@ -15,7 +15,7 @@ use crate::fleet::render;
 const OF_THE_BUCKET: [&str; 4] =
     ["s3_endpoint", "s3_access_key_id", "s3_access_key", "s3_bucket_name"];
 
-/// What Python prints for a value that is not there.
+/// Python's word for a value that is not there.
 const NONE: &str = "None";
 
 /// A template in farmgate's terms, and what could not be said in them.

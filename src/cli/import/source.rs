@@ -1,4 +1,4 @@
-//! What valve-infra's server has on disk: the CA, certificates, and a folder for each certificate,
+//! The data root of valve-infra's server: the CA, certificates, and a folder for each certificate,
 //! which is called by its SHA-1. Reads it with the caller's rights.
 
 use std::collections::BTreeMap;
@@ -42,7 +42,7 @@ pub(super) struct Found {
     pub(super) path: PathBuf,
 }
 
-/// Where to look.
+/// The places to read.
 pub(super) struct Places {
     pub(super) data: PathBuf,
     pub(super) ca: PathBuf,
@@ -155,7 +155,7 @@ fn folders(data: &Path) -> Result<BTreeMap<String, PathBuf>> {
     Ok(found)
 }
 
-/// What is in a folder, sorted; nothing if it is missing.
+/// The entries of a folder, sorted; none if it is missing.
 fn entries(dir: &Path) -> Result<Vec<PathBuf>> {
     let read = || -> io::Result<Vec<PathBuf>> {
         fs::read_dir(dir)?.take(MOST + 1).map(|entry| Ok(entry?.path())).collect()

@@ -38,22 +38,22 @@ use crate::store::owner::as_caller;
 /// Deepest folder in a folder of the data root.
 const MAX_DEPTH: usize = 16;
 
-/// What became of one gateway.
+/// The outcome for one gateway.
 #[derive(Debug, Serialize)]
 pub(super) struct Taken {
     pub(super) gateway: GatewayName,
     /// SHA-1 of its certificate: its name for the old server.
     pub(super) sha1: String,
     pub(super) fingerprint: Fingerprint,
-    /// What was done, or would be: `added`, `published`, `bucket`; nothing if it is all there.
+    /// Steps that were done, or would be: `added`, `published`, `bucket`; none if it is all there.
     pub(super) done: Vec<&'static str>,
     pub(super) notes: Vec<String>,
-    /// Why it was not taken over, or not wholly.
+    /// The reason if it was not taken over, or not wholly.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) conflict: Option<String>,
 }
 
-/// What is the same for all gateways.
+/// Settings that are the same for all gateways.
 pub(super) struct Terms<'a> {
     /// `None` in a dry run without a state.
     pub(super) state: Option<&'a State>,

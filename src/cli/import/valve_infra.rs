@@ -41,7 +41,7 @@ pub(in crate::cli) struct ValveInfra {
     /// Folder with the gateways' certificates and keys, if not DIR/infra_isos
     #[arg(long, value_name = "DIR")]
     certs: Option<PathBuf>,
-    /// What the old server was given as --server-name: its buckets' names begin with it
+    /// The old server's --server-name, with which the names of its buckets begin
     #[arg(long, value_name = "NAME")]
     server_name: Option<String>,
     /// Name of the gateway whose certificate has this SHA-1, if not that of the certificate
@@ -193,7 +193,7 @@ struct Report {
     ca: Fingerprint,
     ca_done: &'static str,
     gateways: Vec<Taken>,
-    /// What was not taken over, and why.
+    /// Things that were not taken over, with the reason.
     left: Vec<String>,
     notes: Vec<String>,
 }

@@ -181,7 +181,7 @@ fn reread_table(device: &Path) -> Result<()> {
     Ok(())
 }
 
-/// What was written where.
+/// The image and the disk that it was written to.
 #[derive(Serialize)]
 struct Flashed {
     file: PathBuf,

@@ -1,6 +1,6 @@
 //! Examples for the manual pages. A test has each of them parsed.
 
-/// What is typed after `farmgate`, and what it does.
+/// The words after `farmgate`, and their effect.
 pub(super) const EXAMPLES: &[(&str, &str)] = &[
     ("init --url https://boot.example.org", "A boot host with its own TLS"),
     ("init --url https://boot.example.org --nginx", "A boot host behind nginx"),

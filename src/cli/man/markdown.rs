@@ -1,4 +1,4 @@
-//! What manual pages are written with: terms, literal lines, and the little Markdown of docs/configuration.md. Pure.
+//! Parts of manual pages: terms, literal lines, and the little Markdown of docs/configuration.md. Pure.
 
 use clap_mangen::roff::Inline;
 use clap_mangen::roff::Roff;

@@ -1,4 +1,4 @@
-//! What a manual page consists of: what clap knows of a command, and the sections that it does not know.
+//! A manual page: the sections that clap makes of a command, and those that it does not know.
 
 use std::io;
 
@@ -12,7 +12,7 @@ use super::markdown::literally;
 use super::markdown::tagged;
 use crate::store::layout;
 
-/// What the program takes from the environment besides its arguments.
+/// Variables of the environment that no argument stands for.
 const ENVIRONMENT: &[(&str, &str)] = &[
     ("FARMGATE_AUTHOR", "Recorded as the author of a change, in place of the user's name"),
     ("CREDENTIALS_DIRECTORY", "Directory with credentials, set by systemd; see farmgate.toml(5)"),

@@ -31,7 +31,7 @@ pub(super) struct View {
     began: OffsetDateTime,
     #[serde(skip_serializing_if = "Option::is_none")]
     by: Option<By>,
-    /// How it ended; none while it is open.
+    /// The outcome; none while it is open.
     pub(super) end: Option<End>,
     pub(super) outcome: Option<String>,
     taken_back: bool,
@@ -52,7 +52,7 @@ pub(in crate::cli) struct MemberView {
     pub(in crate::cli) standing: Standing,
     /// The rollout goes on without it.
     left_out: bool,
-    /// How far the last boot of the generation came.
+    /// The last stage of the last boot of the generation.
     #[serde(skip_serializing_if = "Option::is_none")]
     stage: Option<String>,
 }
@@ -116,7 +116,7 @@ impl View {
     }
 }
 
-/// How far a gateway is, in words.
+/// The progress of a gateway, in words.
 impl fmt::Display for MemberView {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let stage = |f: &mut fmt::Formatter<'_>| match &self.stage {

@@ -28,11 +28,11 @@ const ENDS_SOON: Duration = Duration::days(30);
 pub(in crate::cli) enum Sort {
     /// By name, lab-2 before lab-10
     Name,
-    /// What was published last comes first
+    /// Published last comes first
     Since,
     /// The lowest generation first
     Generation,
-    /// Who has not booted for longest comes first
+    /// Longest without a boot comes first
     Boot,
     /// The certificate that ends first comes first
     Expiry,
@@ -53,7 +53,7 @@ impl Sort {
     }
 }
 
-/// Why an operator should look at a gateway.
+/// A reason to look at a gateway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Trouble {

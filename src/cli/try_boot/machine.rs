@@ -44,7 +44,7 @@ pub(super) enum Medium {
     Usb,
 }
 
-/// What the machine is made of.
+/// The parts of the machine.
 pub(super) struct Hardware<'a> {
     pub(super) firmware: Firmware,
     pub(super) medium: Medium,

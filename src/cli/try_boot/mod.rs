@@ -43,20 +43,20 @@ use crate::store::State;
 use crate::store::files;
 use crate::store::owner::as_caller;
 
-/// How often the boot host and the machine are looked at.
+/// Pause between looks at the boot host and the machine.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// How long an acknowledgement may take to be seen after the machine powered itself off.
+/// Longest wait for an acknowledgement after the machine powered itself off.
 const LAST_WORD: Duration = Duration::from_secs(3);
 
 #[derive(Args)]
 pub(super) struct Try {
     #[command(flatten)]
     gateway: Gateway,
-    /// What the machine starts with
+    /// Firmware of the machine
     #[arg(long, value_enum, default_value = "uefi")]
     firmware: Firmware,
-    /// What the machine starts from
+    /// Medium that the machine starts from
     #[arg(long, value_enum, default_value = "usb")]
     medium: Medium,
     /// Give up after this time
@@ -148,7 +148,7 @@ impl Try {
         Ok(path)
     }
 
-    /// Why it was not acknowledged, if it was not.
+    /// The reason if it was not acknowledged.
     async fn watch(
         &self,
         cx: &Context,

@@ -1,4 +1,4 @@
-//! How far a boot came: from the machine's console, and from the journal and the events of the boot
+//! The progress of a boot: from the machine's console, and from the journal and the events of the boot
 //! host. Pure, apart from reading those.
 
 use std::collections::VecDeque;
@@ -104,7 +104,7 @@ impl Watch {
     }
 }
 
-/// What a line of the console says about the boot, if it is one of those that tell.
+/// The stage that a line of the console tells of, if it is one of those.
 fn on_console(line: &str) -> Option<String> {
     if line.contains("Open Source Network Boot Firmware") {
         return Some("iPXE started".to_owned());

@@ -1,6 +1,7 @@
 //! One gateway of a rollout, and how far it is. Pure.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::Deserialize;
 use serde::Serialize;
@@ -22,16 +23,16 @@ pub struct Member {
     pub generation: EventId,
 }
 
-/// What a rollout looks at.
+/// A gateway as a rollout sees it.
 #[derive(Clone, Debug)]
 pub struct Seen {
-    pub history: History,
+    pub history: Arc<History>,
     pub policy: Policy,
     /// All its certificates are revoked: it cannot boot.
     pub revoked: bool,
 }
 
-/// How far one gateway is.
+/// Progress of one gateway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "standing", rename_all = "snake_case")]
 pub enum Standing {
@@ -39,7 +40,7 @@ pub enum Standing {
     Waiting,
     /// The generation is live, and no boot of it was acknowledged yet.
     Trying {
-        /// When it went live.
+        /// The time when it went live.
         #[serde(with = "time::serde::rfc3339::option")]
         since: Option<OffsetDateTime>,
         /// Boots since.
@@ -58,7 +59,7 @@ pub enum Standing {
     Away(Away),
 }
 
-/// Why a gateway has nothing more to say about a generation.
+/// The reason for a gateway to have nothing more to say about a generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "reason", rename_all = "snake_case")]
 pub enum Away {

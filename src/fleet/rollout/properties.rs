@@ -1,4 +1,4 @@
-//! What holds of every rollout, whatever its gateways and operators do.
+//! Properties of every rollout, whatever its gateways and operators do.
 
 use proptest::prelude::*;
 
@@ -8,7 +8,7 @@ use crate::fleet::Kind;
 
 const NOW: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
 
-/// What may happen to the gateway with this number.
+/// An event of the gateway with this number.
 #[derive(Clone, Copy, Debug)]
 enum Act {
     Acknowledged(usize),

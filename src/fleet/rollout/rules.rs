@@ -1,4 +1,4 @@
-//! When a wave of a rollout is over. Pure.
+//! The rules by which a wave of a rollout is over. Pure.
 
 use std::fmt;
 use std::str::FromStr;

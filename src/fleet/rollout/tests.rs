@@ -54,7 +54,14 @@ impl Lab {
     pub(super) fn known(&self) -> Fleet {
         let seen = |(id, events): (&GatewayId, _)| {
             let history = History::fold(events);
-            (id.clone(), Seen { history, policy: POLICY, revoked: self.revoked.contains(id) })
+            (
+                id.clone(),
+                Seen {
+                    history: Arc::new(history),
+                    policy: POLICY,
+                    revoked: self.revoked.contains(id),
+                },
+            )
         };
         self.events.iter().map(seen).collect()
     }

@@ -1,4 +1,4 @@
-//! What the kernel tells about a disk, and the reasons why an image must not be written to it.
+//! The kernel's facts about a disk, and the reasons against writing an image to it.
 
 use std::fs;
 use std::os::unix::fs::FileTypeExt;

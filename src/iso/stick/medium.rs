@@ -16,7 +16,7 @@ use rustix::io::Errno;
 use super::disk::Disk;
 use super::usage::number;
 
-/// What is written and read at once; a multiple of every sector size.
+/// Bytes that are written and read at once; a multiple of every sector size.
 pub(super) const PIECE: usize = 128 * 1024;
 
 /// The strictest alignment that a disk asks of memory.

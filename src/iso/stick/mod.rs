@@ -17,7 +17,7 @@ pub use write::write;
 
 use std::path::PathBuf;
 
-/// Where the kernel tells about disks. Tests have a tree of their own.
+/// The folder in which the kernel tells about disks. Tests have a tree of their own.
 pub struct Kernel {
     sys: PathBuf,
     proc: PathBuf,

@@ -1,4 +1,4 @@
-//! Who uses a disk: mounts, swap, and what the kernel builds on top of it (LVM, RAID, encryption).
+//! Users of a disk: mounts, swap, and what the kernel builds on top of it (LVM, RAID, encryption).
 //! Opening the disk exclusively is the kernel's own check; this one says who it is.
 
 use std::collections::BTreeSet;
@@ -45,7 +45,7 @@ fn name_of(folder: &Path) -> String {
     folder.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// What uses the disk or one of its partitions, each with the way to end it.
+/// The users of the disk and of its partitions, each with the way to end it.
 pub(super) fn reasons(disk: &Path, kernel: &Kernel) -> Vec<String> {
     let partitions = names(disk).into_iter().map(|name| disk.join(name));
     let partitions = partitions.filter(|folder| folder.join("partition").exists());

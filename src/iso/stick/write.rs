@@ -19,21 +19,21 @@ pub const PATIENCE: Duration = Duration::from_secs(90);
 /// Begins the header of a GPT, also of its copy in the last sector of a disk.
 const GPT: &[u8] = b"EFI PART";
 
-/// What is being done, and how many bytes of the image that was.
+/// The step that is being done, and the bytes of the image that it is through with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
     Write(u64),
     Compare(u64),
 }
 
-/// What else was changed.
+/// Other places that were changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outcome {
     /// The medium had the copy of an older partition table at its end, which was cleared.
     pub cleared_old_table: bool,
 }
 
-/// Why an image is not on a medium.
+/// The reason for an image not to be on a medium.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("it is gone: it was pulled out or lost its contact after {done} of {len} bytes")]

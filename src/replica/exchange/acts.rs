@@ -31,7 +31,7 @@ pub(super) struct ActExchange {
     known: Mutex<Known>,
 }
 
-/// What earlier passes learned; losing it only repeats work.
+/// Knowledge of earlier passes; losing it only repeats work.
 #[derive(Default)]
 struct Known {
     listed: Option<Instant>,

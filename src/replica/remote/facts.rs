@@ -1,4 +1,4 @@
-//! What the shared store knows of an object: its size, and when it was sent, by the clock of the
+//! The shared store's facts about an object: its size, and the time when it was sent, by the clock of the
 //! store.
 
 use std::time::Duration;
@@ -18,7 +18,7 @@ const TEXT: &[u8] = b"written by farmgate to learn the time, and deleted at once
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::replica) struct Facts {
     pub(in crate::replica) size: u64,
-    /// When it was sent, in milliseconds by the clock of the store.
+    /// The time when it was sent, in milliseconds by the clock of the store.
     sent: i64,
 }
 

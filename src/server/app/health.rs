@@ -13,6 +13,8 @@ use crate::fleet::Decision;
 use crate::fleet::Generation;
 use crate::fleet::Record;
 use crate::fleet::decide;
+use crate::fleet::rollout::Member;
+use crate::fleet::rollout::Seen;
 use crate::server::problems;
 use crate::store::blobs::Access;
 use crate::store::gc;
@@ -68,12 +70,12 @@ impl App {
         trouble.or_else(|| self.store_trouble.clone())
     }
 
-    /// Why rollouts were stuck at the last look.
+    /// The reason if rollouts were stuck at the last look.
     pub(in crate::server) fn rollout_trouble(&self) -> Option<String> {
         self.rollout_trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// How the last look at the git repository ended, if it failed.
+    /// The reason if the last look at the git repository failed.
     pub(in crate::server) fn sync_warning(&self) -> Option<String> {
         let settings = self.settings();
         settings.state.config().sync.remote.as_ref()?;
@@ -116,6 +118,14 @@ impl App {
             tracing::error!("some rollouts cannot continue: {trouble}");
         }
         *known = trouble;
+    }
+
+    /// A gateway of a rollout, as the rollout sees it; `None` if that was removed or cannot be read.
+    pub(in crate::server) fn seen(&self, member: &Member) -> Option<Seen> {
+        let record = self.gateways().find_by_id(&member.id).ok().flatten()?;
+        let history = self.generations().history(&member.id).ok()?;
+        let policy = record.policy(self.settings().tries);
+        Some(Seen { history, policy, revoked: record.is_revoked() })
     }
 
     /// Removes files of old generations, if `[store] keep` says how many stay.

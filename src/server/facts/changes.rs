@@ -1,4 +1,4 @@
-//! What changed from one generation to the next.
+//! Changes from one generation to the next.
 
 use std::collections::BTreeMap;
 

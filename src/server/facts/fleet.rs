@@ -8,7 +8,6 @@ use time::OffsetDateTime;
 use super::rollouts::open_rollouts;
 use super::stages::Stages;
 use crate::bucket::Condition;
-use crate::fleet::CertificateState;
 use crate::fleet::History;
 use crate::fleet::Policy;
 use crate::fleet::Record;
@@ -129,17 +128,14 @@ fn known(
 }
 
 fn certificate(record: &Record) -> Certificate {
-    let revoked = |state: CertificateState| state == CertificateState::Revoked;
     match record.active() {
         Some(active) => Certificate::Active(active.not_after),
-        None if record.certificates.iter().all(|owned| revoked(owned.state)) => {
-            Certificate::Revoked
-        }
+        None if record.is_revoked() => Certificate::Revoked,
         None => Certificate::Retiring,
     }
 }
 
-/// What concerns the whole host.
+/// Messages about the whole host.
 fn notices(app: &App) -> Vec<Notice> {
     let problems = app.problems().unwrap_or_else(|error| vec![error.to_string()]);
     let mut notices: Vec<Notice> =

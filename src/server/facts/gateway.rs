@@ -133,7 +133,7 @@ fn generation(
     }
 }
 
-/// What was done to the gateway and by whom, latest first.
+/// The log of the gateway, latest first.
 fn log(state: &State, record: &Record) -> Vec<Line> {
     let events = Generations::new(state).readable_events(&record.id).unwrap_or_default();
     let acts = Acts::new(state).read().map(|read| read.acts).unwrap_or_default();

@@ -3,9 +3,9 @@
 use anyhow::Result;
 
 use crate::fleet::EventId;
-use crate::fleet::History;
-use crate::fleet::Policy;
 use crate::fleet::rollout::Member as Planned;
+use crate::fleet::rollout::Standing;
+use crate::fleet::rollout::standing;
 use crate::server::app::App;
 use crate::server::page::model::Member;
 use crate::server::page::model::Progress;
@@ -42,35 +42,21 @@ fn rollout(app: &App, id: EventId, stored: StoredRollout) -> Rollout {
 }
 
 fn member(app: &App, planned: &Planned) -> Member {
-    let record = app.gateways().find_by_id(&planned.id).ok().flatten();
-    let policy = record.map(|record| record.policy(app.settings().tries));
-    let history = app.generations().history(&planned.id).ok();
-    let (Some(policy), Some(history)) = (policy, history) else {
-        let gateway = planned.gateway.to_string();
-        return Member { gateway, generation: None, progress: Progress::Elsewhere, since: None };
+    let seen = app.seen(planned);
+    let history = seen.as_ref().map(|seen| &seen.history);
+    let published = history.and_then(|history| history.by_id(planned.generation));
+    let (progress, since) = match standing(planned, seen.as_ref()) {
+        Standing::Waiting => (Progress::Waiting, None),
+        Standing::Trying { since, .. } => (Progress::Trying, since),
+        Standing::Unassessed => (Progress::Trying, None),
+        Standing::Good => (Progress::Good, None),
+        Standing::Bad { .. } => (Progress::Bad, None),
+        Standing::Away(_) => (Progress::Elsewhere, None),
     };
-    let published = history.by_id(planned.generation);
     Member {
         gateway: planned.gateway.to_string(),
         generation: published.map(|published| published.number),
-        progress: published.map_or(Progress::Elsewhere, |p| progress(&history, p.number, policy)),
-        since: published
-            .and_then(|published| history.trial(published.number).live_since())
-            .map(|activated| activated.time()),
-    }
-}
-
-fn progress(history: &History, number: u64, policy: Policy) -> Progress {
-    let (trial, current) = (history.trial(number), history.current().map(|current| current.number));
-    match (current, policy) {
-        _ if trial.is_good() => Progress::Good,
-        (Some(current), Policy::Tries(tries))
-            if current == number && trial.tries >= tries.get() =>
-        {
-            Progress::Bad
-        }
-        (Some(current), _) if current == number => Progress::Trying,
-        _ if history.was_activated(number) => Progress::Elsewhere,
-        _ => Progress::Waiting,
+        progress,
+        since,
     }
 }

@@ -1,4 +1,4 @@
-//! How far boots came, from the flight recorder. A journal is read again once it has changed.
+//! Stages of boots, from the flight recorder. A journal is read again once it has changed.
 
 use std::time::SystemTime;
 

@@ -1,4 +1,4 @@
-//! What requests to `/update-cfg` share.
+//! State that requests to `/update-cfg` share.
 
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -11,7 +11,7 @@ use crate::sync::webhook::Hooks;
 /// Requests whose bodies are taken at a time.
 const AT_A_TIME: usize = 4;
 
-/// What these requests share.
+/// State that these requests share.
 pub(super) struct Bell {
     pub(super) hooks: Mutex<Hooks>,
     pub(super) room: Semaphore,

@@ -87,7 +87,7 @@ async fn protect(request: Request, next: Next) -> Response {
     response
 }
 
-/// What the browser says of it (Fetch Metadata).
+/// The browser's word about the request (Fetch Metadata).
 fn is_of_another_site(headers: &HeaderMap) -> bool {
     let says = |name: &str, text: &str| headers.get(name).is_some_and(|value| value == text);
     says("sec-fetch-site", "cross-site") && !says("sec-fetch-mode", "navigate")

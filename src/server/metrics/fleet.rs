@@ -22,7 +22,6 @@ use crate::fleet::Reason;
 use crate::fleet::Record;
 use crate::fleet::decide;
 use crate::fleet::rollout;
-use crate::fleet::rollout::Seen;
 use crate::identity::Certificate;
 use crate::identity::GatewayName;
 use crate::replica;
@@ -76,7 +75,7 @@ struct OpenRollouts {
     open: usize,
     /// Gateways that got a generation and have not acknowledged it.
     waiting: usize,
-    /// When the first of them got it.
+    /// The time when the first of them got it.
     since: Option<OffsetDateTime>,
 }
 
@@ -265,16 +264,11 @@ fn open_rollouts(app: &App, state: &State) -> Result<OpenRollouts> {
     sum.open = read.found.len() + read.damaged.len();
     for stored in read.found.values() {
         for member in stored.rollout.members() {
-            // What cannot be read counts elsewhere.
-            let record = state.gateways().find_by_id(&member.id);
-            let Some(record) = record.ok().flatten() else { continue };
-            let Ok(history) = app.generations().history(&member.id) else { continue };
-            let policy = record.policy(app.settings().tries);
-            let seen = Seen { history: (*history).clone(), policy, revoked: false };
             if stored.rollout.left_out.contains(&member.id) {
                 continue;
             }
-            let standing = rollout::standing(member, Some(&seen));
+            // What cannot be read counts elsewhere.
+            let standing = rollout::standing(member, app.seen(member).as_ref());
             if let rollout::Standing::Trying { since, .. } = standing {
                 sum.waiting += 1;
                 sum.since = [sum.since, since].into_iter().flatten().min();

@@ -1,4 +1,4 @@
-//! What is wrong with a gateway, or what it is doing, in a few words. Pure.
+//! The condition of a gateway: faults, or its present work, in a few words. Pure.
 
 use time::Duration;
 use time::OffsetDateTime;

@@ -1,4 +1,4 @@
-//! What all pages have in common. Pure.
+//! The frame of all pages. Pure.
 
 use maud::DOCTYPE;
 use maud::Markup;

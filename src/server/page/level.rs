@@ -1,8 +1,8 @@
-//! How much somebody should care about something, and why. Pure.
+//! The urgency of something, and its reason. Pure.
 
 use serde::Serialize;
 
-/// How much somebody should care, worst first.
+/// Urgency, worst first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(in crate::server) enum Level {

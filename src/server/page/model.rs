@@ -21,7 +21,7 @@ pub(in crate::server) struct Gateway {
     pub(in crate::server) id: Option<GatewayId>,
     pub(in crate::server) group: Option<String>,
     pub(in crate::server) labels: BTreeMap<String, String>,
-    /// What its next boot gets.
+    /// The generation of its next boot.
     pub(in crate::server) next: Option<Next>,
     pub(in crate::server) last_boot: Option<LastBoot>,
     /// False if its system never acknowledges.
@@ -30,7 +30,7 @@ pub(in crate::server) struct Gateway {
     pub(in crate::server) bucket: Option<BucketState>,
     /// Files of its next boot that are missing here.
     pub(in crate::server) faults: Vec<String>,
-    /// Why it cannot be read.
+    /// The reason if it cannot be read.
     pub(in crate::server) error: Option<String>,
 }
 
@@ -38,7 +38,7 @@ pub(in crate::server) struct Gateway {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::server) struct Next {
     pub(in crate::server) generation: u64,
-    /// When it was last activated.
+    /// The time when it was last activated.
     pub(in crate::server) since: Option<OffsetDateTime>,
     pub(in crate::server) reason: Reason,
 }
@@ -50,7 +50,7 @@ pub(in crate::server) struct LastBoot {
     pub(in crate::server) generation: u64,
     pub(in crate::server) at: OffsetDateTime,
     pub(in crate::server) acknowledged: bool,
-    /// How far it came, if it was not acknowledged and the flight recorder has it.
+    /// The last stage, if it was not acknowledged and the flight recorder has it.
     pub(in crate::server) stage: Option<Stage>,
 }
 
@@ -87,7 +87,7 @@ pub(in crate::server) struct Rollout {
     pub(in crate::server) id: EventId,
     pub(in crate::server) began: OffsetDateTime,
     pub(in crate::server) waves: Vec<Vec<Member>>,
-    /// How it ended, if it is closed.
+    /// The outcome, if it is closed.
     pub(in crate::server) outcome: Option<String>,
 }
 
@@ -97,11 +97,11 @@ pub(in crate::server) struct Member {
     pub(in crate::server) gateway: String,
     pub(in crate::server) generation: Option<u64>,
     pub(in crate::server) progress: Progress,
-    /// When the generation was activated.
+    /// The time when the generation was activated.
     pub(in crate::server) since: Option<OffsetDateTime>,
 }
 
-/// How far a gateway of a rollout is.
+/// Progress of a gateway of a rollout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(in crate::server) enum Progress {
@@ -113,7 +113,7 @@ pub(in crate::server) enum Progress {
     Good,
     /// It used up its tries.
     Bad,
-    /// Another generation was activated since, or the gateway was removed.
+    /// Removed, revoked, pinned to another generation, or sent to another one since.
     Elsewhere,
 }
 
@@ -131,7 +131,7 @@ pub(in crate::server) struct Details {
     pub(in crate::server) generations: Vec<Generation>,
     /// Generations that are not among them.
     pub(in crate::server) older: usize,
-    /// What was done to it, latest first.
+    /// Its log, latest first.
     pub(in crate::server) log: Vec<Line>,
 }
 
@@ -166,12 +166,12 @@ pub(in crate::server) struct Step {
 pub(in crate::server) struct Generation {
     pub(in crate::server) number: u64,
     pub(in crate::server) published: OffsetDateTime,
-    /// What it is now: `current`, `pinned`, `last good` ...
+    /// Its marks: `current`, `pinned`, `last good` ...
     pub(in crate::server) marks: Vec<&'static str>,
     /// Acknowledged, given up, or neither.
     pub(in crate::server) works: Option<bool>,
     pub(in crate::server) files: Vec<File>,
-    /// What changed since the one before; `None` for the first.
+    /// Changes since the one before; `None` for the first.
     pub(in crate::server) changes: Option<Changes>,
 }
 
@@ -184,7 +184,7 @@ pub(in crate::server) struct File {
     pub(in crate::server) sha256: Option<String>,
 }
 
-/// What changed from one generation to the next.
+/// Changes from one generation to the next.
 #[derive(Clone, Debug)]
 pub(in crate::server) struct Changes {
     pub(in crate::server) before: u64,

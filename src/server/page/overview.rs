@@ -16,7 +16,7 @@ pub(in crate::server) struct Fleet {
     pub(in crate::server) at: OffsetDateTime,
     /// All gateways, by name in natural order.
     pub(in crate::server) rows: Vec<Row>,
-    /// What concerns the whole boot host, worst first.
+    /// Messages about the whole boot host, worst first.
     pub(in crate::server) notices: Vec<Notice>,
     /// Open rollouts, latest first.
     pub(in crate::server) rollouts: Vec<Rollout>,

@@ -1,4 +1,4 @@
-//! What part of the fleet to show, from the address of the page: filter, order, page. Pure. A value
+//! The part of the fleet to show, from the address of the page: filter, order, page. Pure. A value
 //! that makes no sense means the default, so that no address is an error.
 
 use std::cmp::Ordering;
@@ -28,7 +28,7 @@ pub(in crate::server) struct Raw {
     page: String,
 }
 
-/// What to show.
+/// The part of the fleet to show.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(in crate::server) struct Query {
     /// Words that must all be found.
@@ -40,7 +40,7 @@ pub(in crate::server) struct Query {
     pub(super) page: usize,
 }
 
-/// Which conditions to show.
+/// The conditions to show.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Show {
     #[default]
@@ -62,7 +62,7 @@ pub(super) enum Sort {
     Live,
     /// Latest boot first.
     Boot,
-    /// What ends first.
+    /// The certificate that ends first.
     Certificate,
 }
 

@@ -30,7 +30,7 @@ impl Progress {
     fn word(self) -> &'static str {
         match self {
             Self::Bad => "failed",
-            Self::Elsewhere => "runs another",
+            Self::Elsewhere => "out of it",
             Self::Trying => "on trial",
             Self::Waiting => "waits",
             Self::Good => "acknowledged",

@@ -1,4 +1,4 @@
-//! What is rendered, by examples and by properties.
+//! Rendering, by examples and by properties.
 
 use std::collections::BTreeMap;
 

@@ -25,7 +25,7 @@ const ROW: f64 = 26.0;
 const BAR: f64 = 14.0;
 const AXIS: f64 = 24.0;
 
-/// What a bar stands for.
+/// The meaning of a bar.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Firmware,
@@ -64,7 +64,7 @@ struct Bar {
     text: String,
 }
 
-/// Where the system of a boot said something.
+/// A moment at which the system of a boot said something.
 #[derive(Clone, Debug, PartialEq)]
 struct Point {
     at: f64,
@@ -138,7 +138,7 @@ fn draw(boot: &Boot) -> Drawn<'_> {
 }
 
 impl Drawn<'_> {
-    /// How long the boot took until the last thing that was heard of it, in seconds.
+    /// Time from the start of the boot to the last thing that was heard of it, in seconds.
     fn length(&self) -> f64 {
         let heard = self.bars.iter().filter(|bar| bar.kind != Kind::Silence).map(|bar| bar.to);
         heard.chain(self.points.iter().map(|point| point.at)).fold(0.0, f64::max)

@@ -1,4 +1,4 @@
-//! Which paths a backup has. Pure: the same table decides what is taken and what is restored, so
+//! The paths that a backup has. Pure: the same table decides what is taken and what is restored, so
 //! that a strange tar file can put nothing anywhere else.
 
 use super::super::layout;
@@ -9,7 +9,7 @@ use crate::fleet::ObjectName;
 use crate::identity::GatewayName;
 use crate::store::blobs::Access;
 
-/// What a path of the state holds.
+/// The content of a path of the state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Place {
     /// Anybody may read it who may read the backup.
@@ -20,7 +20,7 @@ pub(super) enum Place {
     Blob(Access, BlobId),
 }
 
-/// What belongs at `path`, with `/` between its parts; `None` if a backup has nothing there.
+/// The content that belongs at `path`, with `/` between its parts; `None` if a backup has nothing there.
 pub(super) fn place(path: &str) -> Option<Place> {
     let parts: Vec<_> = path.split('/').collect();
     if !parts.iter().all(|part| is_plain(part)) {

@@ -40,7 +40,7 @@ const LONGEST: u64 = 64 * 1024 * 1024;
 /// Owner and group.
 type Owner = (u32, u32);
 
-/// What was restored.
+/// The outcome of a restore.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Restored {
     pub files: u64,

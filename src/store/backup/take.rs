@@ -31,7 +31,7 @@ use crate::store::blobs::Access;
 /// Deepest folder of a state, below its directory.
 const MAX_DEPTH: usize = 4;
 
-/// What a backup holds.
+/// The content of a backup.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Taken {
     pub files: u64,

@@ -28,7 +28,7 @@ use crate::fleet::By;
 use crate::fleet::GatewayId;
 use crate::fleet::Kind;
 
-/// What a run may do.
+/// The limits of a run.
 #[derive(Clone, Debug)]
 pub struct Wish<'a> {
     /// The number of newest generations of each gateway that stay. `None` drops no generation.
@@ -39,12 +39,12 @@ pub struct Wish<'a> {
     pub by: &'a By,
 }
 
-/// What a run did, or would do.
+/// The outcome of a run, or what it would be.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Collected {
     /// Generations that were dropped.
     pub dropped: Vec<Dropped>,
-    /// What was removed from this host's disk.
+    /// Files that were removed from this host's disk.
     #[serde(flatten)]
     pub swept: Swept,
 }

@@ -1,4 +1,4 @@
-//! What is named by generations that are kept. Reads the events of all gateways once; under the
+//! The files that kept generations name. Reads the events of all gateways once; under the
 //! state's lock it reads again only those of gateways whose folder has changed since.
 
 use std::collections::BTreeMap;

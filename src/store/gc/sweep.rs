@@ -30,7 +30,7 @@ const BATCH: usize = 256;
 /// Blobs that may be removed.
 pub type Candidates = BTreeSet<(Access, BlobId)>;
 
-/// What was removed, and what is left.
+/// Files that were removed, and those that are left.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Swept {
     /// Removed blobs.

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -17,7 +18,6 @@ use super::Rollouts;
 use super::StoredRollout;
 use crate::fleet::Act;
 use crate::fleet::By;
-use crate::fleet::CertificateState;
 use crate::fleet::EventId;
 use crate::fleet::Generation;
 use crate::fleet::Kind;
@@ -97,9 +97,9 @@ fn seen(state: &State, generations: &Generations, member: &Member) -> Result<Opt
     // By id: it may have another name now. An unreadable record does not mean that the gateway was
     // removed.
     let Some(record) = state.gateways().find_by_id(&member.id)? else { return Ok(None) };
-    let revoked = record.certificates.iter().all(|owned| owned.state == CertificateState::Revoked);
     let policy = record.policy(state.config().assessment.tries);
-    Ok(Some(Seen { history: generations.history(&record.id)?, policy, revoked }))
+    let history = Arc::new(generations.history(&record.id)?);
+    Ok(Some(Seen { history, policy, revoked: record.is_revoked() }))
 }
 
 /// Says whether the files of a member's generation were removed.
@@ -169,7 +169,7 @@ pub fn stop(state: &State, id: EventId, by: &By, now: OffsetDateTime) -> Result<
     Ok(())
 }
 
-/// What [`take_back`] did.
+/// The outcome of [`take_back`].
 #[derive(Debug, Default)]
 pub struct TakenBack {
     /// The generations that gateways got back.

@@ -1,4 +1,4 @@
-//! How git proves to the remote who it is, and how it knows the remote. Reads the credentials.
+//! Credentials of git for the remote, and keys and certificates of the remote. Reads the credentials.
 //!
 //! A password is in no argument, no file of ours and no variable: git asks a helper for it, and that
 //! reads a file in memory which only programs that git starts have open. It is given for the
@@ -30,7 +30,7 @@ const KEY: &str = "sync-key";
 /// The host keys that `[sync]` accepts, if the configuration names no file.
 const KNOWN_HOSTS: &str = "known_hosts";
 
-/// What the runs of git have in common.
+/// Settings that the runs of git have in common.
 pub(super) struct Access {
     config: Vec<(String, String)>,
     ssh: String,
@@ -81,7 +81,7 @@ impl Access {
     }
 }
 
-/// What git is to be told, in the words of its helpers.
+/// The credentials, in the words of git's helpers.
 fn read(path: &Path, toml: &str) -> Result<String> {
     // The parser's own words would quote the line, and the secret in it.
     let login: Login = toml::from_str(toml).map_err(|_| {

@@ -30,11 +30,11 @@ pub(super) struct Ended<T> {
     pub(super) status: ExitStatus,
     /// The end of its stderr.
     pub(super) said: String,
-    /// What `read` made of its stdout.
+    /// The result of `read` on its stdout.
     pub(super) read: io::Result<T>,
 }
 
-/// Why a program was ended before its time, or not started.
+/// The reason for a program to be ended before its time, or not started.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
     #[error("cannot run it: {0}")]

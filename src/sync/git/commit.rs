@@ -16,7 +16,7 @@ pub(super) const FORMAT: &str = "--format=%H%n%an%n%ae%n%s";
 pub struct Commit {
     /// Its id: hexadecimal digits.
     pub id: String,
-    /// Who wrote it.
+    /// The author.
     pub author: Foreign,
     /// The first line of its message.
     pub subject: Foreign,

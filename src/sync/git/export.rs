@@ -28,7 +28,7 @@ use super::tree::Kind;
 /// The folder. Always the same, so that a reason which names it stays the same.
 const FOLDER: &str = "fleet";
 
-/// What a file begins with whose content is somewhere else (Git LFS). Such files are small.
+/// The beginning of a file whose content is somewhere else (Git LFS). Such files are small.
 const LFS: &[u8] = b"version https://git-lfs.github.com/spec/";
 const LFS_LEN: u64 = 1024;
 

@@ -29,7 +29,7 @@ pub use commit::Commit;
 use program::Program;
 use repository::Repository;
 
-/// What git works with.
+/// The settings that git works with.
 pub struct Settings<'a> {
     /// `[sync]`.
     pub config: &'a config::Sync,
@@ -51,7 +51,7 @@ pub struct Fetched<'a> {
     pub commit: Commit,
 }
 
-/// How a tip follows an earlier one.
+/// The relation of a tip to an earlier one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Follows {
     /// It is the same, or descends from it.
@@ -70,7 +70,7 @@ pub fn fetch<'a>(settings: &'a Settings<'a>) -> Result<Fetched<'a>> {
 }
 
 impl Fetched<'_> {
-    /// How the tip follows the commit `earlier`.
+    /// The relation of the tip to the commit `earlier`.
     pub fn follows(&self, earlier: &str) -> Result<Follows> {
         self.repository.follows(earlier, &self.commit)
     }

@@ -32,7 +32,7 @@ use crate::store::owner;
 /// Most bytes of memory of each program: a packed object may claim any size.
 const MEMORY: u64 = 2 << 30;
 
-/// What the repository's server may send, as a multiple of the folder's size: history.
+/// The most that the repository's server may send, as a multiple of the folder's size: history.
 const HISTORY: u64 = 4;
 
 /// Most bytes of an answer that is read at once.

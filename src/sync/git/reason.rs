@@ -1,4 +1,4 @@
-//! What git says when it fails, in a line for operators, with the way out. Pure.
+//! The message of a git that failed, in a line for operators, with the way out. Pure.
 
 use std::process::ExitStatus;
 

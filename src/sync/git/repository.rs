@@ -18,7 +18,7 @@ use super::reason::reason;
 use crate::config::Branch;
 use crate::config::GitRemote;
 
-/// Where the branch's tip is kept.
+/// The reference that holds the branch's tip.
 const TIP: &str = "refs/farmgate/tip";
 
 /// After so many fetches that brought something, the packs are made into one.
@@ -132,7 +132,7 @@ impl<'a> Repository<'a> {
         }
     }
 
-    /// How `tip` follows `earlier`.
+    /// The relation of `tip` to `earlier`.
     pub(super) fn follows(&self, earlier: &str, tip: &Commit) -> Result<Follows> {
         if !is_id(earlier) {
             bail!("{earlier:?} is not the id of a commit");

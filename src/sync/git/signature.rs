@@ -1,4 +1,4 @@
-//! Whether the tip was signed by somebody who may change the fleet. Runs `git verify-commit`.
+//! Verifies that the tip was signed by somebody who may change the fleet. Runs `git verify-commit`.
 
 use std::ffi::OsString;
 use std::fs;
@@ -17,7 +17,7 @@ use crate::foreign::Foreign;
 use crate::store::files;
 use crate::store::layout;
 
-/// What a file of OpenPGP keys begins with, as `gpg --armor --export` writes it.
+/// The beginning of a file of OpenPGP keys, as `gpg --armor --export` writes it.
 const OPENPGP: &[u8] = b"-----BEGIN PGP PUBLIC KEY BLOCK-----";
 
 /// Fails unless `commit` has a good signature of one of the keys in the file `signers`: either the

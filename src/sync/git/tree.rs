@@ -28,7 +28,7 @@ const MOST_DEEP: usize = 32;
 /// Longest target of a symbolic link.
 const LONGEST_LINK: u64 = 1024;
 
-/// What is written for an entry.
+/// The file that is written for an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     File,

@@ -87,7 +87,7 @@ fn plan(folder: &BTreeMap<GatewayName, Described>, live: &LiveFleet, again: bool
     Plan::new(folder, &[], live, again, &|_| None)
 }
 
-/// What applying a plan does.
+/// Applies a plan.
 fn applied(plan: &Plan, folder: &BTreeMap<GatewayName, Described>, live: &LiveFleet) -> LiveFleet {
     let mut live = live.clone();
     for (name, change) in &plan.gateways {
@@ -137,7 +137,7 @@ proptest! {
         prop_assert_eq!(Plan::parse(&text, &"plan.json").unwrap(), plan);
     }
 
-    /// What somebody went back from is not published again unless it is asked for.
+    /// A generation that somebody went back from is not published again unless it is asked for.
     #[test]
     fn what_is_held_stays_so(folder in fleet(), live in live()) {
         for (name, change) in plan(&folder, &live, false).gateways {

@@ -55,7 +55,7 @@ fn anchors(page: &str) -> BTreeSet<String> {
     anchors
 }
 
-/// What is wrong with the links of a page.
+/// Faults in the links of a page.
 fn broken(path: &Path, page: &str) -> Vec<String> {
     let mut broken = Vec::new();
     for link in links(page) {

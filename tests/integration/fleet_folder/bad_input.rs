@@ -1,4 +1,4 @@
-//! What can be wrong with a folder: each fault says where and how to mend it, and without it the
+//! Faults of a folder: each fault says where and how to mend it, and without it the
 //! folder is applied.
 
 use std::ffi::OsStr;

@@ -8,7 +8,7 @@ use super::*;
 const BLOCK: usize = 512;
 const SIZE: usize = 1024 * 1024;
 
-/// What becomes of the nth write or read.
+/// The fate of the nth write or read.
 #[derive(Clone, Copy, PartialEq)]
 enum Fault {
     None,
