@@ -17,15 +17,14 @@ use crate::fleet::Record;
 
 /// The boot of a system that has proved, by its token, to be booted by this fleet.
 #[derive(Debug)]
-#[allow(dead_code, reason = "the routes of images read it")]
 pub(in crate::server) struct RunningBoot {
     pub(in crate::server) gateway: Record,
     pub(in crate::server) boot: EventId,
     /// The generation that it was sent to.
+    #[allow(dead_code, reason = "the routes of images read it")]
     pub(in crate::server) generation: Arc<Generation>,
 }
 
-#[allow(dead_code, reason = "the routes of reports and images call it")]
 impl App {
     /// Verifies a boot token and returns its gateway. Needs no disk, and so says nothing about the
     /// gateway's certificates.
@@ -56,6 +55,7 @@ impl App {
 
     /// The same for boots that began less than a day ago: whoever finds an old token gets nothing
     /// for it.
+    #[allow(dead_code, reason = "the routes of images call it")]
     pub(in crate::server) fn recent_boot_of(
         &self,
         token: &str,

@@ -9,6 +9,7 @@ mod files;
 mod health;
 mod nginx;
 mod prelude;
+mod report;
 mod script;
 mod secrets;
 
@@ -67,6 +68,8 @@ pub(super) struct App {
     pub(super) counters: Counters,
     /// Running boots: begun and not acknowledged yet.
     booting: Mutex<HashMap<GatewayId, boots::Running>>,
+    /// What gateways may still report.
+    budgets: report::Budgets,
     /// Boots of other hosts that were acknowledged here.
     acknowledged_elsewhere: Mutex<BTreeSet<EventId>>,
     /// `None` without a shared store.
@@ -125,6 +128,7 @@ impl App {
             recorder: Recorder::start(Journals::new(state), move || recorded(News::Recorded))?,
             counters: Counters::new(Refusal::REASONS.into_iter().chain(reasons)),
             booting: Mutex::default(),
+            budgets: report::Budgets::default(),
             on_news,
             settings: RwLock::new(Arc::new(settings)),
         })
