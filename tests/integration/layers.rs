@@ -15,6 +15,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("ipxe", &["config", "identity", "foreign"]),
     ("fleet", &["ipxe", "identity", "foreign"]),
     ("profile", &["config", "identity", "foreign"]),
+    ("agent", &["profile", "foreign", "backoff"]),
     ("process", &[]),
     ("store", &["process", "profile", "fleet", "identity", "config", "foreign"]),
     ("http_client", &["store", "config", "foreign"]),
