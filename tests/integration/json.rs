@@ -58,7 +58,9 @@ fn printed() -> Vec<(&'static str, Value)> {
     let shared = state.folder("shared", &[("x", b"")]);
     fs::remove_file(shared.join("x")).unwrap();
     let url = format!("\n[store]\nurl = \"file://{}\"\n", shared.display());
-    edit(&state.dir().join("farmgate.toml"), |text| text + &url);
+    let sync = "\n[sync]\nremote = \"file:///nonexistent/fleet.git\"\n";
+    edit(&state.dir().join("farmgate.toml"), |text| text + &url + sync);
+    assert!(!state.run(&["sync"]).status.success());
     let folder = state.folder("f", &[("boot.ipxe", b"#!ipxe\nfrobnicate ||\nboot\n")]);
     let folder = folder.to_str().unwrap();
     let image = state.dir().join("../a.iso");
@@ -91,6 +93,7 @@ fn printed() -> Vec<(&'static str, Value)> {
     server.wait();
     run("status", &["status"]);
     run("status NAME", &["status", "lab-1"]);
+    run("status --sync", &["status", "--sync"]);
     run("gateway list", &["gateway", "list"]);
     run("gateway show", &["gateway", "show", "lab-1"]);
     run("gateway set", &["gateway", "set", "@g", "--label", "a=b"]);
