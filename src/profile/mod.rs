@@ -2,4 +2,5 @@
 //! and the boot host say to each other about it. Pure.
 
 pub mod agent;
+pub mod reference;
 pub mod report;
