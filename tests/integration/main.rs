@@ -24,6 +24,7 @@ mod doctor;
 mod flash;
 mod fleet_folder;
 mod garage;
+mod gateway_toml;
 mod gateways;
 mod gc;
 mod get;
