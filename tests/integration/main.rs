@@ -48,6 +48,7 @@ mod provisioning;
 mod publish;
 mod refusals;
 mod reload;
+mod relocate;
 mod rename;
 mod reroot;
 mod revoked;
