@@ -14,6 +14,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("config", &["identity", "foreign"]),
     ("ipxe", &["config", "identity", "foreign"]),
     ("fleet", &["ipxe", "identity", "foreign"]),
+    ("profile", &["config", "identity", "foreign"]),
+    ("agent", &["profile", "foreign", "backoff"]),
     ("process", &[]),
     ("store", &["process", "fleet", "identity", "config", "foreign"]),
     ("http_client", &["store", "config", "foreign"]),
@@ -45,7 +47,7 @@ const LAYERS: &[(&str, &[&str])] = &[
 ];
 
 /// Modules that know no files, clock, network or environment: bytes in, values out.
-const PURE: &[&str] = &["backoff", "config", "fleet", "foreign", "identity", "ipxe"];
+const PURE: &[&str] = &["backoff", "config", "fleet", "foreign", "identity", "ipxe", "profile"];
 
 const IMPURE: &[&str] = &[
     "axum",
