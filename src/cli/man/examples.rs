@@ -33,6 +33,9 @@ pub(super) const EXAMPLES: &[(&str, &str)] = &[
         "The same in a CI job, away from the boot host",
     ),
     ("apply ./farm -m kernel", "Does it, with a message for the log"),
+    ("plan ./farm --remove-absent", "Also who would be removed: the folder does not describe them"),
+    ("apply ./farm --remove-absent --yes", "Removes them, in a script"),
+    ("apply ./farm --follow", "Shows the boots until every gateway has acknowledged"),
     ("state export", "What plan --state-json takes"),
     ("state backup farm.tar", "The whole state without keys, while the server runs"),
     (
