@@ -17,7 +17,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("profile", &["config", "identity", "foreign"]),
     ("agent", &["profile", "foreign", "backoff"]),
     ("process", &[]),
-    ("store", &["process", "fleet", "identity", "config", "foreign"]),
+    ("store", &["process", "profile", "fleet", "identity", "config", "foreign"]),
     ("http_client", &["store", "config", "foreign"]),
     ("replica", &["store", "http_client", "backoff", "fleet", "config", "foreign"]),
     ("bucket", &["store", "http_client", "backoff", "fleet", "identity", "config", "foreign"]),
@@ -40,8 +40,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "server",
         &[
-            "sync", "replica", "bucket", "store", "process", "fleet", "identity", "config",
-            "foreign", "backoff",
+            "sync", "replica", "bucket", "store", "process", "profile", "fleet", "identity",
+            "config", "foreign", "backoff",
         ],
     ),
 ];

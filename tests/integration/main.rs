@@ -50,6 +50,7 @@ mod refusals;
 mod reload;
 mod relocate;
 mod rename;
+mod reports;
 mod reroot;
 mod revoked;
 mod rollout;
