@@ -75,7 +75,7 @@ fn only_who_asks_for_it_and_says_yes_removes_what_is_absent() {
     let server = TestServer::start(&state);
     let stream = server.tls(&state, Some((crt, pem)));
     let refused = crate::common::request(stream, "GET", "/boot/ipxe", "");
-    assert!(refused.is_none_or(|reply| reply.status == 403));
+    assert!(refused.is_ok_and(|reply| reply.status == 403));
     assert_eq!(server.get(&state, "/boot/ipxe").status, 302);
     assert_eq!(exact(&["--remove-absent"]), Some(0));
 }
