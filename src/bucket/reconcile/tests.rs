@@ -218,12 +218,11 @@ async fn what_the_server_does_with_keys_by_itself_is_in_the_log() {
     let acts = Acts::new(&state).read().unwrap().acts;
     let told: Vec<_> = acts.values().map(|act| (act.what, act.detail.clone())).collect();
     let key = |id| Some(Foreign::new(id));
-    let expected = [
-        (What::KeyMade, key("K1")),
-        (What::KeyMade, key("K2")),
-        (What::KeyDeleted, key("K1")),
-    ];
+    let expected =
+        [(What::KeyMade, key("K1")), (What::KeyMade, key("K2")), (What::KeyDeleted, key("K1"))];
     assert_eq!(told, expected);
     let of = |act: &Act| (act.gateway.clone(), act.gateway_id.clone(), act.by.clone());
-    assert!(acts.values().all(|act| of(act) == (Some(name.clone()), Some(record.id.clone()), None)));
+    assert!(
+        acts.values().all(|act| of(act) == (Some(name.clone()), Some(record.id.clone()), None))
+    );
 }
