@@ -166,7 +166,7 @@ enum Command {
     /// Manage the store that several boot hosts share
     #[command(subcommand)]
     Store(store::Command),
-    /// Back up the state, restore it, or export what gateways have now
+    /// Back up the state, restore it, move it, or export what gateways have now
     #[command(subcommand)]
     State(state::Command),
     /// Bring in the git repository that describes the fleet, once

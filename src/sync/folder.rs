@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::path::Path;
 
+use std::time::Duration;
+
 use anyhow::Result;
 
 use super::content::Content;
@@ -80,6 +82,11 @@ impl fmt::Debug for FleetFolder {
 }
 
 impl FleetFolder {
+    /// The longest wait for a wave, and for what is not published in waves.
+    pub fn timeout(&self) -> Option<Duration> {
+        self.rules.timeout
+    }
+
     /// Reads a folder. All faults come together as one error ([`Faults`]).
     pub fn read(path: &Path) -> Result<Self> {
         let mut faults = Vec::new();

@@ -41,6 +41,7 @@ pub use live::LiveGeneration;
 pub use name::ProfileName;
 pub use plan::Action;
 pub use plan::Change;
+pub use plan::Extent;
 pub use plan::FileChange;
 pub use plan::GatewayPlan;
 pub use plan::Plan;

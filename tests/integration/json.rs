@@ -24,8 +24,17 @@ const HELD_IN: &[&str] = &[
 ];
 
 /// Keys whose objects have data for keys.
-const MAPS: [&str; 8] =
-    ["back", "damaged", "files", "gateways", "labels", "published", "scripts", "variables"];
+const MAPS: [&str; 9] = [
+    "back",
+    "damaged",
+    "files",
+    "gateways",
+    "labels",
+    "published",
+    "removed",
+    "scripts",
+    "variables",
+];
 
 /// Compares what a command printed, in all of `printed` together, with docs/json.md: every key is
 /// there, and every key that is not optional was printed.

@@ -49,6 +49,7 @@ mod provisioning;
 mod publish;
 mod refusals;
 mod reload;
+mod relocate;
 mod rename;
 mod reports;
 mod reroot;

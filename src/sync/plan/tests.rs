@@ -85,7 +85,7 @@ fn live() -> impl Strategy<Value = LiveFleet> {
 }
 
 fn plan(folder: &BTreeMap<GatewayName, Described>, live: &LiveFleet, again: bool) -> Plan {
-    Plan::new(folder, &[], live, again, &|_| None)
+    Plan::new(folder, &[], live, Extent { again, remove_absent: false }, &|_| None)
 }
 
 /// Applies a plan.

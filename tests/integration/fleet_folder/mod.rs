@@ -2,7 +2,9 @@
 
 mod bad_input;
 mod downloads;
+mod follow;
 mod many;
+mod removal;
 mod waves;
 
 use std::fs;
