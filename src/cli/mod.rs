@@ -171,7 +171,7 @@ enum Command {
     /// Run the boot server
     Serve(serve::Serve),
     /// Check everything that could stop a boot: clock, certificates, files, ports, URLs, store,
-    /// buckets
+    /// buckets, git repository
     Doctor(doctor::Doctor),
     /// Print the nginx configuration for this boot host
     NginxConfig(nginx_config::NginxConfig),
