@@ -16,6 +16,7 @@ mod certificates;
 mod check;
 mod clock;
 mod commit_log;
+mod completions;
 mod configuration;
 mod connections;
 mod damage;
