@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
-use std::io::Read;
 
 use anyhow::Context;
 use anyhow::Result;
@@ -11,9 +10,7 @@ use anyhow::bail;
 use anyhow::ensure;
 use time::OffsetDateTime;
 
-use super::download::Downloads;
-use super::download::present;
-use super::folder::Content;
+use super::content::Content;
 use super::folder::Described;
 use super::folder::FleetFolder;
 use super::live;
@@ -30,10 +27,11 @@ use crate::fleet::By;
 use crate::fleet::EventId;
 use crate::fleet::MAX_SCRIPT_LEN;
 use crate::identity::GatewayName;
-use crate::ipxe::contents::HEAD_LEN;
 use crate::publish;
 use crate::publish::Checked;
+use crate::publish::Downloads;
 use crate::publish::Item;
+use crate::publish::present;
 use crate::store::State;
 use crate::store::acts::Acts;
 use crate::store::blobs::Access;
@@ -83,6 +81,7 @@ impl FleetFolder {
                 let text = self.tree.head(path, asset.size.min(MAX_SCRIPT_LEN)).ok()?;
                 Some(String::from_utf8_lossy(&text).into_owned())
             }
+            Content::Made { bytes, .. } => Some(String::from_utf8_lossy(bytes).into_owned()),
             Content::Download(_) => None,
         };
         Plan::new(&self.gateways, &self.waves, live, extent, &script)
@@ -95,12 +94,7 @@ pub fn apply(state: &State, folder: &FleetFolder, apply: Apply<'_>) -> Result<Ap
     let elsewhere = state.config().secrets.dir.is_some();
     let generations = Generations::new(state);
     let public = generations.blobs_of(Access::Public);
-    let head = |sha256: BlobId| {
-        let size = public.size(&sha256).ok()?;
-        let mut head = Vec::new();
-        public.open(&sha256).ok()?.take(HEAD_LEN as u64).read_to_end(&mut head).ok()?;
-        Some((size, head))
-    };
+    let head = |sha256: BlobId| publish::head_of(public, sha256);
     ensure_no_error(&folder.check(elsewhere, &head)?, folder)?;
     let plan = folder.plan(&LiveFleet::read(state, apply.now)?, apply.extent);
     if let Some(expected) = apply.expected
@@ -199,6 +193,10 @@ impl Stored<'_> {
                         "{place} changed while it was read; nothing was published: try again"
                     );
                     (self.apply.progress)(size);
+                    asset.clone()
+                }
+                Content::Made { bytes, asset } => {
+                    blobs.add(&**bytes).with_context(|| format!("cannot store {path}"))?;
                     asset.clone()
                 }
                 Content::Download(download) => {

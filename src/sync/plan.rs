@@ -8,7 +8,7 @@ use serde::Serialize;
 use sha2::Digest;
 use sha2::Sha256;
 
-use super::folder::Content;
+use super::content::Content;
 use super::folder::Described;
 use super::live::LiveFleet;
 use super::live::LiveGateway;

@@ -19,6 +19,7 @@ pub(super) const EXAMPLES: &[(&str, &str)] = &[
     ("iso verify lab-1.iso", "What is on an image; never the key"),
     ("check ./lab-1", "What would strand a gateway that boots this folder"),
     ("check /etc/farmgate/farmgate.toml", "Whether a configuration can be read"),
+    ("render ./lab-1", "Shows what the gateway.toml of a folder makes, before it is published"),
     ("publish lab-1 ./lab-1", "Publishes a folder as the next generation of lab-1"),
     (
         "publish --canary lab-1,lab-2 --then lab-3 --then all ./system",

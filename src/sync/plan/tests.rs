@@ -34,6 +34,7 @@ fn described() -> impl Strategy<Value = Described> {
                 (name.parse().unwrap(), Placed { value, source, span: 0..0 })
             };
             Described {
+                made: None,
                 profile: None,
                 group: group.map(|group| group.parse().unwrap()),
                 labels: labels.into_iter().map(|(k, v)| (k.parse().unwrap(), v)).collect(),
