@@ -2,3 +2,4 @@
 //! network, clock and drive ready, and starts the containers of its generation.
 
 pub mod http;
+pub mod volumes;
