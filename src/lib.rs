@@ -3,12 +3,14 @@
 //! Dependencies point one way only:
 //!
 //! ```text
-//! main → cli → doctor → { server, iso } → sync → publish → { bucket, replica } → { store, http_client } → process → { fleet, identity, ipxe, profile, config, foreign, backoff }
+//! main → cli → doctor → { server, iso } → sync → publish → { bucket, replica } → { store, http_client } → process → { fleet, identity, ipxe, profile, config, near, foreign, backoff }
 //! ```
 //!
 //! The last group is pure: bytes in, values out, without tokio, axum, clock, files or environment.
-//! `process` reads `/proc`. Only [`server`] knows axum.
+//! `process` reads `/proc`. Only [`server`] knows axum. [`agent`] is another program, which runs on
+//! the gateways: it shares `profile`, `foreign` and `backoff` with this one.
 
+pub mod agent;
 pub mod backoff;
 pub mod bucket;
 pub mod cli;
@@ -20,6 +22,7 @@ pub mod http_client;
 pub mod identity;
 pub mod ipxe;
 pub mod iso;
+pub mod near;
 pub mod process;
 pub mod profile;
 pub mod publish;

@@ -24,7 +24,6 @@ mod init;
 mod iso;
 mod log;
 mod man;
-mod near;
 mod nginx_config;
 mod pki;
 mod plan;
@@ -54,6 +53,7 @@ use rustix::fs::Mode;
 
 use self::context::Context;
 use self::context::NobodyReads;
+use crate::config::ParseConfigError;
 use crate::foreign::harmless_lines;
 use crate::process;
 use crate::sync::Faults;
@@ -268,7 +268,7 @@ pub fn main() -> ExitCode {
 fn one_line(error: &anyhow::Error) -> String {
     let text = format!("{error:#}");
     let text = harmless_lines(text.trim_end());
-    match error.is::<toml::de::Error>() || error.is::<Faults>() {
+    match error.is::<ParseConfigError>() || error.is::<Faults>() {
         true => text.into_owned(),
         false => text.replace('\n', " | "),
     }
