@@ -39,6 +39,8 @@ wanted=(
   "ip iproute2"
   "dnsmasq dnsmasq-base"
 )
+# Shells that are asked what they complete.
+[[ $purpose == test ]] && wanted+=("zsh zsh" "fish fish")
 # For the status page.
 [[ $purpose == test ]] && wanted+=("chromium chromium")
 [[ $purpose == lint ]] && wanted+=(
