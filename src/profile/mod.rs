@@ -2,5 +2,7 @@
 //! and the boot host say to each other about it. Pure.
 
 pub mod agent;
+pub mod description;
+pub mod download;
 pub mod reference;
 pub mod report;
