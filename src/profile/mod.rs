@@ -2,5 +2,6 @@
 //! and the boot host say to each other about it. Pure.
 
 pub mod agent;
+pub mod oci;
 pub mod reference;
 pub mod report;
