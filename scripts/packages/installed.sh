@@ -39,6 +39,8 @@ wanted=(
   "ip iproute2"
   "dnsmasq dnsmasq-base"
 )
+# Pulls images from the boot host, and pushes them into a registry.
+[[ $purpose == test ]] && wanted+=("skopeo skopeo")
 # For the status page.
 [[ $purpose == test ]] && wanted+=("chromium chromium")
 [[ $purpose == lint ]] && wanted+=(
