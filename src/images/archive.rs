@@ -57,7 +57,10 @@ impl Tar {
     fn open_archive(files: &dyn Files, path: &str) -> Result<Self, Why> {
         let unreadable = |error| Why::Unreadable { path: path.to_owned(), error };
         let mut file = files.open(path).map_err(unreadable)?;
-        let no_archive = |_| Why::NoImage { path: path.to_owned(), what: "no tar archive (if it is compressed, unpack it)" };
+        let no_archive = |_| Why::NoImage {
+            path: path.to_owned(),
+            what: "no tar archive (if it is compressed, unpack it)",
+        };
         let mut entries = HashMap::new();
         let mut archive = tar::Archive::new(&mut file);
         for entry in archive.entries_with_seek().map_err(unreadable)? {

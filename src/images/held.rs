@@ -103,14 +103,18 @@ impl Named {
 
 /// The images that differ, in the order of their names.
 pub fn changes(before: &[HeldImage], after: &[HeldImage]) -> Vec<Change> {
-    let known: BTreeMap<Digest, u64> =
-        before.iter().flat_map(|image| image.parts.iter().flatten()).map(|(d, s)| (*d, *s)).collect();
+    let known: BTreeMap<Digest, u64> = before
+        .iter()
+        .flat_map(|image| image.parts.iter().flatten())
+        .map(|(d, s)| (*d, *s))
+        .collect();
     let mut left: Vec<&HeldImage> = before.iter().collect();
     let mut take = |fits: &dyn Fn(&HeldImage) -> bool| {
         let at = left.iter().position(|image| fits(image))?;
         Some(left.remove(at))
     };
-    let same: Vec<_> = after.iter().map(|new| take(&|old| old.reference == new.reference)).collect();
+    let same: Vec<_> =
+        after.iter().map(|new| take(&|old| old.reference == new.reference)).collect();
     let repository = |image: &HeldImage| Named::of(image).parts().0;
     let pairs: Vec<_> = after
         .iter()
@@ -119,7 +123,8 @@ pub fn changes(before: &[HeldImage], after: &[HeldImage]) -> Vec<Change> {
         .collect();
     let mut found = Vec::new();
     for (old, new) in pairs {
-        let unchanged = |old: &HeldImage| old.reference == new.reference && old.digest == new.digest;
+        let unchanged =
+            |old: &HeldImage| old.reference == new.reference && old.digest == new.digest;
         if old.is_some_and(unchanged) {
             continue;
         }

@@ -117,10 +117,7 @@ impl<'a> Local<'a> {
 }
 
 /// The image that a reference names.
-fn choose<'a>(
-    images: &'a [Descriptor],
-    reference: &LocalReference,
-) -> Result<&'a Descriptor, Why> {
+fn choose<'a>(images: &'a [Descriptor], reference: &LocalReference) -> Result<&'a Descriptor, Why> {
     let names = |image: &'a Descriptor| {
         [image.ref_name(), image.annotation(CONTAINERD_NAME)].into_iter().flatten()
     };
@@ -134,7 +131,9 @@ fn choose<'a>(
         None => images.first(),
     };
     found.ok_or_else(|| match &reference.image {
-        None => Why::NoImage { path: reference.path.clone(), what: "an image layout without images" },
+        None => {
+            Why::NoImage { path: reference.path.clone(), what: "an image layout without images" }
+        }
         Some(wanted) => Why::NoSuchImage {
             path: reference.path.clone(),
             wanted: wanted.as_str().into(),

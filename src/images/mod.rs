@@ -82,9 +82,7 @@ impl FromStr for Credentials {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text.split_once(':') {
             Some((user, password))
-                if !user.is_empty()
-                    && !password.is_empty()
-                    && !text.contains(char::is_control) =>
+                if !user.is_empty() && !password.is_empty() && !text.contains(char::is_control) =>
             {
                 Ok(Self { user: user.to_owned(), password: password.to_owned() })
             }
@@ -157,11 +155,7 @@ impl Images {
     }
 
     /// Finds the manifest that a reference means now, for the gateways' architecture.
-    pub fn resolve(
-        &self,
-        reference: &Reference,
-        files: &dyn Files,
-    ) -> Result<Pinned, ImageError> {
+    pub fn resolve(&self, reference: &Reference, files: &dyn Files) -> Result<Pinned, ImageError> {
         self.find(reference, files).map_err(|why| ImageError::new(reference, why))
     }
 

@@ -90,12 +90,14 @@ impl Connection {
             }
             (Some(pem), false) => {
                 let bad = || Why::BadCa { host: host.to_owned() };
-                let certificates: Vec<_> =
-                    CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>().map_err(|_| bad())?;
+                let certificates: Vec<_> = CertificateDer::pem_slice_iter(pem)
+                    .collect::<Result<_, _>>()
+                    .map_err(|_| bad())?;
                 http_client::believing(certificates).ok_or_else(bad).map(Some)?
             }
         };
-        let setup = |reason: String| Why::Unreachable { host: host.to_owned(), reason: reason.into() };
+        let setup =
+            |reason: String| Why::Unreachable { host: host.to_owned(), reason: reason.into() };
         let tls = tls.ok_or_else(|| setup("TLS cannot be set up".to_owned()))?;
         let redirect = Policy::custom(move |attempt| {
             if attempt.previous().len() > MAX_REDIRECTS {

@@ -19,11 +19,7 @@ use crate::profile::reference::RegistryReference;
 use crate::store::blobs::Blobs;
 
 pub(super) enum Source<'a> {
-    Registry {
-        runtime: &'a Runtime,
-        connection: Rc<Connection>,
-        name: &'a RegistryReference,
-    },
+    Registry { runtime: &'a Runtime, connection: Rc<Connection>, name: &'a RegistryReference },
     Local(Local<'a>),
 }
 
