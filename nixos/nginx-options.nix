@@ -21,7 +21,7 @@ in
       example = "boot-public.example.org";
       description = ''
         A second name with a public certificate, for the requests that need no client certificate:
-        `/secrets` and `/boot/ack`, from booted systems that do not know the fleet's CA.
+        `/secrets`, `/boot/ack` and `/boot/report`, from booted systems that do not know the fleet's CA.
       '';
     };
     acme.enable = mkOption {

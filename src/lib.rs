@@ -7,8 +7,10 @@
 //! ```
 //!
 //! The last group is pure: bytes in, values out, without tokio, axum, clock, files or environment.
-//! `process` reads `/proc`. Only [`server`] knows axum.
+//! `process` reads `/proc`. Only [`server`] knows axum. [`agent`] is another program, which runs on
+//! the gateways: it shares `profile`, `foreign` and `backoff` with this one.
 
+pub mod agent;
 pub mod backoff;
 pub mod bucket;
 pub mod cli;

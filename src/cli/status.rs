@@ -31,6 +31,7 @@ use crate::fleet::Record;
 use crate::fleet::decide;
 use crate::identity::GatewayName;
 use crate::store::State;
+use crate::store::consoles::Consoles;
 use crate::store::generations::Generations;
 use crate::store::generations::Readable;
 use crate::store::journal::Entry;
@@ -39,6 +40,9 @@ use crate::store::journal::Stage;
 
 /// Boots that `status NAME` shows.
 const SHOWN_BOOTS: usize = 10;
+
+/// Lines of a failed boot's console that it shows; `--json` has all that were kept.
+const SHOWN_LINES: usize = 20;
 
 #[derive(clap::Args)]
 pub(super) struct Status {
@@ -229,6 +233,7 @@ pub(super) fn short(stage: &Stage) -> String {
         Stage::File { path, .. } | Stage::FileByNginx { path, .. } => path.to_string(),
         Stage::Secrets => "secrets".to_owned(),
         Stage::Acknowledged => "acknowledged".to_owned(),
+        Stage::Report { report, .. } => report.to_string(),
         Stage::Error { error } => error.to_string(),
     }
 }
@@ -255,6 +260,9 @@ struct Boot {
     at: OffsetDateTime,
     acknowledged: bool,
     stages: Vec<Entry>,
+    /// The end of the console of a failed boot.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    console: Option<String>,
 }
 
 impl GatewayStatus {
@@ -268,6 +276,8 @@ impl GatewayStatus {
         let history = Generations::new(state).readable(&record.id)?.history;
         // The row contains its errors.
         let journal = Journals::new(state).read(&record.id).unwrap_or_default();
+        let consoles = Consoles::new(state).read(&record.id).unwrap_or_default();
+        let console = |boot| consoles.iter().rfind(|console| console.boot == boot);
         let latest = history.boots().iter().rev().take(SHOWN_BOOTS);
         let boots = latest.map(|(id, boot)| Boot {
             boot: *id,
@@ -275,6 +285,7 @@ impl GatewayStatus {
             at: boot.at,
             acknowledged: boot.acknowledged,
             stages: journal.iter().filter(|entry| entry.boot == Some(*id)).cloned().collect(),
+            console: console(*id).map(|console| console.text.clone()),
         });
         let other = journal.iter().filter(|entry| entry.boot.is_none()).rev().take(SHOWN_BOOTS);
         Ok(Self { row, boots: boots.collect(), other: other.cloned().collect() })
@@ -319,6 +330,13 @@ impl std::fmt::Display for GatewayStatus {
             for entry in &boot.stages {
                 write!(f, "\n    {:>8}  {}", since(boot.at, entry.at), long(entry))?;
             }
+            let Some(console) = &boot.console else { continue };
+            let lines: Vec<_> = console.lines().collect();
+            let from = lines.len().saturating_sub(SHOWN_LINES);
+            write!(f, "\n    the end of its console:")?;
+            for line in &lines[from..] {
+                write!(f, "\n      | {line}")?;
+            }
         }
         if !self.other.is_empty() {
             write!(f, "\n\n  outside of any boot")?;
@@ -345,6 +363,9 @@ fn long(entry: &Entry) -> String {
         Stage::FileByNginx { path, size } => format!("{path}: {size} bytes, sent by nginx"),
         Stage::Secrets => "read its secrets".to_owned(),
         Stage::Acknowledged => "acknowledged".to_owned(),
+        Stage::Report { uptime, report } => {
+            format!("{report} ({:.1} s after its kernel started)", *uptime as f64 / 1000.0)
+        }
         Stage::Error { error } => format!("{error} (from {})", entry.address),
     }
 }

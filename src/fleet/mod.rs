@@ -1,9 +1,9 @@
 //! The values of a fleet: ids, events and their fold, records and their merge, the choice of a
 //! generation, rollouts, tokens. Pure: no files, no clock, no network.
 
-mod ack_token;
 pub mod act;
 mod assessment;
+mod boot_token;
 mod by;
 pub mod event;
 pub mod format;
@@ -19,15 +19,16 @@ mod secrets_template;
 pub mod trail;
 mod variable;
 
-pub use ack_token::AckTokens;
-pub use ack_token::Claim;
-pub use ack_token::KEY_LEN;
 pub use act::Act;
 pub use act::What;
 pub use assessment::Decision;
 pub use assessment::Policy;
 pub use assessment::Reason;
 pub use assessment::decide;
+pub use boot_token::BootTokens;
+pub use boot_token::Claim;
+pub use boot_token::KEY_LEN;
+pub use boot_token::Purpose;
 pub use by::By;
 pub use event::Asset;
 pub use event::BOOT_SCRIPT;
@@ -64,6 +65,9 @@ pub use record::OwnedCertificate;
 pub use record::ParseAssessmentError;
 pub use record::Record;
 pub use revision::Revision;
+pub use secrets_template::BOOT_CA;
+pub use secrets_template::BOOT_TOKEN;
+pub use secrets_template::BOOT_URL;
 pub use secrets_template::NAMES as TEMPLATE_NAMES;
 pub use secrets_template::render;
 pub use secrets_template::unknown_names;

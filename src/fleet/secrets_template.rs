@@ -20,8 +20,25 @@ pub fn render<'v>(template: &[u8], value: impl Fn(&str) -> Option<&'v str>) -> V
 }
 
 /// Names in every template, besides those of the gateway's bucket.
-pub const NAMES: [&str; 5] =
-    ["gateway", "gateway_name", "fingerprint", "client_cert_fingerprint", "generation"];
+pub const NAMES: [&str; 8] = [
+    "gateway",
+    "gateway_name",
+    "fingerprint",
+    "client_cert_fingerprint",
+    "generation",
+    BOOT_URL,
+    BOOT_CA,
+    BOOT_TOKEN,
+];
+
+/// Name of the boot host's address, as the gateway reached it.
+pub const BOOT_URL: &str = "boot_url";
+
+/// Name of the certificate of the boot host's CA: base64 of its DER, on one line.
+pub const BOOT_CA: &str = "boot_ca";
+
+/// Name of the boot's token; empty if the boot could not be recorded.
+pub const BOOT_TOKEN: &str = "boot_token";
 
 /// The places of names that `known` does not know; they stay unchanged.
 pub fn unknown_names(template: &[u8], known: impl Fn(&str) -> bool) -> Vec<Range<usize>> {

@@ -31,6 +31,7 @@ pub use seal::seal;
 pub use seal::uses_ecdsa;
 pub use verify::Error as VerifyError;
 pub use verify::Report;
+pub use verify::SealedIdentity;
 pub use verify::verify;
 
 /// Block size of ISO 9660, and cluster size of the FAT file system in it.

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Result;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use rustls::ServerConfig;
 use time::OffsetDateTime;
 
@@ -52,6 +54,8 @@ pub(super) struct Settings {
     pub(super) tries: NonZeroU32,
     pub(super) url: BootUrl,
     pub(super) public_url: Option<BootUrl>,
+    /// The CA's certificate: base64 of its DER.
+    pub(super) ca: String,
     pub(super) templates: Templates,
     pub(super) terms: Terms,
     /// `None` without a listener with own TLS.
@@ -71,8 +75,10 @@ impl Settings {
         if let Some(doors) = &source.doors {
             (listen.tls, listen.unix) = (doors.tls, doors.unix.clone());
         }
+        let ca = state.ca_certificate()?;
         Ok(Self {
-            verifier: Arc::new(ClientVerifier::new(&state.ca_certificate()?)?),
+            verifier: Arc::new(ClientVerifier::new(&ca)?),
+            ca: BASE64_STANDARD.encode(&ca),
             credentials: credentials.clone(),
             accel: listen.accel.clone(),
             tries: config.assessment.tries,
@@ -85,5 +91,66 @@ impl Settings {
             listen,
             state,
         })
+    }
+}
+
+impl Settings {
+    /// The address under which a gateway finds this boot host again. `asked_for` is the host that
+    /// its request named; `own_tls` says that it came without nginx, which leaves out the port.
+    ///
+    /// The name must be one that the fleet's CA vouches for, so it is never that of `public-url`.
+    pub(super) fn url_for(&self, asked_for: Option<&str>, own_tls: bool) -> BootUrl {
+        let others = &self.state.config().media.fallback_urls;
+        boot_url(asked_for, own_tls, &self.url, others, self.public_url.as_ref())
+    }
+}
+
+fn boot_url(
+    asked_for: Option<&str>,
+    own_tls: bool,
+    url: &BootUrl,
+    others: &[BootUrl],
+    public: Option<&BootUrl>,
+) -> BootUrl {
+    let asked = asked_for.and_then(|host| format!("https://{host}").parse::<BootUrl>().ok());
+    let Some(asked) = asked else { return url.clone() };
+    let known = || std::iter::once(url).chain(others);
+    let is_ours = own_tls && public.is_none_or(|public| public.host() != asked.host());
+    if is_ours || known().any(|known| *known == asked) {
+        return asked;
+    }
+    known().find(|known| known.host() == asked.host()).unwrap_or(url).clone()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gateway_is_told_the_address_that_it_reached() {
+        let url = |text: &str| text.parse::<BootUrl>().unwrap();
+        let own = url("https://boot.example.org:8443");
+        let others = [url("https://[2001:db8::1]"), url("https://boot2.example.org:444")];
+        let public = url("https://public.example.org");
+        for (asked_for, own_tls, expected) in [
+            (Some("boot.example.org:8443"), true, "https://boot.example.org:8443"),
+            (Some("boot2.example.org:444"), true, "https://boot2.example.org:444"),
+            (Some("[2001:db8::1]"), true, "https://[2001:db8::1]"),
+            // It can only have come there by a certificate of ours.
+            (Some("10.0.2.2:9443"), true, "https://10.0.2.2:9443"),
+            // nginx says no port.
+            (Some("boot.example.org"), false, "https://boot.example.org:8443"),
+            (Some("boot2.example.org"), false, "https://boot2.example.org:444"),
+            // What nginx does not know for sure, and what another CA vouches for.
+            (Some("10.0.2.2"), false, "https://boot.example.org:8443"),
+            (Some("public.example.org"), true, "https://boot.example.org:8443"),
+            (Some("public.example.org"), false, "https://boot.example.org:8443"),
+            (Some("a b"), true, "https://boot.example.org:8443"),
+            (Some("x/../${boot_token}"), true, "https://boot.example.org:8443"),
+            (None, true, "https://boot.example.org:8443"),
+        ] {
+            let found = boot_url(asked_for, own_tls, &own, &others, Some(&public));
+            assert_eq!(found.as_str(), expected, "{asked_for:?}");
+        }
     }
 }

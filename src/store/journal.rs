@@ -20,6 +20,7 @@ use super::state::State;
 use crate::fleet::EventId;
 use crate::fleet::GatewayId;
 use crate::foreign::Foreign;
+use crate::profile::report::Step;
 
 /// A journal of this size in bytes becomes the old one, and a new one begins.
 const MOST_BYTES: u64 = 128 * 1024;
@@ -86,6 +87,13 @@ pub enum Stage {
     Secrets,
     /// The booted system acknowledged the boot.
     Acknowledged,
+    /// The booted system's agent told a step. Older versions skip such lines.
+    Report {
+        /// Milliseconds since the kernel started.
+        uptime: u64,
+        /// The step.
+        report: Step<Foreign>,
+    },
     /// The gateway was refused, or the request failed.
     Error { error: Foreign },
 }

@@ -60,6 +60,8 @@ pub const BLOBS: &str = "blobs";
 pub const PRIVATE_BLOBS: &str = "private";
 /// In [`STORE`]: events and journals, a folder for each gateway.
 pub const EVENTS: &str = "gateways";
+/// In [`STORE`]: last words of failed boots, a file for each gateway.
+pub const CONSOLES: &str = "consoles";
 /// In [`STORE`]: revisions of records, if several hosts share a store.
 pub const RECORDS: &str = "records";
 /// In [`STORE`]: what was done that no event tells.
@@ -101,7 +103,7 @@ const fn folder(path: &'static str, mode: u32, made: Made) -> Folder {
 }
 
 /// All folders with a fixed name.
-pub const FOLDERS: [Folder; 13] = [
+pub const FOLDERS: [Folder; 14] = [
     // Owned by root, and passable, if root made the state for the server's user: see `vault`.
     folder(PKI, PRIVATE_DIR, Made::AtInit),
     folder(CACHE, PRIVATE_DIR, Made::AtInit),
@@ -110,6 +112,7 @@ pub const FOLDERS: [Folder; 13] = [
     folder("store/blobs", PASSABLE, Made::AtInit),
     folder("store/private", PRIVATE_DIR, Made::AtInit),
     folder("store/gateways", PRIVATE_DIR, Made::AtInit),
+    folder("store/consoles", PRIVATE_DIR, Made::Later),
     folder("store/records", PRIVATE_DIR, Made::Later),
     folder("store/rollouts", PRIVATE_DIR, Made::Later),
     folder("store/acts", PRIVATE_DIR, Made::Later),

@@ -5,6 +5,7 @@ pub mod acts;
 pub mod backup;
 pub mod blobs;
 pub mod commit_log;
+pub mod consoles;
 pub mod exchange;
 pub mod files;
 pub mod gateways;

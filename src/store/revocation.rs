@@ -7,6 +7,7 @@ use anyhow::ensure;
 use time::OffsetDateTime;
 
 use super::acts::Acts;
+use super::consoles::Consoles;
 use super::gc;
 use super::generations::Generations;
 use super::layout;
@@ -76,6 +77,7 @@ impl State {
         self.gateways().remove(&lock, &record)?;
         Acts::new(self).note(&Act::new(What::GatewayRemoved, Some(by), now).of(&record));
         generations.remove(&record.id)?;
+        Consoles::new(self).remove(&record.id)?;
         drop(lock);
         // The gateway is gone already; the next `farmgate gc` removes what stays now.
         let freed = named.and_then(|named| gc::free(self, &named, now));

@@ -11,6 +11,7 @@ use std::process::Stdio;
 
 use crate::common::TestState;
 use crate::common::skip;
+use crate::json;
 use crate::reroot::stock_dir;
 
 const MIB: u64 = 1024 * 1024;
@@ -118,7 +119,8 @@ fn an_image_is_on_the_disk_and_the_rest_of_the_disk_is_as_before() {
     let args = ["--json", "iso", "flash", farm.image(), &disk.device, "--force", "--yes"];
     let facts: serde_json::Value = serde_json::from_str(&farm.state.ok(&args)).unwrap();
     assert_eq!(facts["device"], disk.device);
-    assert_eq!(facts["identity"], "CN=lab-1");
+    json::hold("iso flash", std::slice::from_ref(&facts));
+    assert_eq!(facts["identity"]["subject"], "CN=lab-1");
     assert_eq!(facts["size"], image.len());
     assert_eq!(facts["compared"], true);
     assert_eq!(facts["cleared_old_table"], true);

@@ -15,8 +15,9 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("ipxe", &["config", "identity", "foreign"]),
     ("fleet", &["ipxe", "identity", "foreign"]),
     ("profile", &["config", "identity", "foreign"]),
+    ("agent", &["profile", "foreign", "backoff"]),
     ("process", &[]),
-    ("store", &["process", "fleet", "identity", "config", "foreign"]),
+    ("store", &["process", "profile", "fleet", "identity", "config", "foreign"]),
     ("http_client", &["store", "config", "foreign"]),
     ("replica", &["store", "http_client", "backoff", "fleet", "config", "foreign"]),
     ("bucket", &["store", "http_client", "backoff", "fleet", "identity", "config", "foreign"]),
@@ -40,8 +41,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     (
         "server",
         &[
-            "sync", "replica", "bucket", "store", "process", "fleet", "identity", "config",
-            "foreign", "backoff",
+            "sync", "replica", "bucket", "store", "process", "profile", "fleet", "identity",
+            "config", "foreign", "backoff",
         ],
     ),
 ];

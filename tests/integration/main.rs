@@ -49,6 +49,7 @@ mod publish;
 mod refusals;
 mod reload;
 mod rename;
+mod reports;
 mod reroot;
 mod revoked;
 mod rollout;

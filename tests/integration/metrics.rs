@@ -105,7 +105,7 @@ fn strangers_add_no_series() {
     let state = state("");
     let server = TestServer::start(&state);
     let ask = |n: usize| {
-        for path in ["", "g/", "files/", "boot/", "secrets/", "boot/ack/"] {
+        for path in ["", "g/", "files/", "boot/", "secrets/", "boot/ack/", "boot/report/"] {
             server.get_unix(&format!("/{path}{n}?mac={n}&version={n}"), "");
         }
     };

@@ -78,6 +78,46 @@ fn they_outlast_a_restart_and_end_with_revocation() {
     assert_eq!(ask(&server, "GET", &second).status, 404);
 }
 
+/// What a booted system needs to talk to its boot host on its own, and only with its secrets.
+#[test]
+fn they_say_how_the_booted_system_reaches_its_boot_host() {
+    let state = TestState::with_gateway();
+    publish(&state, Some(b"URL=${boot_url}\nCA=$boot_ca\nTOKEN=${boot_token}\n"));
+    let server = TestServer::start(&state);
+    assert_eq!(server.get(&state, "/boot/ipxe").status, 302);
+    let script = server.get(&state, "/g/1/boot.ipxe").text();
+    let path = setting_path(&script, "secrets_url").unwrap();
+    let secrets = ask(&server, "GET", &path).text();
+    let value = |name: &str| {
+        let line = secrets.lines().find_map(|line| line.strip_prefix(&format!("{name}=")));
+        line.unwrap_or_else(|| panic!("no {name} in {secrets}")).to_owned()
+    };
+    // nginx' side of the house, where no port is named.
+    assert_eq!(value("URL"), "https://127.0.0.1:8443");
+    let pem = std::fs::read_to_string(state.dir().join("pki/ca.crt")).unwrap();
+    let body: String = pem.lines().filter(|line| !line.starts_with("-----")).collect();
+    assert_eq!(value("CA"), body);
+    // The token stands in no script, and acknowledges like the script's own.
+    let token = value("TOKEN");
+    assert!(token.starts_with("lab-1-") && !script.contains(&token), "{script}");
+    assert!(!is_on_disk(&state.dir(), &token));
+    assert_eq!(ask(&server, "POST", &format!("/boot/ack/{token}x")).status, 404);
+    assert_eq!(state.json(&["generations", "lab-1"])["generations"][0]["good"], false);
+    assert_eq!(ask(&server, "POST", &format!("/boot/ack/{token}")).status, 200);
+    assert_eq!(state.json(&["generations", "lab-1"])["generations"][0]["good"], true);
+
+    // By own TLS, the client says where it is.
+    let script = server.get(&state, "/g/1/boot.ipxe").text();
+    let path = setting_path(&script, "secrets_url").unwrap();
+    let reply = request(server.tls(&state, None), "GET", &path, "").unwrap();
+    assert!(reply.text().starts_with("URL=https://localhost\n"), "{}", reply.text());
+    // `check` knows the names.
+    let folder = state.dir().parent().unwrap().join("published");
+    let checked = state.run(&["check", folder.to_str().unwrap()]);
+    let said = [checked.stdout, checked.stderr].concat();
+    assert!(!String::from_utf8_lossy(&said).contains("FG035"));
+}
+
 #[test]
 fn the_terms_can_be_set() {
     let state = TestState::with_gateway();

@@ -20,6 +20,7 @@ use crate::common::receive;
 use crate::common::write_private;
 use crate::git::Forge;
 use crate::git::http::HttpServer;
+use crate::json;
 
 const SCRIPT: &str = "#!ipxe\nkernel --timeout 9 vmlinuz panic=30\nboot || reboot\n";
 const SECRET: &str = "unmistakable-secret-of-a-forge";
@@ -111,7 +112,8 @@ fn a_commit_is_applied_as_a_whole_or_not_at_all() {
 
     // Again: nothing is new.
     assert!(state.ok(&["sync"]).contains("nothing to change"));
-    assert_eq!(state.json(&["sync"])["result"], "unchanged");
+    let unchanged = state.json(&["sync"]);
+    assert_eq!(unchanged["result"], "unchanged");
 
     // One gateway's script has a fault, the other's is fine: neither changes.
     forge.write("profiles/debian/boot.ipxe", SCRIPT.replace("30", "45").as_bytes());
@@ -133,7 +135,7 @@ fn a_commit_is_applied_as_a_whole_or_not_at_all() {
     // Only what changed is published.
     forge.write("profiles/other/boot.ipxe", SCRIPT.replace("30", "60").as_bytes());
     forge.push("mended");
-    state.ok(&["sync"]);
+    json::hold("sync", &[unchanged, state.json(&["sync", "--dry-run"]), state.json(&["sync"])]);
     assert_eq!(generations(&state), [Some(2), Some(1)]);
 
     // The branch is set back to the first commit: its tip is what counts.

@@ -190,6 +190,8 @@ impl ValveInfra {
 #[derive(Serialize)]
 struct Report {
     dry_run: bool,
+    ca_fingerprint: Fingerprint,
+    /// The key that `ca_fingerprint` had before.
     ca: Fingerprint,
     ca_done: &'static str,
     gateways: Vec<Taken>,
@@ -206,7 +208,7 @@ impl Report {
              query values mac, platform and buildarch in templates"
                 .to_owned(),
         ];
-        Self { dry_run, ca, ca_done: "unchanged", gateways, left, notes }
+        Self { dry_run, ca_fingerprint: ca, ca, ca_done: "unchanged", gateways, left, notes }
     }
 }
 
@@ -215,7 +217,7 @@ impl fmt::Display for Report {
         if self.dry_run {
             writeln!(f, "nothing is changed: this is what would be done")?;
         }
-        write!(f, "CA {} {}", self.ca, self.ca_done)?;
+        write!(f, "CA {} {}", self.ca_fingerprint, self.ca_done)?;
         for taken in &self.gateways {
             let done =
                 if taken.done.is_empty() { "unchanged".to_owned() } else { taken.done.join(", ") };

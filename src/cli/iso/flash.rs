@@ -22,6 +22,7 @@ use crate::cli::confirm::Unattended;
 use crate::cli::context::Context;
 use crate::foreign::Foreign;
 use crate::iso::Report;
+use crate::iso::SealedIdentity;
 use crate::iso::sources;
 use crate::iso::stick;
 use crate::iso::stick::Disk;
@@ -78,7 +79,7 @@ impl Flash {
     }
 
     /// Whose image it is. Fails if no gateway would boot from it.
-    fn checked(&self, cx: &Context, image: &[u8]) -> Result<Option<Foreign>> {
+    fn checked(&self, cx: &Context, image: &[u8]) -> Result<Option<SealedIdentity>> {
         let name = self.file.display();
         let report = match self.origin.verify(cx, &self.file, image) {
             Ok(report) => report,
@@ -94,7 +95,7 @@ impl Flash {
         if report.root_is_this_ca == Some(false) {
             cx.warn(&[format!("{name} is for another fleet: it does not trust this state's CA")]);
         }
-        Ok(report.identity.map(|identity| identity.subject))
+        Ok(report.identity)
     }
 
     fn open(&self, cx: &Context, len: u64, kernel: &Kernel) -> Result<(Disk, RawDisk)> {
@@ -110,8 +111,8 @@ impl Flash {
         Ok((disk, raw))
     }
 
-    fn ask(&self, disk: &Disk, identity: Option<&Foreign>) -> Result<()> {
-        let whose = identity.map(|whose| format!(" ({whose})")).unwrap_or_default();
+    fn ask(&self, disk: &Disk, identity: Option<&SealedIdentity>) -> Result<()> {
+        let whose = identity.map(|whose| format!(" ({})", whose.subject)).unwrap_or_default();
         let question = format!(
             "{}: {}. Everything on it is lost. Write {}{whose} to it?",
             disk.path.display(),
@@ -187,7 +188,7 @@ struct Flashed {
     file: PathBuf,
     device: PathBuf,
     #[serde(skip_serializing_if = "Option::is_none")]
-    identity: Option<Foreign>,
+    identity: Option<SealedIdentity>,
     size: usize,
     model: Foreign,
     serial: Foreign,
@@ -199,7 +200,8 @@ struct Flashed {
 
 impl fmt::Display for Flashed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let whose = self.identity.as_ref().map(|whose| format!(" ({whose})")).unwrap_or_default();
+        let whose =
+            self.identity.as_ref().map(|whose| format!(" ({})", whose.subject)).unwrap_or_default();
         write!(
             f,
             "{}{whose} is on {}: {} bytes, read back and compared",

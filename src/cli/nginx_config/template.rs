@@ -248,6 +248,11 @@ fn update(logs: &Logs) -> String {
     )
 }
 
+/// A report may hold the end of a console, which nginx must not write to its disk.
+const REPORTS: &str = "client_max_body_size 192k;
+        client_body_buffer_size 192k;
+        ";
+
 /// Tokens in addresses are as good as passwords. So nothing is logged for these locations and for
 /// nginx' own answers in their place.
 fn tokens(logs: &Logs) -> String {
@@ -256,10 +261,10 @@ fn tokens(logs: &Logs) -> String {
     # of other requests are logged.
 "#,
     );
-    for location in ["/secrets/", "/boot/ack/"] {
+    for (location, more) in [("/secrets/", ""), ("/boot/ack/", ""), ("/boot/report/", REPORTS)] {
         text += &format!(
             r#"    location {location} {{
-        {NOTHING}limit_req zone=farmgate_tokens burst=200 nodelay;
+        {NOTHING}{more}limit_req zone=farmgate_tokens burst=200 nodelay;
         error_page 503 = @later_quietly;
         proxy_pass http://farmgate;
     }}

@@ -50,10 +50,10 @@ impl Stop {
             rollouts::stop(&state, id, &by, now())?;
         }
         if !self.revert {
-            return context.print(&Stopped { stopped: id, back: None, stuck: Vec::new() });
+            return context.print(&Stopped::new(id, None, Vec::new()));
         }
         let done = rollouts::take_back(&state, id, &by, now())?;
-        context.print(&Stopped { stopped: id, back: Some(done.back), stuck: done.stuck })?;
+        context.print(&Stopped::new(id, Some(done.back), done.stuck))?;
         let failed: Vec<_> =
             done.failed.iter().map(|(name, error)| format!("{name}: {error:#}")).collect();
         match &failed[..] {
@@ -65,6 +65,9 @@ impl Stop {
 
 #[derive(Serialize)]
 struct Stopped {
+    rollout: EventId,
+    done: &'static str,
+    /// The key that `rollout` had before.
     stopped: EventId,
     /// The generations that gateways got back.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -74,9 +77,19 @@ struct Stopped {
     stuck: Vec<GatewayName>,
 }
 
+impl Stopped {
+    fn new(
+        rollout: EventId,
+        back: Option<BTreeMap<GatewayName, u64>>,
+        stuck: Vec<GatewayName>,
+    ) -> Self {
+        Self { rollout, done: "stopped", stopped: rollout, back, stuck }
+    }
+}
+
 impl fmt::Display for Stopped {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "stopped rollout {}", self.stopped.short())?;
+        write!(f, "stopped rollout {}", self.rollout.short())?;
         let Some(back) = &self.back else { return Ok(()) };
         if back.is_empty() {
             write!(f, "\nno gateway had its generation, or had another one before")?;
@@ -113,19 +126,23 @@ impl Resume {
         if let Err(error) = rollouts::advance_only(&state, id, now()) {
             context.warn(&[format!("it goes on when the server looks at it next: {error:#}")]);
         }
-        context.print(&Resumed { resumed: id, without })
+        context.print(&Resumed { rollout: id, done: "resumed", resumed: id, without })
     }
 }
 
 #[derive(Serialize)]
 struct Resumed {
+    rollout: EventId,
+    done: &'static str,
+    /// The key that `rollout` had before.
     resumed: EventId,
+    /// Gateways that it goes on without.
     without: Vec<GatewayName>,
 }
 
 impl fmt::Display for Resumed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "resumed rollout {}", self.resumed.short())?;
+        write!(f, "resumed rollout {}", self.rollout.short())?;
         for gateway in &self.without {
             write!(f, "\nwithout {gateway}")?;
         }

@@ -1,5 +1,7 @@
 //! `farmgate rollout list`.
 
+use std::collections::BTreeMap;
+
 use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
@@ -10,6 +12,11 @@ use serde::ser::SerializeMap;
 use crate::cli::context::Context;
 use crate::cli::damage::Damage;
 use crate::fleet::EventId;
+use crate::fleet::GatewayId;
+use crate::fleet::History;
+use crate::fleet::rollout::Member;
+use crate::identity::GatewayName;
+use crate::store::generations::Generations;
 use crate::store::rollouts::Rollouts;
 use crate::store::rollouts::StoredRollout;
 
@@ -19,10 +26,20 @@ pub(in crate::cli) struct List {}
 
 impl List {
     pub(super) fn run(self, context: &Context) -> Result<()> {
-        let rollouts = Rollouts::new(&context.state()?);
+        let state = context.state()?;
+        let rollouts = Rollouts::new(&state);
         let (closed, open) = (rollouts.closed()?, rollouts.open()?);
         let all = closed.found.into_iter().chain(open.found);
-        context.print(&RolloutList(all.map(|(id, stored)| RolloutRow { id, stored }).collect()))?;
+        // Only JSON names generations.
+        let mut numbers = context.json.then(|| Numbers::new(Generations::new(&state)));
+        let row = |(id, stored): (EventId, StoredRollout)| {
+            let waves = match &mut numbers {
+                Some(numbers) => numbers.waves(&stored.rollout.waves),
+                None => Vec::new(),
+            };
+            RolloutRow { id, waves, stored }
+        };
+        context.print(&RolloutList(all.map(row).collect()))?;
         let mut damage = Damage::default();
         for error in closed.damaged.iter().chain(&open.damaged) {
             damage.note(&"a rollout", error);
@@ -31,8 +48,52 @@ impl List {
     }
 }
 
+/// Numbers of the generations that rollouts bring. Reads the history of each gateway once.
+struct Numbers {
+    generations: Generations,
+    known: BTreeMap<GatewayId, Option<History>>,
+}
+
+impl Numbers {
+    fn new(generations: Generations) -> Self {
+        Self { generations, known: BTreeMap::new() }
+    }
+
+    fn waves(&mut self, waves: &[Vec<Member>]) -> Vec<Vec<MemberRow>> {
+        waves.iter().map(|wave| wave.iter().map(|member| self.row(member)).collect()).collect()
+    }
+
+    fn row(&mut self, member: &Member) -> MemberRow {
+        let Self { generations, known } = self;
+        let history = known.entry(member.id.clone()).or_insert_with(|| {
+            // The list is not about gateways: one that cannot be read keeps its place in it.
+            generations.readable(&member.id).ok().map(|readable| readable.history)
+        });
+        let found = history.as_ref().and_then(|history| history.by_id(member.generation));
+        MemberRow {
+            gateway: member.gateway.clone(),
+            gateway_id: member.id.clone(),
+            id: member.id.clone(),
+            generation: found.map(|generation| generation.number),
+        }
+    }
+}
+
+/// One gateway of a wave.
+#[derive(Serialize)]
+struct MemberRow {
+    gateway: GatewayName,
+    gateway_id: GatewayId,
+    /// The key that `gateway_id` had before.
+    id: GatewayId,
+    /// Number of the generation; none if it is gone.
+    generation: Option<u64>,
+}
+
 struct RolloutRow {
     id: EventId,
+    /// For JSON.
+    waves: Vec<Vec<MemberRow>>,
     stored: StoredRollout,
 }
 
@@ -42,9 +103,14 @@ impl Serialize for RolloutRow {
         let stored = serde_json::to_value(&self.stored).map_err(S::Error::custom)?;
         let stored = stored.as_object().into_iter().flatten();
         let mut row = to.serialize_map(None)?;
+        row.serialize_entry("rollout", &self.id)?;
+        // The key that `rollout` had before.
         row.serialize_entry("id", &self.id)?;
         for (key, value) in stored {
-            row.serialize_entry(&key.replace('-', "_"), value)?;
+            match key.as_str() {
+                "waves" => row.serialize_entry(key, &self.waves)?,
+                key => row.serialize_entry(&key.replace('-', "_"), value)?,
+            }
         }
         row.end()
     }
@@ -62,7 +128,7 @@ impl std::fmt::Display for RolloutList {
                 "no rollouts yet; `farmgate publish --canary NAME --then all DIR` begins one"
             );
         }
-        for (number, RolloutRow { id, stored }) in self.0.iter().enumerate() {
+        for (number, RolloutRow { id, stored, .. }) in self.0.iter().enumerate() {
             let sizes: Vec<_> =
                 stored.rollout.waves.iter().map(|wave| wave.len().to_string()).collect();
             let outcome = stored.outcome.as_deref().unwrap_or("under way");

@@ -26,7 +26,9 @@ use crate::store::rollouts::StoredRollout;
 
 #[derive(Serialize)]
 pub(super) struct View {
-    pub(super) id: EventId,
+    pub(super) rollout: EventId,
+    /// The key that `rollout` had before.
+    id: EventId,
     #[serde(with = "time::serde::rfc3339")]
     began: OffsetDateTime,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -99,6 +101,7 @@ impl View {
         };
         let waves = stored.rollout.waves.iter();
         Ok(Self {
+            rollout: id,
             id,
             began: stored.began,
             end: stored.end(),
@@ -150,7 +153,7 @@ impl fmt::Display for MemberView {
 
 impl fmt::Display for View {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "rollout {}, begun {}", self.id.short(), moment(self.began))?;
+        write!(f, "rollout {}, begun {}", self.rollout.short(), moment(self.began))?;
         if let Some(by) = &self.by {
             write!(f, " by {}", by.author)?;
             if let Some(message) = &by.message {

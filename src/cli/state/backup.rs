@@ -15,6 +15,7 @@ use anyhow::Context as _;
 use anyhow::Result;
 use anyhow::bail;
 use anyhow::ensure;
+use clap::error::ErrorKind;
 use serde::Serialize;
 
 use crate::cli::confirm::Confirm;
@@ -22,6 +23,7 @@ use crate::cli::confirm::Unattended;
 use crate::cli::context::Context;
 use crate::cli::context::now;
 use crate::cli::context::stream;
+use crate::cli::wrong_usage;
 use crate::store::State;
 use crate::store::backup;
 use crate::store::backup::Restored;
@@ -95,9 +97,16 @@ impl fmt::Display for Written {
 
 impl Backup {
     pub(super) fn run(self, context: &Context) -> Result<()> {
+        let to_stdout = self.file == Path::new("-");
+        if to_stdout && context.json {
+            wrong_usage(
+                &["state", "backup"],
+                ErrorKind::ArgumentConflict,
+                &"with --json, FILE must name a file: the backup itself would go to stdout",
+            );
+        }
         let state = context.state()?;
         let encrypted = !self.recipient.is_empty() || !self.recipients_file.is_empty();
-        let to_stdout = self.file == Path::new("-");
         let write = |file: Stdio| -> Result<Taken> {
             let mut age = self.age(file)?;
             let mut input = age.stdin.take().context("age takes nothing")?;

@@ -132,6 +132,7 @@ fn in_words(stage: &Stage) -> Option<String> {
         Stage::Secrets => "the booted system read its secrets".to_owned(),
         // The event says it.
         Stage::Acknowledged => return None,
+        Stage::Report { report, .. } => report.to_string(),
         Stage::Error { error } => Foreign::new(error.as_str()).as_str().to_owned(),
     })
 }

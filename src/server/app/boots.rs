@@ -23,6 +23,7 @@ use crate::fleet::GatewayId;
 use crate::fleet::Generation;
 use crate::fleet::History;
 use crate::fleet::Kind;
+use crate::fleet::Purpose;
 use crate::fleet::Reason;
 use crate::fleet::Record;
 use crate::fleet::decide;
@@ -136,7 +137,7 @@ impl App {
 
     /// Verifies an acknowledgement token and returns its gateway.
     pub(in crate::server) fn claimed_by(&self, token: &str) -> Result<GatewayId> {
-        let claim = self.tokens.check(token).ok_or_else(unknown_token)?;
+        let claim = self.tokens.check_acknowledging(token).ok_or_else(unknown_token)?;
         Ok(claim.gateway_id)
     }
 
@@ -144,7 +145,7 @@ impl App {
     /// fail alike. A token given to a certificate that has been revoked since is refused: a thief
     /// must not be able to make a generation good.
     pub(in crate::server) fn acknowledge(&self, token: &str, address: &str) -> Result<()> {
-        let claim = self.tokens.check(token).ok_or_else(unknown_token)?;
+        let claim = self.tokens.check_acknowledging(token).ok_or_else(unknown_token)?;
         let Claim { gateway_id: id, boot, certificate } = claim;
         let record = self.gateways.find_by_id(&id)?.ok_or_else(unknown_token)?;
         let history = self.history(&id, Reach::Disk)?;
@@ -210,7 +211,8 @@ impl App {
         boot: EventId,
         certificate: &Fingerprint,
     ) -> String {
-        format!("/boot/ack/{}", self.tokens.issue(&gateway.id, boot, certificate))
+        let token = self.tokens.issue(Purpose::Acknowledge, &gateway.id, boot, certificate);
+        format!("/boot/ack/{token}")
     }
 
     /// The number of boots that began and were not acknowledged yet.
@@ -246,10 +248,10 @@ impl Running {
     }
 }
 
-fn unknown_token() -> Error {
+pub(super) fn unknown_token() -> Error {
     Error::NotFound("not the token of a recent boot".to_owned())
 }
 
-fn is_recent(boot: EventId) -> bool {
+pub(super) fn is_recent(boot: EventId) -> bool {
     (OffsetDateTime::now_utc() - boot.time()).unsigned_abs() <= FOREIGN_ACK_WINDOW
 }

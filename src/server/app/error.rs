@@ -28,6 +28,12 @@ pub(in crate::server) enum Error {
     /// The file is not here yet, and fetching it took too long.
     #[error("not here yet: {0}")]
     NotYet(String),
+    /// What the client sent is not what it should be.
+    #[error("{0}")]
+    Malformed(String),
+    /// The client says more than is heard of one.
+    #[error("too many: {0}")]
+    TooMany(String),
     /// Another process holds a lock, or one client has too many requests running.
     #[error("busy: {0}")]
     Busy(String),

@@ -2,12 +2,14 @@
 //! content. Touches the state's disk and the clock; knows nothing of HTTP, connections or threads.
 
 mod authenticate;
+mod boot_token;
 mod boots;
 mod error;
 mod files;
 mod health;
 mod nginx;
 mod prelude;
+mod report;
 mod script;
 mod secrets;
 
@@ -24,6 +26,8 @@ use time::OffsetDateTime;
 pub(super) use authenticate::Client;
 pub(super) use authenticate::Presented;
 pub(super) use authenticate::Via;
+#[allow(unused_imports, reason = "the routes of images name it")]
+pub(super) use boot_token::RunningBoot;
 pub(super) use boots::Labels;
 pub(super) use error::Error;
 pub(super) use error::Reach;
@@ -32,11 +36,12 @@ pub(super) use error::Result;
 pub(super) use files::Content;
 pub(super) use files::Number;
 pub(super) use files::Wish;
+pub(super) use secrets::Asked;
 
 use super::metrics::Counters;
 use super::recorder::Recorder;
 use super::settings::Settings;
-use crate::fleet::AckTokens;
+use crate::fleet::BootTokens;
 use crate::fleet::EventId;
 use crate::fleet::GatewayId;
 use crate::fleet::History;
@@ -57,12 +62,14 @@ pub(super) struct App {
     nginx: nginx::Nginx,
     verified: authenticate::Verified,
     scripts: script::Scripts,
-    tokens: AckTokens,
+    tokens: BootTokens,
     leases: Leases,
     pub(super) recorder: Recorder,
     pub(super) counters: Counters,
     /// Running boots: begun and not acknowledged yet.
     booting: Mutex<HashMap<GatewayId, boots::Running>>,
+    /// What gateways may still report.
+    budgets: report::Budgets,
     /// Boots of other hosts that were acknowledged here.
     acknowledged_elsewhere: Mutex<BTreeSet<EventId>>,
     /// `None` without a shared store.
@@ -116,11 +123,12 @@ impl App {
             nginx: nginx::Nginx::new(state),
             verified: authenticate::Verified::default(),
             scripts: script::Scripts::default(),
-            tokens: AckTokens::new(state.token_key()?),
+            tokens: BootTokens::new(state.token_key()?),
             leases: Leases::open(state.leases_dir(), OffsetDateTime::now_utc()),
             recorder: Recorder::start(Journals::new(state), move || recorded(News::Recorded))?,
             counters: Counters::new(Refusal::REASONS.into_iter().chain(reasons)),
             booting: Mutex::default(),
+            budgets: report::Budgets::default(),
             on_news,
             settings: RwLock::new(Arc::new(settings)),
         })

@@ -12,12 +12,26 @@ use super::error::Reach;
 use super::error::Result;
 use crate::bucket::Disk;
 use crate::bucket::Values;
+use crate::fleet::BOOT_CA;
+use crate::fleet::BOOT_TOKEN;
+use crate::fleet::BOOT_URL;
 use crate::fleet::CertificateState;
 use crate::fleet::EventId;
 use crate::fleet::Generation;
+use crate::fleet::Purpose;
 use crate::fleet::Record;
 use crate::server::recorder::Subject;
 use crate::store::journal::Stage;
+
+/// Where a request for secrets came from, and what it was sent to.
+pub(in crate::server) struct Asked {
+    /// Address of the client; a label that decides nothing.
+    pub(in crate::server) address: String,
+    /// Host and port that the client asked for, if it said so.
+    pub(in crate::server) host: Option<String>,
+    /// True if it reached this server's own TLS. nginx leaves out the port.
+    pub(in crate::server) own_tls: bool,
+}
 
 impl App {
     /// The path where the booted system reads its secrets, if it has any. Each boot script that is
@@ -46,7 +60,7 @@ impl App {
 
     /// The secrets behind a token. A certificate revoked since then gets none. A used-up token, an
     /// expired one and a forged one look alike.
-    pub(in crate::server) fn redeem(&self, token: &str, address: &str) -> Result<Vec<u8>> {
+    pub(in crate::server) fn redeem(&self, token: &str, asked: &Asked) -> Result<Vec<u8>> {
         let none = || Error::NotFound("no such lease of secrets".to_owned());
         let lease = self.leases.redeem(token, OffsetDateTime::now_utc())?.ok_or_else(none)?;
         let owner = self.gateways.owner(&lease.fingerprint)?;
@@ -61,16 +75,27 @@ impl App {
             generation = generation.number,
             "secrets read"
         );
-        let (gateway_id, address) = (gateway.id.clone(), address.to_owned());
+        let (gateway_id, address) = (gateway.id.clone(), asked.address.clone());
         self.recorder.record(Subject { gateway_id, boot: lease.boot, address }, Stage::Secrets);
+        let settings = self.settings();
+        let boot_token = lease
+            .boot
+            .map(|boot| self.tokens.issue(Purpose::Boot, &gateway.id, boot, &lease.fingerprint));
+        let boot_url = settings.url_for(asked.host.as_deref(), asked.own_tls).to_string();
         let bucket = self.bucket_values(&gateway, lease.boot, Reach::Disk)?;
-        let value = |name: &str| {
+        let of_bucket = |name: &str| {
             let mut named = bucket.iter().flat_map(Values::named);
             let value = named.find(|(known, _)| *known == name).map(|(_, value)| value);
             // Without a bucket the fields are empty, as in a script.
             value.or_else(|| Values::NAMES.contains(&name).then_some(""))
         };
-        let templates = &self.settings().templates;
+        let value = |name: &str| match name {
+            BOOT_URL => Some(&*boot_url),
+            BOOT_CA => Some(&*settings.ca),
+            BOOT_TOKEN => Some(boot_token.as_deref().unwrap_or_default()),
+            name => of_bucket(name),
+        };
+        let templates = &settings.templates;
         templates.render(&gateway, generation, &lease, value, &self.generations)?.ok_or_else(none)
     }
 

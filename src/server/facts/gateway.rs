@@ -8,6 +8,7 @@ use anyhow::Result;
 use super::changes::changes;
 use super::fleet::gateway;
 use super::stages::Stages;
+use crate::fleet::EventId;
 use crate::fleet::Generation as Published;
 use crate::fleet::History;
 use crate::fleet::Record;
@@ -25,6 +26,8 @@ use crate::server::page::model::Owned;
 use crate::server::page::model::Step;
 use crate::store::State;
 use crate::store::acts::Acts;
+use crate::store::consoles::Console;
+use crate::store::consoles::Consoles;
 use crate::store::generations::Generations;
 use crate::store::journal::Entry;
 use crate::store::journal::Journals;
@@ -59,7 +62,11 @@ pub(in crate::server) fn details(
     Ok(Some(Details {
         added: Some(record.added),
         certificates: certificates(&record),
-        boots: boots(&history, &journal),
+        boots: boots(
+            &history,
+            &journal,
+            &Consoles::new(state).read(&record.id).unwrap_or_default(),
+        ),
         other: journal.iter().rev().filter(|e| e.boot.is_none()).take(OTHER).map(step).collect(),
         generations: (shown..generations.len())
             .rev()
@@ -80,12 +87,14 @@ fn certificates(record: &Record) -> Vec<Owned> {
     owned.collect()
 }
 
-fn boots(history: &History, journal: &[Entry]) -> Vec<Boot> {
+fn boots(history: &History, journal: &[Entry], consoles: &[Console]) -> Vec<Boot> {
+    let console = |id: &EventId| consoles.iter().rfind(|console| console.boot == *id);
     let latest = history.boots().iter().rev().take(BOOTS).map(|(id, boot)| Boot {
         generation: boot.generation,
         at: boot.at,
         acknowledged: boot.acknowledged,
         steps: journal.iter().filter(|entry| entry.boot == Some(*id)).map(step).collect(),
+        console: console(id).map(|console| console.text.clone()),
     });
     latest.collect()
 }

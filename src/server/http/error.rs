@@ -12,6 +12,9 @@ use crate::server::app::Error;
 /// `Retry-After`, in seconds, for what is being fetched or busy.
 pub(super) const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
 
+/// The same for who says too much.
+const MUCH_LATER: HeaderValue = HeaderValue::from_static("60");
+
 /// `Cache-Control` of answers for one client at one time.
 pub(super) const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
@@ -23,6 +26,8 @@ fn status(error: &Error) -> StatusCode {
     match error {
         Error::Refused(_) => StatusCode::FORBIDDEN,
         Error::NotFound(_) | Error::NothingPublished(_) => StatusCode::NOT_FOUND,
+        Error::Malformed(_) => StatusCode::BAD_REQUEST,
+        Error::TooMany(_) => StatusCode::TOO_MANY_REQUESTS,
         Error::Elsewhere(..) | Error::NotYet(_) | Error::Busy(_) => StatusCode::SERVICE_UNAVAILABLE,
         Error::Cold | Error::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
     }
@@ -40,6 +45,9 @@ impl IntoResponse for Error {
         response.headers_mut().insert(header::CACHE_CONTROL, NO_STORE);
         if let Self::Refused(refusal) = &self {
             response.extensions_mut().insert(RefusedFor(refusal.reason()));
+        }
+        if matches!(self, Self::TooMany(_)) {
+            response.headers_mut().insert(header::RETRY_AFTER, MUCH_LATER);
         }
         if status == StatusCode::SERVICE_UNAVAILABLE {
             // iPXE waits that long and retries; the script does not notice.

@@ -14,6 +14,7 @@ mod metrics;
 mod nginx_headers;
 mod observe;
 mod page;
+mod report;
 pub(super) mod router;
 mod routes;
 mod secrets;

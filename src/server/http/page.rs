@@ -40,6 +40,7 @@ use crate::server::page;
 use crate::server::page::assets;
 use crate::server::page::json;
 use crate::server::page::query::Raw;
+use crate::store::consoles::Consoles;
 
 /// Nothing from elsewhere, nothing inline, nobody's frame.
 const POLICY: HeaderValue = HeaderValue::from_static(
@@ -149,7 +150,11 @@ async fn one_as_json(
     let text = on_disk(board, move |board| {
         let fleet = board.fleet()?;
         let row = fleet.rows.iter().find(|row| row.gateway.name == name);
-        row.map(json::gateway).transpose().map_err(internal)
+        let Some(row) = row else { return Ok(None) };
+        let id = row.gateway.id.as_ref();
+        let kept = Consoles::new(&board.app().settings().state);
+        let consoles = id.and_then(|id| kept.read(id).ok()).unwrap_or_default();
+        json::gateway(row, &consoles).map(Some).map_err(internal)
     })
     .await?;
     Ok(match text {

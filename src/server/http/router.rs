@@ -16,6 +16,7 @@ use super::boot;
 use super::front::Front;
 use super::generation;
 use super::observe;
+use super::report;
 use super::routes;
 use super::secrets;
 use super::update;
@@ -30,6 +31,7 @@ pub(in crate::server) fn router(front: Arc<Front>) -> Router {
         .route(routes::GENERATION, get(generation::of_number))
         .route(routes::FILES, get(generation::of_current))
         .route(routes::ACK, get(ack::acknowledge).post(ack::acknowledge).head(ack::not_allowed))
+        .route(routes::REPORT, post(report::report).fallback(report::not_post))
         .route(routes::HEALTHZ, get(watchdog))
         .route(routes::SECRETS, get(secrets::read).head(secrets::not_allowed))
         .route(routes::UPDATE, post(update::update).fallback(update::not_post))

@@ -6,12 +6,14 @@ pub(super) const BOOT: &str = "/boot/ipxe";
 pub(super) const GENERATION: &str = "/g/{generation}/{*path}";
 pub(super) const FILES: &str = "/files/{*path}";
 pub(super) const ACK: &str = "/boot/ack/{token}";
+pub(super) const REPORT: &str = "/boot/report/{token}";
 pub(super) const HEALTHZ: &str = "/healthz";
 pub(super) const UPDATE: &str = "/update-cfg";
 pub(super) const SECRETS: &str = "/secrets/{token}";
 
 /// All routes.
-pub(super) const ROUTES: [&str; 7] = [BOOT, GENERATION, FILES, ACK, HEALTHZ, SECRETS, UPDATE];
+pub(super) const ROUTES: [&str; 8] =
+    [BOOT, GENERATION, FILES, ACK, REPORT, HEALTHZ, SECRETS, UPDATE];
 
 /// The route of requests that have none.
 pub(super) const NONE: &str = "none";

@@ -17,6 +17,7 @@ use super::front::Front;
 use super::front::Line;
 use super::front::Whose;
 use crate::server::app::App;
+use crate::server::app::Asked;
 use crate::server::app::Error;
 use crate::server::edge::peer;
 use crate::server::edge::peer::Peer;
@@ -31,7 +32,10 @@ pub(super) async fn read(
 ) -> Result<Response, Error> {
     let address = peer::address(peer.as_deref(), &headers);
     let client = Whose::Address(address.clone());
-    let work = move |app: &App, _| app.redeem(&token, &address);
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).map(str::to_owned);
+    let own_tls = matches!(peer.as_deref(), Some(Peer::Tls { .. }));
+    let asked = Asked { address, host, own_tls };
+    let work = move |app: &App, _| app.redeem(&token, &asked);
     let secrets = front.answer_from_disk(Line::Reads, &client, work).await?;
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream")),

@@ -11,6 +11,7 @@ use prometheus_client::registry::Registry;
 use time::OffsetDateTime;
 
 use crate::fleet::Reason;
+use crate::profile::report::Step;
 use crate::store::gc::Collected;
 use crate::store::rollouts::End;
 
@@ -23,6 +24,10 @@ const SECONDS: [f64; 8] = [0.001, 0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 30.0];
 
 /// Statuses that say that something is wrong with the boot host.
 const FAULTS: [u16; 2] = [500, 503];
+
+/// Steps after which a boot can fail; `none` if nothing was reported before.
+const AFTER: [&str; 8] =
+    ["none", "network", "time", "drive", "volume", "image", "started", "healthy"];
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Answer {
@@ -41,6 +46,16 @@ struct Why {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Reported {
+    step: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Failed {
+    after: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Ended {
     result: &'static str,
 }
@@ -53,6 +68,8 @@ pub(in crate::server) struct Counters {
     boots: Family<Why, Counter>,
     acknowledgements: Counter,
     refusals: Family<Why, Counter>,
+    reports: Family<Reported, Counter>,
+    failed: Family<Failed, Counter>,
     sent: Counter,
     dropped: Counter,
     freed: Counter,
@@ -108,6 +125,8 @@ impl Counters {
             boots,
             acknowledgements,
             refusals,
+            reports: Family::default(),
+            failed: Family::default(),
             sent,
             rollouts,
             dropped,
@@ -117,6 +136,7 @@ impl Counters {
             collected,
         }
         .with_collections()
+        .with_reports()
     }
 
     /// Has the counters of a route begin at 0, with those statuses that alerts ask for.
@@ -146,6 +166,30 @@ impl Counters {
     /// Counts a client that was not let in.
     pub(in crate::server) fn refused(&self, reason: &'static str) {
         self.refusals.get_or_create(&Why { reason }).inc();
+    }
+
+    /// Counts a step that a booted system reported.
+    pub(in crate::server) fn reported(&self, step: &'static str) {
+        self.reports.get_or_create(&Reported { step }).inc();
+    }
+
+    /// Counts a boot that its system gave up after this step.
+    pub(in crate::server) fn failed(&self, after: &'static str) {
+        self.failed.get_or_create(&Failed { after }).inc();
+    }
+
+    fn with_reports(mut self) -> Self {
+        for step in Step::<String>::NAMES {
+            let _ = self.reports.get_or_create(&Reported { step });
+        }
+        for after in AFTER {
+            let _ = self.failed.get_or_create(&Failed { after });
+        }
+        let help = "Steps that booted systems reported";
+        self.registry.register("reports", help, self.reports.clone());
+        let help = "Boots that their systems gave up, by the last step that was reported before";
+        self.registry.register("failed_boots", help, self.failed.clone());
+        self
     }
 
     fn with_collections(mut self) -> Self {

@@ -53,7 +53,15 @@ fn steps(boot: &Boot) -> Markup {
         return html! { p.none { "The flight recorder of this host has nothing about it." } };
     }
     let label = format!("Steps of the boot of {}", words::exact(boot.at));
-    table(&boot.steps, &label, Some(boot.at))
+    html! {
+        (table(&boot.steps, &label, Some(boot.at)))
+        @if let Some(console) = &boot.console {
+            details.boot.console {
+                summary { "The end of its console" }
+                pre.scroll tabindex="0" { (console) }
+            }
+        }
+    }
 }
 
 /// Steps as a table, with times from `began` on.
@@ -105,6 +113,7 @@ fn text(stage: &Stage) -> String {
         }
         Stage::Secrets => "read its secrets".to_owned(),
         Stage::Acknowledged => "acknowledged".to_owned(),
+        Stage::Report { report, .. } => report.to_string(),
         Stage::Error { error } => error.to_string(),
     }
 }

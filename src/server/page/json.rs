@@ -11,8 +11,10 @@ use super::model::Certificate;
 use super::overview::Fleet;
 use super::overview::Row;
 use super::words;
+use crate::fleet::EventId;
 use crate::fleet::GatewayId;
 use crate::fleet::Reason;
+use crate::store::consoles::Console as Kept;
 
 #[derive(Serialize)]
 struct Gateway<'a> {
@@ -83,7 +85,26 @@ pub(in crate::server) fn fleet(fleet: &Fleet) -> serde_json::Result<String> {
     serde_json::to_string(&fleet.rows.iter().map(Gateway::from).collect::<Vec<_>>())
 }
 
-/// One gateway.
-pub(in crate::server) fn gateway(row: &Row) -> serde_json::Result<String> {
-    serde_json::to_string(&Gateway::from(row))
+#[derive(Serialize)]
+struct Details<'a> {
+    #[serde(flatten)]
+    gateway: Gateway<'a>,
+    /// Latest first.
+    consoles: Vec<Console<'a>>,
+}
+
+#[derive(Serialize)]
+struct Console<'a> {
+    boot: EventId,
+    #[serde(with = "time::serde::rfc3339")]
+    at: OffsetDateTime,
+    text: &'a str,
+}
+
+/// One gateway, with the consoles of its latest failed boots.
+pub(in crate::server) fn gateway(row: &Row, consoles: &[Kept]) -> serde_json::Result<String> {
+    let consoles = consoles.iter().rev();
+    let consoles =
+        consoles.map(|Kept { boot, at, text }| Console { boot: *boot, at: *at, text }).collect();
+    serde_json::to_string(&Details { gateway: Gateway::from(row), consoles })
 }

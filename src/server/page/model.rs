@@ -151,6 +151,8 @@ pub(in crate::server) struct Boot {
     pub(in crate::server) acknowledged: bool,
     /// In the order of time.
     pub(in crate::server) steps: Vec<Step>,
+    /// The end of its console, if it failed and said so.
+    pub(in crate::server) console: Option<String>,
 }
 
 /// A line of the flight recorder.

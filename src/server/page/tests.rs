@@ -273,7 +273,13 @@ fn pages(evil: &str) -> Vec<String> {
         gateway,
         added: Some(NOW),
         certificates: Vec::new(),
-        boots: vec![Boot { generation: 1, at: NOW, acknowledged: false, steps: steps.clone() }],
+        boots: vec![Boot {
+            generation: 1,
+            at: NOW,
+            acknowledged: false,
+            steps: steps.clone(),
+            console: Some(evil.to_owned()),
+        }],
         other: steps,
         generations: vec![Generation {
             number: 2,

@@ -8,6 +8,7 @@ use time::OffsetDateTime;
 use super::model::Boot;
 use super::words;
 use crate::fleet::BOOT_SCRIPT;
+use crate::profile::report::Step as Report;
 use crate::store::journal::Stage;
 
 /// Boots in the picture.
@@ -32,15 +33,17 @@ enum Kind {
     Script,
     File,
     System,
+    Agent,
     Silence,
 }
 
 impl Kind {
-    const ALL: [(Self, &'static str); 5] = [
+    const ALL: [(Self, &'static str); 6] = [
         (Self::Firmware, "iPXE"),
         (Self::Script, "boot script"),
         (Self::File, "files"),
         (Self::System, "system starts"),
+        (Self::Agent, "reported steps"),
         (Self::Silence, "no word"),
     ];
 
@@ -50,6 +53,7 @@ impl Kind {
             Self::Script => "bar script",
             Self::File => "bar file",
             Self::System => "bar system",
+            Self::Agent => "bar agent",
             Self::Silence => "bar silence",
         }
     }
@@ -122,6 +126,23 @@ fn draw(boot: &Boot) -> Drawn<'_> {
                     ("point", "read its secrets")
                 };
                 points.push(Point { at, class, text });
+            }
+            Stage::Report { report, .. } => {
+                if at > end {
+                    let text = report.to_string();
+                    bars.push(Bar { kind: Kind::Agent, from: end, to: at, text });
+                    end = at;
+                }
+                handed_over = true;
+                match report {
+                    Report::Failed { .. } => {
+                        points.push(Point { at, class: "point bad", text: "failed" });
+                    }
+                    Report::Healthy => {
+                        points.push(Point { at, class: "point", text: "healthy" });
+                    }
+                    _ => {}
+                }
             }
             Stage::Error { .. } => {
                 points.push(Point { at, class: "point bad", text: "error" });

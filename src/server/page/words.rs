@@ -71,6 +71,7 @@ pub(super) fn stage(stage: &Stage) -> String {
         Stage::File { path, .. } | Stage::FileByNginx { path, .. } => path.to_string(),
         Stage::Secrets => "secrets".to_owned(),
         Stage::Acknowledged => "acknowledged".to_owned(),
+        Stage::Report { report, .. } => report.to_string(),
         Stage::Error { error } => error.to_string(),
     }
 }

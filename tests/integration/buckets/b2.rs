@@ -13,6 +13,7 @@ use super::listed;
 use super::publish;
 use crate::common::TestServer;
 use crate::common::TestState;
+use crate::json;
 use crate::object_stores::B2;
 use crate::object_stores::Rclone;
 
@@ -22,7 +23,7 @@ fn on_b2_a_key_can_do_what_it_must_and_nothing_else() {
     let state = TestState::quick();
     b2.configure(&state, "");
     state.ok(&["bucket", "sync"]);
-    state.ok(&["bucket", "sync"]);
+    json::run(&state, "bucket sync", &["bucket", "sync"]);
     let row = listed(&state, "lab-1").unwrap();
     let buckets = b2.ask("b2_list_buckets", json!({}))["buckets"].clone();
     assert_eq!(buckets.as_array().unwrap().len(), 1, "{buckets}");

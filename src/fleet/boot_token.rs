@@ -1,4 +1,4 @@
-//! Tokens with which booted systems acknowledge. Pure.
+//! Tokens of boots: with them, booted systems acknowledge, report, and pull images. Pure.
 
 use hmac::Hmac;
 use hmac::KeyInit;
@@ -19,17 +19,33 @@ const CODE_LEN: usize = 16;
 /// system may have to put the token on a kernel command line.
 const MARK_LEN: usize = 16;
 
-/// Binds the code to this purpose.
-const PURPOSE: &[u8] = b"farmgate acknowledgement 2\0";
+/// Binds the code of an acknowledgement's token without a certificate, as older versions made it.
+const ACKNOWLEDGE_BEFORE: &[u8] = b"farmgate acknowledgement 1\0";
 
-/// The same for tokens without a certificate, as older versions made them.
-const PURPOSE_BEFORE: &[u8] = b"farmgate acknowledgement 1\0";
+/// What a token is good for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// To acknowledge. It may stand on a kernel command line, where every process can read it.
+    Acknowledge,
+    /// For all that the booted system asks of the boot host: to acknowledge, to report, to pull
+    /// images. It comes with the boot's secrets alone.
+    Boot,
+}
 
-/// Makes and verifies the tokens with which a booted system acknowledges its boot:
-/// `GATEWAY-ID.BOOT.CERTIFICATE.CODE`. No state is kept for a token, and only a holder of the key
-/// can make one.
+impl Purpose {
+    /// Binds the code of a token to this purpose.
+    fn label(self) -> &'static [u8] {
+        match self {
+            Self::Acknowledge => b"farmgate acknowledgement 2\0",
+            Self::Boot => b"farmgate boot 1\0",
+        }
+    }
+}
+
+/// Makes and verifies the tokens of boots: `GATEWAY-ID.BOOT.CERTIFICATE.CODE`. No state is kept for
+/// a token, and only a holder of the key can make one.
 #[derive(Clone)]
-pub struct AckTokens {
+pub struct BootTokens {
     key: [u8; KEY_LEN],
 }
 
@@ -45,7 +61,7 @@ pub struct Claim<'a> {
     pub certificate: Option<&'a str>,
 }
 
-impl AckTokens {
+impl BootTokens {
     /// Uses this key, which only the boot hosts of the fleet know.
     pub fn new(key: [u8; KEY_LEN]) -> Self {
         Self { key }
@@ -54,40 +70,51 @@ impl AckTokens {
     /// The token of one boot, for the client with this certificate.
     pub fn issue(
         &self,
+        purpose: Purpose,
         gateway_id: &GatewayId,
         boot: EventId,
         certificate: &Fingerprint,
     ) -> String {
         let certificate = &certificate.to_string()[..MARK_LEN];
-        let code = self.code(gateway_id, boot, Some(certificate)).finalize().into_bytes();
+        let code = self.code(purpose.label(), gateway_id, boot, Some(certificate));
+        let code = code.finalize().into_bytes();
         format!("{gateway_id}.{boot}.{certificate}.{}", hex::encode(&code[..CODE_LEN]))
     }
 
-    /// Verifies a token and returns its content; `None` if it is forged. Takes the same time for
-    /// every wrong code.
-    pub fn check<'a>(&self, token: &'a str) -> Option<Claim<'a>> {
+    /// Verifies a token for a purpose and returns its content; `None` if it is forged or for
+    /// another purpose. Takes the same time for every wrong code.
+    pub fn check<'a>(&self, purpose: Purpose, token: &'a str) -> Option<Claim<'a>> {
         let parts: Vec<&str> = token.split('.').take(5).collect();
         let (gateway_id, boot, certificate, code) = match parts[..] {
             [gateway_id, boot, certificate, code] => (gateway_id, boot, Some(certificate), code),
-            [gateway_id, boot, code] => (gateway_id, boot, None, code),
+            [gateway_id, boot, code] if purpose == Purpose::Acknowledge => {
+                (gateway_id, boot, None, code)
+            }
             _ => return None,
         };
+        let label = if certificate.is_some() { purpose.label() } else { ACKNOWLEDGE_BEFORE };
         let (gateway_id, boot) = (gateway_id.parse().ok()?, EventId::parse(boot)?);
         let mut presented = [0; CODE_LEN];
         hex::decode_to_slice(code, &mut presented).ok()?;
-        let expected = self.code(&gateway_id, boot, certificate);
+        let expected = self.code(label, &gateway_id, boot, certificate);
         expected.verify_truncated_left(&presented).ok()?;
         Some(Claim { gateway_id, boot, certificate })
     }
 
+    /// Verifies a token with which a boot can be acknowledged.
+    pub fn check_acknowledging<'a>(&self, token: &'a str) -> Option<Claim<'a>> {
+        self.check(Purpose::Acknowledge, token).or_else(|| self.check(Purpose::Boot, token))
+    }
+
     fn code(
         &self,
+        label: &[u8],
         gateway_id: &GatewayId,
         boot: EventId,
         certificate: Option<&str>,
     ) -> Hmac<Sha256> {
         let mut code = Hmac::<Sha256>::new(&self.key.into());
-        code.update(if certificate.is_some() { PURPOSE } else { PURPOSE_BEFORE });
+        code.update(label);
         code.update(gateway_id.as_str().as_bytes());
         code.update(b"\0");
         code.update(boot.to_string().as_bytes());
@@ -99,10 +126,10 @@ impl AckTokens {
     }
 }
 
-impl std::fmt::Debug for AckTokens {
+impl std::fmt::Debug for BootTokens {
     /// Never shows the key.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("AckTokens").finish_non_exhaustive()
+        f.debug_struct("BootTokens").finish_non_exhaustive()
     }
 }
 
@@ -121,20 +148,22 @@ mod tests {
 
     #[test]
     fn a_token_speaks_for_one_boot_of_one_gateway_with_one_certificate() {
-        let tokens = AckTokens::new([7; KEY_LEN]);
+        let tokens = BootTokens::new([7; KEY_LEN]);
         let [boot, other] = boots();
         let lab_1: GatewayId = "lab-1-0a".parse().unwrap();
         let lab_2 = "lab-2-0b".parse().unwrap();
-        let token = tokens.issue(&lab_1, boot, &CERTIFICATE);
+        let token = tokens.issue(Purpose::Acknowledge, &lab_1, boot, &CERTIFICATE);
         let certificate = Some("abababababababab");
         assert_eq!(
-            tokens.check(&token),
+            tokens.check(Purpose::Acknowledge, &token),
             Some(Claim { gateway_id: lab_1.clone(), boot, certificate })
         );
         assert!(token.bytes().all(|b| b.is_ascii_alphanumeric() || b"-.".contains(&b)), "{token}");
 
         let boot_text = boot.to_string();
-        let others = |gateway, boot, certificate| tokens.issue(gateway, boot, certificate);
+        let others = |gateway, boot, certificate| {
+            tokens.issue(Purpose::Acknowledge, gateway, boot, certificate)
+        };
         for wrong in [
             String::new(),
             "..".to_owned(),
@@ -149,21 +178,45 @@ mod tests {
             format!("{token}00"),
             format!("{token}.x"),
             others(&lab_2, boot, &CERTIFICATE).replace("lab-2-0b", "lab-1-0a"),
-            AckTokens::new([8; KEY_LEN]).issue(&lab_1, boot, &CERTIFICATE),
+            BootTokens::new([8; KEY_LEN]).issue(Purpose::Acknowledge, &lab_1, boot, &CERTIFICATE),
         ] {
-            assert_eq!(tokens.check(&wrong), None, "{wrong}");
+            assert_eq!(tokens.check(Purpose::Acknowledge, &wrong), None, "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_token_is_good_for_its_purpose_alone() {
+        let tokens = BootTokens::new([7; KEY_LEN]);
+        let [boot, _] = boots();
+        let lab_1 = "lab-1-0a".parse().unwrap();
+        let [acknowledging, all] = [Purpose::Acknowledge, Purpose::Boot]
+            .map(|purpose| tokens.issue(purpose, &lab_1, boot, &CERTIFICATE));
+        for (purpose, token, is_good) in [
+            (Purpose::Acknowledge, &acknowledging, true),
+            (Purpose::Acknowledge, &all, false),
+            (Purpose::Boot, &acknowledging, false),
+            (Purpose::Boot, &all, true),
+        ] {
+            assert_eq!(tokens.check(purpose, token).is_some(), is_good, "{purpose:?}");
+        }
+        assert!(tokens.check_acknowledging(&acknowledging).is_some());
+        assert!(tokens.check_acknowledging(&all).is_some());
+        assert!(tokens.check_acknowledging(&all.replace("lab-1", "lab-2")).is_none());
+        // Tokens without a certificate were only ever made for acknowledgements.
+        let before = format!("lab-1-0a.{boot}.5c5fab38e1acb09cc60d2a2d2a3ebefd");
+        assert!(tokens.check(Purpose::Boot, &before).is_none());
+        assert!(tokens.check_acknowledging(&before).is_some());
     }
 
     /// Version 0.1 made it with this key: a system that boots during an upgrade has one.
     #[test]
     fn a_token_of_the_version_before_names_no_certificate() {
-        let tokens = AckTokens::new([7; KEY_LEN]);
+        let tokens = BootTokens::new([7; KEY_LEN]);
         let [boot, _] = boots();
         let token = format!("lab-1-0a.{boot}.5c5fab38e1acb09cc60d2a2d2a3ebefd");
         let claim = Claim { gateway_id: "lab-1-0a".parse().unwrap(), boot, certificate: None };
-        assert_eq!(tokens.check(&token), Some(claim.clone()));
+        assert_eq!(tokens.check(Purpose::Acknowledge, &token), Some(claim.clone()));
         let named = token.replace(&boot.to_string(), &format!("{boot}.abababababababab"));
-        assert_eq!(tokens.check(&named), None);
+        assert_eq!(tokens.check(Purpose::Acknowledge, &named), None);
     }
 }
