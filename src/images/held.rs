@@ -7,11 +7,11 @@ use serde::Deserialize;
 use serde::Serialize;
 
 use super::Pinned;
-use super::layout::INDEX;
-use super::layout::blob_path;
 use crate::fleet::Asset;
 use crate::profile::agent::AGENT_PROFILE;
 use crate::profile::agent::AgentProfile;
+use crate::profile::agent::IMAGE_INDEX;
+use crate::profile::agent::image_blob;
 use crate::profile::oci::Document;
 use crate::profile::oci::Index;
 use crate::profile::oci::MAX_MANIFEST;
@@ -51,11 +51,11 @@ pub fn held(
         let digest = container.image.digest.and_then(|digest| digest.parse().ok());
         found.extend(digest.map(|digest| (container.image.reference, digest)));
     }
-    let index = read(INDEX).and_then(|text| serde_json::from_slice(&text).ok());
+    let index = read(IMAGE_INDEX).and_then(|text| serde_json::from_slice(&text).ok());
     for image in index.into_iter().flat_map(|index: Index| index.manifests) {
         found.extend(image.ref_name().map(|name| (name.to_owned(), image.digest)));
     }
-    let parts = |digest: Digest| match Document::parse(&read(&blob_path(digest))?, None) {
+    let parts = |digest: Digest| match Document::parse(&read(&image_blob(digest))?, None) {
         Ok(Document::Manifest(manifest)) => Some(manifest.parts()),
         Ok(Document::Index(_)) | Err(_) => None,
     };

@@ -8,26 +8,19 @@ use anyhow::Result;
 use super::Pinned;
 use super::transfer::blob_of;
 use crate::fleet::Asset;
+use crate::profile::agent::IMAGE_INDEX;
 use crate::profile::agent::IMAGES;
+use crate::profile::agent::image_blob;
 use crate::profile::oci::DOCKER_MANIFEST;
 use crate::profile::oci::Descriptor;
 use crate::profile::oci::Index;
 use crate::profile::oci::OCI_MANIFEST;
 use crate::profile::oci::REF_NAME;
-use crate::profile::reference::Digest;
 use crate::store::blobs::Blobs;
-
-/// The index of a generation's images.
-pub const INDEX: &str = "oci/index.json";
 
 const MARK: &str = "oci/oci-layout";
 
 const MARK_TEXT: &[u8] = b"{\"imageLayoutVersion\":\"1.0.0\"}";
-
-/// Path of a manifest, configuration or layer within a generation.
-pub fn blob_path(digest: Digest) -> String {
-    format!("{IMAGES}/blobs/sha256/{}", digest.hex())
-}
 
 /// True if the path of a generation belongs to its images.
 pub fn is_image_file(path: &str) -> bool {
@@ -47,13 +40,13 @@ pub fn layout(images: &[Pinned], blobs: &Blobs) -> Result<BTreeMap<String, Asset
         Ok(())
     };
     add(MARK, MARK_TEXT)?;
-    add(INDEX, &index(images)?)?;
+    add(IMAGE_INDEX, &index(images)?)?;
     for image in images {
         let parts = image.manifest.parts().into_iter();
         let own = (image.digest, image.bytes.len() as u64);
         for (digest, size) in parts.chain([own]) {
             let asset = Asset { sha256: blob_of(digest), size };
-            files.insert(blob_path(digest), asset);
+            files.insert(image_blob(digest), asset);
         }
     }
     Ok(files)

@@ -35,8 +35,6 @@ pub use held::Change;
 pub use held::HeldImage;
 pub use held::changes;
 pub use held::held;
-pub use layout::INDEX;
-pub use layout::blob_path;
 pub use layout::is_image_file;
 pub use layout::layout;
 

@@ -203,6 +203,9 @@ fn is_clean(blobs: &Blobs, whole: usize) -> bool {
 
 fn quiet(_: u64) {}
 
+/// What becomes of a body on its way, by the request's path.
+type Damage = Box<dyn Fn(&str, &mut Vec<u8>) + Send>;
+
 #[test]
 fn a_tag_becomes_a_digest_and_nothing_is_fetched_twice() {
     let mut content = Content::default();
@@ -309,7 +312,7 @@ fn half_an_answer_is_continued_and_verified_as_a_whole() {
 fn other_bytes_than_promised_never_become_blobs() {
     let (content, digest) = simple();
     let bad_layer = digest_of(&layer(2));
-    let damages: [(&str, Box<dyn Fn(&str, &mut Vec<u8>) + Send>); 5] = [
+    let damages: [(&str, Damage); 5] = [
         (
             "configuration does not have",
             Box::new(move |path, body| {

@@ -18,15 +18,15 @@ use crate::common::setting;
 use crate::common::tls_to;
 
 /// A running nginx, ended when dropped.
-struct Nginx {
+pub(crate) struct Nginx {
     child: Child,
     dir: tempfile::TempDir,
-    port: u16,
+    pub(crate) port: u16,
 }
 
 impl Nginx {
     /// Logs requests and, from the level `notice` on, errors.
-    fn start(state: &TestState, args: &[&str]) -> Self {
+    pub(crate) fn start(state: &TestState, args: &[&str]) -> Self {
         Self::start_with(state, args, "notice", free_port())
     }
 
@@ -69,7 +69,7 @@ impl Nginx {
     }
 
     /// Every file that it has written, and where.
-    fn written(&self) -> Vec<(PathBuf, String)> {
+    pub(crate) fn written(&self) -> Vec<(PathBuf, String)> {
         let files = std::fs::read_dir(self.dir.path()).unwrap().map(|e| e.unwrap().path());
         let files = files.filter(|path| path.is_file() && !path.ends_with("nginx.conf"));
         files.map(|path| (path.clone(), std::fs::read_to_string(&path).unwrap())).collect()
