@@ -19,6 +19,7 @@ mod sync;
 mod text;
 mod url;
 
+use std::fmt;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -57,6 +58,7 @@ pub use url::HttpUrl;
 pub use url::ParseUrlError;
 
 use crate::identity::pki::KeyType;
+use crate::near::near_key;
 
 /// The configuration of one boot host.
 #[derive(Clone, Debug, Deserialize)]
@@ -151,8 +153,25 @@ pub struct Media {
 
 impl Config {
     /// Reads the configuration from TOML text.
-    pub fn parse(text: &str) -> Result<Self, toml::de::Error> {
-        toml::from_str(text)
+    pub fn parse(text: &str) -> Result<Self, ParseConfigError> {
+        toml::from_str(text).map_err(ParseConfigError)
+    }
+}
+
+/// A configuration that cannot be used: the place, the reason, and the key or word that was
+/// probably meant.
+#[derive(Debug)]
+pub struct ParseConfigError(toml::de::Error);
+
+impl std::error::Error for ParseConfigError {}
+
+impl fmt::Display for ParseConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.to_string().trim_end())?;
+        match near_key(self.0.message()) {
+            Some(near) => write!(f, "\ndid you mean `{near}`?"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -207,9 +226,26 @@ mod tests {
 
     #[test]
     fn an_unknown_key_is_named_with_its_line() {
-        let error = Config::parse("url = \"https://a\"\n[listen]\ntsl = \"x\"\n").unwrap_err();
-        let text = error.to_string();
-        assert!(text.contains("tsl") && text.contains("line 3"), "{text}");
+        let error = |more: &str| {
+            let text = format!("url = \"https://a\"\n[listen]\n{more}\n");
+            Config::parse(&text).unwrap_err().to_string()
+        };
+        let text = error("tsl = \"x\"");
+        assert!(text.contains("line 3") && text.contains("3 | tsl = \"x\"\n  | ^^^"), "{text}");
+        assert!(text.ends_with("did you mean `tls`?"), "{text}");
+        let text = error("windows = \"x\"");
+        assert!(text.contains("unknown field `windows`") && !text.contains("mean"), "{text}");
+    }
+
+    #[test]
+    fn a_mistyped_table_and_a_mistyped_word_name_the_near_one() {
+        for (wrong, near) in
+            [("[asessment]\ntries = 2", "assessment"), ("key-type = \"p265\"", "p256")]
+        {
+            let text = format!("url = \"https://a\"\n{wrong}\n");
+            let error = Config::parse(&text).unwrap_err().to_string();
+            assert!(error.ends_with(&format!("did you mean `{near}`?")), "{error}");
+        }
     }
 
     #[test]

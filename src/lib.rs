@@ -3,7 +3,7 @@
 //! Dependencies point one way only:
 //!
 //! ```text
-//! main → cli → doctor → { server, iso } → sync → publish → { bucket, replica, images } → { store, http_client } → process → { fleet, identity, ipxe, profile, config, foreign, backoff }
+//! main → cli → doctor → { server, iso } → sync → publish → { bucket, replica, images } → { store, http_client } → process → { fleet, identity, ipxe, profile, config, near, foreign, backoff }
 //! ```
 //!
 //! The last group is pure: bytes in, values out, without tokio, axum, clock, files or environment.
@@ -23,6 +23,7 @@ pub mod identity;
 pub mod images;
 pub mod ipxe;
 pub mod iso;
+pub mod near;
 pub mod process;
 pub mod profile;
 pub mod publish;

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use anyhow::Result;
 use anyhow::bail;
 
-use super::near::near;
 use crate::fleet::GroupName;
 use crate::identity::GatewayName;
+use crate::near::near;
 use crate::store::State;
 
 /// The gateways of each group.

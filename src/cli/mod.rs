@@ -24,7 +24,6 @@ mod init;
 mod iso;
 mod log;
 mod man;
-mod near;
 mod nginx_config;
 mod pki;
 mod plan;
@@ -54,6 +53,7 @@ use rustix::fs::Mode;
 
 use self::context::Context;
 use self::context::NobodyReads;
+use crate::config::ParseConfigError;
 use crate::foreign::harmless_lines;
 use crate::process;
 use crate::sync::Faults;
@@ -171,7 +171,7 @@ enum Command {
     /// Run the boot server
     Serve(serve::Serve),
     /// Check everything that could stop a boot: clock, certificates, files, ports, URLs, store,
-    /// buckets
+    /// buckets, git repository
     Doctor(doctor::Doctor),
     /// Print the nginx configuration for this boot host
     NginxConfig(nginx_config::NginxConfig),
@@ -268,7 +268,7 @@ pub fn main() -> ExitCode {
 fn one_line(error: &anyhow::Error) -> String {
     let text = format!("{error:#}");
     let text = harmless_lines(text.trim_end());
-    match error.is::<toml::de::Error>() || error.is::<Faults>() {
+    match error.is::<ParseConfigError>() || error.is::<Faults>() {
         true => text.into_owned(),
         false => text.replace('\n', " | "),
     }

@@ -58,11 +58,18 @@ pub(super) struct Status {
     /// Order of the gateways
     #[arg(long, value_name = "ORDER", value_enum)]
     sort: Option<Sort>,
+    /// Show the git repository that describes the fleet in place of the gateways: what is in force,
+    /// and how the last look at it ended
+    #[arg(long, conflicts_with_all = ["selectors", "failed", "group", "sort"])]
+    sync: bool,
 }
 
 impl Status {
     pub(super) fn run(self, context: &Context) -> Result<()> {
         let state = context.state()?;
+        if self.sync {
+            return sync::show(context, &state);
+        }
         let now = now();
         let mut damage = Damage::default();
         let is_list = self.failed || self.group.is_some() || self.sort.is_some();

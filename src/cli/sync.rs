@@ -77,6 +77,46 @@ pub(super) fn print_status(context: &Context, state: &State) -> Result<()> {
     context.print(&Line(format!("sync: {line}")))
 }
 
+/// Prints the repository's status alone.
+pub(super) fn show(context: &Context, state: &State) -> Result<()> {
+    let config = &state.config().sync;
+    let remote = config.remote.as_ref().context(
+        "there is no repository to bring in: [sync] remote in the configuration names none",
+    )?;
+    context.print(&RepositoryStatus {
+        remote: remote.to_string(),
+        branch: config.branch.to_string(),
+        status: sync::Status::read(state)?,
+    })
+}
+
+/// The repository, and how the last look at it ended.
+#[derive(Serialize)]
+struct RepositoryStatus {
+    remote: String,
+    branch: String,
+    /// Absent before the first look.
+    #[serde(flatten)]
+    status: Option<sync::Status>,
+}
+
+impl fmt::Display for RepositoryStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { remote, branch, status } = self;
+        writeln!(f, "{branch} of {remote}")?;
+        let Some(status) = status else { return write!(f, "nothing was brought in yet") };
+        write!(f, "{}", status.line())?;
+        if let Some(good) = &status.good {
+            write!(f, "\nin force since {}", sync::moment(good.at))?;
+        }
+        if !status.waiting.is_empty() {
+            let names: Vec<_> = status.waiting.iter().map(ToString::to_string).collect();
+            write!(f, "\nin the folder, and not registered: {}", names.join(", "))?;
+        }
+        Ok(())
+    }
+}
+
 #[derive(Serialize)]
 struct Line(String);
 

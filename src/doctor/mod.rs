@@ -14,6 +14,7 @@ mod pki;
 mod reach;
 mod service;
 mod store;
+mod sync;
 mod tools;
 
 use std::path::Path;
@@ -38,5 +39,6 @@ pub async fn examine(state: &State, systemd: Option<&Path>, now: OffsetDateTime)
     store::examine(state, systemd, &served, &mut findings).await;
     buckets::examine(state, systemd, &mut findings).await;
     tools::examine(state, &mut findings);
+    sync::examine(state, systemd, now, &mut findings).await;
     findings
 }

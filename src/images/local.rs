@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 use std::io::Read;
 
 use super::Files;
-use super::archive::Tar;
 use super::error::Why;
+use super::tar_file::Tar;
 use crate::foreign::Foreign;
 use crate::profile::oci::Descriptor;
 use crate::profile::oci::Index;

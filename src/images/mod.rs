@@ -13,6 +13,7 @@ mod layout;
 mod local;
 mod registry;
 mod source;
+mod tar_file;
 mod transfer;
 
 use std::cell::RefCell;

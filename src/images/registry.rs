@@ -310,17 +310,17 @@ impl Connection {
     pub(super) fn broken(&self, error: &reqwest::Error) -> Why {
         let (mut reason, mut cause) = (String::new(), error.source());
         while let Some(error) = cause {
-            // What rustls says comes in an `io::Error`, whose source is that of its content.
-            let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-            let tls = inner.and_then(|inner| inner.downcast_ref::<rustls::Error>());
-            if let Some(rustls::Error::InvalidCertificate(why)) =
-                tls.or_else(|| error.downcast_ref::<rustls::Error>())
-            {
+            if let Some(rustls::Error::InvalidCertificate(why)) = error.downcast_ref() {
                 let reason = Foreign::new(&why.to_string());
                 return Why::Untrusted { host: self.host.clone(), reason };
             }
             reason = error.to_string();
-            cause = error.source();
+            // The source of an `io::Error` is that of its content, which would be left out.
+            let content = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+            cause = match content {
+                Some(content) => Some(content),
+                None => error.source(),
+            };
         }
         if reason.is_empty() {
             reason = "the request failed".to_owned();

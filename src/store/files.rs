@@ -209,7 +209,8 @@ pub fn read_to_string(path: &Path) -> io::Result<String> {
     io::read_to_string(open(path)?)
 }
 
-fn open(path: &Path) -> io::Result<File> {
+/// Opens a regular file for reading, with the rights of the state's owner. A pipe is refused.
+pub fn open(path: &Path) -> io::Result<File> {
     // Without NONBLOCK, opening a pipe waits for a writer.
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
     regular(File::from(rustix::fs::open(path, flags, Mode::empty())?))

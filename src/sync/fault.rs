@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::foreign::Foreign;
+use crate::near::near;
 
 /// Most characters of a line that are shown.
 const MAX_LINE: usize = 160;
@@ -150,13 +151,6 @@ impl fmt::Display for Faults {
         let faults = if count == 1 { "fault" } else { "faults" };
         write!(f, "{count} {faults} in the fleet folder {}", self.folder)
     }
-}
-
-/// The name among `known` that is most like `name`, if it could be a slip.
-pub(super) fn near<'k>(name: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
-    let distance = |other: &&str| strsim::osa_distance(other, name);
-    let nearest = known.into_iter().min_by_key(distance)?;
-    (distance(&nearest) <= 1 + name.len() / 5).then_some(nearest)
 }
 
 /// "did you mean ...?", or else all that there are.

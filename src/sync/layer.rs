@@ -11,7 +11,6 @@ use toml::Spanned;
 use super::fault::Fault;
 use super::fault::Placed;
 use super::fault::SourceFile;
-use super::fault::near;
 use super::name::ProfileName;
 use super::url::Download;
 use super::url::DownloadUrl;
@@ -29,6 +28,7 @@ use crate::fleet::check_value;
 use crate::fleet::rollout::Rules;
 use crate::identity::Fingerprint;
 use crate::identity::GatewayName;
+use crate::near::near_key;
 
 type Text = Spanned<String>;
 
@@ -202,15 +202,8 @@ fn parse<T: Default + for<'de> Deserialize<'de>>(
 ) -> T {
     toml::from_str(&source.text).unwrap_or_else(|error| {
         let span = error.span().unwrap_or(0..0);
-        // The message lists in backticks what was found, and then what is known.
-        let mut words = error.message().split('`').skip(1).step_by(2);
-        let found = words.next().unwrap_or_default();
-        let help = match near(found, words) {
-            Some(near) if error.message().starts_with("unknown field") => {
-                format!("did you mean `{near}`?")
-            }
-            _ => String::new(),
-        };
+        let near = near_key(error.message());
+        let help = near.map(|near| format!("did you mean `{near}`?")).unwrap_or_default();
         faults.push(Fault::at(source, span, error.message(), help));
         T::default()
     })

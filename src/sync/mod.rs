@@ -54,3 +54,4 @@ pub use status::Good;
 pub use status::Outcome;
 pub use status::Source;
 pub use status::Status;
+pub use status::moment;

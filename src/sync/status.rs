@@ -170,7 +170,7 @@ impl Status {
                 let what = good.unwrap_or_else(|| "nothing".to_owned());
                 let author = self.good.as_ref().map(|good| good.source.author.to_string());
                 let by = author.map_or_else(String::new, |author| format!(" by {author}"));
-                format!("in force: {what}{by}, looked at {}", shown(self.at))
+                format!("in force: {what}{by}, looked at {}", moment(self.at))
             }
             Outcome::Failed => {
                 let of = self.source.as_ref().map(|source| format!(" of {}", short(source)));
@@ -180,7 +180,7 @@ impl Status {
                     |good| format!("still in force: {good}"),
                 );
                 let of = of.unwrap_or_default();
-                format!("FAILED at {}{of}: {reason}; {still}", shown(self.at))
+                format!("FAILED at {}{of}: {reason}; {still}", moment(self.at))
             }
         }
     }
@@ -197,7 +197,8 @@ fn path(state: &Path) -> PathBuf {
     state.join(layout::SYNC).join(FILE)
 }
 
-fn shown(at: OffsetDateTime) -> String {
+/// A moment for people.
+pub fn moment(at: OffsetDateTime) -> String {
     format!("{} {:02}:{:02} UTC", at.date(), at.hour(), at.minute())
 }
 

@@ -27,6 +27,9 @@ pub const MOST_BYTES: usize = 1024 * 1024;
 /// somebody has seen.
 pub const SHORTEST_SECRET: usize = 16;
 
+/// Name of the systemd credential with the secret.
+pub const CREDENTIAL: &str = "sync-webhook";
+
 /// Time for which requests are remembered, and their number.
 const REMEMBERED: (Duration, usize) = (Duration::from_secs(600), 256);
 

@@ -1,5 +1,7 @@
 //! `doctor` on hosts that are well, and on hosts with one thing wrong with them.
 
+mod sync;
+
 use std::fs;
 use std::io::Read;
 use std::io::Write;

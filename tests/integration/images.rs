@@ -2,6 +2,7 @@
 //! a real client.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -117,7 +118,13 @@ struct Fleet {
 const NAME: &str = "oci/tmp/image";
 
 fn fleet() -> Fleet {
-    let state = TestState::quick();
+    fleet_at(Vec::new())
+}
+
+/// The same by the clock of this environment.
+fn fleet_at(env: Vec<(OsString, OsString)>) -> Fleet {
+    let mut state = TestState::quick();
+    state.env = env;
     let dir = tempfile::tempdir().unwrap();
     write_layout(&dir.path().join("image"), "amd64", &[&layer(1, 50_000), &layer(2, 70_000)]);
     let blobs = store(dir.path());
@@ -303,24 +310,18 @@ fn a_boot_gets_its_own_images_and_no_others() {
 #[test]
 fn a_token_is_good_for_a_day() {
     let Some(env) = shifted("-25h") else { return };
-    let Fleet { state, .. } = fleet();
+    let Fleet { mut state, _dir, .. } = fleet_at(env);
     let manifest = format!("/v2/{NAME}/manifests/v12");
-    let (old, young) = {
-        let mut command = std::process::Command::new(crate::common::BIN);
-        let unix = state.dir().join("http.sock");
-        command.arg("--state").arg(state.dir()).args(["serve", "--tls", "127.0.0.1:0", "--unix"]);
-        command.arg(&unix).envs(env);
-        let mut server = TestServer::spawn(command, unix);
-        let line = server.wait_for_log("listening: mutual TLS");
-        server.tls_port = line.rsplit_once(':').unwrap().1.trim().parse().unwrap();
+    let old = {
+        let server = TestServer::start(&state);
         let old = boot(&state, &server, "lab-1");
         // By its own clock it is good.
         assert_eq!(ask(&server, "GET", &manifest, &bearer(&old)).status, 200);
-        server.terminate();
-        server.wait();
-        (old, TestServer::start(&state))
+        old
     };
-    assert_eq!(ask(&young, "GET", &manifest, &bearer(&old)).status, 401);
-    let token = boot(&state, &young, "lab-1");
-    assert_eq!(ask(&young, "GET", &manifest, &bearer(&token)).status, 200);
+    state.env.clear();
+    let server = TestServer::start(&state);
+    assert_eq!(ask(&server, "GET", &manifest, &bearer(&old)).status, 401);
+    let token = boot(&state, &server, "lab-1");
+    assert_eq!(ask(&server, "GET", &manifest, &bearer(&token)).status, 200);
 }

@@ -9,15 +9,16 @@ use std::path::PathBuf;
 /// Each module, and those that it may name. What stands lower knows nothing of what stands above.
 const LAYERS: &[(&str, &[&str])] = &[
     ("foreign", &[]),
+    ("near", &[]),
     ("backoff", &[]),
     ("identity", &["foreign"]),
-    ("config", &["identity", "foreign"]),
+    ("config", &["identity", "near", "foreign"]),
     ("ipxe", &["config", "identity", "foreign"]),
     ("fleet", &["ipxe", "identity", "foreign"]),
     ("profile", &["config", "identity", "foreign"]),
     ("agent", &["profile", "foreign", "backoff"]),
     ("process", &[]),
-    ("store", &["process", "profile", "fleet", "identity", "config", "foreign"]),
+    ("store", &["process", "profile", "fleet", "identity", "config", "near", "foreign"]),
     ("http_client", &["store", "config", "foreign"]),
     ("replica", &["store", "http_client", "backoff", "fleet", "config", "foreign"]),
     ("bucket", &["store", "http_client", "backoff", "fleet", "identity", "config", "foreign"]),
@@ -34,6 +35,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "fleet",
             "identity",
             "config",
+            "near",
             "foreign",
             "process",
         ],
@@ -48,7 +50,8 @@ const LAYERS: &[(&str, &[&str])] = &[
 ];
 
 /// Modules that know no files, clock, network or environment: bytes in, values out.
-const PURE: &[&str] = &["backoff", "config", "fleet", "foreign", "identity", "ipxe", "profile"];
+const PURE: &[&str] =
+    &["backoff", "config", "fleet", "foreign", "identity", "ipxe", "near", "profile"];
 
 const IMPURE: &[&str] = &[
     "axum",

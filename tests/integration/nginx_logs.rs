@@ -30,7 +30,7 @@ impl Nginx {
         Self::start_with(state, args, "notice", free_port())
     }
 
-    fn start_with(state: &TestState, args: &[&str], level: &str, port: u16) -> Self {
+    pub(crate) fn start_with(state: &TestState, args: &[&str], level: &str, port: u16) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let listen = format!("127.0.0.1:{port}");
         let socket = state.dir().join("http.sock");
@@ -76,7 +76,7 @@ impl Nginx {
     }
 
     /// Sends these bytes and returns the answer, if there is any.
-    fn send(&self, state: &TestState, name: &str, raw: &str) -> Option<Reply> {
+    pub(crate) fn send(&self, state: &TestState, name: &str, raw: &str) -> Option<Reply> {
         let mut stream = tls_to(state, self.port, name, None).unwrap();
         // It may refuse, and close, before it has read everything.
         let raw = raw.replace("Host: boot", &format!("Host: {name}"));
@@ -95,7 +95,7 @@ impl Drop for Nginx {
 }
 
 /// A gateway `lab-1` with secrets behind nginx, whose certificate is good for two names.
-fn state_behind_nginx() -> TestState {
+pub(crate) fn state_behind_nginx() -> TestState {
     let state = TestState::with_init(&["--key-type", "p256", "--san", "localhost"]);
     state.ok(&["gateway", "add", "lab-1"]);
     state.set_listen("proxy-mark = true\n[secrets]\nttl = \"10h\"");

@@ -67,8 +67,11 @@ fn said(name: &str) -> Value {
 }
 
 /// Names of JSON that one thing had beside its own.
-const RENAMED: [(&str, &[&str]); 2] =
-    [("certificate_until", &["not_after"]), ("id", &["id", "boot", "gateway_id"])];
+const RENAMED: [(&str, &[&str]); 3] = [
+    ("certificate_until", &["not_after"]),
+    ("generation", &["generation", "event"]),
+    ("id", &["id", "boot", "gateway_id"]),
+];
 
 /// Whether all that version 0.1 printed is there. Names of JSON have underscores today, there are
 /// more of them, and some things had several.

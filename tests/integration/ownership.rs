@@ -28,7 +28,7 @@ use crate::common::TestState;
 pub(crate) const NOBODY: u32 = 65534;
 
 /// Whether this can be two users; says so where nobody can overlook it if it cannot.
-fn is_root() -> bool {
+pub(crate) fn is_root() -> bool {
     let root = nix::unistd::geteuid().is_root();
     if !root {
         // Not by a macro, whose words the harness keeps to itself.

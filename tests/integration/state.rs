@@ -168,7 +168,8 @@ fn a_wrong_configuration_is_named_with_key_and_line() {
     state.set_listen("tsl = \"127.0.0.1:1\"");
     let error = state.fails_at_length(&["gateway", "list"]);
     assert!(error.contains("farmgate.toml") && error.contains("tsl"), "{error}");
-    assert!(error.contains("line"), "{error}");
+    assert!(error.contains("line") && error.contains("| ^^^\n"), "{error}");
+    assert!(error.ends_with("\ndid you mean `tls`?\n"), "{error}");
 }
 
 #[test]

@@ -90,6 +90,8 @@ fn a_commit_is_applied_as_a_whole_or_not_at_all() {
     let first = forge.push("two kinds");
     let state = host(&forge.remote(), "");
     assert!(state.ok(&["status"]).contains("sync: nothing was brought in yet"));
+    let before = serde_json::json!({"remote": forge.remote(), "branch": "main"});
+    assert_eq!(state.json(&["status", "--sync"]), before);
     let rehearsed = state.ok(&["sync", "--dry-run"]);
     assert!(rehearsed.contains("lab-1") && rehearsed.contains("a first generation"), "{rehearsed}");
     assert_eq!(generations(&state), [None, None]);
@@ -131,6 +133,18 @@ fn a_commit_is_applied_as_a_whole_or_not_at_all() {
     assert_eq!(status["good"]["commit"], first);
     let shown = state.ok(&["status"]);
     assert!(shown.contains("sync: FAILED") && shown.contains("still in force"), "{shown}");
+
+    // The same for programs, and for people.
+    let shown = json::run(&state, "status --sync", &["status", "--sync"]);
+    let mut expected = status_file(&state);
+    expected["remote"] = forge.remote().into();
+    expected["branch"] = "main".into();
+    assert_eq!(shown, expected);
+    assert_eq!(shown["good"]["author"], "Ada <ada@example.org>");
+    assert_eq!(shown["subject"], "a slip");
+    assert!(shown["reason"].as_str().unwrap().contains("FG024"), "{shown}");
+    let text = state.ok(&["status", "--sync"]);
+    assert!(text.contains("in force since 20") && text.contains("FAILED"), "{text}");
 
     // Only what changed is published.
     forge.write("profiles/other/boot.ipxe", SCRIPT.replace("30", "60").as_bytes());
@@ -230,6 +244,8 @@ fn without_a_repository_there_is_nothing_to_bring_in() {
     let state = TestState::quick();
     assert!(state.fails(&["sync"]).contains("[sync] remote"));
     assert!(!state.ok(&["status"]).contains("sync"));
+    assert!(state.fails(&["status", "--sync"]).contains("[sync] remote"));
+    assert_eq!(state.run(&["status", "--sync", "lab-1"]).status.code(), Some(2));
 }
 
 fn wait_until(what: &str, done: impl Fn() -> bool) {

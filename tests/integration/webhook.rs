@@ -15,8 +15,11 @@ use crate::common::Reply;
 use crate::common::TestServer;
 use crate::common::TestState;
 use crate::common::edit;
+use crate::common::free_port;
 use crate::common::receive;
 use crate::common::write_private;
+use crate::nginx_logs::Nginx;
+use crate::nginx_logs::state_behind_nginx;
 
 const SECRET: &str = "unmistakable-secret-of-a-forge";
 const PUSH: &str = r#"{"ref": "refs/heads/main", "after": "1"}"#;
@@ -119,6 +122,76 @@ fn a_genuine_push_starts_a_look_and_nothing_else_does() {
     asked(&remote);
     let log = server.log_so_far();
     assert!(!log.contains("unmistakable"), "{log}");
+}
+
+/// With the configuration that `nginx-config` prints, on the gateways' name and on the public one.
+#[test]
+fn forges_are_heard_through_nginx() {
+    let remote = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}/fleet.git", remote.local_addr().unwrap());
+    let (state, port) = (state_behind_nginx(), free_port());
+    let secret = state.dir().join("webhook");
+    write_private(&secret, SECRET);
+    edit(&state.dir().join("farmgate.toml"), |text| {
+        format!(
+            "public-url = \"https://localhost:{port}\"\n{text}\n[sync]\nremote = \"{address}\"\n\
+             interval = \"1d\"\nwebhook-secret = {secret:?}\n"
+        )
+    });
+    let [certificate, key] =
+        ["server.crt", "server.key"].map(|name| state.dir().join("pki").join(name));
+    let public = ["--public-certificate", certificate.to_str().unwrap()];
+    let public = [&public[..], &["--public-key", key.to_str().unwrap()]].concat();
+    let server = TestServer::start(&state);
+    asked(&remote);
+    server.wait_for_log("sync failed");
+    let nginx = Nginx::start_with(&state, &public, "info", port);
+    // No look may be missed, and none be counted twice.
+    remote.set_nonblocking(true).unwrap();
+    let post = |name: &str, headers: &str, body: &str| {
+        let length = body.len();
+        let raw = format!(
+            "POST /update-cfg HTTP/1.1\r\nHost: boot\r\nConnection: close\r\nContent-Length: \
+             {length}\r\n{headers}\r\n{body}"
+        );
+        nginx.send(&state, name, &raw).unwrap()
+    };
+    let gitlab = |token: &str| format!("X-Gitlab-Event: Push Hook\r\nX-Gitlab-Token: {token}\r\n");
+    for name in ["127.0.0.1", "localhost"] {
+        let push =
+            |forge: &str| format!("{{\"ref\": \"refs/heads/main\", \"n\": \"{name}{forge}\"}}");
+        let (hub, lab) = (push("github"), push("gitlab"));
+        let hub_signed = signature(SECRET, &hub);
+        for (headers, body) in [
+            (signature("another secret of a forge", &hub), &hub),
+            (hub_signed.clone(), &lab),
+            (gitlab("unmistakable-guess-of-a-token"), &lab),
+            (String::new(), &lab),
+        ] {
+            let reply = post(name, &headers, body);
+            assert_eq!(reply.status, 403, "{name} {headers}");
+            assert!(!reply.text().contains("unmistakable"), "{}", reply.text());
+        }
+        assert!(remote.accept().is_err(), "somebody looked");
+        for (headers, body) in [(&hub_signed, &hub), (&gitlab(SECRET), &lab)] {
+            assert_eq!(post(name, headers, body).status, 202, "{name} {headers}");
+            remote.set_nonblocking(false).unwrap();
+            asked(&remote);
+            remote.set_nonblocking(true).unwrap();
+        }
+        // As long as farmgate takes, and longer.
+        let long =
+            format!("{{\"ref\": \"refs/heads/other\", \"x\": \"{}\"}}", "x".repeat(1_000_000));
+        assert_eq!(post(name, &signature(SECRET, &long), &long).status, 200);
+        let longer = "x".repeat(1_100_000);
+        assert_eq!(post(name, &signature(SECRET, &longer), &longer).status, 413);
+        let get = "GET /update-cfg HTTP/1.1\r\nHost: boot\r\nConnection: close\r\n\r\n";
+        assert_eq!(nginx.send(&state, name, get).unwrap().status, 404);
+    }
+    let written = nginx.written().into_iter().map(|(_, text)| text);
+    for text in written.chain([server.log_so_far()]) {
+        assert!(!text.contains("unmistakable"), "{text}");
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use anyhow::Result;
 use serde::Serialize;
 
 use crate::cli::context::Context;
-use crate::cli::near::near;
+use crate::near::near;
 
 macro_rules! pages {
     ($($code:literal)*) => {

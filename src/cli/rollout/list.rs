@@ -75,6 +75,7 @@ impl Numbers {
             gateway_id: member.id.clone(),
             id: member.id.clone(),
             generation: found.map(|generation| generation.number),
+            event: member.generation,
         }
     }
 }
@@ -88,6 +89,8 @@ struct MemberRow {
     id: GatewayId,
     /// Number of the generation; none if it is gone.
     generation: Option<u64>,
+    /// The event that published it.
+    event: EventId,
 }
 
 struct RolloutRow {

@@ -27,6 +27,7 @@ use crate::server::app::Error;
 use crate::server::app::Refusal;
 use crate::server::app::Result;
 use crate::store::files;
+use crate::sync::webhook::CREDENTIAL;
 use crate::sync::webhook::Headers;
 use crate::sync::webhook::MOST_BYTES;
 use crate::sync::webhook::SHORTEST_SECRET;
@@ -34,9 +35,6 @@ use crate::sync::webhook::Verdict;
 
 /// Longest wait for a body.
 const PATIENCE: Duration = Duration::from_secs(10);
-
-/// Name of the systemd credential with the secret.
-const CREDENTIAL: &str = "sync-webhook";
 
 /// Hears a forge.
 pub(super) async fn update(

@@ -26,6 +26,7 @@ use crate::fleet::OwnedCertificate;
 use crate::fleet::Record;
 use crate::identity::GatewayName;
 use crate::identity::Serial;
+use crate::near::near;
 
 /// All gateways.
 #[derive(Clone, Debug)]
@@ -72,11 +73,8 @@ impl Gateways {
 
     /// Suggests the gateway with a similar name.
     fn similar(&self, name: &GatewayName) -> Option<GatewayName> {
-        let distance = |other: &GatewayName| strsim::osa_distance(other.as_str(), name.as_str());
         let names = self.names().ok()?;
-        let nearest = names.into_iter().min_by_key(distance)?;
-        // One typing error in a short name, two in a longer one.
-        (distance(&nearest) <= 1 + name.as_str().len() / 8).then_some(nearest)
+        near(name.as_str(), names.iter().map(GatewayName::as_str))?.parse().ok()
     }
 
     /// The record of the gateway `name`, if it exists.

@@ -72,6 +72,11 @@ impl Access {
         Ok(Self { config, ssh, _secret: secret })
     }
 
+    /// No credentials, and no way to anywhere.
+    pub(super) fn none() -> Self {
+        Self { config: Vec::new(), ssh: "false".to_owned(), _secret: None }
+    }
+
     pub(super) fn config(&self) -> &[(String, String)] {
         &self.config
     }

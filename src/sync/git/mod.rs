@@ -10,6 +10,7 @@ mod access;
 mod child;
 mod commit;
 mod export;
+mod probe;
 mod program;
 mod reason;
 mod repository;
@@ -26,6 +27,7 @@ use crate::config;
 use crate::config::GitRemote;
 use access::Access;
 pub use commit::Commit;
+pub use probe::Probe;
 use program::Program;
 use repository::Repository;
 

@@ -119,6 +119,11 @@ impl Program {
     pub(super) fn new(settings: &Settings<'_>, access: Access) -> Result<Self> {
         let home = settings.dir.join("home");
         files::create_dir(&home, layout::PRIVATE_DIR)?;
+        Self::at(&home, settings, access)
+    }
+
+    /// The same with a home that is there already, and is empty.
+    pub(super) fn at(home: &Path, settings: &Settings<'_>, access: Access) -> Result<Self> {
         Ok(Self {
             home: std::path::absolute(home)?,
             repository: std::path::absolute(settings.dir.join("repository.git"))?,
@@ -281,6 +286,7 @@ impl Run<'_> {
 fn package(program: &str) -> &str {
     match program {
         "gpg" => "gpg",
+        "ssh" | "ssh-keygen" => "openssh-client",
         _ => "git",
     }
 }
