@@ -193,7 +193,7 @@ fn a_real_registry_and_a_real_client_are_understood() {
     assert!(output.status.success(), "{output:?}");
     let index = fs::read_to_string(to.join("index.json")).unwrap();
     assert!(index.contains(&pinned[0].digest.to_string()), "{index}");
-    let inspected = skopeo(&ca, &["inspect", "--registry-token", &token, &at]);
+    let inspected = skopeo(&ca, &["inspect", "--creds", &credentials, &at]);
     assert!(inspected.status.success(), "{inspected:?}");
     let inspected: Value = serde_json::from_slice(&inspected.stdout).unwrap();
     assert_eq!(inspected["RepoTags"], serde_json::json!(["v12", "v13"]));
@@ -204,7 +204,7 @@ fn a_real_registry_and_a_real_client_are_understood() {
     drop(server);
     state.set_listen("accel = \"/farmgate-blobs\"\nproxy-mark = true");
     let server = TestServer::start(&state);
-    let nginx = Nginx::start(&state, &[]);
+    let nginx = Nginx::for_many(&state);
     let at = format!("docker://127.0.0.1:{}/{name}", nginx.port);
     let to = format!("oci:{}:v12", dir.path().join("through-nginx").display());
     let output = skopeo(&ca, &["copy", "--src-creds", &credentials, &at, &to]);
