@@ -29,6 +29,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         "sync",
         &[
             "publish",
+            "images",
             "store",
             "http_client",
             "ipxe",
