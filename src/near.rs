@@ -8,7 +8,17 @@ pub fn near<'a>(wanted: &str, candidates: impl IntoIterator<Item = &'a str>) -> 
     (distance(&nearest) <= 1 + wanted.len() / 8).then_some(nearest)
 }
 
-/// The same for an unknown key or word of a file, from serde's message about it. That names in
+/// "did you mean ...?", or else all that there are.
+pub fn meant<'k>(name: &str, known: impl IntoIterator<Item = &'k str>) -> String {
+    let known: Vec<&str> = known.into_iter().collect();
+    match near(name, known.iter().copied()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None if known.is_empty() => "there are none yet".to_owned(),
+        None => format!("there are: {}", known.join(", ")),
+    }
+}
+
+/// Like [`near`] for an unknown key or word of a file, from serde's message about it. That names in
 /// backticks what was found, and then everything that is known.
 pub fn near_key(message: &str) -> Option<&str> {
     if !message.starts_with("unknown field") && !message.starts_with("unknown variant") {
@@ -32,6 +42,13 @@ mod tests {
         assert_eq!(near("lab1", names), Some("lab-1"));
         assert_eq!(near("windows", names), None);
         assert_eq!(near("x", []), None);
+    }
+
+    #[test]
+    fn a_slip_is_told_from_another_name() {
+        assert_eq!(meant("debain", ["debian", "nixos"]), "did you mean `debian`?");
+        assert_eq!(meant("arch", ["debian", "nixos"]), "there are: debian, nixos");
+        assert_eq!(meant("arch", []), "there are none yet");
     }
 
     #[derive(Debug, Deserialize)]

@@ -6,6 +6,7 @@ It is a boot as any other: the boot host sees it, and the booted system acknowle
 import json
 from pathlib import Path
 
+from common.host import BootHost
 from common.process import Process
 from common.process import pause
 from common.qemu import turn
@@ -16,24 +17,14 @@ def scenario(t: Scenario) -> None:
     with t.boot_host() as host:
         host.image("lab-1")
         host.publish("lab-1", host.folder("acknowledging", "acknowledge.ipxe", network=True))
-        ipxe = ("--firmware", "bios", "--ipxe", t.tools.ipxe, "--ntp", "none")
+        parts: tuple[str | Path, ...] = ("--ipxe", t.tools.ipxe, "--ntp", "none")
+        ipxe = ("--firmware", "bios", *parts)
 
-        with t.subtest("try shows the stages of a boot, and ends when it is acknowledged"):
-            with host.serving(), turn():
-                said = json.loads(host.farmgate("--json", "try", "lab-1", *ipxe))
-            stages = [reached["stage"] for reached in said["stages"]]
-            assert said["acknowledged"] and said["generation"] == 1, said
-            assert "console" not in said, said
-            for expected in (
-                "iPXE started",
-                f"asking {host.url}",
-                "the boot host sends generation 1",
-                "vmlinuz: ",
-                "acknowledged",
-            ):
-                assert any(stage.startswith(expected) for stage in stages), (expected, stages)
-            status = json.loads(host.farmgate("--json", "status", "lab-1"))
-            assert status["boots"][0]["acknowledged"], status
+        # The first without a word: UEFI is what try takes by itself.
+        for firmware, given in (("uefi", parts), ("bios", ipxe)):
+            what = f"try shows the stages of a boot by {firmware}, and ends when it is acknowledged"
+            with t.subtest(what):
+                acknowledges(host, firmware, given)
 
         with t.subtest("try gives up after its time"):
             done = host.run("try", "lab-1", "--medium", "cd", "--timeout", "1s", *ipxe)
@@ -60,7 +51,7 @@ def scenario(t: Scenario) -> None:
 
         with t.subtest("without its key, the image that was made before is needed, and is enough"):
             image = host.scratch / "before.iso"
-            host.farmgate("iso", "make", "lab-1", "-o", image, "--forget-key", *ipxe[2:])
+            host.farmgate("iso", "make", "lab-1", "-o", image, "--forget-key", *parts)
             done = host.run("try", "lab-1", *ipxe)
             assert done.returncode == 1 and "--iso FILE" in done.stderr, done
             done = host.run("try", "lab-1", "--iso", image, "--timeout", "1s", "--firmware", "bios")
@@ -68,6 +59,25 @@ def scenario(t: Scenario) -> None:
             host.farmgate("gateway", "add", "lab-2")
             done = host.run("try", "lab-2", "--iso", image, "--firmware", "bios")
             assert "is none of lab-2's" in done.stderr, done
+
+
+def acknowledges(host: BootHost, firmware: str, given: tuple[str | Path, ...]) -> None:
+    with host.serving(), turn():
+        said = json.loads(host.farmgate("--json", "try", "lab-1", *given))
+    stages = [reached["stage"] for reached in said["stages"]]
+    assert said["acknowledged"] and said["generation"] == 1, said
+    assert said["firmware"] == firmware, said
+    assert "console" not in said, said
+    for expected in (
+        "iPXE started",
+        f"asking {host.url}",
+        "the boot host sends generation 1",
+        "vmlinuz: ",
+        "acknowledged",
+    ):
+        assert any(stage.startswith(expected) for stage in stages), (expected, stages)
+    status = json.loads(host.farmgate("--json", "status", "lab-1"))
+    assert status["boots"][0]["acknowledged"], status
 
 
 def children(pid: int) -> list[int]:

@@ -6,9 +6,12 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use anyhow::Result;
+use anyhow::ensure;
 use serde::Serialize;
 
 use super::author::Why;
+use super::confirm::Confirm;
+use super::confirm::Unattended;
 use super::context::Context;
 use super::context::now;
 use super::damage::Damage;
@@ -19,8 +22,11 @@ use crate::fleet::EventId;
 use crate::identity::GatewayName;
 use crate::sync::Applied;
 use crate::sync::Apply;
+use crate::sync::Extent;
 use crate::sync::FleetFolder;
 use crate::sync::GatewayPlan;
+use crate::sync::LiveFleet;
+use crate::sync::Plan;
 use crate::sync::apply;
 
 #[derive(clap::Args)]
@@ -34,6 +40,11 @@ pub(super) struct ApplyCommand {
     /// Publish also what was rolled back, or stopped with its rollout
     #[arg(long)]
     again: bool,
+    /// Remove gateways that are registered and not in the folder, as `gateway remove` does
+    #[arg(long)]
+    remove_absent: bool,
+    #[command(flatten)]
+    confirm: Confirm,
     /// Show the boots until every gateway has acknowledged; fails if one does not
     #[arg(long)]
     follow: bool,
@@ -53,13 +64,16 @@ struct Done {
     described: Vec<GatewayName>,
     unregistered: Vec<GatewayName>,
     absent: Vec<GatewayName>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    removed: Vec<GatewayName>,
     /// Gateways of the folder that are registered.
     gateways: usize,
 }
 
 impl Done {
     fn new(applied: Applied) -> Self {
-        let Applied { plan, published, rollout, .. } = applied;
+        let Applied { plan, published, rollout, not_removed, .. } = applied;
+        let stays = |name: &GatewayName| not_removed.contains_key(name);
         let told = |(_, gateway): &(&GatewayName, &GatewayPlan)| {
             gateway.group.is_some() || !gateway.labels.is_empty()
         };
@@ -71,6 +85,7 @@ impl Done {
             waves: plan.waves,
             unregistered: plan.unregistered,
             absent: plan.absent,
+            removed: plan.removed.into_keys().filter(|name| !stays(name)).collect(),
         }
     }
 }
@@ -86,6 +101,9 @@ impl fmt::Display for Done {
         }
         if !self.absent.is_empty() {
             writeln!(f, "not in the folder, so left as they are: {}", list(&self.absent))?;
+        }
+        if !self.removed.is_empty() {
+            writeln!(f, "removed: {}", list(&self.removed))?;
         }
         if !self.described.is_empty() {
             writeln!(f, "group or labels changed: {}", list(&self.described))?;
@@ -115,15 +133,29 @@ impl fmt::Display for Done {
 impl ApplyCommand {
     pub(super) fn run(self, context: &Context) -> Result<()> {
         let state = context.state()?;
-        let expected = self.plan.as_deref().map(plan::saved).transpose()?;
+        let mut expected = self.plan.as_deref().map(plan::saved).transpose()?;
+        ensure!(
+            self.remove_absent || expected.as_ref().is_none_or(|plan| plan.removed.is_empty()),
+            "the plan removes gateways: add --remove-absent; nothing was changed"
+        );
         let folder = FleetFolder::read(&self.fleet)?;
+        let extent = Extent { again: self.again, remove_absent: self.remove_absent };
+        if self.remove_absent {
+            // Those that somebody agreed to, and no others.
+            let plan = match expected.take() {
+                Some(plan) => plan,
+                None => folder.plan(&LiveFleet::read(&state, now())?, extent),
+            };
+            self.ask(&plan)?;
+            expected = Some(plan);
+        }
         let progress = context.progress(0, "storing");
         let applied = apply(
             &state,
             &folder,
             Apply {
                 expected: expected.as_ref(),
-                again: self.again,
+                extent,
                 by: &self.why.by(),
                 now: now(),
                 progress: &|bytes| progress.inc(bytes),
@@ -135,9 +167,12 @@ impl ApplyCommand {
         for (name, why) in &applied.plan.damaged {
             damage.note(name, &anyhow::anyhow!("{why}"));
         }
+        let why = |(name, error): (&GatewayName, &String)| format!("{name}: {error}");
+        let not_removed: Vec<_> = applied.not_removed.iter().map(why).collect();
         let done = Done::new(applied);
         context.print(&done)?;
         damage.result().context("some gateways were left out")?;
+        ensure!(not_removed.is_empty(), "not removed: {}", not_removed.join("; "));
         if !self.follow {
             return Ok(());
         }
@@ -146,6 +181,22 @@ impl ApplyCommand {
         }
         let published = done.published.iter();
         let published = published.map(|(name, number)| Ok((state.gateways().load(name)?, *number)));
-        follow(context, &state, &published.collect::<Result<Vec<_>>>()?, None)
+        follow(context, &state, &published.collect::<Result<Vec<_>>>()?, folder.timeout())
+    }
+
+    /// Fails unless somebody agrees to what is removed.
+    fn ask(&self, plan: &Plan) -> Result<()> {
+        let names: Vec<_> = plan.removed.keys().map(GatewayName::as_str).collect();
+        let what = match &names[..] {
+            [] => return Ok(()),
+            [one] => format!("gateway {one}, which is"),
+            all => format!("these {} gateways, which are", all.len()),
+        };
+        let list = if names.len() > 1 { format!(" ({})", names.join(" ")) } else { String::new() };
+        let question = format!(
+            "Remove {what} not in the folder{list}, with all keys and generations? The media never \
+             boot again, and nothing brings this back."
+        );
+        self.confirm.ask(&question, Unattended::NeedsYes)
     }
 }

@@ -20,6 +20,9 @@ use crate::ipxe::script;
 use crate::ipxe::script::Kind;
 use crate::ipxe::script::Position;
 use crate::ipxe::script::Severity;
+use crate::profile::description::Description;
+use crate::profile::description::GATEWAY_TOML;
+use crate::profile::description::Problem;
 use crate::publish;
 use crate::publish::Checked;
 use crate::store::read_config;
@@ -36,7 +39,8 @@ pub(super) struct Check {
     /// Report only errors that iPXE itself would refuse
     #[arg(long)]
     syntax: bool,
-    /// Boot scripts, folders with a boot.ipxe and its files, fleet folders, configurations (*.toml)
+    /// Boot scripts, folders with a boot.ipxe or gateway.toml and its files, fleet folders,
+    /// configurations (*.toml)
     #[arg(required_unless_present = "explain", value_name = "PATH")]
     paths: Vec<PathBuf>,
     /// Explain a code of a finding, such as FG010; without one, list all codes
@@ -114,7 +118,9 @@ impl Check {
             return explain::explain(context, code);
         }
         let (configurations, paths): (Vec<_>, Vec<_>) = self.paths.iter().partition(|path| {
-            path.extension().is_some_and(|extension| extension == "toml") && !path.is_dir()
+            let of_gateway = path.file_name().is_some_and(|name| name == GATEWAY_TOML);
+            let is_toml = path.extension().is_some_and(|extension| extension == "toml");
+            is_toml && !of_gateway && !path.is_dir()
         });
         for path in &configurations {
             read_config(path)?;
@@ -162,8 +168,21 @@ impl Check {
             source.len() as u64 <= MAX_LEN,
             "{shown} is larger than {MAX_LEN} bytes; is it the right file?"
         );
+        if path.file_name().is_some_and(|name| name == GATEWAY_TOML) {
+            return Ok(vec![description(path, source)?]);
+        }
         let options = script::Options { syntax_only: self.syntax, ..script::Options::default() };
         let findings = script::check(&source, &options);
         Ok(vec![Checked { path: path.to_owned(), source, findings, secret: false }])
     }
+}
+
+/// Checks a `gateway.toml` alone, without what lies beside it.
+fn description(path: &Path, source: Vec<u8>) -> Result<Checked> {
+    let text = String::from_utf8(source)
+        .ok()
+        .with_context(|| format!("{} is not UTF-8", path.display()))?;
+    let problems = Description::parse(&text).err().unwrap_or_default();
+    let findings = Problem::findings(&text, problems);
+    Ok(Checked { path: path.to_owned(), source: text.into_bytes(), findings, secret: false })
 }

@@ -19,6 +19,14 @@ use super::context::print;
 /// it, which may mean something to other programs.
 pub(super) const VARIABLE: &str = "FARMGATE_COMPLETE";
 
+/// clap's script for zsh only defines a function. As a file in `$fpath` it is read when the first word
+/// is completed, and has to complete that word as well.
+const FIRST_WORD: &str = "
+if [[ $funcstack[1] == _farmgate ]]; then
+    _clap_dynamic_completer_farmgate \"$@\"
+fi
+";
+
 #[derive(clap::Args)]
 pub(super) struct Completions {
     /// Shell to complete commands in
@@ -40,6 +48,9 @@ impl Completions {
         };
         let mut text = Vec::new();
         asks.write_registration(VARIABLE, "farmgate", "farmgate", "farmgate", &mut text)?;
+        if self.shell == Shell::Zsh {
+            text.extend_from_slice(FIRST_WORD.as_bytes());
+        }
         print(&text)
     }
 }

@@ -8,14 +8,17 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use anyhow::Result;
+use clap_complete::engine::ArgValueCandidates;
 use indicatif::ProgressBar;
 use indicatif::ProgressDrawTarget;
 use indicatif::ProgressStyle;
 use serde::Serialize;
 use time::OffsetDateTime;
 
+use super::candidates;
 use crate::foreign::harmless_lines;
 use crate::identity::GatewayName;
+use crate::identity::ParseNameError;
 use crate::store::State;
 
 /// The options that every command has.
@@ -119,10 +122,19 @@ pub(super) fn runtime() -> Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start")
 }
 
-/// The name of a gateway, as an argument.
+/// The name of a gateway that exists, as an argument of a command that is about one.
 #[derive(clap::Args)]
 pub(super) struct Gateway {
     /// Name of the gateway
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", value_parser = one_gateway,
+        add = ArgValueCandidates::new(candidates::names))]
     pub(super) name: GatewayName,
+}
+
+/// Parses the name of a gateway where a group cannot stand.
+pub(super) fn one_gateway(text: &str) -> Result<GatewayName, String> {
+    if text.starts_with('@') {
+        return Err("this takes the name of one gateway, not a group".to_owned());
+    }
+    text.parse().map_err(|error: ParseNameError| error.to_string())
 }

@@ -1,15 +1,19 @@
 //! `farmgate diff`: what differs between two generations of a gateway.
 
 use anyhow::Result;
+use clap_complete::engine::ArgValueCandidates;
 
+use super::candidates;
 use super::context::Context;
-use super::context::Gateway;
+use super::selector::Selected;
+use super::selector::Selector;
 use crate::sync::Difference;
 
 #[derive(clap::Args)]
 pub(super) struct Diff {
-    #[command(flatten)]
-    gateway: Gateway,
+    /// Gateway, @GROUP for each of a group, @all for each of all
+    #[arg(value_name = "NAME|@GROUP", add = ArgValueCandidates::new(candidates::selectors))]
+    selector: Selector,
     /// Number of the generation to compare [default: the one before]
     #[arg(value_name = "N")]
     from: Option<u64>,
@@ -21,7 +25,8 @@ pub(super) struct Diff {
 impl Diff {
     pub(super) fn run(self, context: &Context) -> Result<()> {
         let state = context.state()?;
-        let record = state.gateways().load(&self.gateway.name)?;
-        context.print(&Difference::read(&state, &record, self.from, self.to)?)
+        Selected::new(&state, &[self.selector])?.each(context, |name| {
+            Difference::read(&state, &state.gateways().load(name)?, self.from, self.to)
+        })
     }
 }

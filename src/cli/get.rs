@@ -24,6 +24,8 @@ use crate::fleet::Generation;
 use crate::fleet::Record;
 use crate::fleet::SECRETS;
 use crate::identity::GatewayName;
+use crate::profile::description::GATEWAY_TOML;
+use crate::profile::description::is_made;
 use crate::store::State;
 use crate::store::blobs::Access;
 use crate::store::generations::Generations;
@@ -209,12 +211,15 @@ impl Source<'_> {
     }
 
     fn all(&self, output: &Path, existing: Existing, secrets: bool) -> Result<()> {
+        // What is made from it is made again when the directory is published.
+        let made = self.generation.files().contains_key(GATEWAY_TOML);
         let files = self.generation.files().iter();
         let files: Vec<_> = files
             .map(|(path, asset)| (&**path, asset))
-            .filter(|(p, _)| secrets || *p != SECRETS)
+            .filter(|(path, _)| secrets || *path != SECRETS)
+            .filter(|(path, _)| !made || !is_made(path))
             .collect();
-        let without_secrets = files.len() < self.generation.files().len();
+        let without_secrets = !secrets && self.generation.files().contains_key(SECRETS);
         // Files that were there before could be taken for files of the generation.
         let folder = Outside::open_or_make(output, if secrets { 0o700 } else { 0o755 })?;
         ensure!(

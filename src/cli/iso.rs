@@ -20,6 +20,7 @@ pub(super) use self::parts::Parts;
 use super::candidates;
 use super::context::Context;
 use super::context::now;
+use super::context::one_gateway;
 use super::selector::Done;
 use super::selector::Row;
 use super::selector::Selected;
@@ -97,7 +98,7 @@ pub(super) struct Seal {
     base: PathBuf,
     /// Gateway whose identity to write
     #[arg(long, value_name = "NAME", required_unless_present = "cert", conflicts_with = "cert",
-        add = ArgValueCandidates::new(candidates::names))]
+        value_parser = one_gateway, add = ArgValueCandidates::new(candidates::names))]
     gateway: Option<GatewayName>,
     /// Certificate to write, PEM; of several, the one that belongs to the key
     #[arg(long, value_name = "FILE", requires = "key")]

@@ -28,6 +28,7 @@ mod nginx_config;
 mod pki;
 mod plan;
 mod publish;
+mod render;
 mod rollout;
 mod selector;
 mod serve;
@@ -119,6 +120,8 @@ enum Command {
     Gateway(gateway::Command),
     /// Check boot scripts, and folders that are to be published
     Check(check::Check),
+    /// Show the boot script and the agent's profile that a gateway.toml makes
+    Render(render::Render),
     /// Publish a folder as the next generation of a gateway, or of many in waves
     Publish(publish::Publish),
     /// Show, watch, stop and resume rollouts in waves
@@ -163,7 +166,7 @@ enum Command {
     /// Manage the store that several boot hosts share
     #[command(subcommand)]
     Store(store::Command),
-    /// Back up the state, restore it, or export what gateways have now
+    /// Back up the state, restore it, move it, or export what gateways have now
     #[command(subcommand)]
     State(state::Command),
     /// Bring in the git repository that describes the fleet, once
@@ -222,6 +225,7 @@ pub fn main() -> ExitCode {
         Command::Init(command) => command.run(&context),
         Command::Gateway(command) => command.run(&context),
         Command::Check(command) => command.run(&context),
+        Command::Render(command) => command.run(&context),
         Command::Publish(command) => command.run(&context),
         Command::Rollout(command) => command.run(&context),
         Command::Plan(command) => command.run(&context),

@@ -8,6 +8,7 @@ use anyhow::Result;
 use super::context::Context;
 use super::context::now;
 use crate::store::files;
+use crate::sync::Extent;
 use crate::sync::FleetFolder;
 use crate::sync::LiveFleet;
 use crate::sync::Plan;
@@ -29,6 +30,9 @@ pub(super) struct PlanCommand {
     /// Plan also what was rolled back, or stopped with its rollout
     #[arg(long)]
     again: bool,
+    /// Plan also the removal of gateways that are registered and not in the folder
+    #[arg(long)]
+    remove_absent: bool,
     /// Exit with 2 if anything changes, with 0 if nothing does
     #[arg(long)]
     detailed_exitcode: bool,
@@ -50,7 +54,8 @@ impl PlanCommand {
             None => LiveFleet::read(&context.state()?, now())?,
         };
         let folder = FleetFolder::read(&self.fleet)?;
-        let plan = folder.plan(&live, self.again);
+        let plan =
+            folder.plan(&live, Extent { again: self.again, remove_absent: self.remove_absent });
         if let Some(path) = &self.output {
             let text = serde_json::to_vec_pretty(&plan)?;
             files::export(path, PUBLIC, |file| file.write_all(&text))?;

@@ -43,8 +43,8 @@ use crate::store::generations::Generations;
 #[command(override_usage = "farmgate publish [OPTIONS] <NAME|@GROUP>... <DIR>
        farmgate publish [OPTIONS] --canary <NAME|@GROUP,...> --then <all|NAME|@GROUP,...>... <DIR>")]
 pub(super) struct Publish {
-    /// Gateways (names, @GROUP or @all; not with --canary), and a folder with boot.ipxe and the
-    /// files that it names
+    /// Gateways (names, @GROUP or @all; not with --canary), and a folder with boot.ipxe or gateway.toml
+    /// and the files that it names
     #[arg(value_names = ["NAME|@GROUP", "DIR"], num_args = 1.., required = true,
         add = ArgValueCompleter::new(candidates::selectors_and_folders))]
     target: Vec<String>,

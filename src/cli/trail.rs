@@ -4,13 +4,17 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use anyhow::Result;
+use clap_complete::engine::ArgValueCandidates;
 use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use super::candidates;
 use super::context::Context;
 use super::context::now;
 use super::damage::Damage;
+use super::selector::Selected;
+use super::selector::Selector;
 use crate::config::Period;
 use crate::fleet::EventId;
 use crate::fleet::trail;
@@ -22,9 +26,9 @@ use crate::store::generations::Generations;
 
 #[derive(clap::Args)]
 pub(super) struct Log {
-    /// Only this gateway; it may have been removed
-    #[arg(value_name = "NAME")]
-    name: Option<GatewayName>,
+    /// Only these gateways: names, also of removed ones, @GROUP for those of a group, @all for all
+    #[arg(value_name = "NAME|@GROUP", add = ArgValueCandidates::new(candidates::selectors))]
+    selectors: Vec<Selector>,
     /// The latest N lines only; 0 for all
     #[arg(short = 'n', long, value_name = "N", default_value_t = 100)]
     lines: usize,
@@ -37,7 +41,16 @@ impl Log {
     pub(super) fn run(self, context: &Context) -> Result<()> {
         let state = context.state()?;
         let mut damage = Damage::default();
-        let mut lines = read(&state, self.name.as_ref(), &mut damage)?;
+        let mut lines = match &self.selectors[..] {
+            [] => read(&state, None, &mut damage)?,
+            selectors => {
+                let selected = Selected::new(&state, selectors)?;
+                for (name, error) in &selected.unknown {
+                    damage.note(name, error);
+                }
+                read(&state, Some(&selected.names), &mut damage)?
+            }
+        };
         if let Some(since) = self.since {
             let since = time::Duration::try_from(since.get()).ok();
             // Longer than there are years: that is everything.
@@ -54,44 +67,68 @@ impl Log {
     }
 }
 
-/// All lines, or those of one gateway, oldest first.
+/// All lines, or those of some gateways, oldest first.
 fn read(
     state: &State,
-    name: Option<&GatewayName>,
+    only: Option<&[GatewayName]>,
     damage: &mut Damage,
 ) -> Result<BTreeMap<EventId, Line>> {
-    let gateways = state.gateways();
     let acts = Acts::new(state).read()?;
     for error in &acts.damaged {
         damage.note(&"an act", error);
     }
-    let acts = acts.acts.iter().map(|(id, act)| (*id, trail::of_act(*id, act)));
-    // Its id tells also what it did by an earlier name, and nothing of a removed gateway whose name
-    // it has.
-    let found = name.map(|name| gateways.find(name)).transpose()?.flatten();
-    let ours = |line: &Line| match (&found, name) {
-        (Some(record), _) => line.gateway_id.as_ref() == Some(&record.id),
-        (None, name) => name.is_none_or(|name| line.gateway.as_ref() == Some(name)),
+    let acts: BTreeMap<_, _> =
+        acts.acts.iter().map(|(id, act)| (*id, trail::of_act(*id, act))).collect();
+    let Some(only) = only else {
+        let mut lines = acts;
+        for name in state.gateways().names()? {
+            lines.extend(events(state, &name, damage));
+        }
+        return Ok(lines);
     };
-    let mut lines: BTreeMap<_, _> = acts.filter(|(_, line)| ours(line)).collect();
-    let names = match name {
-        // Of a removed gateway, only the acts are left.
-        Some(_) if !lines.is_empty() && found.is_none() => Vec::new(),
-        Some(name) => vec![gateways.load(name)?.name],
-        None => gateways.names()?,
-    };
-    let generations = Generations::new(state);
-    for name in names {
-        let events = gateways.load(&name).and_then(|record| {
-            let events = generations.readable_events(&record.id)?;
-            Ok(trail::of_events(&record.name, &record.id, &events))
-        });
-        match events {
-            Ok(events) => lines.extend(events.into_iter().map(|line| (line.id, line))),
-            Err(error) => drop(damage.note(&name, &error)),
+    let mut lines = BTreeMap::new();
+    for name in only {
+        let found = match state.gateways().find(name) {
+            Ok(found) => found,
+            Err(error) => {
+                damage.note(name, &error);
+                continue;
+            }
+        };
+        // Its id tells also what it did by an earlier name, and nothing of a removed gateway whose
+        // name it has.
+        let ours = |line: &Line| match &found {
+            Some(record) => line.gateway_id.as_ref() == Some(&record.id),
+            None => line.gateway.as_ref() == Some(name),
+        };
+        let before = lines.len();
+        lines.extend(
+            acts.iter().filter(|(_, line)| ours(line)).map(|(id, line)| (*id, line.clone())),
+        );
+        match found {
+            Some(_) => lines.extend(events(state, name, damage)),
+            // Of a removed gateway, only the acts are left.
+            None if lines.len() > before => {}
+            // Says which other name is near, or is its name now.
+            None => drop(state.gateways().load(name)?),
         }
     }
     Ok(lines)
+}
+
+/// The lines of a gateway's events.
+fn events(state: &State, name: &GatewayName, damage: &mut Damage) -> Vec<(EventId, Line)> {
+    let events = state.gateways().load(name).and_then(|record| {
+        let events = Generations::new(state).readable_events(&record.id)?;
+        Ok(trail::of_events(&record.name, &record.id, &events))
+    });
+    match events {
+        Ok(events) => events.into_iter().map(|line| (line.id, line)).collect(),
+        Err(error) => {
+            damage.note(name, &error);
+            Vec::new()
+        }
+    }
 }
 
 /// The latest first.

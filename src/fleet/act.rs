@@ -2,10 +2,13 @@
 //! came and went, keys of buckets, rollouts. They are immutable, decide nothing, and never hold a
 //! certificate, a key or a secret. Pure.
 
+use std::collections::BTreeSet;
+
 use serde::Deserialize;
 use serde::Serialize;
 use time::OffsetDateTime;
 
+use super::Assessment;
 use super::By;
 use super::EventId;
 use super::GatewayId;
@@ -61,8 +64,14 @@ pub enum What {
     CertificateTakenOver,
     /// Certificates were revoked.
     CertificateRevoked,
+    /// Its group, labels or assessment changed.
+    GatewayChanged,
     /// The key of a bucket was ordered to be replaced.
     KeyRotated,
+    /// A key for a bucket was made.
+    KeyMade,
+    /// A key of a bucket was deleted.
+    KeyDeleted,
     RolloutBegun,
     /// An operator stopped it.
     RolloutStopped,
@@ -90,6 +99,37 @@ impl Act {
             rollout: None,
             detail: None,
         }
+    }
+
+    /// The change of a record by an operator; `None` if nothing that people decide is different.
+    pub fn of_change(
+        before: &Record,
+        after: &Record,
+        by: &By,
+        now: OffsetDateTime,
+    ) -> Option<Self> {
+        let mut parts = Vec::new();
+        let mut part = |what: &str, before: Option<&str>, after: Option<&str>| {
+            if before != after {
+                let shown = |value: Option<&str>| value.unwrap_or("none").to_owned();
+                parts.push(format!("{what} {} → {}", shown(before), shown(after)));
+            }
+        };
+        let group = |record: &'_ Record| record.group.as_ref().map(ToString::to_string);
+        part("group", group(before).as_deref(), group(after).as_deref());
+        let names: BTreeSet<_> = before.labels.keys().chain(after.labels.keys()).collect();
+        for name in names {
+            let value = |record: &'_ Record| record.labels.get(name).cloned();
+            part(&format!("label {name}"), value(before).as_deref(), value(after).as_deref());
+        }
+        let assessment = |record: &Record| match record.assessment {
+            Assessment::Default => "default",
+            Assessment::None => "none",
+        };
+        part("assessment", Some(assessment(before)), Some(assessment(after)));
+        let detail = parts.join(", ");
+        (!parts.is_empty())
+            .then(|| Self::new(What::GatewayChanged, Some(by), now).of(after).with_detail(&detail))
     }
 
     /// The same, about this gateway.

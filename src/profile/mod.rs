@@ -2,6 +2,8 @@
 //! and the boot host say to each other about it. Pure.
 
 pub mod agent;
+pub mod description;
+pub mod download;
 pub mod oci;
 pub mod reference;
 pub mod report;

@@ -1,4 +1,4 @@
-//! Checks of a folder's boot script and secrets template. Reads both files.
+//! Checks of a folder's boot script, its `gateway.toml` and its secrets template. Reads the files.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -9,35 +9,24 @@ use anyhow::Result;
 use anyhow::bail;
 use anyhow::ensure;
 
+use super::finding::Checked;
+use super::finding::MAX_TEMPLATE;
+use super::finding::check_template;
 use super::folder::Folder;
-use crate::bucket::Values;
+use super::made::Made;
+use super::made::Preview;
 use crate::fleet::BOOT_SCRIPT;
+use crate::fleet::BlobId;
 use crate::fleet::MAX_SCRIPT_LEN;
 use crate::fleet::SECRETS;
-use crate::fleet::TEMPLATE_NAMES;
 use crate::fleet::VariableName;
-use crate::fleet::unknown_names;
 use crate::ipxe::contents::HEAD_LEN;
 use crate::ipxe::script;
 use crate::ipxe::script::Finding;
 use crate::ipxe::script::KnownVariables;
 use crate::ipxe::script::Options;
-
-/// Longest template of secrets, in bytes; the server has the same limit.
-pub const MAX_TEMPLATE: usize = 64 * 1024;
-
-/// A text file with its findings.
-#[derive(Debug)]
-pub struct Checked {
-    /// Its path, with the folder as the user named it.
-    pub path: PathBuf,
-    /// The whole file.
-    pub source: Vec<u8>,
-    /// Findings, in the order of the file.
-    pub findings: Vec<Finding>,
-    /// Its lines must never be shown.
-    pub secret: bool,
-}
+use crate::profile::description::GATEWAY_TOML;
+use crate::profile::description::Rendered;
 
 /// Place of a template of secrets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,46 +69,37 @@ impl Subject {
     }
 }
 
-/// The boot script of a folder, and its template of secrets if it has one.
+/// The text files of a folder with their findings, and what is made from its `gateway.toml`.
 #[derive(Debug)]
-pub(super) struct CheckedFolder(Vec<Checked>);
+pub(super) struct CheckedFolder {
+    checked: Vec<Checked>,
+    /// `None` if the folder has no `gateway.toml`.
+    pub(super) made: Option<Made>,
+}
+
+/// The first bytes of files that are fetched by URL, by digest, with their sizes; `None` for those
+/// that are not here yet.
+pub type Heads<'a> = &'a dyn Fn(BlobId) -> Option<(u64, Vec<u8>)>;
 
 impl CheckedFolder {
     /// Reads and checks the text files of a folder.
-    pub(super) fn read(folder: &Folder, templates: Templates) -> Result<Self> {
-        let path = folder.shown().join(BOOT_SCRIPT);
-        let source = folder.head(BOOT_SCRIPT, MAX_SCRIPT_LEN as usize + 1).with_context(|| {
-            let folder = folder.shown().display();
-            format!("{folder} needs a {BOOT_SCRIPT}: the iPXE script that boots the gateway")
-        })?;
-        // The secrets template is never served as a file.
-        let files: BTreeMap<String, u64> = folder
-            .paths()
-            .filter(|path| *path != SECRETS)
-            .map(|path| (path.to_owned(), folder.len(path)))
-            .collect();
-        let named = script::names(&source).into_iter().filter(|path| files.contains_key(path));
-        let heads: BTreeMap<String, Vec<u8>> = named
-            .map(|path| folder.head(&path, HEAD_LEN).map(|head| (path, head)))
-            .collect::<Result<_>>()?;
-        let has_template = folder.paths().any(|path| path == SECRETS);
-        let template = has_template || templates == Templates::Elsewhere;
-        let names = || folder.variables().keys().map(VariableName::as_str);
-        let variables =
-            KnownVariables { set: names().map(str::to_owned).collect(), ..Default::default() };
-        let subject = Subject { shown: path.clone(), files, heads, template };
-        let mut findings = subject.check(&source, &variables)?;
-        let unused = script::unused(&source, names());
-        let unused = unused.into_iter().map(|name| script::unused_variable(name, &source, 0..0));
-        findings.extend(unused);
-        let mut all = vec![Checked { path, source, findings, secret: false }];
-        if has_template {
-            let path = folder.shown().join(SECRETS);
-            let source = folder.head(SECRETS, MAX_TEMPLATE + 1)?;
-            let findings = check_template(&path, &source)?;
-            all.push(Checked { path, source, findings, secret: true });
+    pub(super) fn read(
+        folder: &Folder,
+        templates: Templates,
+        pins: &BTreeMap<String, String>,
+        heads: Heads<'_>,
+    ) -> Result<Self> {
+        let elsewhere = templates == Templates::Elsewhere;
+        if !folder.has(GATEWAY_TOML) {
+            let checked = of_script(folder, elsewhere)?;
+            return Ok(Self { checked, made: None });
         }
-        Ok(Self(all))
+        let mut made = Made::read(folder, elsewhere, pins)?;
+        let mut checked = std::mem::take(&mut made.checked);
+        if let Some(rendered) = &made.rendered {
+            checked.push(of_made(folder, &made, rendered, heads)?);
+        }
+        Ok(Self { checked, made: Some(made) })
     }
 
     /// Fails with the first error, if there is one.
@@ -138,40 +118,97 @@ impl CheckedFolder {
     }
 
     fn findings(&self) -> impl Iterator<Item = (&Checked, &Finding)> {
-        self.0.iter().flat_map(|checked| checked.findings.iter().map(move |f| (checked, f)))
+        self.checked.iter().flat_map(|checked| checked.findings.iter().map(move |f| (checked, f)))
     }
 }
 
 /// Checks the boot script of a folder against its files, and its template of secrets.
 pub fn check(dir: &Path) -> Result<Vec<Checked>> {
-    Ok(CheckedFolder::read(&Folder::open(dir)?, Templates::InFolder)?.0)
+    Ok(read(dir)?.checked)
 }
 
-impl Checked {
-    /// All findings, a line each.
-    pub fn lines(&self) -> Vec<String> {
-        self.findings.iter().map(|finding| self.line(finding)).collect()
-    }
-
-    /// The findings that stop a publish, a line each.
-    pub fn errors(&self) -> Vec<String> {
-        let errors = self.findings.iter().filter(|finding| finding.severity.is_error());
-        errors.map(|finding| self.line(finding)).collect()
-    }
-
-    fn line(&self, finding: &Finding) -> String {
-        let Finding { start, code, what, .. } = finding;
-        format!("{}:{}:{}: {} {what}", self.path.display(), start.line, start.column, code.id)
-    }
+/// Checks a folder with a `gateway.toml`, and shows what is made from it, unless there is an error.
+pub fn preview(dir: &Path) -> Result<(Vec<Checked>, Option<Preview>)> {
+    let CheckedFolder { checked, made } = read(dir)?;
+    let made = made.with_context(|| {
+        format!("{} has no {GATEWAY_TOML}: there is nothing to render", dir.display())
+    })?;
+    Ok((checked, made.rendered.map(Preview::from)))
 }
 
-/// Checks a template of secrets; `shown` is its path, for errors.
-pub fn check_template(shown: &Path, source: &[u8]) -> Result<Vec<Finding>> {
-    ensure!(
-        source.len() <= MAX_TEMPLATE,
-        "{} is larger than {MAX_TEMPLATE} bytes: the server would refuse it",
-        shown.display()
-    );
-    let known = |name: &str| TEMPLATE_NAMES.contains(&name) || Values::NAMES.contains(&name);
-    Ok(script::in_template(source, &unknown_names(source, known)))
+fn read(dir: &Path) -> Result<CheckedFolder> {
+    CheckedFolder::read(&Folder::open(dir)?, Templates::InFolder, &BTreeMap::new(), &|_| None)
+}
+
+/// Checks the boot script of a folder against its files, and the template of secrets.
+fn of_script(folder: &Folder, elsewhere: bool) -> Result<Vec<Checked>> {
+    let path = folder.shown().join(BOOT_SCRIPT);
+    let source = folder.head(BOOT_SCRIPT, MAX_SCRIPT_LEN as usize + 1).with_context(|| {
+        let folder = folder.shown().display();
+        format!("{folder} needs a {BOOT_SCRIPT} (the iPXE script that boots the gateway) or a {GATEWAY_TOML}")
+    })?;
+    let (files, heads) = served(folder, &source)?;
+    let has_template = folder.has(SECRETS);
+    let subject =
+        Subject { shown: path.clone(), files, heads, template: has_template || elsewhere };
+    let findings = with_variables(folder, &subject, &source)?;
+    let mut all = vec![Checked { path, source, findings, secret: false }];
+    if has_template {
+        let path = folder.shown().join(SECRETS);
+        let source = folder.head(SECRETS, MAX_TEMPLATE + 1)?;
+        let findings = check_template(&path, &source)?;
+        all.push(Checked { path, source, findings, secret: true });
+    }
+    Ok(all)
+}
+
+/// Checks the boot script that was made.
+fn of_made(folder: &Folder, made: &Made, rendered: &Rendered, heads: Heads<'_>) -> Result<Checked> {
+    let path = folder.shown().join(BOOT_SCRIPT);
+    let source = rendered.script.clone().into_bytes();
+    let (mut files, mut first) = served(folder, &source)?;
+    for (path, bytes) in rendered.files() {
+        files.insert(path.to_owned(), bytes.len() as u64);
+    }
+    for (path, download) in &made.downloads {
+        let found = heads(download.sha256);
+        files.insert(path.clone(), found.as_ref().map_or(0, |(size, _)| *size));
+        first.extend(found.map(|(_, head)| (path.clone(), head)));
+    }
+    files.remove(SECRETS);
+    let template = !rendered.secrets.is_empty();
+    let subject = Subject { shown: path.clone(), files, heads: first, template };
+    let findings = with_variables(folder, &subject, &source)?;
+    Ok(Checked { path, source, findings, secret: false })
+}
+
+type Sizes = BTreeMap<String, u64>;
+
+/// First bytes of files.
+type Firsts = BTreeMap<String, Vec<u8>>;
+
+/// The files that are served with a script, and the first bytes of those that it names. The template
+/// of secrets is never served as a file.
+fn served(folder: &Folder, script: &[u8]) -> Result<(Sizes, Firsts)> {
+    let files: BTreeMap<String, u64> = folder
+        .paths()
+        .filter(|path| *path != SECRETS)
+        .map(|path| (path.to_owned(), folder.len(path)))
+        .collect();
+    let named = script::names(script).into_iter().filter(|path| files.contains_key(path));
+    let heads = named
+        .map(|path| folder.head(&path, HEAD_LEN).map(|head| (path, head)))
+        .collect::<Result<_>>()?;
+    Ok((files, heads))
+}
+
+/// Findings of a script, also about variables that it does not use.
+fn with_variables(folder: &Folder, subject: &Subject, source: &[u8]) -> Result<Vec<Finding>> {
+    let names = || folder.variables().keys().map(VariableName::as_str);
+    let variables =
+        KnownVariables { set: names().map(str::to_owned).collect(), ..Default::default() };
+    let mut findings = subject.check(source, &variables)?;
+    let unused = script::unused(source, names());
+    findings.extend(unused.into_iter().map(|name| script::unused_variable(name, source, 0..0)));
+    Ok(findings)
 }

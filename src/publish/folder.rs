@@ -74,6 +74,11 @@ impl Folder {
         self.files.keys().map(String::as_str)
     }
 
+    /// Says whether it has this file.
+    pub(super) fn has(&self, path: &str) -> bool {
+        self.files.contains_key(path)
+    }
+
     /// Size in bytes of all files.
     pub fn size(&self) -> u64 {
         self.files.values().map(|stamp| stamp.size()).sum()

@@ -89,7 +89,7 @@ fn activate(
     now: OffsetDateTime,
 ) -> Result<Outcome> {
     let generations = Generations::new(state);
-    let Stored { files, variables, warnings } = stored.clone();
+    let Stored { files, variables, warnings, .. } = stored.clone();
     let lock = state.lock()?;
     stored.confirm(&lock, &generations, folder)?;
     let history = generations.history(&gateway.id)?;

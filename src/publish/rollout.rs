@@ -43,7 +43,7 @@ pub fn begin(
     let stored = Stored::new(state, &generations, folder, progress)?;
     let lock = state.lock()?;
     stored.confirm(&lock, &generations, folder)?;
-    let Stored { files, variables, mut warnings } = stored;
+    let Stored { files, variables, mut warnings, .. } = stored;
     warnings.extend(overlaps(state, waves)?);
     let publish = |record: &Record| -> Result<Member> {
         let number = generations.history(&record.id)?.next_number();

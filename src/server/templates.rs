@@ -16,6 +16,8 @@ use crate::fleet::Generation;
 use crate::fleet::Record;
 use crate::fleet::SECRETS;
 use crate::fleet::render;
+use crate::profile::agent::AGENT_PROFILE;
+use crate::profile::description::own_lines;
 use crate::store::blobs::Access;
 use crate::store::leases::Lease;
 use crate::store::leases::Terms;
@@ -110,6 +112,9 @@ impl Templates {
                     .read_to_end(&mut template)
                     .context("cannot read a template")?;
                 ensure_len(template.len() as u64)?;
+                if generation.files().contains_key(AGENT_PROFILE) {
+                    with_own_lines(&mut template);
+                }
                 template
             }
             Some(Template::Published(asset)) => {
@@ -134,6 +139,14 @@ fn open(path: &Path) -> Result<Option<File>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         file => file.map(Some).with_context(|| format!("cannot read {}", path.display())),
     }
+}
+
+/// A template of a `gateway.toml` has these lines already.
+fn with_own_lines(template: &mut Vec<u8>) {
+    if template.last().is_some_and(|last| *last != b'\n') {
+        template.push(b'\n');
+    }
+    template.extend_from_slice(own_lines().as_bytes());
 }
 
 /// The place of a template.

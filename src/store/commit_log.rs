@@ -21,6 +21,8 @@ mod group;
 mod line;
 mod replay;
 
+use std::fs::File;
+use std::io;
 use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -37,6 +39,8 @@ use self::disk::Disk;
 use self::disk::LogFile;
 use self::group::Entry;
 use self::group::Group;
+use super::files;
+use super::lock;
 
 /// Name of the file in `STATE/store`.
 const NAME: &str = "commit.log";
@@ -180,6 +184,17 @@ impl CommitLog {
     fn wait<'a>(&self, inner: MutexGuard<'a, Inner>) -> MutexGuard<'a, Inner> {
         self.changed.wait(inner).unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Keeps servers from the log until the file is closed. `None` if no server ever made one.
+pub(super) fn lock(store: &Path) -> Result<Option<File>> {
+    let path = store.join(NAME);
+    let file = match files::read_write(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        file => file.with_context(|| format!("cannot open {}", path.display()))?,
+    };
+    lock::take(&file, &path, lock::GLANCE)?;
+    Ok(Some(file))
 }
 
 /// Replays the log after a power failure if no server holds it, since a command may be the first to

@@ -20,6 +20,12 @@ pub const STATE_MODE: u32 = PASSABLE;
 pub const CONFIG: &str = "farmgate.toml";
 /// The version of this layout. It is written last: a directory without it is not a state.
 pub const FORMAT: &str = "format";
+/// In a directory that was a state: the path of the directory where it is now.
+pub const MOVED: &str = "moved";
+/// In the same: what was [`FORMAT`], until the move is finished.
+pub const RETIRED: &str = "format.old";
+/// In an unfinished copy of a state: the path of the state.
+pub const COPYING: &str = "copying";
 /// The lock for changes of the state.
 pub const LOCK: &str = "lock";
 /// The key of acknowledgement tokens.

@@ -22,6 +22,9 @@ use crate::process::Holder;
 /// Longest wait of a command for a lock. Every operation under a lock is short.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Long enough for a command that only reads to end, and for the holder to be looked for.
+pub(super) const GLANCE: Duration = Duration::from_secs(1);
+
 /// After this time, a waiting command names the holder.
 const SILENCE: Duration = Duration::from_secs(2);
 
@@ -88,6 +91,21 @@ pub(super) fn take(file: &File, path: &Path, patience: Duration) -> Result<()> {
         }
         thread::sleep(pause.min(left));
         pause = (pause * 2).min(PAUSE.1);
+    }
+}
+
+/// Takes a shared lock of `file`, if the file system has locks. Fails with [`Busy`] if somebody has it
+/// alone.
+pub(super) fn share(file: &File, path: &Path) -> Result<()> {
+    loop {
+        match rustix::fs::flock(file, FlockOperation::NonBlockingLockShared) {
+            Err(Errno::INTR) => {}
+            Err(Errno::WOULDBLOCK) => {
+                let holder = as_caller(|| process::of_lock(file));
+                return Err(Busy { path: path.to_path_buf(), holder }.into());
+            }
+            Ok(()) | Err(_) => return Ok(()),
+        }
     }
 }
 

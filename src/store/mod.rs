@@ -23,6 +23,7 @@ pub mod outside;
 pub mod owner;
 mod proxy_mark;
 pub mod records;
+pub mod relocate;
 mod revocation;
 pub mod rollouts;
 pub mod stamp;

@@ -82,6 +82,12 @@ pub(super) fn is_for_another() -> bool {
     Rights::now() != Rights::of_caller()
 }
 
+/// User and group of this thread.
+pub(super) fn as_number() -> (u32, u32) {
+    let Rights { user, group } = Rights::now();
+    (user.as_raw(), group.as_raw())
+}
+
 /// User and group for programs that work on the state, if they are not the caller's: a program
 /// would start with root's rights again.
 pub fn for_programs() -> Option<(u32, u32)> {

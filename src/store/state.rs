@@ -2,7 +2,9 @@
 
 use std::fs;
 use std::fs::DirBuilder;
+use std::fs::File;
 use std::io;
+use std::io::Read;
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -22,9 +24,12 @@ use super::layout;
 use super::layout::FILES;
 use super::layout::FOLDERS;
 use super::layout::Made;
+use super::lock;
 use super::lock::StateLock;
 use super::owner;
 use super::owner::as_caller;
+use super::relocate;
+use super::stamp::Stamp;
 use super::vault::Vault;
 use crate::config::Config;
 use crate::fleet::KEY_LEN;
@@ -45,6 +50,8 @@ pub struct State {
     dir: PathBuf,
     config: Config,
     pki: Arc<Vault>,
+    /// [`layout::FORMAT`], with a shared lock: nobody moves the state while it is open.
+    format: Arc<File>,
 }
 
 /// Reads a configuration.
@@ -74,16 +81,15 @@ impl State {
         owner::work_as_owner_of(dir)?;
         ensure_one_owner(dir)?;
         let format_file = dir.join(layout::FORMAT);
-        let format = match files::read_to_string(&format_file) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => bail!(
+        let Some((format, held)) = open_format(&format_file)? else {
+            if let Some(why) = relocate::why_there_is_none(dir) {
+                bail!(why);
+            }
+            bail!(
                 "{} holds no farmgate state; make one with `farmgate init`, \
                  or name another directory with --state",
                 dir.display()
-            ),
-            Err(error) => {
-                return Err(error).context(format!("cannot read {}", format_file.display()));
-            }
+            )
         };
         match format.trim().parse() {
             Ok(FORMAT) => {}
@@ -108,7 +114,12 @@ impl State {
             Vault::cache(dir)?;
         }
         commit_log::recover_left_over(&dir.join("store"));
-        Ok(Self { dir: dir.to_path_buf(), config, pki: Arc::new(pki) })
+        Ok(Self { dir: dir.to_path_buf(), config, pki: Arc::new(pki), format: Arc::new(held) })
+    }
+
+    /// Fails unless no other process has the state open; none can open it then until this is dropped.
+    pub(super) fn hold_alone(&self) -> Result<()> {
+        lock::take(&self.format, &self.dir.join(layout::FORMAT), lock::GLANCE)
     }
 
     /// Makes a new state in `dir`, which must be empty or missing. The format file comes last: an
@@ -291,6 +302,26 @@ impl State {
             files::append(&path).with_context(|| format!("cannot lock {}", path.display()))?;
         StateLock::take(file, &path)
     }
+}
+
+/// Opens the format file, locks it together with others, and reads it. `None` if there is none.
+fn open_format(path: &Path) -> Result<Option<(String, File)>> {
+    let open = || -> Result<Option<(String, File)>> {
+        let mut file = match files::open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            file => file?,
+        };
+        lock::share(&file, path).context("the state is being moved to another directory")?;
+        // It was moved before it could be locked.
+        match Stamp::read(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            stamp => ensure!(stamp? == Stamp::new(&file.metadata()?), "it was just replaced"),
+        }
+        let mut text = String::new();
+        file.read_to_string(&mut text)?;
+        Ok(Some((text, file)))
+    };
+    open().with_context(|| format!("cannot read {}", path.display()))
 }
 
 /// The text of [`layout::PROXY_MARK`], with a new secret.

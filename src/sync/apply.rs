@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
-use std::io::Read;
 
 use anyhow::Context;
 use anyhow::Result;
@@ -11,16 +10,16 @@ use anyhow::bail;
 use anyhow::ensure;
 use time::OffsetDateTime;
 
-use super::download::Downloads;
-use super::download::present;
-use super::folder::Content;
+use super::content::Content;
 use super::folder::Described;
 use super::folder::FleetFolder;
 use super::live;
 use super::live::LiveFleet;
 use super::plan::Action;
+use super::plan::Extent;
 use super::plan::GatewayPlan;
 use super::plan::Plan;
+use crate::fleet::Act;
 use crate::fleet::Assessment;
 use crate::fleet::Asset;
 use crate::fleet::BlobId;
@@ -28,11 +27,13 @@ use crate::fleet::By;
 use crate::fleet::EventId;
 use crate::fleet::MAX_SCRIPT_LEN;
 use crate::identity::GatewayName;
-use crate::ipxe::contents::HEAD_LEN;
 use crate::publish;
 use crate::publish::Checked;
+use crate::publish::Downloads;
 use crate::publish::Item;
+use crate::publish::present;
 use crate::store::State;
+use crate::store::acts::Acts;
 use crate::store::blobs::Access;
 use crate::store::generations::Generations;
 
@@ -44,8 +45,7 @@ const SHOWN: usize = 3;
 pub struct Apply<'a> {
     /// A saved plan: fail if anything else would be done.
     pub expected: Option<&'a Plan>,
-    /// Also publish what is held ([`Action::Held`]).
-    pub again: bool,
+    pub extent: Extent,
     /// Author and reason.
     pub by: &'a By,
     pub now: OffsetDateTime,
@@ -62,6 +62,8 @@ pub struct Applied {
     pub published: BTreeMap<GatewayName, u64>,
     /// The rollout, if there are several waves.
     pub rollout: Option<EventId>,
+    /// Gateways that were to be removed and are still there, and why.
+    pub not_removed: BTreeMap<GatewayName, String>,
     /// Findings that stop nothing, a line each.
     pub warnings: Vec<String>,
 }
@@ -73,15 +75,16 @@ pub struct Moved(String);
 
 impl FleetFolder {
     /// The changes that applying the folder would make.
-    pub fn plan(&self, live: &LiveFleet, again: bool) -> Plan {
+    pub fn plan(&self, live: &LiveFleet, extent: Extent) -> Plan {
         let script = |content: &Content| match content {
             Content::InTree { path, asset } => {
                 let text = self.tree.head(path, asset.size.min(MAX_SCRIPT_LEN)).ok()?;
                 Some(String::from_utf8_lossy(&text).into_owned())
             }
+            Content::Made { bytes, .. } => Some(String::from_utf8_lossy(bytes).into_owned()),
             Content::Download(_) => None,
         };
-        Plan::new(&self.gateways, &self.waves, live, again, &script)
+        Plan::new(&self.gateways, &self.waves, live, extent, &script)
     }
 }
 
@@ -91,14 +94,9 @@ pub fn apply(state: &State, folder: &FleetFolder, apply: Apply<'_>) -> Result<Ap
     let elsewhere = state.config().secrets.dir.is_some();
     let generations = Generations::new(state);
     let public = generations.blobs_of(Access::Public);
-    let head = |sha256: BlobId| {
-        let size = public.size(&sha256).ok()?;
-        let mut head = Vec::new();
-        public.open(&sha256).ok()?.take(HEAD_LEN as u64).read_to_end(&mut head).ok()?;
-        Some((size, head))
-    };
+    let head = |sha256: BlobId| publish::head_of(public, sha256);
     ensure_no_error(&folder.check(elsewhere, &head)?, folder)?;
-    let plan = folder.plan(&LiveFleet::read(state, apply.now)?, apply.again);
+    let plan = folder.plan(&LiveFleet::read(state, apply.now)?, apply.extent);
     if let Some(expected) = apply.expected
         && *expected != plan
     {
@@ -110,6 +108,15 @@ pub fn apply(state: &State, folder: &FleetFolder, apply: Apply<'_>) -> Result<Ap
             "{}: no valid certificate has the `fingerprint` that the folder demands",
             names.join(", ")
         );
+    }
+    if !plan.removed.is_empty() {
+        ensure!(
+            !folder.gateways.is_empty(),
+            "the folder describes no gateway, so all would be removed; nothing was changed: if that \
+             is meant, `farmgate gateway remove @all`"
+        );
+        // Who cannot revoke could not finish.
+        state.authority().context("no gateway can be removed; nothing was changed")?;
     }
     let mut stored = Stored { generations: &generations, folder, downloads: None, apply: &apply };
     let mut items = BTreeMap::new();
@@ -131,14 +138,20 @@ pub fn apply(state: &State, folder: &FleetFolder, apply: Apply<'_>) -> Result<Ap
     ensure_unmoved(state, &generations, &plan)?;
     let batch = publish::publish_all(state, &lock, &waves, folder.rules, apply.by, apply.now)?;
     for (name, gateway) in plan.gateways.iter().filter(|(_, gateway)| !gateway.is_empty()) {
-        describe_record(state, &lock, name, gateway, &folder.gateways)?;
+        describe_record(state, &lock, name, gateway, &folder.gateways, &apply)?;
     }
     drop(lock);
+    let mut not_removed = BTreeMap::new();
+    for name in plan.removed.keys() {
+        if let Err(error) = state.remove_gateway(name, apply.by, apply.now) {
+            not_removed.insert(name.clone(), format!("{error:#}"));
+        }
+    }
     if let Some(rollout) = batch.rollout {
         publish::rollout::go_on(state, rollout, apply.now)?;
     }
     let warnings = checked.iter().flat_map(Checked::lines).collect();
-    Ok(Applied { plan, published: batch.published, rollout: batch.rollout, warnings })
+    Ok(Applied { plan, published: batch.published, rollout: batch.rollout, not_removed, warnings })
 }
 
 fn ensure_no_error(checked: &[Checked], folder: &FleetFolder) -> Result<()> {
@@ -180,6 +193,10 @@ impl Stored<'_> {
                         "{place} changed while it was read; nothing was published: try again"
                     );
                     (self.apply.progress)(size);
+                    asset.clone()
+                }
+                Content::Made { bytes, asset } => {
+                    blobs.add(&**bytes).with_context(|| format!("cannot store {path}"))?;
                     asset.clone()
                 }
                 Content::Download(download) => {
@@ -239,6 +256,11 @@ fn ensure_unmoved(state: &State, generations: &Generations, plan: &Plan) -> Resu
             return Err(Moved(what).into());
         }
     }
+    for (name, id) in &plan.removed {
+        if state.gateways().find(name)?.is_none_or(|record| record.id != *id) {
+            return Err(Moved(format!("gateway {name} is another one, or gone")).into());
+        }
+    }
     Ok(())
 }
 
@@ -249,18 +271,24 @@ fn describe_record(
     name: &GatewayName,
     plan: &GatewayPlan,
     described: &BTreeMap<GatewayName, Described>,
+    apply: &Apply<'_>,
 ) -> Result<()> {
     let Some(described) =
         described.get(name).filter(|_| plan.group.is_some() || !plan.labels.is_empty())
     else {
         return Ok(());
     };
-    let mut record = state.gateways().load(name)?;
+    let before = state.gateways().load(name)?;
+    let mut record = before.clone();
     if let Some(group) = &plan.group {
         record.group = Some(group.after.clone());
     }
     if !plan.labels.is_empty() {
         record.labels.clone_from(&described.labels);
     }
-    state.gateways().save(lock, &record)
+    state.gateways().save(lock, &record)?;
+    if let Some(act) = Act::of_change(&before, &record, apply.by, apply.now) {
+        Acts::new(state).note(&act);
+    }
+    Ok(())
 }

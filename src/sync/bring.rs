@@ -15,6 +15,7 @@ use super::fault::Faults;
 use super::folder::FleetFolder;
 use super::git::Commit;
 use super::live::LiveFleet;
+use super::plan::Extent;
 use super::plan::Plan;
 use crate::fleet::By;
 use crate::fleet::EventId;
@@ -37,7 +38,8 @@ pub struct Brought {
     pub warnings: Vec<String>,
 }
 
-/// Applies the folder of a commit, in its author's name. All or nothing.
+/// Applies the folder of a commit, in its author's name. All or nothing. It removes no gateway:
+/// whoever may push must not thereby be able to shut one out for good.
 pub(super) fn bring(
     state: &State,
     folder: &Path,
@@ -49,7 +51,8 @@ pub(super) fn bring(
         .with_commit(&commit.id)
         .with_message(commit.subject.as_str());
     let apply = |described: &FleetFolder| {
-        let how = Apply { expected: None, again, by: &by, now, progress: &|_| () };
+        let extent = Extent { again, remove_absent: false };
+        let how = Apply { expected: None, extent, by: &by, now, progress: &|_| () };
         let applied = apply(state, described, how)?;
         Ok(Brought {
             plan: applied.plan,
@@ -74,7 +77,8 @@ pub(super) fn rehearse(
             bail!("{error}");
         }
         Ok(Brought {
-            plan: described.plan(&LiveFleet::read(state, now)?, again),
+            plan: described
+                .plan(&LiveFleet::read(state, now)?, Extent { again, remove_absent: false }),
             published: BTreeMap::new(),
             rollout: None,
             warnings: checked.iter().flat_map(Checked::lines).collect(),

@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use anyhow::Result;
 
+use super::content::Content;
 use super::fault::Placed;
 use super::fault::SourceFile;
-use super::folder::Content;
 use super::folder::Described;
 use super::folder::FleetFolder;
 use crate::fleet::BOOT_SCRIPT;
@@ -27,10 +27,8 @@ use crate::ipxe::script::unused;
 use crate::ipxe::script::unused_variable;
 use crate::publish;
 use crate::publish::Checked;
+use crate::publish::Heads;
 use crate::publish::Subject;
-
-/// The first bytes of a file that is fetched by URL; `None` if it is not here.
-pub type Heads<'a> = &'a dyn Fn(BlobId) -> Option<(u64, Vec<u8>)>;
 
 /// Gateways that get the same script and files, and variables of the same names.
 type Key = (String, BTreeMap<String, BlobId>, BTreeSet<String>);
@@ -41,13 +39,15 @@ impl FleetFolder {
     pub fn check(&self, elsewhere: bool, heads: Heads<'_>) -> Result<Vec<Checked>> {
         let mut alike: BTreeMap<Key, Vec<(&GatewayName, &Described)>> = BTreeMap::new();
         for (name, gateway) in &self.gateways {
-            let Some(Content::InTree { path, .. }) = gateway.files.get(BOOT_SCRIPT) else {
-                continue;
+            let path = match (gateway.files.get(BOOT_SCRIPT), &gateway.made) {
+                (Some(Content::InTree { path, .. }), _) => path.clone(),
+                (Some(Content::Made { .. }), Some(made)) => made.script(),
+                _ => continue,
             };
             let digests =
                 gateway.files.iter().map(|(path, content)| (path.clone(), content.sha256()));
             let variables = gateway.variables.keys().map(ToString::to_string).collect();
-            let key = (path.clone(), digests.collect(), variables);
+            let key = (path, digests.collect(), variables);
             alike.entry(key).or_default().push((name, gateway));
         }
         let mut with_script: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
@@ -58,7 +58,10 @@ impl FleetFolder {
         let mut used = BTreeSet::new();
         for ((script, _, set), gateways) in &alike {
             let Some((_, gateway)) = gateways.first() else { continue };
-            let source = self.tree.head(script, MAX_SCRIPT_LEN + 1)?;
+            let source = match gateway.files.get(BOOT_SCRIPT) {
+                Some(Content::Made { bytes, .. }) => bytes.to_vec(),
+                _ => self.tree.head(script, MAX_SCRIPT_LEN + 1)?,
+            };
             let others = with_script.get(script.as_str()).into_iter().flatten();
             let others = others.filter(|name| !set.contains(**name));
             let others = others.map(|name| (*name).to_owned()).collect();
@@ -79,10 +82,24 @@ impl FleetFolder {
                 let places = places.filter(|(name, _)| !idle.contains(name.as_str()));
                 used.extend(places.map(|(name, value)| place(name, value)));
             }
-            if let Some(Content::InTree { path, .. }) = gateway.files.get(SECRETS) {
-                let template = self.tree.head(path, publish::MAX_TEMPLATE as u64 + 1)?;
-                let findings = publish::check_template(&self.tree.shown().join(path), &template)?;
-                found.add(path, &template, findings, true);
+            let (file, operators);
+            let template = match (gateway.files.get(SECRETS), &gateway.made) {
+                (_, Some(made)) => made.secrets(),
+                (Some(Content::InTree { path, .. }), None) => {
+                    (file, operators) =
+                        (path, self.tree.head(path, publish::MAX_TEMPLATE as u64 + 1)?);
+                    Some((file.as_str(), operators.as_slice()))
+                }
+                _ => None,
+            };
+            if let Some((path, template)) = template {
+                let findings = publish::check_template(&self.tree.shown().join(path), template)?;
+                found.add(path, template, findings, true);
+            }
+            for (path, source, findings, secret) in
+                gateway.made.iter().flat_map(|made| made.findings(elsewhere))
+            {
+                found.add(path, source, findings, secret);
             }
         }
         // A default may be for some gateways alone: it is unused only if none of them uses it.
@@ -114,6 +131,9 @@ impl FleetFolder {
             let (size, head) = match content {
                 Content::InTree { path, asset } => {
                     (asset.size, Some(self.tree.head(path, HEAD_LEN as u64)?))
+                }
+                Content::Made { bytes, asset } => {
+                    (asset.size, Some(bytes[..bytes.len().min(HEAD_LEN)].to_vec()))
                 }
                 Content::Download(download) => match heads(download.sha256) {
                     Some((size, head)) => (size, Some(head)),

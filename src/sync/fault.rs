@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::foreign::Foreign;
-use crate::near::near;
+pub(super) use crate::near::meant;
 
 /// Most characters of a line that are shown.
 const MAX_LINE: usize = 160;
@@ -153,16 +153,6 @@ impl fmt::Display for Faults {
     }
 }
 
-/// "did you mean ...?", or else all that there are.
-pub(super) fn meant<'k>(name: &str, known: impl IntoIterator<Item = &'k str>) -> String {
-    let known: Vec<&str> = known.into_iter().collect();
-    match near(name, known.iter().copied()) {
-        Some(near) => format!("did you mean `{near}`?"),
-        None if known.is_empty() => "there are none yet".to_owned(),
-        None => format!("there are: {}", known.join(", ")),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -183,13 +173,6 @@ mod tests {
              \"debain\"\n  |           ^^^^^^^^\n  say another"
         );
         assert!(!fault.unseen().to_string().contains("profile ="));
-    }
-
-    #[test]
-    fn a_slip_is_told_from_another_name() {
-        assert_eq!(meant("debain", ["debian", "nixos"]), "did you mean `debian`?");
-        assert_eq!(meant("arch", ["debian", "nixos"]), "there are: debian, nixos");
-        assert_eq!(meant("arch", []), "there are none yet");
     }
 
     proptest! {

@@ -5,8 +5,11 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::path::Path;
 
+use std::time::Duration;
+
 use anyhow::Result;
 
+use super::content::Content;
 use super::fault::Fault;
 use super::fault::Faults;
 use super::fault::Placed;
@@ -14,16 +17,14 @@ use super::fault::meant;
 use super::layer;
 use super::layer::FleetFile;
 use super::layer::Layer;
+use super::made::Made;
 use super::merge;
 use super::name::ProfileName;
 use super::tree::FLEET_FILE;
 use super::tree::GATEWAYS;
 use super::tree::PROFILES;
 use super::tree::Tree;
-use super::url::Download;
-use crate::fleet::Asset;
 use crate::fleet::BOOT_SCRIPT;
-use crate::fleet::BlobId;
 use crate::fleet::GroupName;
 use crate::fleet::LabelName;
 use crate::fleet::MAX_VARIABLES;
@@ -32,6 +33,7 @@ use crate::fleet::Variables;
 use crate::fleet::rollout::Rules;
 use crate::identity::Fingerprint;
 use crate::identity::GatewayName;
+use crate::profile::description::GATEWAY_TOML;
 
 /// Most bytes of a folder unless it says `max-size`: less than git hosts take, more than scripts,
 /// a kernel and a small initramfs need.
@@ -60,36 +62,8 @@ pub struct Described {
     pub fingerprint: Option<Fingerprint>,
     pub(super) variables: BTreeMap<VariableName, Placed<String>>,
     pub(super) files: BTreeMap<String, Content>,
-}
-
-/// A file of a gateway.
-#[derive(Clone, Debug)]
-pub(super) enum Content {
-    /// Of the folder.
-    InTree {
-        /// Path below the folder.
-        path: String,
-        asset: Asset,
-    },
-    /// By URL and SHA-256.
-    Download(Download),
-}
-
-impl Content {
-    pub(super) fn sha256(&self) -> BlobId {
-        match self {
-            Self::InTree { asset, .. } => asset.sha256,
-            Self::Download(download) => download.sha256,
-        }
-    }
-
-    /// Its size, if the folder says it.
-    pub(super) fn size(&self) -> Option<u64> {
-        match self {
-            Self::InTree { asset, .. } => Some(asset.size),
-            Self::Download(_) => None,
-        }
-    }
+    /// Its `gateway.toml`, if it has one.
+    pub(super) made: Option<Made>,
 }
 
 impl Described {
@@ -108,6 +82,11 @@ impl fmt::Debug for FleetFolder {
 }
 
 impl FleetFolder {
+    /// The longest wait for a wave, and for what is not published in waves.
+    pub fn timeout(&self) -> Option<Duration> {
+        self.rules.timeout
+    }
+
     /// Reads a folder. All faults come together as one error ([`Faults`]).
     pub fn read(path: &Path) -> Result<Self> {
         let mut faults = Vec::new();
@@ -220,7 +199,7 @@ fn profiles(
         let Some(chain) = merge::chain(name, &extends, faults) else { continue };
         let (mut files, mut variables) = (BTreeMap::new(), BTreeMap::new());
         for part in chain {
-            files.extend(own_files(tree, &format!("{PROFILES}/{part}"), faults)?);
+            overlay(&mut files, own_files(tree, &format!("{PROFILES}/{part}"), faults)?);
             let Some(layer) = fleet.profiles.get(&part) else { continue };
             downloads(tree, &format!("{PROFILES}/{part}"), layer, &mut files, faults);
             variables.extend(layer.variables.clone());
@@ -242,6 +221,17 @@ fn own_files(
         }
     }
     Ok(files)
+}
+
+/// Puts the files of a layer over those below it. One that boots in another way takes that of the
+/// layer below away: a gateway has a `boot.ipxe` or a `gateway.toml`.
+fn overlay(files: &mut BTreeMap<String, Content>, own: BTreeMap<String, Content>) {
+    for (this, other) in [(BOOT_SCRIPT, GATEWAY_TOML), (GATEWAY_TOML, BOOT_SCRIPT)] {
+        if own.contains_key(this) {
+            files.remove(other);
+        }
+    }
+    files.extend(own);
 }
 
 fn downloads(
@@ -303,7 +293,7 @@ fn describe(
         }
     }
     let own = format!("{GATEWAYS}/{name}");
-    files.extend(own_files(tree, &own, faults)?);
+    overlay(&mut files, own_files(tree, &own, faults)?);
     downloads(tree, &own, layer, &mut files, faults);
     let settings = format!("{own}.toml");
     let shown = if tree.has(&settings) { &settings } else { &own };
@@ -323,10 +313,15 @@ fn describe(
         let what = format!("it has more than {MAX_VARIABLES} variables");
         faults.push(Fault::of(shown, what, "remove some"));
     }
+    let before = faults.len();
+    let made = Made::new(tree, &mut files, faults)?;
+    if made.is_none() && files.contains_key(GATEWAY_TOML) && faults.len() > before {
+        return Ok(None);
+    }
     if !files.contains_key(BOOT_SCRIPT) {
         let help = match profile {
-            Some(_) => "add it to the profile, or to the gateway's folder",
-            None => "name a `profile`, or add boot.ipxe to the gateway's folder",
+            Some(_) => "add it, or a gateway.toml, to the profile or to the gateway's folder",
+            None => "name a `profile`, or add boot.ipxe or gateway.toml to the gateway's folder",
         };
         faults.push(Fault::of(shown, format!("it gets no {BOOT_SCRIPT}"), help));
         return Ok(None);
@@ -340,6 +335,7 @@ fn describe(
         fingerprint: layer.fingerprint.as_ref().map(|fingerprint| fingerprint.value),
         variables,
         files,
+        made,
     }))
 }
 

@@ -12,8 +12,6 @@ use super::fault::Fault;
 use super::fault::Placed;
 use super::fault::SourceFile;
 use super::name::ProfileName;
-use super::url::Download;
-use super::url::DownloadUrl;
 use crate::config::Period;
 use crate::config::Size;
 use crate::fleet::BOOT_SCRIPT;
@@ -29,6 +27,9 @@ use crate::fleet::rollout::Rules;
 use crate::identity::Fingerprint;
 use crate::identity::GatewayName;
 use crate::near::near_key;
+use crate::profile::description::GATEWAY_TOML;
+use crate::profile::download::Download;
+use crate::profile::download::DownloadUrl;
 
 type Text = Spanned<String>;
 
@@ -287,7 +288,7 @@ impl Reader<'_> {
 
 /// Checks the path of a file that comes from a URL.
 fn check_path(path: &str) -> Result<(), String> {
-    if path == BOOT_SCRIPT || path == SECRETS {
+    if [BOOT_SCRIPT, SECRETS, GATEWAY_TOML].contains(&path) {
         return Err(format!("`{path}` must be a file of the folder, where it is reviewed"));
     }
     let part = |part: &str| !part.is_empty() && !part.starts_with('.');

@@ -26,6 +26,7 @@ use crate::fleet::format;
 use crate::foreign::Foreign;
 use crate::identity::Fingerprint;
 use crate::identity::GatewayName;
+use crate::profile::description::GATEWAY_TOML;
 use crate::store::State;
 use crate::store::blobs::Access;
 use crate::store::generations::Generations;
@@ -96,9 +97,9 @@ impl From<&Generation> for LiveGeneration {
     }
 }
 
-/// True for files whose text is shown: scripts of iPXE, which gateways get without secrets in them.
+/// True for files whose text is shown: scripts of iPXE and descriptions, which hold no secrets.
 pub(super) fn is_script(path: &str) -> bool {
-    path == BOOT_SCRIPT || path.ends_with(".ipxe")
+    path == BOOT_SCRIPT || path == GATEWAY_TOML || path.ends_with(".ipxe")
 }
 
 impl LiveFleet {

@@ -8,7 +8,7 @@ use serde::Serialize;
 use sha2::Digest;
 use sha2::Sha256;
 
-use super::folder::Content;
+use super::content::Content;
 use super::folder::Described;
 use super::live::LiveFleet;
 use super::live::LiveGateway;
@@ -44,11 +44,23 @@ pub struct Plan {
     pub unregistered: Vec<GatewayName>,
     /// Registered, and not in the folder: they stay as they are.
     pub absent: Vec<GatewayName>,
+    /// Registered, not in the folder, and removed, because somebody asked for that.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub removed: BTreeMap<GatewayName, GatewayId>,
     /// Gateways whose record or events cannot be read, and why: nothing is done for them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub damaged: BTreeMap<GatewayName, String>,
     /// Gateways without the certificate that the folder demands: nothing can be applied.
     pub wrong_certificate: Vec<GatewayName>,
+}
+
+/// What a plan does besides bringing gateways what the folder says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Extent {
+    /// Also publish what is held ([`Action::Held`]).
+    pub again: bool,
+    /// Remove registered gateways that the folder does not describe.
+    pub remove_absent: bool,
 }
 
 /// One gateway of a plan.
@@ -155,7 +167,7 @@ impl Plan {
         described: &BTreeMap<GatewayName, Described>,
         waves: &[BTreeSet<GatewayName>],
         live: &LiveFleet,
-        again: bool,
+        extent: Extent,
         script: &dyn Fn(&Content) -> Option<String>,
     ) -> Self {
         let mut plan = Self {
@@ -164,6 +176,7 @@ impl Plan {
             waves: Vec::new(),
             unregistered: Vec::new(),
             absent: Vec::new(),
+            removed: BTreeMap::new(),
             damaged: live.damaged.clone(),
             wrong_certificate: Vec::new(),
         };
@@ -178,10 +191,15 @@ impl Plan {
             if wanted.fingerprint.is_some_and(|wanted| !now.fingerprints.contains(&wanted)) {
                 plan.wrong_certificate.push(name.clone());
             }
-            plan.gateways.insert(name.clone(), gateway(wanted, now, live, again, script));
+            plan.gateways.insert(name.clone(), gateway(wanted, now, live, extent.again, script));
         }
-        let absent = live.gateways.keys().filter(|name| !described.contains_key(*name));
-        plan.absent = absent.cloned().collect();
+        let absent = live.gateways.iter().filter(|(name, _)| !described.contains_key(*name));
+        if extent.remove_absent {
+            plan.removed =
+                absent.map(|(name, now)| (name.clone(), now.gateway_id.clone())).collect();
+        } else {
+            plan.absent = absent.map(|(name, _)| name.clone()).collect();
+        }
         let mut left: BTreeSet<GatewayName> = plan.changing().cloned().collect();
         for wave in waves {
             let members: Vec<_> = wave.iter().filter(|name| left.remove(*name)).cloned().collect();
@@ -201,10 +219,10 @@ impl Plan {
 
     /// True if applying changes nothing.
     pub fn is_empty(&self) -> bool {
-        self.gateways.values().all(GatewayPlan::is_empty)
+        self.gateways.values().all(GatewayPlan::is_empty) && self.removed.is_empty()
     }
 
-    /// The number of gateways that change.
+    /// The number of gateways of the folder that change.
     pub fn changes(&self) -> usize {
         self.gateways.values().filter(|gateway| !gateway.is_empty()).count()
     }

@@ -52,9 +52,17 @@ impl fmt::Display for Plan {
             }
             writeln!(f)?;
         }
+        let removed = self.removed.keys().cloned().collect();
         for (names, what) in [
             (&self.unregistered, "in the folder, and not registered (`farmgate gateway add NAME`)"),
-            (&self.absent, "registered, and not in the folder: they stay as they are"),
+            (
+                &self.absent,
+                "registered, and not in the folder: they stay as they are (--remove-absent)",
+            ),
+            (
+                &removed,
+                "registered, and not in the folder: they are removed, with all keys and generations",
+            ),
             (&self.wrong_certificate, "no valid certificate has the fingerprint in the folder"),
         ] {
             if !names.is_empty() {
@@ -80,6 +88,11 @@ impl fmt::Display for Plan {
             0 => write!(f, "nothing changes for {all} {}", gateways(all)),
             1 => write!(f, "1 of {all} {} changes", gateways(all)),
             changes => write!(f, "{changes} of {all} {} change", gateways(all)),
+        }?;
+        match self.removed.len() {
+            0 => Ok(()),
+            1 => write!(f, "; 1 is removed"),
+            removed => write!(f, "; {removed} are removed"),
         }
     }
 }

@@ -310,3 +310,105 @@ fn a_backup_goes_through_pipes() {
     assert!(child.wait().unwrap().success());
     assert_eq!(other.json(&["generations", "lab-1"]), state.json(&["generations", "lab-1"]));
 }
+
+fn age_key(at: &Path) -> String {
+    let made = Command::new("age-keygen").arg("-o").arg(at).output().unwrap();
+    assert!(made.status.success());
+    let shown = Command::new("age-keygen").arg("-y").arg(at).output().unwrap();
+    String::from_utf8(shown.stdout).unwrap()
+}
+
+/// A timer at night, and a rehearsal of the restore by another.
+#[test]
+fn with_keys_and_encrypted_it_needs_no_terminal() {
+    for program in ["age", "age-keygen", "ssh-keygen", "setsid"] {
+        if installed(program).is_none() {
+            return skip("an encrypted backup", &format!("there is no {program}"));
+        }
+    }
+    let state = with_generations();
+    let dir = TempDir::new().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let (own, ssh, team, file) = (path("own"), path("ssh"), path("team"), path("farm.age"));
+    let mut recipients = age_key(Path::new(&own));
+    let made = ["-q", "-t", "ed25519", "-N", "", "-f", &ssh];
+    assert!(Command::new("ssh-keygen").args(made).status().unwrap().success());
+    recipients += &fs::read_to_string(path("ssh.pub")).unwrap();
+    fs::write(&team, recipients).unwrap();
+    // No process of its session has a terminal.
+    let alone = |state: &TestState, args: &[&str]| {
+        let mut command = Command::new("setsid");
+        command.args(["--wait", BIN, "--state"]).arg(state.dir()).args(args);
+        command.stdin(Stdio::null()).output().unwrap()
+    };
+    let args = ["state", "backup", &file, "--force", "--with-keys", "--recipients-file", &team];
+    for _ in 0..2 {
+        let output = alone(&state, &args);
+        assert!(output.status.success(), "{output:?}");
+    }
+    assert!(!fs::read(&file).unwrap().windows(SECRET.len()).any(|window| window == SECRET));
+    for key in [&own, &ssh] {
+        let other = elsewhere();
+        let output = alone(&other, &["state", "restore", &file, "--identity", key]);
+        assert!(output.status.success(), "{output:?}");
+        assert_eq!(other.json(&["generations", "lab-1"]), state.json(&["generations", "lab-1"]));
+    }
+    // What has to be asked for fails at once, and leaves nothing.
+    let output = alone(&state, &["state", "backup", &path("asks"), "--with-keys", "--passphrase"]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(!Path::new(&path("asks")).exists());
+}
+
+#[test]
+fn a_passphrase_is_asked_for_on_the_terminal() {
+    for program in ["age", "script"] {
+        if installed(program).is_none() {
+            return skip("a backup with a passphrase", &format!("there is no {program}"));
+        }
+    }
+    let state = with_generations();
+    let file = state.dir().with_file_name("farm.age");
+    let on_terminal = |state: &TestState, words: &str, answers: &[&str]| {
+        let command = format!("{BIN} --state {} state {words}", state.dir().display());
+        let mut child = Command::new("script")
+            .args(["--quiet", "--return", "--command", &command, "/dev/null"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (mut input, mut output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+        let mut seen = Vec::new();
+        for answer in answers {
+            // Each question ends with a colon. What is typed before it is asked for is lost.
+            let mut byte = [0];
+            while std::io::Read::read(&mut output, &mut byte).unwrap() == 1 {
+                seen.push(byte[0]);
+                if byte == *b":" {
+                    break;
+                }
+            }
+            std::thread::sleep(std::time::Duration::from_millis(200));
+            input.write_all(format!("{answer}\n").as_bytes()).unwrap();
+        }
+        std::io::Read::read_to_end(&mut output, &mut seen).unwrap();
+        (child.wait().unwrap().code(), String::from_utf8_lossy(&seen).into_owned())
+    };
+    let words = format!("backup {} --with-keys --passphrase", file.display());
+    let (status, text) = on_terminal(&state, &words, &["unmistakable", "unmistakable"]);
+    assert_eq!(status, Some(0), "{text}");
+    let head = b"age-encryption.org/v1\n-> scrypt ";
+    assert!(fs::read(&file).unwrap().starts_with(head));
+    let other = elsewhere();
+    let words = format!("restore {} --yes", file.display());
+    let (status, text) = on_terminal(&other, &words, &["wrong"]);
+    assert!(status == Some(1) && !other.dir().exists(), "{text}");
+    let (status, text) = on_terminal(&other, &words, &["unmistakable"]);
+    assert_eq!(status, Some(0), "{text}");
+    assert_eq!(other.json(&["generations", "lab-1"]), state.json(&["generations", "lab-1"]));
+    // By a pipe, nobody could answer.
+    let mut command = Command::new(BIN);
+    command.arg("--state").arg(elsewhere().dir()).args(["state", "restore", "-"]);
+    let output = command.stdin(fs::File::open(&file).unwrap()).output().unwrap();
+    let line = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && line.contains("age --decrypt"), "{line}");
+}

@@ -3,6 +3,7 @@
 use std::fs;
 
 use crate::common::TestState;
+use crate::reroot::stock_dir;
 
 /// A fleet of two kinds.
 fn groups() -> TestState {
@@ -82,6 +83,111 @@ fn a_group_stands_wherever_a_name_does() {
         folder,
     ]);
     assert_eq!(begun["waves"], serde_json::json!([["rack-1"], ["lab-2"], ["lab-10"], ["alone"]]));
+}
+
+#[test]
+fn a_group_is_compared_and_its_log_is_shown() {
+    let state = groups();
+    for kernel in [b"1", b"2"] {
+        let folder = state.folder("f", &[("boot.ipxe", b"#!ipxe\nboot\n"), ("vmlinuz", kernel)]);
+        state.ok(&["publish", "@debian", folder.to_str().unwrap()]);
+    }
+    let text = state.ok(&["diff", "@debian"]);
+    assert!(text.contains("lab-2: generation 1 → 2") && text.contains("lab-10: gener"), "{text}");
+    assert_eq!(state.json(&["diff", "@debian", "2", "1"])[1]["to"], 1);
+    assert_eq!(state.json(&["diff", "lab-2"])["gateway"], "lab-2");
+    let output = state.run(&["diff", "@all"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("rack-1: failed: nothing is publi"));
+
+    let lines = |args: &[&str]| {
+        let lines = state.json(&[&["log"], args].concat());
+        let lines = lines.as_array().unwrap().iter();
+        lines.map(|line| line["gateway"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let of = |name: &str, lines: &[String]| lines.iter().filter(|line| *line == name).count();
+    let debian = lines(&["@debian"]);
+    assert_eq!((debian.len(), of("lab-2", &debian), of("lab-10", &debian)), (6, 3, 3));
+    assert_eq!(lines(&["rack-1", "@debian"]).len(), 7);
+    assert_eq!(lines(&["@all"]).len(), 8);
+    assert_eq!(lines(&["alone"]), ["alone"]);
+    state.ok(&["gateway", "remove", "alone"]);
+    assert!(lines(&["alone"]).len() > 1);
+    assert!(state.fails(&["log", "nobody"]).contains("there is no gateway nobody"));
+    // One that cannot be read is told of, and the others' lines are there.
+    fs::write(state.dir().join("gateways/lab-2/gateway.json"), "{").unwrap();
+    let output = state.run(&["log", "lab-2", "lab-10"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("lab-10"), "{output:?}");
+}
+
+#[test]
+fn images_are_made_for_a_group_and_for_all() {
+    let mut state = TestState::with_gateway();
+    state.env.push(("FARMGATE_IPXE".into(), stock_dir().into()));
+    for name in ["rack-1", "rack-2"] {
+        state.ok(&["gateway", "add", name, "--group", "rack"]);
+    }
+    let make = |args: &[&str]| {
+        let dir = tempfile::tempdir().unwrap();
+        let to = ["--out-dir", dir.path().to_str().unwrap()];
+        let made = state.json(&[&["iso", "make"], args, &to].concat());
+        let made = made["images"].as_array().unwrap().clone();
+        for image in &made {
+            let verified = state.json(&["iso", "verify", image["file"].as_str().unwrap()]);
+            let subject = format!("CN={}", image["gateway"].as_str().unwrap());
+            assert_eq!(verified["identity"]["subject"], subject);
+        }
+        made.iter().map(|image| image["gateway"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(make(&["@rack"]), ["rack-1", "rack-2"]);
+    assert_eq!(make(&["--all"]), ["lab-1", "rack-1", "rack-2"]);
+    assert_eq!(make(&["@rack", "lab-1"]), ["rack-1", "rack-2", "lab-1"]);
+    assert_eq!(state.run(&["iso", "make", "--all", "lab-1"]).status.code(), Some(2));
+    assert_eq!(state.run(&["iso", "make"]).status.code(), Some(2));
+    assert!(state.fails(&["iso", "make", "@rack", "-o", "x.iso"]).contains("use --out-dir"));
+}
+
+/// Commands that are about one gateway. All others take groups.
+const ABOUT_ONE: &[&[&str]] = &[
+    &["bucket", "adopt", "@debian", "bucket-1"],
+    &["gateway", "add", "@debian"],
+    &["gateway", "rename", "@debian", "lab-3"],
+    &["get", "@debian", "1", "boot.ipxe"],
+    &["iso", "seal", "base.iso", "--gateway", "@debian", "-o", "x.iso"],
+    &["try", "@debian"],
+];
+
+#[test]
+fn commands_about_one_gateway_refuse_a_group_with_the_reason() {
+    let state = TestState::quick();
+    for args in ABOUT_ONE {
+        let output = state.run(args);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {stderr}");
+        assert!(stderr.contains("this takes the name of one gateway, not a group"), "{stderr}");
+    }
+    // docs/commands.md is what `--help` says.
+    let help = include_str!("../../docs/commands.md");
+    let mut found = Vec::new();
+    for section in help.split("\n## farmgate ").skip(1) {
+        let command = section.lines().next().unwrap();
+        let takes_one = ["<NAME> ", "[NAME] ", "--gateway <NAME> ", "<OLD> "];
+        let is_argument = |line: &str| {
+            let line = format!("{} ", line.trim());
+            takes_one.iter().any(|argument| line.starts_with(argument))
+        };
+        if section.lines().any(is_argument) {
+            found.push(command);
+        }
+    }
+    let expected =
+        ABOUT_ONE.iter().map(|args| args.iter().take_while(|arg| !arg.contains(['@', '.'])));
+    let expected: Vec<_> =
+        expected.map(|words| words.copied().collect::<Vec<_>>().join(" ")).collect();
+    assert_eq!(found.iter().collect::<std::collections::BTreeSet<_>>().len(), found.len());
+    found.sort_unstable();
+    assert_eq!(found, expected);
 }
 
 /// A gateway that fails does not stop the others.

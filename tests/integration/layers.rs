@@ -15,7 +15,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("config", &["identity", "near", "foreign"]),
     ("ipxe", &["config", "identity", "foreign"]),
     ("fleet", &["ipxe", "identity", "foreign"]),
-    ("profile", &["config", "identity", "foreign"]),
+    ("profile", &["fleet", "ipxe", "config", "identity", "near", "foreign"]),
     ("agent", &["profile", "foreign", "backoff"]),
     ("process", &[]),
     ("store", &["process", "profile", "fleet", "identity", "config", "near", "foreign"]),
@@ -24,7 +24,20 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("bucket", &["store", "http_client", "backoff", "fleet", "identity", "config", "foreign"]),
     ("images", &["store", "http_client", "backoff", "fleet", "profile", "foreign"]),
     ("iso", &["store", "ipxe", "fleet", "identity", "config", "foreign"]),
-    ("publish", &["bucket", "store", "ipxe", "fleet", "identity", "config", "foreign"]),
+    (
+        "publish",
+        &[
+            "bucket",
+            "store",
+            "http_client",
+            "profile",
+            "ipxe",
+            "fleet",
+            "identity",
+            "config",
+            "foreign",
+        ],
+    ),
     (
         "sync",
         &[
@@ -32,6 +45,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "images",
             "store",
             "http_client",
+            "profile",
             "ipxe",
             "fleet",
             "identity",

@@ -196,3 +196,45 @@ fn other_hosts_learn_of_it() {
     let log = first.json(&["log"]);
     assert_eq!((kinds(&log)[0], &log[0]["message"]), ("certificate-revoked", &"lost".into()));
 }
+
+/// What somebody changed in a record, by hand or by a fleet folder, and nothing where nothing changed.
+#[test]
+fn groups_and_labels_are_told_of_with_what_they_were() {
+    let mut state = TestState::quick();
+    state.env.push(("FARMGATE_AUTHOR".into(), "Ada".into()));
+    let set = ["gateway", "set", "lab-1", "--group", "rack", "--label", "site=Bonn", "-m", "moved"];
+    for _ in 0..2 {
+        state.ok(&set);
+    }
+    state.ok(&["gateway", "set", "lab-1", "--assessment", "none"]);
+    let files = [
+        ("fleet.toml", &b""[..]),
+        ("profiles/one/boot.ipxe", b"#!ipxe\nsanboot --drive 0x80 || reboot\n"),
+        (
+            "gateways/lab-1.toml",
+            b"profile = \"one\"\ngroup = \"home\"\nlabels = { site = \"Ulm\", x = \"y\" }\n",
+        ),
+    ];
+    let fleet = state.folder("fleet", &files);
+    for _ in 0..2 {
+        state.ok(&["apply", fleet.to_str().unwrap(), "-m", "from the folder"]);
+    }
+    let log = state.json(&["log", "lab-1"]);
+    let lines = log.as_array().unwrap().iter().filter(|line| line["what"] == "gateway-changed");
+    let told: Vec<_> =
+        lines.map(|line| [&line["detail"], &line["author"], &line["message"]]).collect();
+    assert_eq!(
+        serde_json::json!(told),
+        serde_json::json!([
+            [
+                "group rack → home, label site Bonn → Ulm, label x none → y",
+                "Ada",
+                "from the folder"
+            ],
+            ["assessment default → none", "Ada", null],
+            ["group none → rack, label site none → Bonn", "Ada", "moved"],
+        ])
+    );
+    let text = state.ok(&["log", "lab-1"]);
+    assert!(text.contains("changed the gateway: group none → rack"), "{text}");
+}

@@ -23,39 +23,6 @@ fn every_command_has_a_manual_page_and_is_completed() {
     assert!(state.ok(&["completions", "elvish"]).contains("nginx-config"));
 }
 
-/// A real shell asks for the word after each of these.
-#[test]
-fn a_shell_completes_commands_gateways_and_groups() {
-    let state = TestState::quick();
-    state.ok(&["gateway", "add", "lab-2", "--group", "debian"]);
-    let script = state
-        .folder("completion", &[("farmgate.bash", state.ok(&["completions", "bash"]).as_bytes())]);
-    let complete = |words: &str| {
-        let line = format!(
-            "source {}/farmgate.bash; COMP_WORDS=({words}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); \
-             COMP_TYPE=9; _clap_complete_farmgate farmgate \"${{COMP_WORDS[COMP_CWORD]}}\" x; \
-             printf '%s\\n' \"${{COMPREPLY[@]}}\"",
-            script.display()
-        );
-        let bin = Path::new(crate::common::BIN).parent().unwrap();
-        let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
-        let mut bash = Command::new("bash");
-        bash.args(["--norc", "-c", &line]).env("PATH", path).env("FARMGATE_STATE", state.dir());
-        let output = bash.output().unwrap();
-        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-        let text = String::from_utf8(output.stdout).unwrap();
-        assert!(output.status.success(), "{stderr}");
-        text.lines().map(|line| line.trim().to_owned()).collect::<Vec<_>>()
-    };
-    assert_eq!(complete("farmgate gate"), ["gateway"]);
-    assert_eq!(complete("farmgate status lab"), ["lab-1", "lab-2"]);
-    assert_eq!(complete("farmgate rollback @"), ["@debian", "@all"]);
-    assert_eq!(complete("farmgate gateway rename lab-2"), ["lab-2"]);
-    assert_eq!(complete("farmgate status --group ''"), ["debian"]);
-    // Another state, or none, is no reason for noise.
-    assert_eq!(complete("farmgate --state /nonexistent status lab"), [""]);
-}
-
 /// As man(1) shows them, without a word of groff's.
 #[test]
 fn manual_pages_are_clean_and_have_their_sections() {

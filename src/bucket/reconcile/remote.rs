@@ -15,6 +15,9 @@ use crate::bucket::provider::Provider;
 use crate::bucket::stored::Rotate;
 use crate::bucket::stored::Stored;
 use crate::config;
+use crate::fleet::Act;
+use crate::fleet::What;
+use crate::store::acts::Acts;
 
 /// Works on one gateway after the other.
 pub(super) struct Remote<'a> {
@@ -74,6 +77,7 @@ impl<'a> Remote<'a> {
             self.provider.delete_key(&key.id).await?;
             let gateway = work.name.as_str();
             tracing::info!(gateway, key = key.id, "deleted a key whose secret was lost");
+            self.note(What::KeyDeleted, work, &key.id);
             self.keys = None;
         }
         self.pass.update(work, |stored| stored.gave_up(name))?;
@@ -101,8 +105,9 @@ impl<'a> Remote<'a> {
         let gateway = work.name.as_str();
         tracing::info!(gateway, bucket = bucket.name, key = key.id, "has a new key");
         self.keys = None;
-        let now = OffsetDateTime::now_utc();
+        let (id, now) = (key.id.clone(), OffsetDateTime::now_utc());
         self.pass.update(work, |stored| stored.made(key.id, key.secret, name, now))?;
+        self.note(What::KeyMade, work, &id);
         Ok(())
     }
 
@@ -112,7 +117,15 @@ impl<'a> Remote<'a> {
         tracing::info!(gateway, key = id, "deleted a key that is not needed any more");
         self.keys = None;
         self.pass.update(work, |stored| stored.deleted(id))?;
+        self.note(What::KeyDeleted, work, id);
         Ok(())
+    }
+
+    /// Notes for the log what was done by itself. The id of a key is no secret.
+    fn note(&self, what: What, work: &Work, key: &str) {
+        let act = Act::new(what, None, OffsetDateTime::now_utc()).with_detail(key);
+        let (gateway, gateway_id) = (Some(work.name.clone()), Some(work.id.clone()));
+        Acts::new(self.pass.state).note(&Act { gateway, gateway_id, ..act });
     }
 
     async fn check(&mut self, work: &Work, stored: &Stored) -> Result<(), Failure> {

@@ -1,12 +1,14 @@
 //! Scope and report of a run of the reconciler. Pure.
 
+use std::collections::BTreeSet;
+
 use crate::identity::GatewayName;
 
 /// The buckets to reconcile.
 #[derive(Clone, Debug, Default)]
 pub struct Scope {
-    /// Only this gateway's.
-    pub only: Option<GatewayName>,
+    /// Only those of these gateways.
+    pub only: Option<BTreeSet<GatewayName>>,
     /// Ignore backoff, and check at the provider what was checked not long ago.
     pub now: bool,
 }

@@ -18,12 +18,16 @@ use crate::bucket::provider::NewKey;
 use crate::bucket::provider::Owner;
 use crate::bucket::stored::Rotate;
 use crate::bucket::stored::Secret;
+use crate::fleet::Act;
 use crate::fleet::By;
+use crate::fleet::What;
+use crate::foreign::Foreign;
 use crate::identity::GatewayName;
 use crate::identity::pki::Authority;
 use crate::identity::pki::KeyType;
 use crate::identity::pki::Validity;
 use crate::store::NewState;
+use crate::store::acts::Acts;
 
 /// Buckets and keys at a provider.
 #[derive(Default)]
@@ -195,4 +199,30 @@ async fn cut_off_at_any_call_it_ends_with_one_bucket_and_one_key() {
         }
     }
     assert!(cuts >= 16, "only {cuts} cuts");
+}
+
+/// Somebody who looks for a key at the provider finds here when it came and went.
+#[tokio::test]
+async fn what_the_server_does_with_keys_by_itself_is_in_the_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = state(&dir.path().join("state"));
+    let kept = Mutex::new(Kept::default());
+    let name: GatewayName = "lab-1".parse().unwrap();
+    let record = state.gateways().load(&name).unwrap();
+    once(&state, &kept, 0, false).await;
+    let disk = Disk::new(&state);
+    disk.update(&record.id, &name, |stored| stored.rotate = Some(Rotate::Now)).unwrap();
+    for _ in 0..2 {
+        once(&state, &kept, 0, false).await;
+    }
+    let acts = Acts::new(&state).read().unwrap().acts;
+    let told: Vec<_> = acts.values().map(|act| (act.what, act.detail.clone())).collect();
+    let key = |id| Some(Foreign::new(id));
+    let expected =
+        [(What::KeyMade, key("K1")), (What::KeyMade, key("K2")), (What::KeyDeleted, key("K1"))];
+    assert_eq!(told, expected);
+    let of = |act: &Act| (act.gateway.clone(), act.gateway_id.clone(), act.by.clone());
+    assert!(
+        acts.values().all(|act| of(act) == (Some(name.clone()), Some(record.id.clone()), None))
+    );
 }

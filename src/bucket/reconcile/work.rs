@@ -50,6 +50,6 @@ pub(super) fn works(state: &State, disk: &Disk, scope: &Scope) -> Result<Vec<Wor
             works.push(Work { id, name, record: None });
         }
     }
-    works.retain(|work| scope.only.as_ref().is_none_or(|only| *only == work.name));
+    works.retain(|work| scope.only.as_ref().is_none_or(|only| only.contains(&work.name)));
     Ok(works)
 }

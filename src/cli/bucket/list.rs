@@ -65,7 +65,7 @@ fn rows(state: &State, damage: &mut Damage) -> Result<Vec<BucketRow>> {
             Err(error) => {
                 damage.note(&name, &error);
                 // The bucket may belong to any of these, so none of them counts as removed.
-                for (_, known) in all.iter_mut().filter(|(id, _)| id.name() == name.as_str()) {
+                for (_, known) in all.iter_mut().filter(|(id, _)| gateways.may_have_id(&name, id)) {
                     *known = Some(name.clone());
                 }
             }

@@ -1,11 +1,13 @@
 //! `farmgate bucket sync`.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::Context as _;
 use anyhow::Result;
 use anyhow::bail;
 use clap::Args;
+use clap_complete::engine::ArgValueCandidates;
 
 use super::ensure_provider;
 use super::list;
@@ -13,25 +15,31 @@ use crate::bucket::AnyProvider;
 use crate::bucket::Disk;
 use crate::bucket::Scope;
 use crate::bucket::reconcile;
+use crate::cli::candidates;
 use crate::cli::context::Context;
+use crate::cli::selector::Selected;
+use crate::cli::selector::Selector;
 use crate::identity::GatewayName;
+use crate::store::State;
 
 /// `farmgate bucket sync`.
 #[derive(Args)]
 pub(in crate::cli) struct Sync {
-    /// Only for this gateway
-    #[arg(value_name = "NAME")]
-    name: Option<GatewayName>,
+    /// Only for these gateways: names, @GROUP for those of a group, @all for all
+    #[arg(value_name = "NAME|@GROUP", add = ArgValueCandidates::new(candidates::selectors))]
+    selectors: Vec<Selector>,
 }
 
 impl Sync {
     pub(super) fn run(self, context: &Context) -> Result<()> {
-        let (state, only) = (context.state()?, self.name);
+        let state = context.state()?;
         ensure_provider(&state)?;
         let buckets = &state.config().buckets;
-        if let Some(name) = &only {
-            state.gateways().load(name)?;
-        }
+        let only = match &self.selectors[..] {
+            // Also those of removed gateways.
+            [] => None,
+            selectors => Some(named(&state, selectors)?),
+        };
         let systemd = std::env::var_os("CREDENTIALS_DIRECTORY");
         let connect = || AnyProvider::connect(buckets, systemd.as_deref().map(Path::new));
         let _lock = Disk::new(&state).reconciling()?;
@@ -49,4 +57,15 @@ impl Sync {
         }
         list::print(context, &state)
     }
+}
+
+fn named(state: &State, selectors: &[Selector]) -> Result<BTreeSet<GatewayName>> {
+    let selected = Selected::new(state, selectors)?;
+    if let Some((name, error)) = selected.unknown.into_iter().next() {
+        return Err(error.context(format!("nobody knows whether the group has {name}")));
+    }
+    for name in &selected.names {
+        state.gateways().load(name)?;
+    }
+    Ok(selected.names.into_iter().collect())
 }

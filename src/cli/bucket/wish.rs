@@ -1,5 +1,6 @@
 //! `farmgate bucket rotate` and `adopt`.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use anyhow::Result;
@@ -18,6 +19,7 @@ use crate::cli::context::now;
 use crate::cli::selector::Gateways;
 use crate::cli::selector::Selected;
 use crate::fleet::Act;
+use crate::fleet::GatewayId;
 use crate::fleet::What;
 use crate::identity::GatewayName;
 use crate::store::State;
@@ -95,20 +97,31 @@ fn ensure_free(state: &State, name: &GatewayName, bucket: &str) -> Result<()> {
         "{bucket:?} is not a name for a bucket"
     );
     let (disk, gateways) = (Disk::new(state), state.gateways());
-    for other in gateways.names()?.iter().filter(|other| *other != name) {
-        let ids = match gateways.load(other) {
-            Ok(record) => vec![record.id],
-            // Any key that it may have.
-            Err(_) => disk.ids()?.into_iter().filter(|id| id.name() == other.as_str()).collect(),
-        };
-        for id in ids {
-            let stored = disk.load(&id)?;
-            let theirs = stored.and_then(|stored| stored.bucket).map(|bucket| bucket.name);
-            ensure!(
-                theirs.as_deref() != Some(bucket),
-                "bucket {bucket} is that of gateway {other}"
-            );
+    let has_it = |id: &GatewayId| -> Result<bool> {
+        let theirs = disk.load(id)?.and_then(|stored| stored.bucket);
+        Ok(theirs.is_some_and(|theirs| theirs.name == bucket))
+    };
+    let (mut readable, mut unreadable) = (BTreeSet::new(), None);
+    for other in gateways.names()? {
+        match gateways.load(&other) {
+            Ok(record) => {
+                ensure!(
+                    other == *name || !has_it(&record.id)?,
+                    "bucket {bucket} is that of gateway {other}"
+                );
+                readable.insert(record.id);
+            }
+            Err(_) => unreadable = Some(other),
         }
+    }
+    let Some(unreadable) = unreadable else { return Ok(()) };
+    // It may have any of the other ids: it may have been renamed, and the index of ids can be lost.
+    for id in disk.ids()?.iter().filter(|id| !readable.contains(*id)) {
+        ensure!(
+            !has_it(id)?,
+            "bucket {bucket} may be that of gateway {unreadable}, whose record cannot be read: \
+             `farmgate doctor` says why"
+        );
     }
     Ok(())
 }

@@ -23,7 +23,8 @@ pages! {
     "FG018" "FG019" "FG020" "FG021" "FG022" "FG023" "FG024" "FG025" "FG026" "FG027"
     "FG028" "FG029" "FG030" "FG031" "FG032" "FG033" "FG034" "FG035" "FG036" "FG037"
     "FG040" "FG041" "FG042" "FG043" "FG044" "FG045" "FG046" "FG047" "FG048" "FG049"
-    "FG050" "FG051" "FG052" "FG090"
+    "FG050" "FG051" "FG052" "FG060" "FG061" "FG062" "FG063" "FG064" "FG065" "FG066" "FG070"
+    "FG071" "FG072" "FG073" "FG074" "FG090"
 }
 
 /// Prints the page of a code, or the list of all codes if `code` is empty.

@@ -13,8 +13,8 @@ use super::certificate::Source;
 use crate::cli::author::Why;
 use crate::cli::candidates;
 use crate::cli::context::Context;
-use crate::cli::context::Gateway;
 use crate::cli::context::now;
+use crate::cli::context::one_gateway;
 use crate::cli::selector::Gateways;
 use crate::cli::selector::Selected;
 use crate::fleet::Act;
@@ -30,8 +30,9 @@ use crate::store::acts::Acts;
 /// `farmgate gateway add`.
 #[derive(Args)]
 pub(in crate::cli) struct Add {
-    #[command(flatten)]
-    gateway: Gateway,
+    /// Name of the gateway
+    #[arg(value_name = "NAME", value_parser = one_gateway)]
+    name: GatewayName,
     #[command(flatten)]
     source: Source,
     /// Leave an existing gateway as it is; with --cert, make sure that it has this certificate
@@ -50,7 +51,7 @@ pub(in crate::cli) struct Add {
 impl Add {
     pub(super) fn run(self, context: &Context) -> Result<()> {
         let state = context.state()?;
-        let (gateways, name) = (state.gateways(), self.gateway.name);
+        let (gateways, name) = (state.gateways(), self.name);
         let source = self.source.read()?;
         let lock = state.lock()?;
         if self.if_missing && gateways.names()?.contains(&name) {

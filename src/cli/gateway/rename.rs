@@ -11,6 +11,7 @@ use crate::cli::author::Why;
 use crate::cli::candidates;
 use crate::cli::context::Context;
 use crate::cli::context::now;
+use crate::cli::context::one_gateway;
 use crate::fleet::Act;
 use crate::fleet::act::What;
 use crate::identity::GatewayName;
@@ -20,10 +21,10 @@ use crate::store::acts::Acts;
 #[derive(Args)]
 pub(in crate::cli) struct Rename {
     /// Present name of the gateway
-    #[arg(value_name = "OLD", add = ArgValueCandidates::new(candidates::names))]
+    #[arg(value_name = "OLD", value_parser = one_gateway, add = ArgValueCandidates::new(candidates::names))]
     old: GatewayName,
     /// Its new name
-    #[arg(value_name = "NEW")]
+    #[arg(value_name = "NEW", value_parser = one_gateway)]
     new: GatewayName,
     #[command(flatten)]
     why: Why,

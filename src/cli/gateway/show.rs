@@ -10,11 +10,14 @@ use clap_complete::engine::ArgValueCandidates;
 use serde::Serialize;
 use time::OffsetDateTime;
 
+use crate::cli::author::Why;
 use crate::cli::candidates;
 use crate::cli::context::Context;
+use crate::cli::context::now;
 use crate::cli::damage::Damage;
 use crate::cli::selector::Gateways;
 use crate::cli::selector::Selected;
+use crate::fleet::Act;
 use crate::fleet::Assessment;
 use crate::fleet::CertificateState;
 use crate::fleet::GroupName;
@@ -27,6 +30,7 @@ use crate::identity::Fingerprint;
 use crate::identity::GatewayName;
 use crate::identity::Serial;
 use crate::store::State;
+use crate::store::acts::Acts;
 use crate::store::generations::Generations;
 use crate::store::generations::Readable;
 
@@ -70,6 +74,8 @@ pub(in crate::cli) struct Set {
     /// Remove this label; may be repeated
     #[arg(long = "no-label", value_name = "NAME", group = "change")]
     no_labels: Vec<LabelName>,
+    #[command(flatten)]
+    why: Why,
 }
 
 impl Set {
@@ -78,9 +84,13 @@ impl Set {
         let mut damage = Damage::default();
         Selected::new(&state, &self.gateways.selectors)?.each(context, |name| {
             let lock = state.lock()?;
-            let mut record = state.gateways().load(name)?;
+            let before = state.gateways().load(name)?;
+            let mut record = before.clone();
             self.change(&mut record)?;
             state.gateways().save(&lock, &record)?;
+            if let Some(act) = Act::of_change(&before, &record, &self.why.by(), now()) {
+                Acts::new(&state).note(&act);
+            }
             drop(lock);
             ShownGateway::read(&state, record, &mut damage)
         })?;

@@ -34,11 +34,14 @@ use crate::store::owner::as_caller;
 
 /// The first bytes of what `age` encrypts.
 const AGE: &[u8] = b"age-encryption.org/";
+/// The first bytes of what it encrypts with a passphrase.
+const WITH_PASSPHRASE: &[u8] = b"age-encryption.org/v1\n-> scrypt ";
 
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   farmgate state backup /backup/farm.tar                     without any key
   farmgate state backup /backup/farm.age --with-keys --recipient age1...
+  farmgate state backup /backup/farm.age --with-keys --recipients-file backup.pub
   farmgate state backup - | ssh other 'cat > farm.tar'")]
 pub(in crate::cli) struct Backup {
     /// File to write; `-` is stdout
@@ -52,8 +55,11 @@ pub(in crate::cli) struct Backup {
     /// Encrypt to the recipients in this file
     #[arg(long, group = "how", value_name = "FILE")]
     recipients_file: Vec<PathBuf>,
+    /// Encrypt with a passphrase, for which `age` asks on the terminal
+    #[arg(long, group = "how", conflicts_with_all = ["recipient", "recipients_file"])]
+    passphrase: bool,
     /// Do not encrypt the keys
-    #[arg(long, group = "how", requires = "with_keys", conflicts_with_all = ["recipient", "recipients_file"])]
+    #[arg(long, group = "how", requires = "with_keys", conflicts_with_all = ["recipient", "recipients_file", "passphrase"])]
     keys_in_clear: bool,
     /// Replace a file that is there already
     #[arg(long)]
@@ -106,7 +112,8 @@ impl Backup {
             );
         }
         let state = context.state()?;
-        let encrypted = !self.recipient.is_empty() || !self.recipients_file.is_empty();
+        let encrypted =
+            self.passphrase || !self.recipient.is_empty() || !self.recipients_file.is_empty();
         let write = |file: Stdio| -> Result<Taken> {
             let mut age = self.age(file)?;
             let mut input = age.stdin.take().context("age takes nothing")?;
@@ -158,6 +165,9 @@ impl Backup {
         for file in &self.recipients_file {
             age.arg("--recipients-file").arg(file);
         }
+        if self.passphrase {
+            age.arg("--passphrase");
+        }
         age.stdin(Stdio::piped()).stdout(output);
         as_caller(|| age.spawn()).context(NO_AGE)
     }
@@ -200,9 +210,21 @@ impl Restore {
         };
         let restored = if self.identity.is_empty() {
             let mut head = Vec::new();
-            source.by_ref().take(AGE.len() as u64).read_to_end(&mut head)?;
-            ensure!(head != AGE, "it is encrypted: --identity FILE names the key that decrypts it");
-            backup::restore(&context.state, &mut (&head[..]).chain(source))
+            source.by_ref().take(WITH_PASSPHRASE.len() as u64).read_to_end(&mut head)?;
+            if head == WITH_PASSPHRASE && self.file != Path::new("-") {
+                self.decrypted(context)
+            } else {
+                ensure!(
+                    head != WITH_PASSPHRASE,
+                    "age must ask for its passphrase: name its file in place of `-`, or decrypt it \
+                     before (`age --decrypt FILE | farmgate state restore -`)"
+                );
+                ensure!(
+                    !head.starts_with(AGE),
+                    "it is encrypted: --identity FILE names the key that decrypts it"
+                );
+                backup::restore(&context.state, &mut (&head[..]).chain(source))
+            }
         } else {
             self.decrypted(context)
         };

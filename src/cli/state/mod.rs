@@ -2,6 +2,8 @@
 
 mod backup;
 mod export;
+mod named;
+mod relocate;
 
 use anyhow::Result;
 use clap::Subcommand;
@@ -14,6 +16,8 @@ pub(super) enum Command {
     Backup(backup::Backup),
     /// Make the state from a backup
     Restore(backup::Restore),
+    /// Move the state to another directory, also of another disk, while no server runs on it
+    Move(relocate::Move),
     /// Print what gateways have now, without secrets, for `plan --state-json` elsewhere
     Export(export::Export),
 }
@@ -23,6 +27,7 @@ impl Command {
         match self {
             Self::Backup(command) => command.run(context),
             Self::Restore(command) => command.run(context),
+            Self::Move(command) => command.run(context),
             Self::Export(command) => command.run(context),
         }
     }

@@ -73,6 +73,18 @@ codes! {
     FREED "FG050" Judgement "imgfree frees the chosen kernel too, and boot then says `No image selected`"
     NO_TIMEOUT "FG051" Judgement "iPXE before 2.0 waits forever when the connection dies in the middle of a download"
     POWEROFF "FG052" Judgement "nobody is there to switch the machine on again"
+    BAD_DESCRIPTION "FG060" Syntax "a gateway.toml is TOML, with the keys of docs/gateway-toml.md"
+    WRONG_VALUE "FG061" Judgement "nothing is published that the gateway could not do"
+    UNKNOWN_NAME "FG062" Judgement "nothing has the name that is written here"
+    CANNOT_HOLD "FG063" Judgement "what starts the containers would get another value than the one that is written here"
+    TWICE "FG064" Judgement "of two things with one name, only one can be meant"
+    FLOATING_DRIVE "FG065" Judgement "with a drive more or less, the name belongs to another one, which would be taken for the cache"
+    SILENT "FG066" Judgement "a gateway whose boots are not acknowledged goes back to its last good generation"
+    B2C_AUTO_CACHE "FG070" Judgement "boot2container partitions a disk without its cache anew, whatever is on it"
+    B2C_POWEROFF "FG071" Judgement "boot2container switches the machine off when its containers end, and when anything fails"
+    B2C_REMOVE "FG072" Judgement "a copy that is empty or incomplete deletes what the bucket has"
+    B2C_NEVER_RUNS "FG073" Judgement "boot2container runs one container after the other, and that of a gateway never ends"
+    B2C_PULLS "FG074" Judgement "boot2container pulls the image at every boot unless told otherwise: without the registry the gateway does not come up"
     UNKNOWN_CODE "FG090" Judgement "this comment silences nothing"
 }
 

@@ -9,6 +9,7 @@
 
 mod allow;
 mod assets;
+mod boot2container;
 pub mod codes;
 pub mod commands;
 mod endless;
@@ -146,6 +147,7 @@ pub fn check(source: &[u8], options: &Options<'_>) -> Vec<Finding> {
         timeouts::check(&context, &mut report);
         secrets::check(&context, options, &mut report);
         kernel::check(&context, &mut report);
+        boot2container::check(&context, &mut report);
         images::check(&context, &mut report);
         paths::check(&context, &labels, &mut report);
         endless::check(&context, &mut report);
@@ -193,6 +195,18 @@ pub fn in_template(source: &[u8], unknown: &[Range<usize>]) -> Vec<Finding> {
         let what = "nothing fills in the name that begins here".to_owned();
         let help = "correct the name (docs/publishing.md lists them), or write `$$` for a `$`";
         report.warn(codes::UNKNOWN_IN_TEMPLATE, span.clone(), what, help);
+    }
+    report.finish(source)
+}
+
+/// Findings of other checks, in the order of the text, with their lines and columns.
+pub fn located(
+    source: &[u8],
+    found: impl IntoIterator<Item = (&'static Code, Severity, Range<usize>, String, String)>,
+) -> Vec<Finding> {
+    let mut report = report::Report::default();
+    for (code, severity, span, what, help) in found {
+        report.add(code, severity, span, what, &help);
     }
     report.finish(source)
 }

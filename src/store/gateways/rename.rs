@@ -80,6 +80,14 @@ impl Gateways {
         target.to_str()?.strip_prefix("../")?.parse().ok()
     }
 
+    /// Says whether `id` may be that of the gateway `name`, whose record cannot be read.
+    pub fn may_have_id(&self, name: &GatewayName, id: &GatewayId) -> bool {
+        match self.name_of(id) {
+            Some(present) => present == *name,
+            None => id.name() == name.as_str(),
+        }
+    }
+
     fn id_entry(&self, id: &GatewayId) -> PathBuf {
         self.dir.join(BY_ID).join(id)
     }

@@ -34,6 +34,7 @@ fn described() -> impl Strategy<Value = Described> {
                 (name.parse().unwrap(), Placed { value, source, span: 0..0 })
             };
             Described {
+                made: None,
                 profile: None,
                 group: group.map(|group| group.parse().unwrap()),
                 labels: labels.into_iter().map(|(k, v)| (k.parse().unwrap(), v)).collect(),
@@ -84,7 +85,7 @@ fn live() -> impl Strategy<Value = LiveFleet> {
 }
 
 fn plan(folder: &BTreeMap<GatewayName, Described>, live: &LiveFleet, again: bool) -> Plan {
-    Plan::new(folder, &[], live, again, &|_| None)
+    Plan::new(folder, &[], live, Extent { again, remove_absent: false }, &|_| None)
 }
 
 /// Applies a plan.

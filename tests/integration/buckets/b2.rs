@@ -115,9 +115,62 @@ fn buckets_of_valve_infra_are_taken_over_and_strangers_are_not() {
     assert!(
         state.fails(&["bucket", "adopt", "lab-2", "a b/c"]).contains("not a name for a bucket")
     );
+
+    // Nobody knows what a gateway has whose record cannot be read, whatever it was called before.
+    state.ok(&["gateway", "rename", "lab-1", "rack-1"]);
+    let path = state.dir().join("gateways/rack-1/gateway.json");
+    let record = fs::read(&path).unwrap();
+    fs::write(&path, "{").unwrap();
+    let theirs_still = ["bucket", "adopt", "lab-2", &theirs[..50]];
+    let error = state.fails(&theirs_still);
+    assert!(error.contains("may be that of gateway rack-1, whose record"), "{error}");
+    let output = state.run(&["--json", "bucket", "list"]);
+    let rows: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let row = rows.as_array().unwrap().iter().find(|row| row["gateway"] == "rack-1");
+    assert_eq!(row.unwrap()["state"], "ready", "{rows}");
+    state.ok(&["bucket", "adopt", "lab-2", "data-from-before"]);
+    fs::write(&path, record).unwrap();
+    assert!(state.fails(&theirs_still).contains("is that of gateway rack-1"));
     state.ok(&["bucket", "adopt", "lab-2", "not-there"]);
     let error = state.fails(&["-q", "bucket", "sync", "lab-2"]);
     assert!(error.contains("no bucket not-there"), "{error}");
+}
+
+#[test]
+fn a_group_stands_for_its_gateways_buckets() {
+    let Some(b2) = B2::start() else { return };
+    let state = TestState::quick();
+    b2.configure(&state, "");
+    for name in ["rack-1", "rack-2"] {
+        state.ok(&["gateway", "add", name, "--group", "rack"]);
+    }
+    let ready = || {
+        let rows = state.json(&["bucket", "list"]);
+        let ready = rows.as_array().unwrap().iter().filter(|row| row["state"] == "ready");
+        ready.map(|row| row["gateway"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    state.ok(&["bucket", "sync", "@rack"]);
+    assert_eq!(ready(), ["rack-1", "rack-2"]);
+    state.ok(&["bucket", "sync", "lab-1", "rack-1"]);
+    assert_eq!(ready(), ["lab-1", "rack-1", "rack-2"]);
+    let keys = || {
+        let all = ["lab-1", "rack-1", "rack-2"];
+        all.map(|name| listed(&state, name).unwrap()["key"].as_str().unwrap().to_owned())
+    };
+    let before = keys();
+    let wished = state.json(&["bucket", "rotate", "@rack", "--now"]);
+    assert_eq!(
+        (&wished[0]["gateway"], &wished[1]["gateway"]),
+        (&"rack-1".into(), &"rack-2".into())
+    );
+    state.ok(&["bucket", "sync"]);
+    let after = keys();
+    assert_eq!(before[0], after[0]);
+    assert!(before[1] != after[1] && before[2] != after[2], "{before:?} {after:?}");
+    assert!(
+        state.fails(&["bucket", "sync", "@windows"]).contains("no gateway is in group windows")
+    );
+    assert!(state.fails(&["bucket", "sync", "nobody"]).contains("there is no gateway nobody"));
 }
 
 #[test]

@@ -17,7 +17,9 @@ use crate::common::TestServer;
 use crate::common::kernel;
 
 /// A server of one answer; returns its address and the number of requests.
-fn serve(answer: impl Fn(&str) -> Vec<u8> + Send + 'static) -> (String, Arc<AtomicUsize>) {
+pub(crate) fn serve(
+    answer: impl Fn(&str) -> Vec<u8> + Send + 'static,
+) -> (String, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
     let asked = Arc::new(AtomicUsize::new(0));
@@ -36,13 +38,13 @@ fn serve(answer: impl Fn(&str) -> Vec<u8> + Send + 'static) -> (String, Arc<Atom
     (address, asked)
 }
 
-fn ok(body: &[u8]) -> Vec<u8> {
+pub(crate) fn ok(body: &[u8]) -> Vec<u8> {
     let head =
         format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len());
     [head.as_bytes(), body].concat()
 }
 
-fn sha256(bytes: &[u8]) -> String {
+pub(crate) fn sha256(bytes: &[u8]) -> String {
     hex::encode(Sha256::digest(bytes))
 }
 

@@ -2,7 +2,9 @@
 
 mod bad_input;
 mod downloads;
+mod follow;
 mod many;
+mod removal;
 mod waves;
 
 use std::fs;
@@ -14,16 +16,19 @@ use serde_json::json;
 use crate::common::TestServer;
 use crate::common::TestState;
 use crate::common::kernel;
+pub(crate) use downloads::ok;
+pub(crate) use downloads::serve;
+pub(crate) use downloads::sha256;
 
 const SCRIPT: &str =
     "#!ipxe\nkernel --timeout 9 vmlinuz panic=30 console=${console}\nboot || reboot\n";
 
 /// A folder that is gone with the test.
-pub(super) struct Fleet(tempfile::TempDir);
+pub(crate) struct Fleet(tempfile::TempDir);
 
 impl Fleet {
     /// One profile, for the gateways `names`.
-    pub(super) fn new(names: &[&str]) -> Self {
+    pub(crate) fn new(names: &[&str]) -> Self {
         let fleet = Self(tempfile::tempdir().unwrap());
         fleet.write("fleet.toml", "[defaults]\nvariables = { console = \"ttyS0\" }\n");
         fleet.write("profiles/debian/boot.ipxe", SCRIPT);
@@ -34,17 +39,17 @@ impl Fleet {
         fleet
     }
 
-    pub(super) fn path(&self, below: &str) -> PathBuf {
+    pub(crate) fn path(&self, below: &str) -> PathBuf {
         self.0.path().join(below)
     }
 
-    pub(super) fn write(&self, path: &str, text: &str) {
+    pub(crate) fn write(&self, path: &str, text: &str) {
         let path = self.path(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
     }
 
-    pub(super) fn str(&self) -> &str {
+    pub(crate) fn str(&self) -> &str {
         self.0.path().to_str().unwrap()
     }
 }

@@ -37,9 +37,14 @@ fn a_plan_and_what_came_of_it() {
     let files = plan["gateways"]["lab-1"]["files"].as_array().unwrap();
     let changes: Vec<_> = files.iter().map(|file| &file["change"]).collect();
     assert_eq!(changes, ["changed", "removed", "added"]);
+    let removing = run(&state, "plan", &["plan", "--remove-absent", fleet]);
+    assert!(removing["removed"]["absent"].is_string(), "{removing}");
     let applied = run(&state, "apply", &["apply", fleet]);
     assert!(applied["rollout"].is_string(), "{applied}");
     let again: [Value; 2] = [state.json(&["plan", fleet]), applied];
     hold("plan", &again[..1]);
     assert_eq!(again[0]["waves"], serde_json::json!([]));
+    let removed = state.json(&["apply", "--remove-absent", "--yes", fleet]);
+    assert_eq!(removed["removed"], serde_json::json!(["absent"]));
+    hold("apply", &[again[1].clone(), removed]);
 }

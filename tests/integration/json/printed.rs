@@ -152,6 +152,10 @@ fn the_state_and_its_buckets() {
     run(&state, "state backup", &["state", "backup", backup]);
     let other = TestState::at(tempfile::tempdir().unwrap());
     run(&other, "state restore", &["state", "restore", backup]);
+    let (config, admin) = (other.dir().join("farmgate.toml"), other.dir().join("admin.sock"));
+    edit(&config, |text| text.replace("[listen]", &format!("[listen]\nadmin = {admin:?}")));
+    let moved = other.dir().with_file_name("moved");
+    run(&other, "state move", &["state", "move", moved.to_str().unwrap()]);
     let copy = state.dir().with_file_name("copy");
     let (from, to) = (state.dir().join("store"), copy.to_str().unwrap());
     run(&state, "store copy", &["store", "copy", from.to_str().unwrap(), to]);

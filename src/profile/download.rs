@@ -1,4 +1,4 @@
-//! Addresses of files that are too large for the folder. Pure.
+//! Files by URL and SHA-256, for those that are too large for a folder. Pure.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,7 +10,7 @@ use crate::foreign::Foreign;
 
 /// A file that is fetched and verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Download {
+pub struct Download {
     /// Its address.
     pub url: DownloadUrl,
     /// SHA-256 of its bytes.
@@ -19,16 +19,16 @@ pub(super) struct Download {
 
 /// An `https` URL without user name. `http` only to this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct DownloadUrl(Url);
+pub struct DownloadUrl(Url);
 
 impl DownloadUrl {
-    pub(super) fn url(&self) -> &Url {
+    pub fn url(&self) -> &Url {
         &self.0
     }
 }
 
 /// Says whether a request may go there: TLS, or this machine.
-pub(super) fn is_private(url: &Url) -> bool {
+pub fn is_private(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
     let loopback = host == "localhost"
         || host.parse().is_ok_and(|address: std::net::IpAddr| address.is_loopback());
@@ -63,7 +63,7 @@ impl fmt::Display for DownloadUrl {
 
 /// Nothing is fetched from there.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum ParseDownloadUrlError {
+pub enum ParseDownloadUrlError {
     /// No URL.
     #[error("`{0}` is not a URL")]
     NotOne(Foreign),

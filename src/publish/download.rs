@@ -15,12 +15,12 @@ use sha2::Digest;
 use sha2::Sha256;
 use tokio::runtime::Runtime;
 
-use super::url::Download;
-use super::url::is_private;
 use crate::fleet::Asset;
 use crate::fleet::BlobId;
 use crate::foreign::Foreign;
 use crate::http_client;
+use crate::profile::download::Download;
+use crate::profile::download::is_private;
 use crate::store::blobs::Blobs;
 
 /// Largest file that is fetched.
@@ -34,13 +34,13 @@ const MAX_REDIRECTS: usize = 5;
 const USER_AGENT: &str = concat!("farmgate/", env!("CARGO_PKG_VERSION"));
 
 /// Fetches files, one after the other. Not from within asynchronous code.
-pub(super) struct Downloads {
+pub struct Downloads {
     runtime: Runtime,
     client: Client,
 }
 
 impl Downloads {
-    pub(super) fn new() -> Result<Self> {
+    pub fn new() -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -64,7 +64,7 @@ impl Downloads {
     }
 
     /// Fetches a file into a blob, unless it is there. `progress` gets the number of bytes.
-    pub(super) fn fetch(
+    pub fn fetch(
         &self,
         download: &Download,
         blobs: &Blobs,
@@ -94,7 +94,7 @@ impl Downloads {
 }
 
 /// The blob with this digest, if it is there and whole.
-pub(super) fn present(blobs: &Blobs, sha256: BlobId) -> Option<Asset> {
+pub fn present(blobs: &Blobs, sha256: BlobId) -> Option<Asset> {
     let asset = Asset { sha256, size: blobs.size(&sha256).ok()? };
     blobs.verify(&asset).ok().map(|()| asset)
 }

@@ -1,0 +1,131 @@
+//! A folder with a `gateway.toml`: what is made from it. Reads the folder.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::Context;
+use anyhow::Result;
+use anyhow::ensure;
+use serde::Serialize;
+
+use super::finding::Checked;
+use super::finding::MAX_TEMPLATE;
+use super::finding::check_template;
+use super::folder::Folder;
+use crate::fleet::SECRETS;
+use crate::ipxe::script::Finding;
+use crate::profile::agent::AgentProfile;
+use crate::profile::description::Description;
+use crate::profile::description::GATEWAY_TOML;
+use crate::profile::description::Given;
+use crate::profile::description::MAX_LEN;
+use crate::profile::description::MAX_TEXT;
+use crate::profile::description::Problem;
+use crate::profile::description::Rendered;
+use crate::profile::description::Template;
+use crate::profile::download::Download;
+
+/// What a `gateway.toml` makes, and what is wrong in it.
+#[derive(Debug)]
+pub(super) struct Made {
+    /// `None` if it has an error.
+    pub(super) rendered: Option<Rendered>,
+    /// Files that come from URLs, by path.
+    pub(super) downloads: Vec<(String, Download)>,
+    /// Findings in `gateway.toml`, and in `secrets`.
+    pub(super) checked: Vec<Checked>,
+}
+
+impl Made {
+    /// Makes the files of a folder. `elsewhere` says that only the boot host has the secrets, unless
+    /// the folder has some. `pins` are the digests of images that were resolved.
+    pub(super) fn read(
+        folder: &Folder,
+        elsewhere: bool,
+        pins: &BTreeMap<String, String>,
+    ) -> Result<Self> {
+        let path = folder.shown().join(GATEWAY_TOML);
+        let source = folder.head(GATEWAY_TOML, MAX_LEN + 1)?;
+        let text = String::from_utf8(source)
+            .ok()
+            .with_context(|| format!("{} is not UTF-8", path.display()))?;
+        let found = |findings: Vec<Finding>| Checked {
+            path: path.clone(),
+            source: text.clone().into_bytes(),
+            findings,
+            secret: false,
+        };
+        let description = match Description::parse(&text) {
+            Ok(description) => description,
+            Err(problems) => {
+                let checked = vec![found(Problem::findings(&text, problems))];
+                return Ok(Self { rendered: None, downloads: Vec::new(), checked });
+            }
+        };
+        let files: BTreeMap<String, u64> =
+            folder.paths().map(|path| (path.to_owned(), folder.len(path))).collect();
+        let secrets = match files.contains_key(SECRETS) {
+            true => Some(folder.head(SECRETS, MAX_TEMPLATE + 1)?),
+            false => None,
+        };
+        if let Some(secrets) = &secrets {
+            ensure_template(&folder.shown().join(SECRETS), secrets)?;
+        }
+        let mut texts = BTreeMap::new();
+        for path in description.texts().filter(|path| files.contains_key(*path)) {
+            let text = folder.head(path, MAX_TEXT)?;
+            texts.insert(path.to_owned(), String::from_utf8_lossy(&text).into_owned());
+        }
+        let template = match &secrets {
+            None if elsewhere => Template::Elsewhere,
+            secrets => Template::InFolder(secrets.as_deref()),
+        };
+        let given = Given { files: &files, template, texts: &texts, pins };
+        let (rendered, problems) = description.render(&given);
+        let mut checked = vec![found(Problem::findings(&text, problems.description))];
+        if let Some(source) = secrets {
+            let path = folder.shown().join(SECRETS);
+            let lossy = String::from_utf8_lossy(&source);
+            let mut findings = Problem::findings(&lossy, problems.secrets);
+            findings.extend(check_template(&path, &source)?);
+            checked.push(Checked { path, source, findings, secret: true });
+        }
+        let downloads = description.downloads();
+        let downloads = downloads.map(|(path, file)| (path.to_owned(), file.clone())).collect();
+        Ok(Self { rendered, downloads, checked })
+    }
+}
+
+fn ensure_template(path: &Path, source: &[u8]) -> Result<()> {
+    ensure!(
+        source.len() <= MAX_TEMPLATE,
+        "{} is larger than {MAX_TEMPLATE} bytes: the server would refuse it",
+        path.display()
+    );
+    Ok(())
+}
+
+/// What a `gateway.toml` makes, for people: without secrets.
+#[derive(Debug, Serialize)]
+pub struct Preview {
+    /// The boot script.
+    pub boot_script: String,
+    /// The kernel's command line.
+    pub command_line: String,
+    /// The agent's profile; `None` for another runtime.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agent_profile: Option<AgentProfile>,
+    /// The template of secrets, with names in place of the operator's.
+    pub secrets: String,
+}
+
+impl From<Rendered> for Preview {
+    fn from(rendered: Rendered) -> Self {
+        Self {
+            boot_script: rendered.script,
+            command_line: rendered.command_line,
+            agent_profile: rendered.profile,
+            secrets: rendered.shown_secrets,
+        }
+    }
+}
