@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 
 use anyhow::Context;
 use anyhow::Result;
+use sha2::Digest as _;
+use sha2::Sha256;
 
 use super::Pinned;
 use super::transfer::blob_of;
 use crate::fleet::Asset;
+use crate::fleet::BlobId;
 use crate::profile::agent::IMAGE_INDEX;
 use crate::profile::agent::IMAGES;
 use crate::profile::agent::image_blob;
@@ -27,20 +30,13 @@ pub fn is_image_file(path: &str) -> bool {
     path.strip_prefix(IMAGES).is_some_and(|rest| rest.starts_with('/'))
 }
 
-/// The files that make `images` part of a generation. All their parts are blobs already, see
-/// [`super::Images::hold`]; without images there are no files.
-pub fn layout(images: &[Pinned], blobs: &Blobs) -> Result<BTreeMap<String, Asset>> {
+/// The files that make `images` part of a generation; without images there are none.
+pub fn layout(images: &[Pinned]) -> Result<BTreeMap<String, Asset>> {
     let mut files = BTreeMap::new();
-    if images.is_empty() {
-        return Ok(files);
+    for (path, bytes) in own_files(images)? {
+        let sha256 = BlobId::of_digest(Sha256::digest(&bytes).into());
+        files.insert(path.to_owned(), Asset { sha256, size: bytes.len() as u64 });
     }
-    let mut add = |path: &str, bytes: &[u8]| -> Result<()> {
-        let stored = blobs.add(bytes).with_context(|| format!("cannot store {path}"))?;
-        files.insert(path.to_owned(), Asset { sha256: stored.0, size: stored.1 });
-        Ok(())
-    };
-    add(MARK, MARK_TEXT)?;
-    add(IMAGE_INDEX, &index(images)?)?;
     for image in images {
         let parts = image.manifest.parts().into_iter();
         let own = (image.digest, image.bytes.len() as u64);
@@ -50,6 +46,22 @@ pub fn layout(images: &[Pinned], blobs: &Blobs) -> Result<BTreeMap<String, Asset
         }
     }
     Ok(files)
+}
+
+/// The same, with those files as blobs that no image has. See [`super::Images::hold`] for the others.
+pub fn store_layout(images: &[Pinned], blobs: &Blobs) -> Result<BTreeMap<String, Asset>> {
+    for (path, bytes) in own_files(images)? {
+        blobs.add(&bytes[..]).with_context(|| format!("cannot store {path}"))?;
+    }
+    layout(images)
+}
+
+/// What makes a layout of images.
+fn own_files(images: &[Pinned]) -> Result<Vec<(&'static str, Vec<u8>)>> {
+    match images {
+        [] => Ok(Vec::new()),
+        images => Ok(vec![(MARK, MARK_TEXT.to_vec()), (IMAGE_INDEX, index(images)?)]),
+    }
 }
 
 /// The index: the same for the same images, in whatever order.

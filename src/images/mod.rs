@@ -38,6 +38,7 @@ pub use held::changes;
 pub use held::held;
 pub use layout::is_image_file;
 pub use layout::layout;
+pub use layout::store_layout;
 
 use crate::profile::oci::Document;
 use crate::profile::oci::ImageConfig;

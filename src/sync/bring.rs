@@ -21,6 +21,7 @@ use crate::fleet::By;
 use crate::fleet::EventId;
 use crate::identity::GatewayName;
 use crate::publish::Checked;
+use crate::publish::ImageFinder;
 use crate::store::State;
 
 /// The changes of a commit, made or planned.
@@ -61,7 +62,9 @@ pub(super) fn bring(
             warnings: applied.warnings,
         })
     };
-    read(folder).and_then(|described| apply(&described)).map_err(|error| within(folder, &error))
+    read(state, folder)
+        .and_then(|described| apply(&described))
+        .map_err(|error| within(folder, &error))
 }
 
 /// The same without a change.
@@ -84,15 +87,19 @@ pub(super) fn rehearse(
             warnings: checked.iter().flat_map(Checked::lines).collect(),
         })
     };
-    let rehearsed = read(folder).and_then(|described| rehearse(&described));
+    let rehearsed = read(state, folder).and_then(|described| rehearse(&described));
     rehearsed.map_err(|error| within(folder, &error))
 }
 
-fn read(folder: &Path) -> Result<FleetFolder> {
-    FleetFolder::read(folder).map_err(|error| match error.downcast_ref::<Faults>() {
-        Some(faults) => anyhow!(first(faults)),
-        None => error,
-    })
+fn read(state: &State, folder: &Path) -> Result<FleetFolder> {
+    let mut described =
+        FleetFolder::read(folder).map_err(|error| match error.downcast_ref::<Faults>() {
+            Some(faults) => anyhow!(first(faults)),
+            None => error,
+        })?;
+    let max_size = state.config().images.max_size.bytes();
+    described.find_images(&mut ImageFinder::new(max_size))?;
+    Ok(described)
 }
 
 /// The first fault in a line, and how many there are.

@@ -741,9 +741,7 @@ impl Reader {
                 && !matches!(c, '"' | '\'' | '\\' | '`' | '<' | '>' | '{' | '}' | '#')
         };
         let host = url.strip_prefix("http://").map(|rest| rest.split('/').next().unwrap_or(rest));
-        let good = host.is_some_and(is_authority)
-            && url.chars().all(plain)
-            && url.len() <= 1024;
+        let good = host.is_some_and(is_authority) && url.chars().all(plain) && url.len() <= 1024;
         if !good {
             let what = format!("`{}` cannot be asked for its health", Foreign::shorter(url, 64));
             let help = "write it like \"http://127.0.0.1:8080/health\": the gateway asks itself, without TLS";
