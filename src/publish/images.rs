@@ -89,7 +89,14 @@ impl FoundImages {
 /// Finds and holds images; each is looked up once, however many gateways have it.
 pub struct ImageFinder {
     max_size: u64,
-    known: Vec<(BTreeMap<String, Registry>, Images, HashMap<String, Pinned>)>,
+    known: Vec<Known>,
+}
+
+/// Images of registries that are spoken to in one way.
+struct Known {
+    registries: BTreeMap<String, Registry>,
+    images: Images,
+    found: HashMap<String, Pinned>,
 }
 
 impl ImageFinder {
@@ -107,7 +114,7 @@ impl ImageFinder {
             if !*hold && reference.digest().is_some() {
                 continue;
             }
-            let (_, images, cache) = self.of(wanted)?;
+            let Known { images, found: cache, .. } = self.of(wanted)?;
             let image = match cache.get(text).filter(|_| reference.registry().is_some()) {
                 Some(image) => image.clone(),
                 None => images.resolve(&reference, files)?,
@@ -132,23 +139,20 @@ impl ImageFinder {
         progress: &dyn Fn(u64),
     ) -> Result<BTreeMap<String, Asset>> {
         for image in &found.held {
-            self.of(wanted)?.1.hold(image, files, blobs, progress)?;
+            self.of(wanted)?.images.hold(image, files, blobs, progress)?;
         }
         images::store_layout(&found.held, blobs)
     }
 
-    fn of(
-        &mut self,
-        wanted: &WantedImages,
-    ) -> Result<&mut (BTreeMap<String, Registry>, Images, HashMap<String, Pinned>)> {
-        let at = self.known.iter().position(|(registries, ..)| *registries == wanted.registries);
+    fn of(&mut self, wanted: &WantedImages) -> Result<&mut Known> {
+        let at = self.known.iter().position(|known| known.registries == wanted.registries);
         let at = match at {
             Some(at) => at,
             None => {
                 let registries = wanted.registries.clone();
                 let images = Images::new(registries.clone(), self.max_size)
                     .context("cannot start to fetch images")?;
-                self.known.push((registries, images, HashMap::new()));
+                self.known.push(Known { registries, images, found: HashMap::new() });
                 self.known.len() - 1
             }
         };

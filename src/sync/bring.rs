@@ -87,19 +87,22 @@ pub(super) fn rehearse(
             warnings: checked.iter().flat_map(Checked::lines).collect(),
         })
     };
-    let rehearsed = read(state, folder).and_then(|described| rehearse(&described));
+    let rehearsed = read_with_images(state, folder).and_then(|described| rehearse(&described));
     rehearsed.map_err(|error| within(folder, &error))
 }
 
-fn read(state: &State, folder: &Path) -> Result<FleetFolder> {
-    let mut described =
-        FleetFolder::read(folder).map_err(|error| match error.downcast_ref::<Faults>() {
-            Some(faults) => anyhow!(first(faults)),
-            None => error,
-        })?;
+fn read_with_images(state: &State, folder: &Path) -> Result<FleetFolder> {
+    let mut described = read(folder)?;
     let max_size = state.config().images.max_size.bytes();
     described.find_images(&mut ImageFinder::new(max_size))?;
     Ok(described)
+}
+
+fn read(folder: &Path) -> Result<FleetFolder> {
+    FleetFolder::read(folder).map_err(|error| match error.downcast_ref::<Faults>() {
+        Some(faults) => anyhow!(first(faults)),
+        None => error,
+    })
 }
 
 /// The first fault in a line, and how many there are.
