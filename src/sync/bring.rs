@@ -62,7 +62,7 @@ pub(super) fn bring(
             warnings: applied.warnings,
         })
     };
-    read(state, folder)
+    read_with_images(state, folder)
         .and_then(|described| apply(&described))
         .map_err(|error| within(folder, &error))
 }
