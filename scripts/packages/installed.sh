@@ -39,6 +39,8 @@ wanted=(
   "ip iproute2"
   "dnsmasq dnsmasq-base"
 )
+# Pulls images from the boot host, and pushes them into a registry.
+[[ $purpose == test ]] && wanted+=("skopeo skopeo")
 # Shells that are asked what they complete.
 [[ $purpose == test ]] && wanted+=("zsh zsh" "fish fish")
 # For the status page.

@@ -20,6 +20,7 @@ use super::plan;
 use super::rollout;
 use crate::fleet::EventId;
 use crate::identity::GatewayName;
+use crate::publish::ImageFinder;
 use crate::sync::Applied;
 use crate::sync::Apply;
 use crate::sync::Extent;
@@ -138,7 +139,8 @@ impl ApplyCommand {
             self.remove_absent || expected.as_ref().is_none_or(|plan| plan.removed.is_empty()),
             "the plan removes gateways: add --remove-absent; nothing was changed"
         );
-        let folder = FleetFolder::read(&self.fleet)?;
+        let mut folder = FleetFolder::read(&self.fleet)?;
+        folder.find_images(&mut ImageFinder::new(state.config().images.max_size.bytes()))?;
         let extent = Extent { again: self.again, remove_absent: self.remove_absent };
         if self.remove_absent {
             // Those that somebody agreed to, and no others.

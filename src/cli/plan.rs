@@ -7,6 +7,8 @@ use anyhow::Result;
 
 use super::context::Context;
 use super::context::now;
+use crate::config::Images;
+use crate::publish::ImageFinder;
 use crate::store::files;
 use crate::sync::Extent;
 use crate::sync::FleetFolder;
@@ -49,11 +51,21 @@ impl Changes {
 
 impl PlanCommand {
     pub(super) fn run(self, context: &Context) -> Result<()> {
-        let live = match &self.state_json {
-            Some(path) => LiveFleet::parse(&files::read_given(path)?, &path.display())?,
-            None => LiveFleet::read(&context.state()?, now())?,
+        let (live, images) = match &self.state_json {
+            Some(path) => {
+                let live = LiveFleet::parse(&files::read_given(path)?, &path.display())?;
+                (live, Images::default())
+            }
+            None => {
+                let state = context.state()?;
+                (LiveFleet::read(&state, now())?, state.config().images.clone())
+            }
         };
-        let folder = FleetFolder::read(&self.fleet)?;
+        let mut folder = FleetFolder::read(&self.fleet)?;
+        let missing =
+            folder.find_reachable_images(&mut ImageFinder::new(images.max_size.bytes()))?;
+        let not_resolved = |error: &anyhow::Error| format!("image not resolved: {error:#}");
+        context.warn(&missing.iter().map(not_resolved).collect::<Vec<_>>());
         let plan =
             folder.plan(&live, Extent { again: self.again, remove_absent: self.remove_absent });
         if let Some(path) = &self.output {

@@ -12,6 +12,7 @@ use super::finding::Checked;
 use super::finding::MAX_TEMPLATE;
 use super::finding::check_template;
 use super::folder::Folder;
+use super::images::WantedImages;
 use crate::fleet::SECRETS;
 use crate::ipxe::script::Finding;
 use crate::profile::agent::AgentProfile;
@@ -30,6 +31,8 @@ use crate::profile::download::Download;
 pub(super) struct Made {
     /// `None` if it has an error.
     pub(super) rendered: Option<Rendered>,
+    /// Its images.
+    pub(super) images: WantedImages,
     /// Files that come from URLs, by path.
     pub(super) downloads: Vec<(String, Download)>,
     /// Findings in `gateway.toml`, and in `secrets`.
@@ -59,7 +62,8 @@ impl Made {
             Ok(description) => description,
             Err(problems) => {
                 let checked = vec![found(Problem::findings(&text, problems))];
-                return Ok(Self { rendered: None, downloads: Vec::new(), checked });
+                let images = WantedImages::default();
+                return Ok(Self { rendered: None, images, downloads: Vec::new(), checked });
             }
         };
         let files: BTreeMap<String, u64> =
@@ -83,16 +87,20 @@ impl Made {
         let given = Given { files: &files, template, texts: &texts, pins };
         let (rendered, problems) = description.render(&given);
         let mut checked = vec![found(Problem::findings(&text, problems.description))];
-        if let Some(source) = secrets {
+        if let Some(source) = secrets.clone() {
             let path = folder.shown().join(SECRETS);
             let lossy = String::from_utf8_lossy(&source);
             let mut findings = Problem::findings(&lossy, problems.secrets);
             findings.extend(check_template(&path, &source)?);
             checked.push(Checked { path, source, findings, secret: true });
         }
+        let images = match rendered {
+            Some(_) => WantedImages::new(&description, secrets.as_deref(), &texts)?,
+            None => WantedImages::default(),
+        };
         let downloads = description.downloads();
         let downloads = downloads.map(|(path, file)| (path.to_owned(), file.clone())).collect();
-        Ok(Self { rendered, downloads, checked })
+        Ok(Self { rendered, images, downloads, checked })
     }
 }
 

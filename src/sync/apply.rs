@@ -30,6 +30,7 @@ use crate::identity::GatewayName;
 use crate::publish;
 use crate::publish::Checked;
 use crate::publish::Downloads;
+use crate::publish::ImageFinder;
 use crate::publish::Item;
 use crate::publish::present;
 use crate::store::State;
@@ -82,7 +83,7 @@ impl FleetFolder {
                 Some(String::from_utf8_lossy(&text).into_owned())
             }
             Content::Made { bytes, .. } => Some(String::from_utf8_lossy(bytes).into_owned()),
-            Content::Download(_) => None,
+            Content::Download(_) | Content::Image(_) => None,
         };
         Plan::new(&self.gateways, &self.waves, live, extent, &script)
     }
@@ -118,7 +119,9 @@ pub fn apply(state: &State, folder: &FleetFolder, apply: Apply<'_>) -> Result<Ap
         // Who cannot revoke could not finish.
         state.authority().context("no gateway can be removed; nothing was changed")?;
     }
-    let mut stored = Stored { generations: &generations, folder, downloads: None, apply: &apply };
+    let finder = ImageFinder::new(state.config().images.max_size.bytes());
+    let mut stored =
+        Stored { generations: &generations, folder, downloads: None, finder, apply: &apply };
     let mut items = BTreeMap::new();
     for (name, gateway) in plan.gateways.iter().filter(|(_, gateway)| !gateway.is_empty()) {
         let Some(described) = folder.gateways.get(name) else { continue };
@@ -172,11 +175,16 @@ struct Stored<'a> {
     generations: &'a Generations,
     folder: &'a FleetFolder,
     downloads: Option<Downloads>,
+    finder: ImageFinder,
     apply: &'a Apply<'a>,
 }
 
 impl Stored<'_> {
     fn files(&mut self, described: &Described) -> Result<BTreeMap<String, Asset>> {
+        if let Some(made) = &described.made {
+            let public = self.generations.blobs_of(Access::Public);
+            made.hold_images(&self.folder.tree, &mut self.finder, public, self.apply.progress)?;
+        }
         let mut files = BTreeMap::new();
         for (path, content) in &described.files {
             let blobs = self.generations.blobs_of(Access::to(path));
@@ -197,6 +205,14 @@ impl Stored<'_> {
                 }
                 Content::Made { bytes, asset } => {
                     blobs.add(&**bytes).with_context(|| format!("cannot store {path}"))?;
+                    asset.clone()
+                }
+                Content::Image(asset) => {
+                    ensure!(
+                        present(blobs, asset.sha256).is_some(),
+                        "{path} was removed while this was prepared; nothing was published: try \
+                         again"
+                    );
                     asset.clone()
                 }
                 Content::Download(download) => {

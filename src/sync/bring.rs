@@ -21,6 +21,7 @@ use crate::fleet::By;
 use crate::fleet::EventId;
 use crate::identity::GatewayName;
 use crate::publish::Checked;
+use crate::publish::ImageFinder;
 use crate::store::State;
 
 /// The changes of a commit, made or planned.
@@ -61,7 +62,9 @@ pub(super) fn bring(
             warnings: applied.warnings,
         })
     };
-    read(folder).and_then(|described| apply(&described)).map_err(|error| within(folder, &error))
+    read_with_images(state, folder)
+        .and_then(|described| apply(&described))
+        .map_err(|error| within(folder, &error))
 }
 
 /// The same without a change.
@@ -84,8 +87,15 @@ pub(super) fn rehearse(
             warnings: checked.iter().flat_map(Checked::lines).collect(),
         })
     };
-    let rehearsed = read(folder).and_then(|described| rehearse(&described));
+    let rehearsed = read_with_images(state, folder).and_then(|described| rehearse(&described));
     rehearsed.map_err(|error| within(folder, &error))
+}
+
+fn read_with_images(state: &State, folder: &Path) -> Result<FleetFolder> {
+    let mut described = read(folder)?;
+    let max_size = state.config().images.max_size.bytes();
+    described.find_images(&mut ImageFinder::new(max_size))?;
+    Ok(described)
 }
 
 fn read(folder: &Path) -> Result<FleetFolder> {

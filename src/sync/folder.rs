@@ -7,6 +7,7 @@ use std::path::Path;
 
 use std::time::Duration;
 
+use anyhow::Error;
 use anyhow::Result;
 
 use super::content::Content;
@@ -33,7 +34,9 @@ use crate::fleet::Variables;
 use crate::fleet::rollout::Rules;
 use crate::identity::Fingerprint;
 use crate::identity::GatewayName;
+use crate::images::ImageError;
 use crate::profile::description::GATEWAY_TOML;
+use crate::publish::ImageFinder;
 
 /// Most bytes of a folder unless it says `max-size`: less than git hosts take, more than scripts,
 /// a kernel and a small initramfs need.
@@ -116,6 +119,30 @@ impl FleetFolder {
         let waves = waves(&fleet, &described, &mut faults);
         Faults::none(&shown, faults)?;
         Ok(Self { tree, gateways: described, waves, rules: fleet.rules })
+    }
+
+    /// Looks up the container images of all gateways: tags become digests. Nothing is fetched yet.
+    pub fn find_images(&mut self, finder: &mut ImageFinder) -> Result<()> {
+        match self.find_reachable_images(finder)?.into_iter().next() {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
+    }
+
+    /// The same; registries that are out of reach do not stop it. Returns what is missing.
+    pub fn find_reachable_images(&mut self, finder: &mut ImageFinder) -> Result<Vec<Error>> {
+        let mut missing = Vec::new();
+        for gateway in self.gateways.values_mut() {
+            let Some(made) = &mut gateway.made else { continue };
+            let Err(error) = made.find_images(&self.tree, &mut gateway.files, finder) else {
+                continue;
+            };
+            match error.downcast_ref::<ImageError>() {
+                Some(image) if image.is_out_of_reach() => missing.push(error),
+                _ => return Err(error),
+            }
+        }
+        Ok(missing)
     }
 
     /// The gateways, by name.

@@ -26,6 +26,7 @@ use crate::fleet::format;
 use crate::foreign::Foreign;
 use crate::identity::Fingerprint;
 use crate::identity::GatewayName;
+use crate::profile::agent::AGENT_PROFILE;
 use crate::profile::description::GATEWAY_TOML;
 use crate::store::State;
 use crate::store::blobs::Access;
@@ -99,7 +100,7 @@ impl From<&Generation> for LiveGeneration {
 
 /// True for files whose text is shown: scripts of iPXE and descriptions, which hold no secrets.
 pub(super) fn is_script(path: &str) -> bool {
-    path == BOOT_SCRIPT || path == GATEWAY_TOML || path.ends_with(".ipxe")
+    [BOOT_SCRIPT, GATEWAY_TOML, AGENT_PROFILE].contains(&path) || path.ends_with(".ipxe")
 }
 
 impl LiveFleet {

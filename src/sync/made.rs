@@ -1,8 +1,11 @@
 //! A gateway of a fleet folder with a `gateway.toml`: what is made from it. Reads the folder.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
 use std::sync::Arc;
 
+use anyhow::Context;
 use anyhow::Result;
 use sha2::Digest;
 use sha2::Sha256;
@@ -15,6 +18,7 @@ use crate::fleet::Asset;
 use crate::fleet::BOOT_SCRIPT;
 use crate::fleet::BlobId;
 use crate::fleet::SECRETS;
+use crate::images::Files;
 use crate::ipxe::script::Finding;
 use crate::profile::description::Description;
 use crate::profile::description::GATEWAY_TOML;
@@ -24,7 +28,11 @@ use crate::profile::description::Problem;
 use crate::profile::description::Problems;
 use crate::profile::description::Rendered;
 use crate::profile::description::Template;
+use crate::publish::FoundImages;
+use crate::publish::ImageFinder;
 use crate::publish::MAX_TEMPLATE;
+use crate::publish::WantedImages;
+use crate::store::blobs::Blobs;
 
 /// The description of a gateway, with all that it depends on.
 #[derive(Clone, Debug)]
@@ -36,6 +44,25 @@ pub(super) struct Made {
     texts: BTreeMap<String, String>,
     /// The operator's secrets and their path in the folder, if it has some.
     secrets: Option<(String, Vec<u8>)>,
+    images: WantedImages,
+    /// Files that are images: their paths in the folder, by those of the gateway.
+    sources: BTreeMap<String, String>,
+    /// What its images are, once that was looked up.
+    found: FoundImages,
+}
+
+/// The files that are images.
+struct Sources<'a> {
+    tree: &'a Tree,
+    paths: &'a BTreeMap<String, String>,
+}
+
+impl Files for Sources<'_> {
+    fn open(&self, path: &str) -> io::Result<File> {
+        let place = self.paths.get(path).ok_or(io::ErrorKind::NotFound)?;
+        let file = self.tree.open_listed(place).map_err(io::Error::other)?;
+        Ok(file.into_std())
+    }
 }
 
 /// Findings about a description and its secrets: the file, its text, and whether it is secret.
@@ -70,7 +97,19 @@ impl Made {
             _ => None,
         };
         let sizes = files.iter().map(|(path, content)| (path.clone(), content.size().unwrap_or(0)));
-        let made = Self { source, files: sizes.collect(), texts, secrets, description };
+        let template = secrets.as_ref().map(|(_, text)| text.as_slice());
+        let images = WantedImages::new(&description, template, &texts)
+            .with_context(|| source.path.clone())?;
+        let sources = files.iter().filter_map(|(path, content)| match content {
+            Content::InTree { path: place, .. } if images.is_source(path) => {
+                Some((path.clone(), place.clone()))
+            }
+            _ => None,
+        });
+        let sources = sources.collect();
+        let (files_then, found) = (sizes.collect(), FoundImages::default());
+        let made =
+            Self { source, files: files_then, texts, secrets, description, images, sources, found };
         // Whether a boot host has secrets of its own is asked later: [`Self::findings`].
         let (rendered, problems) = made.render(true, &BTreeMap::new());
         let Some(rendered) = rendered else {
@@ -91,6 +130,7 @@ impl Made {
             files.insert(path.to_owned(), Content::Download(download.clone()));
         }
         files.extend(contents(&rendered));
+        files.retain(|path, _| !made.images.is_source(path));
         Ok(Some(made))
     }
 
@@ -105,6 +145,34 @@ impl Made {
         };
         let Self { files, texts, .. } = self;
         self.description.render(&Given { files, template, texts, pins })
+    }
+
+    /// Looks up the images and renders with their digests.
+    pub(super) fn find_images(
+        &mut self,
+        tree: &Tree,
+        files: &mut BTreeMap<String, Content>,
+        finder: &mut ImageFinder,
+    ) -> Result<()> {
+        let found = finder.find(&self.images, &Sources { tree, paths: &self.sources })?;
+        if let (Some(rendered), _) = self.render(true, &found.pins) {
+            files.extend(contents(&rendered));
+        }
+        files.extend(found.files()?.into_iter().map(|(path, asset)| (path, Content::Image(asset))));
+        self.found = found;
+        Ok(())
+    }
+
+    /// Fetches what is not here of its images.
+    pub(super) fn hold_images(
+        &self,
+        tree: &Tree,
+        finder: &mut ImageFinder,
+        blobs: &Blobs,
+        progress: &dyn Fn(u64),
+    ) -> Result<()> {
+        let sources = Sources { tree, paths: &self.sources };
+        finder.hold(&self.images, &self.found, &sources, blobs, progress).map(drop)
     }
 
     /// Findings in `gateway.toml` and `secrets`.

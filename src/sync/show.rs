@@ -11,6 +11,7 @@ use super::plan::GatewayPlan;
 use super::plan::Kind;
 use super::plan::Plan;
 use crate::identity::GatewayName;
+use crate::images;
 
 /// Most lines of one script's change; `--json` has all of it.
 const MOST_LINES: usize = 60;
@@ -112,7 +113,15 @@ fn changes(gateway: &GatewayPlan) -> String {
     }
     gateway.labels.iter().for_each(|change| text += &one("label", change));
     gateway.variables.iter().for_each(|change| text += &one("variable", change));
-    gateway.files.iter().for_each(|change| text += &file(change));
+    let (parts, files): (Vec<_>, Vec<_>) =
+        gateway.files.iter().partition(|change| images::is_image_file(&change.path));
+    files.into_iter().for_each(|change| text += &file(change));
+    if !parts.is_empty() {
+        // Their files have digests for names; which images change is in gateway.toml and agent.json.
+        let added = parts.iter().filter(|part| part.change == Kind::Added);
+        let added = added.filter_map(|part| part.after.as_ref()?.size);
+        text += &format!("  ~ container images: {} bytes new\n", added.sum::<u64>());
+    }
     text
 }
 
@@ -126,6 +135,15 @@ pub(super) fn one<N: fmt::Display>(
         (Some(before), Some(after)) => format!("  ~ {kind} {name}: {before:?} → {after:?}\n"),
         (None, None) => String::new(),
     }
+}
+
+/// The files to show: not those of images, where it is said which images change.
+pub(super) fn files<'a>(
+    files: &'a [FileChange],
+    images: &[images::Change],
+) -> impl Iterator<Item = &'a FileChange> {
+    let all = images.is_empty();
+    files.iter().filter(move |change| all || !images::is_image_file(&change.path))
 }
 
 pub(super) fn file(FileChange { path, before, after, change, diff }: &FileChange) -> String {

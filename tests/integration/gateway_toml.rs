@@ -19,7 +19,7 @@ use crate::fleet_folder::sha256;
 use crate::json::hold;
 
 const DESCRIPTION: &str = "[kernel]\ncmdline = \"console=ttyS0\"\n\n[[container]]\nimage = \
-    \"registry.example.org/farm/gateway:v12\"\n[container.environment]\nTOKEN = \"secret:token\"\n";
+    \"registry.example.org/farm/gateway:v12@sha256:7777777777777777777777777777777777777777777777777777777777777777\"\nhold = false\n[container.environment]\nTOKEN = \"secret:token\"\n";
 
 const INITRAMFS: &[u8] = b"070701 and more";
 
@@ -49,7 +49,7 @@ fn what_is_made_is_shown_without_secrets() {
         "    kernel --timeout 30000 vmlinuz initrd=agent.cpio.zst console=ttyS0 panic=30\n",
         "    initrd --timeout 30000 ${secrets_url} /farmgate/secrets mode=600 mkdir=-1\n    boot\n",
         "kernel command line\n\n    initrd=agent.cpio.zst console=ttyS0 panic=30\n",
-        "\"reference\": \"registry.example.org/farm/gateway:v12\"",
+        "\"reference\": \"registry.example.org/farm/gateway:v12@sha256:",
         "    token=(secret)\n    FARMGATE_URL=${boot_url}\n",
     ] {
         assert!(shown.contains(part), "no {part:?} in\n{shown}");
@@ -75,7 +75,7 @@ fn what_is_made_is_shown_without_secrets() {
     let wrong = folder(&state, "wrong", DESCRIPTION, &[("secrets", b"tokn=1\n")]);
     let error = state.fails(&["render", str(&wrong)]);
     assert!(
-        error.contains("gateway.toml:7:9: FG062 the file `secrets` has no line `token=`"),
+        error.contains("gateway.toml:8:9: FG062 the file `secrets` has no line `token=`"),
         "{error}"
     );
 }
@@ -88,7 +88,7 @@ fn errors_have_a_line_and_a_caret_and_stop_a_publish() {
     let output = state.run(&["check", str(&dir)]);
     assert_eq!(output.status.code(), Some(1));
     let shown = String::from_utf8(output.stdout).unwrap();
-    assert!(shown.contains("[FG060] Error") && shown.contains("gateway.toml:7:"), "{shown}");
+    assert!(shown.contains("[FG060] Error") && shown.contains("gateway.toml:8:"), "{shown}");
     assert!(state.fails(&["publish", "lab-1", str(&dir)]).contains("FG060"));
 
     // Both ways to boot at once, and files that farmgate makes.
@@ -252,7 +252,7 @@ fn a_fleet_folder_has_descriptions_in_profiles_and_gateways() {
     // A change is shown where it was made.
     fleet.write("profiles/debian/gateway.toml", &DESCRIPTION.replace("v12", "v14"));
     let plan = state.ok(&["plan", fleet.str()]);
-    assert!(plan.contains("+image = \"registry.example.org/farm/gateway:v14\""), "{plan}");
+    assert!(plan.contains("+image = \"registry.example.org/farm/gateway:v14@"), "{plan}");
     assert!(plan.contains("1 of 3 gateways changes"), "{plan}");
     // A folder and a fleet folder make the same files of the same description.
     let dir = folder(&state, "f", &DESCRIPTION.replace("v12", "v14"), &[("secrets", SECRETS)]);
@@ -278,7 +278,7 @@ fn faults_of_a_fleet_folder_name_its_files() {
     refused("did you mean `kernel`?");
     fleet.write("gateways/lab-1/gateway.toml", DESCRIPTION);
     fleet.write("profiles/debian/secrets", "tokn=correct-horse\n");
-    refused("gateways/lab-1/gateway.toml:7:9: FG062 the file `secrets` has no line `token=`");
+    refused("gateways/lab-1/gateway.toml:8:9: FG062 the file `secrets` has no line `token=`");
     fleet.write("profiles/debian/secrets", "token=correct-horse\ncorrect-horse\n");
     refused("profiles/debian/secrets:2:1: FG061 this line has no `=`");
     fleet.write("profiles/debian/secrets", "token=correct-horse\n");

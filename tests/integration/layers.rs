@@ -22,11 +22,13 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("http_client", &["store", "config", "foreign"]),
     ("replica", &["store", "http_client", "backoff", "fleet", "config", "foreign"]),
     ("bucket", &["store", "http_client", "backoff", "fleet", "identity", "config", "foreign"]),
+    ("images", &["store", "http_client", "backoff", "fleet", "profile", "foreign"]),
     ("iso", &["store", "ipxe", "fleet", "identity", "config", "foreign"]),
     (
         "publish",
         &[
             "bucket",
+            "images",
             "store",
             "http_client",
             "profile",
@@ -41,6 +43,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         "sync",
         &[
             "publish",
+            "images",
             "store",
             "http_client",
             "profile",

@@ -108,6 +108,15 @@ impl Description {
             .map(|container| (container.image.value.text.as_str(), self.holds(container)))
     }
 
+    /// The registries: host and port, file with the CA, name of the secret with the credentials.
+    pub fn registries(&self) -> impl Iterator<Item = (&str, Option<&str>, Option<&str>)> {
+        self.registries.iter().map(|(host, registry)| {
+            let ca = registry.ca.as_ref().map(|ca| ca.value.as_str());
+            let credentials = registry.credentials.as_ref().map(|name| name.value.as_str());
+            (host.as_str(), ca, credentials)
+        })
+    }
+
     /// The runtime's name, as the file has it.
     pub fn runtime(&self) -> &'static str {
         match self.runtime {
