@@ -100,7 +100,7 @@ real_package() {
 # unpack_with_all SUITE NAME PACKAGE...: leaves the files of these packages, and of all that they depend
 # on, together in $cache/SUITE/NAME.
 unpack_with_all() {
-  local suite=$1 name=$2 target=$cache/$1/$2 temp all=()
+  local suite=$1 target=$cache/$1/$2 temp all=()
   shift 2
   [[ -d $target ]] && return 0
   on_debian || { say "$* are only fetched on Debian, and this is $host_id"; return 1; }
