@@ -76,6 +76,15 @@ test-vm: ## the chain in QEMU, firmware to userspace (ONLY=part-of-a-name)
 	$(CARGO) build --locked
 	vm-tests/run $(ONLY)
 
+.PHONY: test-agent
+test-agent: ## what gateways run after the kernel, on good and bad days, in QEMU (ONLY=part-of-a-name)
+	$(CARGO) build --locked --bin farmgate-agent
+	vm-tests/run-agent $(ONLY)
+
+.PHONY: agent
+agent: ## the agent's initramfs for gateways: target/agent.cpio.zst
+	scripts/make-agent target/agent.cpio.zst
+
 # The package is made of the same build as the tests, unless FARMGATE_DEB names one.
 .PHONY: test-appliance
 test-appliance: ## a Debian boot host with systemd, nginx and our package, and its gateways (ONLY=part-of-a-name)
@@ -118,7 +127,7 @@ fuzz: ## every fuzz target for FUZZ_SECONDS each (needs cargo-fuzz and a C++ com
 	done
 
 .PHONY: test-long
-test-long: test fuzz ## every test, the fuzz targets, and pages of the documentation that fetch something
+test-long: test test-agent fuzz ## every test, the fuzz targets, and pages of the documentation that fetch something
 	FARMGATE_NETWORK_PAGES=1 FARMGATE_PAGES=debian-gateway vm-tests/run docs_say
 
 .PHONY: fmt

@@ -19,6 +19,10 @@ wanted=(
   "/usr/lib/ISOLINUX/isohdpfx.bin isolinux"
   "/usr/lib/syslinux/modules/bios/ldlinux.c32 syslinux-common"
 )
+[[ $purpose == test || $purpose == demo || $purpose == agent ]] && wanted+=(
+  "zstd zstd"
+  "readelf binutils"
+)
 # Readers of images that are not ours, so that the tests do not believe our own code, a clock
 # that is set to another day, and who reads our unit and our Nix.
 [[ $purpose == test || $purpose == appliance ]] && wanted+=(

@@ -97,12 +97,47 @@ real_package() {
     awk -v want="$3" '$1 == "Depends:" && $2 ~ want && !found++ { print $2 }'
 }
 
+# unpack_with_all SUITE NAME PACKAGE...: leaves the files of these packages, and of all that they depend
+# on, together in $cache/SUITE/NAME.
+unpack_with_all() {
+  local suite=$1 target=$cache/$1/$2 temp all=()
+  shift 2
+  [[ -d $target ]] && return 0
+  on_debian || { say "$* are only fetched on Debian, and this is $host_id"; return 1; }
+  say "fetching $* and what they need from Debian's $suite into $target"
+  refresh "$suite" || return 1
+  mapfile -t all < <(apt_private "$suite" apt-cache depends --recurse --no-recommends --no-suggests \
+    --no-conflicts --no-breaks --no-replaces --no-enhances "$@" | grep '^[a-z0-9]' | sort -u)
+  mkdir -p "$cache/$suite"
+  temp=$(mktemp -d "$cache/$suite/.unpack.XXXXXX")
+  if (cd "$temp" && apt_private "$suite" apt-get download "${all[@]/%//$suite}" >download.log 2>&1 && mkdir root &&
+    for deb in ./*.deb; do dpkg-deb -x "$deb" root && basename "$deb" || exit 1; done >packages); then
+    mv "$temp/packages" "$temp/root/.packages"
+    chmod -R u+rwX "$temp/root"
+    mv -T "$temp/root" "$target"
+    rm -rf "$temp"
+  else
+    sed 's/^/    /' "$temp/download.log" >&2
+    rm -rf "$temp"
+    return 1
+  fi
+}
+
 # What an interrupted run left.
 rm -rf "$cache"/*/.unpack.??????
 
 # --- What is fetched ---
 
 [[ $purpose == lint ]] && return 0
+
+# What the agent's initramfs is made of besides the agent.
+if [[ $purpose != appliance && -z ${FARMGATE_AGENT_ROOT:-} ]]; then
+  FARMGATE_AGENT_ROOT=$cache/$suite/agent
+  unpack_with_all "$suite" agent crun e2fsprogs busybox-static ca-certificates libgcc-s1 ||
+    fail "no packages for the agent's initramfs: name a directory with crun, e2fsprogs, busybox-static, ca-certificates and their libraries in FARMGATE_AGENT_ROOT"
+fi
+[[ -z ${FARMGATE_AGENT_ROOT:-} ]] || result FARMGATE_AGENT_ROOT "$FARMGATE_AGENT_ROOT"
+[[ $purpose == agent ]] && return 0
 
 if [[ -z ${FARMGATE_IPXE:-} ]]; then
   unpack "$ipxe_suite" ipxe ||

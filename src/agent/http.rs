@@ -53,6 +53,7 @@ pub enum Trust {
 pub struct Client {
     runtime: Arc<Runtime>,
     client: reqwest::Client,
+    limit: Option<Duration>,
 }
 
 /// An answer whose body is still to be read.
@@ -84,7 +85,12 @@ impl Client {
             .no_proxy()
             .build()
             .map_err(failure)?;
-        Ok(Self { runtime: Arc::new(runtime), client })
+        Ok(Self { runtime: Arc::new(runtime), client, limit: None })
+    }
+
+    /// The same client, for answers that are complete within `limit`.
+    pub fn within(self, limit: Duration) -> Self {
+        Self { limit: Some(limit), ..self }
     }
 
     /// `GET` with these headers, such as `("range", "bytes=100-")`.
@@ -114,6 +120,9 @@ impl Client {
         let mut request = self.client.request(method, url);
         for (name, value) in headers {
             request = request.header(*name, *value);
+        }
+        if let Some(limit) = self.limit {
+            request = request.timeout(limit);
         }
         if let Some(body) = body {
             request = request.body(body);

@@ -5,6 +5,7 @@
 
 mod common;
 
+mod agent_initramfs;
 mod api;
 mod assessment;
 mod backup;
