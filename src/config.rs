@@ -8,6 +8,7 @@ mod buckets;
 mod contact;
 mod endpoint;
 mod git_remote;
+mod images;
 mod listen;
 mod period;
 mod rewrite;
@@ -38,6 +39,7 @@ pub use endpoint::Endpoint;
 pub use git_remote::GitRemote;
 pub use git_remote::ParseGitRemoteError;
 pub use git_remote::Transport;
+pub use images::Images;
 pub use listen::AccelPrefix;
 pub use listen::AdminAddress;
 pub use listen::Listen;
@@ -85,6 +87,9 @@ pub struct Config {
     /// The source of each gateway's bucket.
     #[serde(default)]
     pub buckets: Buckets,
+    /// Container images of generations.
+    #[serde(default)]
+    pub images: Images,
     /// The store that several boot hosts share.
     #[serde(default)]
     pub store: Store,

@@ -86,6 +86,15 @@ pub fn believing_the_system() -> Option<Arc<ClientConfig>> {
     if roots.is_empty() { None } else { trusting(roots) }
 }
 
+/// TLS that trusts these CAs alone; `None` if there are none, or one of them is damaged.
+pub fn believing(certificates: Vec<CertificateDer<'_>>) -> Option<Arc<ClientConfig>> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates {
+        roots.add(certificate).ok()?;
+    }
+    if roots.is_empty() { None } else { trusting(roots) }
+}
+
 /// TLS that fails, for clients that are to speak none.
 pub fn trusting_nobody() -> Option<Arc<ClientConfig>> {
     trusting(RootCertStore::empty())

@@ -3,7 +3,7 @@
 //! Dependencies point one way only:
 //!
 //! ```text
-//! main → cli → doctor → { server, iso } → sync → publish → { bucket, replica } → { store, http_client } → process → { fleet, identity, ipxe, profile, config, near, foreign, backoff }
+//! main → cli → doctor → { server, iso } → sync → publish → { bucket, replica, images } → { store, http_client } → process → { fleet, identity, ipxe, profile, config, near, foreign, backoff }
 //! ```
 //!
 //! The last group is pure: bytes in, values out, without tokio, axum, clock, files or environment.
@@ -20,6 +20,7 @@ pub mod fleet;
 pub mod foreign;
 pub mod http_client;
 pub mod identity;
+pub mod images;
 pub mod ipxe;
 pub mod iso;
 pub mod near;

@@ -41,6 +41,8 @@ wanted=(
 )
 # Shells that are asked what they complete.
 [[ $purpose == test ]] && wanted+=("zsh zsh" "fish fish")
+# Pulls images from the boot host, and pushes them into a registry.
+[[ $purpose == test ]] && wanted+=("skopeo skopeo")
 # For the status page.
 [[ $purpose == test ]] && wanted+=("chromium chromium")
 [[ $purpose == lint ]] && wanted+=(

@@ -165,6 +165,13 @@ if [[ -z ${FARMGATE_RCLONE:-} ]] && ! FARMGATE_RCLONE=$(command -v rclone); then
 fi
 [[ ! -x $FARMGATE_RCLONE ]] || result FARMGATE_RCLONE "$FARMGATE_RCLONE"
 
+if [[ -z ${FARMGATE_REGISTRY:-} ]] && ! FARMGATE_REGISTRY=$(command -v docker-registry); then
+  # Not installed: its package starts a server.
+  unpack "$suite" docker-registry || say "WARNING: no docker-registry: images are not fetched from a real one"
+  FARMGATE_REGISTRY=$cache/$suite/docker-registry/usr/bin/docker-registry
+fi
+[[ ! -x $FARMGATE_REGISTRY ]] || result FARMGATE_REGISTRY "$FARMGATE_REGISTRY"
+
 if [[ -z ${FARMGATE_SSHD:-} ]] && ! FARMGATE_SSHD=$(command -v sshd); then
   # Not installed: its package starts a server on port 22.
   unpack "$suite" openssh-server || say "WARNING: no sshd: git is not tested by ssh"

@@ -121,7 +121,7 @@ impl NginxConfig {
                 );
                 let certificate = Certificate { file: quoted(file)?, key: quoted(key)? };
                 let (host, listen) = (url.host().to_string(), self.listen(url.port(), ""));
-                text += &template::public(&host, &listen, &certificate, &server.logs);
+                text += &template::public(&server, &host, &listen, &certificate);
             }
             (None, None, None) => {}
             (Some(url), ..) => bail!(

@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde::Serialize;
 
+use super::reference::Digest;
+
 /// Version of the format that this program writes, and the newest one that it reads.
 pub const FORMAT: u32 = 1;
 
@@ -21,6 +23,14 @@ pub const SECRETS_PATH: &str = "/farmgate/secrets";
 /// Directory of a generation that holds its images, an OCI image layout
 /// (<https://github.com/opencontainers/image-spec/blob/v1.1.1/image-layout.md>).
 pub const IMAGES: &str = "oci";
+
+/// The index of those images.
+pub const IMAGE_INDEX: &str = "oci/index.json";
+
+/// Path of a manifest, configuration or layer within a generation.
+pub fn image_blob(digest: Digest) -> String {
+    format!("{IMAGES}/blobs/sha256/{}", digest.hex())
+}
 
 /// Lines of the rendered secrets that belong to farmgate: the origin of the boot host, base64 of
 /// the DER of the CA that issued its certificate, and the boot's token. With it the agent

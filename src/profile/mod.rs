@@ -4,5 +4,6 @@
 pub mod agent;
 pub mod description;
 pub mod download;
+pub mod oci;
 pub mod reference;
 pub mod report;

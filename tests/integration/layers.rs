@@ -22,6 +22,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("http_client", &["store", "config", "foreign"]),
     ("replica", &["store", "http_client", "backoff", "fleet", "config", "foreign"]),
     ("bucket", &["store", "http_client", "backoff", "fleet", "identity", "config", "foreign"]),
+    ("images", &["store", "http_client", "backoff", "fleet", "profile", "foreign"]),
     ("iso", &["store", "ipxe", "fleet", "identity", "config", "foreign"]),
     (
         "publish",

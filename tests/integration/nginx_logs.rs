@@ -30,15 +30,31 @@ impl Nginx {
         Self::start_with(state, args, "notice", free_port())
     }
 
+    /// The same, for clients with several connections.
+    pub(crate) fn for_many(state: &TestState) -> Self {
+        Self::start_for(state, &[], "notice", free_port(), 512)
+    }
+
     pub(crate) fn start_with(state: &TestState, args: &[&str], level: &str, port: u16) -> Self {
+        // One request at a time from one address, so that one that waits keeps others out.
+        Self::start_for(state, args, level, port, 1)
+    }
+
+    fn start_for(
+        state: &TestState,
+        args: &[&str],
+        level: &str,
+        port: u16,
+        connections: u32,
+    ) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let listen = format!("127.0.0.1:{port}");
         let socket = state.dir().join("http.sock");
         let mut all = vec!["nginx-config", "--listen", &*listen, "--unix"];
         all.push(socket.to_str().unwrap());
         all.extend(args);
-        // One request at a time from one address, so that one that waits keeps others out.
-        let servers = state.ok(&all).replace("farmgate_clients 512", "farmgate_clients 1");
+        let limit = format!("farmgate_clients {connections}");
+        let servers = state.ok(&all).replace("farmgate_clients 512", &limit);
         // As root it would give its workers to a user that cannot enter a test's directory.
         let user = if rustix::process::geteuid().is_root() { "user root root;" } else { "" };
         let prefix = dir.path().display();

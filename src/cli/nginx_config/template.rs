@@ -129,7 +129,7 @@ pub(super) fn legacy(server: &Server, listen: &str) -> String {
 fn server_block(server: &Server, listen: &str, tls: &str) -> String {
     let Server { host, own: Certificate { file, key }, ca, crl, .. } = server;
     let (common, tokens, blobs) = (COMMON, tokens(&server.logs), blobs(server));
-    let update = update(&server.logs);
+    let (update, images) = (update(&server.logs), images(&server.logs));
     let (unknown, logs) = (server.logs.unknown(), server.logs.without_token());
     format!(
         r#"
@@ -157,16 +157,18 @@ server {{
         }}
         proxy_pass http://farmgate;
     }}
-{update}{tokens}{blobs}}}
+{update}{images}{tokens}{blobs}}}
 "#
     )
 }
 
 /// The server block for requests without client certificate, under a name with a public
 /// certificate.
-pub(super) fn public(host: &str, listen: &str, own: &Certificate, logs: &Logs) -> String {
+pub(super) fn public(server: &Server, host: &str, listen: &str, own: &Certificate) -> String {
     let Certificate { file, key } = own;
+    let logs = &server.logs;
     let (common, tokens, update) = (COMMON, tokens(logs), update(logs));
+    let (images, blobs) = (images(logs), blobs(server));
     let (unknown, logs) = (logs.unknown(), logs.without_token());
     format!(
         r#"
@@ -183,7 +185,7 @@ server {{
         }}
         return 404;
     }}
-{update}{tokens}}}
+{update}{images}{tokens}{blobs}}}
 "#
     )
 }
@@ -242,6 +244,21 @@ fn update(logs: &Logs) -> String {
         }}
         client_max_body_size 1m;
         limit_req zone=farmgate_updates burst=20 nodelay;
+        proxy_pass http://farmgate;
+    }}
+"#
+    )
+}
+
+/// Images are pulled with a token in a header, which is in no log.
+fn images(logs: &Logs) -> String {
+    let logs = logs.without_token();
+    format!(
+        r#"    # Container images: the booted system has no certificate, but a token in a header.
+    location /v2/ {{
+        {logs}if ($http_referer ~ "{TOKEN}") {{
+            return 400;
+        }}
         proxy_pass http://farmgate;
     }}
 "#

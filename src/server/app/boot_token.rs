@@ -21,7 +21,6 @@ pub(in crate::server) struct RunningBoot {
     pub(in crate::server) gateway: Record,
     pub(in crate::server) boot: EventId,
     /// The generation that it was sent to.
-    #[allow(dead_code, reason = "the routes of images read it")]
     pub(in crate::server) generation: Arc<Generation>,
 }
 
@@ -55,7 +54,6 @@ impl App {
 
     /// The same for boots that began less than a day ago: whoever finds an old token gets nothing
     /// for it.
-    #[allow(dead_code, reason = "the routes of images call it")]
     pub(in crate::server) fn recent_boot_of(
         &self,
         token: &str,

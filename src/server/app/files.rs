@@ -23,7 +23,7 @@ use crate::store::blobs::Fault;
 use crate::store::journal::Stage;
 
 /// Longest `Range` value in the log. iPXE and curl send about 20 characters.
-const LONGEST_RANGE: usize = 200;
+pub(super) const LONGEST_RANGE: usize = 200;
 
 /// A gateway's request for a file.
 pub(in crate::server) struct Wish<'a> {
@@ -122,27 +122,41 @@ impl App {
 
     fn asset(&self, target: &Target<'_>, reach: Reach) -> Result<Content> {
         let Target { client, path, asset, boot, .. } = *target;
+        let subject = client.subject(boot);
+        self.blob(path, asset, subject, client.behind_nginx, reach)?
+            .map_err(|fault| self.unservable(target, fault, reach))
+    }
+
+    /// The blob of a file that is public.
+    pub(super) fn blob(
+        &self,
+        path: &str,
+        asset: &Asset,
+        subject: Subject,
+        behind_nginx: bool,
+        reach: Reach,
+    ) -> Result<std::result::Result<Content, Fault>> {
         let blobs = self.generations.blobs_of(Access::Public);
-        if client.behind_nginx
-            && let Some(prefix) = &self.settings().accel
-        {
-            let facts = blobs.find(asset).map_err(|fault| self.unservable(target, fault, reach))?;
+        if behind_nginx && let Some(prefix) = &self.settings().accel {
+            let facts = match blobs.find(asset) {
+                Ok(facts) => facts,
+                Err(fault) => return Ok(Err(fault)),
+            };
             // An older version kept it as a secret: nginx would answer 403.
             if facts.mode() & 0o004 != 0 {
                 let stage = Stage::FileByNginx { path: path.into(), size: asset.size };
-                self.recorder.record(client.subject(boot), stage);
+                self.recorder.record(subject, stage);
                 let location = format!("{}/{}", prefix.as_str(), asset.sha256.path());
-                return Ok(Content::ByNginx { location, sha256: asset.sha256 });
+                return Ok(Ok(Content::ByNginx { location, sha256: asset.sha256 }));
             }
         }
         reach.disk()?;
-        let file =
-            blobs.open_whole(asset).map_err(|fault| self.unservable(target, fault, reach))?;
-        Ok(Content::File { file, asset: asset.clone(), subject: client.subject(boot) })
+        let file = blobs.open_whole(asset);
+        Ok(file.map(|file| Content::File { file, asset: asset.clone(), subject }))
     }
 
     /// Fails if a file of a generation is missing here but another host may have it.
-    fn ensure_local(&self, asset: &Asset, access: Access, reach: Reach) -> Result<()> {
+    pub(super) fn ensure_local(&self, asset: &Asset, access: Access, reach: Reach) -> Result<()> {
         let Some(replica) = &self.replica else { return Ok(()) };
         reach.disk()?;
         // The fetch meets and reports an error of this look again.

@@ -7,6 +7,7 @@ mod boots;
 mod error;
 mod files;
 mod health;
+mod images;
 mod nginx;
 mod prelude;
 mod report;
@@ -26,8 +27,6 @@ use time::OffsetDateTime;
 pub(super) use authenticate::Client;
 pub(super) use authenticate::Presented;
 pub(super) use authenticate::Via;
-#[allow(unused_imports, reason = "the routes of images name it")]
-pub(super) use boot_token::RunningBoot;
 pub(super) use boots::Labels;
 pub(super) use error::Error;
 pub(super) use error::Reach;
@@ -36,6 +35,9 @@ pub(super) use error::Result;
 pub(super) use files::Content;
 pub(super) use files::Number;
 pub(super) use files::Wish;
+pub(super) use images::Image;
+pub(super) use images::ImagePart;
+pub(super) use images::ImageWish;
 pub(super) use secrets::Asked;
 
 use super::metrics::Counters;

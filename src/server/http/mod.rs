@@ -10,6 +10,7 @@ mod error;
 mod file_body;
 mod front;
 mod generation;
+mod images;
 mod metrics;
 mod nginx_headers;
 mod observe;

@@ -15,6 +15,7 @@ use super::admin;
 use super::boot;
 use super::front::Front;
 use super::generation;
+use super::images;
 use super::observe;
 use super::report;
 use super::routes;
@@ -34,6 +35,8 @@ pub(in crate::server) fn router(front: Arc<Front>) -> Router {
         .route(routes::REPORT, post(report::report).fallback(report::not_post))
         .route(routes::HEALTHZ, get(watchdog))
         .route(routes::SECRETS, get(secrets::read).head(secrets::not_allowed))
+        .route(routes::IMAGES, get(images::pull).fallback(images::not_read))
+        .route(routes::IMAGES_AT_ALL, get(images::pull).fallback(images::not_read))
         .route(routes::UPDATE, post(update::update).fallback(update::not_post))
         .fallback(nothing)
         .layer(middleware::from_fn_with_state(front.clone(), observe::observe))

@@ -1,0 +1,103 @@
+//! Where an image comes from: a registry, or files of the folder.
+
+use std::rc::Rc;
+
+use tokio::runtime::Runtime;
+
+use super::Files;
+use super::archive;
+use super::digest_of;
+use super::error::Why;
+use super::local::Local;
+use super::local::Members;
+use super::registry::Connection;
+use super::transfer;
+use crate::profile::oci::Descriptor;
+use crate::profile::oci::MAX_MANIFEST;
+use crate::profile::reference::LocalReference;
+use crate::profile::reference::RegistryReference;
+use crate::store::blobs::Blobs;
+
+pub(super) enum Source<'a> {
+    Registry { runtime: &'a Runtime, connection: Rc<Connection>, name: &'a RegistryReference },
+    Local(Local<'a>),
+}
+
+impl<'a> Source<'a> {
+    pub(super) fn local_layout(files: &'a dyn Files, local: &'a LocalReference) -> Self {
+        let members = Members::Folder { files, path: &local.path };
+        Self::Local(Local::new(members, local))
+    }
+
+    pub(super) fn archive(files: &'a dyn Files, local: &'a LocalReference) -> Result<Self, Why> {
+        archive::open(files, local).map(Self::Local)
+    }
+
+    /// What the reference names, and its content type.
+    pub(super) fn named(&self) -> Result<(Vec<u8>, Option<String>), Why> {
+        match self {
+            Self::Registry { runtime, connection, name } => {
+                let digest = name.digest.map(|digest| digest.to_string());
+                let wanted = digest.as_deref().unwrap_or_else(|| name.tag_or_latest());
+                runtime.block_on(connection.manifest(&name.path, wanted))
+            }
+            Self::Local(local) => local.named(),
+        }
+    }
+
+    /// A manifest that an index names.
+    pub(super) fn manifest(&self, wanted: &Descriptor) -> Result<Vec<u8>, Why> {
+        match self {
+            Self::Registry { runtime, connection, name } => {
+                let digest = wanted.digest.to_string();
+                let (bytes, _) = runtime.block_on(connection.manifest(&name.path, &digest))?;
+                right(bytes, wanted, "the manifest")
+            }
+            Self::Local(_) => self.small(wanted, MAX_MANIFEST),
+        }
+    }
+
+    /// A small part.
+    pub(super) fn small(&self, wanted: &Descriptor, max: u64) -> Result<Vec<u8>, Why> {
+        if wanted.size > max {
+            return Err(Why::TooLong { what: "the configuration".into(), max });
+        }
+        match self {
+            Self::Registry { runtime, connection, name } => {
+                let digest = wanted.digest.to_string();
+                let bytes = runtime.block_on(connection.small(&name.path, &digest, wanted.size))?;
+                right(bytes, wanted, "the configuration")
+            }
+            Self::Local(local) => {
+                let (bytes, path) = local.small(wanted.digest, wanted.size)?;
+                right(bytes, wanted, &path)
+            }
+        }
+    }
+
+    /// Copies a layer into a blob.
+    pub(super) fn layer(
+        &self,
+        layer: &Descriptor,
+        blobs: &Blobs,
+        progress: &dyn Fn(u64),
+    ) -> Result<(), Why> {
+        match self {
+            Self::Registry { runtime, connection, name } => {
+                runtime.block_on(transfer::fetch(connection, &name.path, layer, blobs, progress))
+            }
+            Self::Local(local) => {
+                let (from, path) = local.open(layer.digest)?;
+                transfer::copy(from, &path, layer, blobs, progress)
+            }
+        }
+    }
+}
+
+fn right(bytes: Vec<u8>, wanted: &Descriptor, what: &str) -> Result<Vec<u8>, Why> {
+    if bytes.len() as u64 == wanted.size && digest_of(&bytes) == wanted.digest {
+        Ok(bytes)
+    } else {
+        Err(Why::Damaged(what.into()))
+    }
+}
