@@ -17,6 +17,7 @@ use crate::fleet::MAX_SCRIPT_LEN;
 use crate::fleet::Record;
 use crate::fleet::VariableName;
 use crate::identity::GatewayName;
+use crate::images;
 use crate::store::State;
 use crate::store::blobs::Access;
 use crate::store::generations::Generations;
@@ -31,6 +32,8 @@ pub struct Difference {
     pub to: u64,
     pub files: Vec<FileChange>,
     pub variables: Vec<Change<VariableName>>,
+    /// Container images.
+    pub images: Vec<images::Change>,
 }
 
 impl Difference {
@@ -72,19 +75,22 @@ impl Difference {
             let text = small.then(|| generations.blobs_of(Access::Public).read(asset).ok())??;
             Some(String::from_utf8_lossy(&text).into_owned())
         };
+        let read = |asset: &Asset| generations.blobs_of(Access::Public).read(asset).ok();
+        let held = |generation: &Generation| images::held(generation.files(), &read);
         Ok(Self {
             gateway: name.clone(),
             from: from.number,
             to: to.number,
             files: file_changes(from.files(), to.files(), &text, &text),
             variables: changes(from.variables(), to.variables()),
+            images: images::changes(&held(from), &held(to)),
         })
     }
 }
 
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { gateway, from, to, files, variables } = self;
+        let Self { gateway, from, to, files, variables, images } = self;
         if files.is_empty() && variables.is_empty() {
             return write!(f, "generations {from} and {to} of {gateway} are the same");
         }
@@ -92,6 +98,10 @@ impl fmt::Display for Difference {
         for change in variables {
             write!(f, "\n{}", show::one("variable", change).trim_end())?;
         }
-        files.iter().try_for_each(|change| write!(f, "\n{}", show::file(change).trim_end()))
+        for change in images {
+            write!(f, "\n  ~ {change}")?;
+        }
+        show::files(files, images)
+            .try_for_each(|change| write!(f, "\n{}", show::file(change).trim_end()))
     }
 }

@@ -11,6 +11,7 @@ use super::plan::GatewayPlan;
 use super::plan::Kind;
 use super::plan::Plan;
 use crate::identity::GatewayName;
+use crate::images;
 
 /// Most lines of one script's change; `--json` has all of it.
 const MOST_LINES: usize = 60;
@@ -126,6 +127,15 @@ pub(super) fn one<N: fmt::Display>(
         (Some(before), Some(after)) => format!("  ~ {kind} {name}: {before:?} → {after:?}\n"),
         (None, None) => String::new(),
     }
+}
+
+/// The files to show: not those of images, where it is said which images change.
+pub(super) fn files<'a>(
+    files: &'a [FileChange],
+    images: &[images::Change],
+) -> impl Iterator<Item = &'a FileChange> {
+    let all = images.is_empty();
+    files.iter().filter(move |change| all || !images::is_image_file(&change.path))
 }
 
 pub(super) fn file(FileChange { path, before, after, change, diff }: &FileChange) -> String {

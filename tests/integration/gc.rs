@@ -35,7 +35,7 @@ fn blobs(state: &TestState) -> BTreeSet<PathBuf> {
 }
 
 /// As if all that is there had been there for long.
-fn age(state: &TestState) {
+pub(crate) fn age(state: &TestState) {
     let then = SystemTime::now() - Duration::from_secs(2 * 60 * 60);
     for blob in blobs(state) {
         fs::File::options().append(true).open(blob).unwrap().set_modified(then).unwrap();

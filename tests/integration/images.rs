@@ -6,6 +6,8 @@ use std::ffi::OsString;
 use std::fs;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::time::Duration;
+use std::time::Instant;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -23,8 +25,11 @@ use crate::common::PATIENCE;
 use crate::common::Reply;
 use crate::common::TestServer;
 use crate::common::TestState;
+use crate::common::edit;
 use crate::common::request;
 use crate::common::setting_path;
+use crate::gc::age;
+use crate::json::hold as hold_documented;
 use crate::nginx_logs::Nginx;
 use crate::registry::Registry;
 use crate::registry::USER;
@@ -324,4 +329,86 @@ fn a_token_is_good_for_a_day() {
     assert_eq!(ask(&server, "GET", &manifest, &bearer(&old)).status, 401);
     let token = boot(&state, &server, "lab-1");
     assert_eq!(ask(&server, "GET", &manifest, &bearer(&token)).status, 200);
+}
+
+/// Whether the blob of a layer is on a host's disk.
+fn has(state: &TestState, image: &Pinned, layer: usize) -> bool {
+    let sha256 = image.manifest.layers[layer].digest.hex();
+    state.dir().join("store/blobs").join(&sha256[..2]).join(sha256).exists()
+}
+
+#[test]
+fn gateways_share_layers_and_the_last_one_takes_them_along() {
+    let Fleet { state, image, blobs, _dir: dir } = fleet();
+    state.ok(&["gateway", "add", "lab-2"]);
+    let layout = dir.path().join("other");
+    write_layout(&layout, "amd64", &[&layer(1, 50_000), &layer(9, 10_000)]);
+    let other = from_layout(&layout, &blobs);
+    publish(&state, "lab-2", std::slice::from_ref(&other), &blobs);
+    assert_eq!(image.manifest.layers[0], other.manifest.layers[0]);
+    age(&state);
+    state.ok(&["gc"]);
+    assert!(has(&state, &image, 0) && has(&state, &image, 1) && has(&state, &other, 1));
+
+    // What differs is told in images, not in files with digests for names.
+    publish(&state, "lab-1", std::slice::from_ref(&other), &blobs);
+    let folder = state.folder("folder-lab-1", &[]);
+    let again = ["publish", "--force", "--set", "site=x", "lab-1", folder.to_str().unwrap()];
+    state.ok(&again);
+    let diff = state.ok(&["diff", "lab-1", "1"]);
+    assert!(diff.contains("image oci/tmp/image changed from v12 (sha256:"), "{diff}");
+    assert!(diff.contains(" kB new") && !diff.contains("oci/blobs"), "{diff}");
+    let json = state.json(&["diff", "lab-1", "1"]);
+    hold_documented("diff", std::slice::from_ref(&json));
+    let change = &json["images"][0];
+    assert_eq!(change["before"]["digest"], image.digest.to_string());
+    let shared = image.manifest.layers[0].size;
+    let (new, size) = (change["new"].as_u64().unwrap(), change["size"].as_u64().unwrap());
+    assert_eq!(size - new, shared, "{change}");
+
+    state.ok(&["gateway", "remove", "lab-1", "--yes"]);
+    age(&state);
+    state.ok(&["gc"]);
+    assert!(has(&state, &image, 0) && !has(&state, &image, 1) && has(&state, &other, 1));
+    state.ok(&["gateway", "remove", "lab-2", "--yes"]);
+    age(&state);
+    state.ok(&["gc"]);
+    assert!(!has(&state, &image, 0) && !has(&state, &other, 1));
+}
+
+#[test]
+fn another_host_of_the_same_store_has_the_images_too() {
+    let Fleet { state, image, .. } = fleet();
+    let shared = tempfile::tempdir().unwrap();
+    let url = format!("\n[store]\nurl = \"file://{}\"\n", shared.path().display());
+    edit(&state.dir().join("farmgate.toml"), |text| text + &url);
+    state.ok(&["store", "sync"]);
+    let second = state.new_host();
+    second.ok(&["store", "sync"]);
+    let server = TestServer::start(&second);
+    let credentials = Some(state.credentials("lab-1"));
+    let get = |path: &str| {
+        let stream = server.tls(&second, credentials.clone());
+        request(stream, "GET", path, "").unwrap()
+    };
+    assert_eq!(get("/boot/ipxe").status, 302);
+    let script = get("/files/boot.ipxe").text();
+    let token = server.get_unix(&setting_path(&script, "secrets_url").unwrap(), "").text();
+    for (path, size) in [
+        (format!("manifests/{}", image.digest), image.bytes.len() as u64),
+        (format!("blobs/{}", image.manifest.layers[1].digest), image.manifest.layers[1].size),
+    ] {
+        // It may be on its way; clients are told to ask again.
+        let deadline = Instant::now() + PATIENCE;
+        let found = loop {
+            let found = ask(&server, "GET", &format!("/v2/{NAME}/{path}"), &bearer(&token));
+            assert!(Instant::now() < deadline, "{found:?}");
+            if found.status != 503 {
+                break found;
+            }
+            assert!(found.header("retry-after").is_some(), "{found:?}");
+            std::thread::sleep(Duration::from_millis(100));
+        };
+        assert_eq!((found.status, found.body.len() as u64), (200, size), "{path}");
+    }
 }

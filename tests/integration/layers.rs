@@ -42,6 +42,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         "sync",
         &[
             "publish",
+            "images",
             "store",
             "http_client",
             "profile",
