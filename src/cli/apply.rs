@@ -20,6 +20,7 @@ use super::plan;
 use super::rollout;
 use crate::fleet::EventId;
 use crate::identity::GatewayName;
+use crate::publish::Resolver;
 use crate::sync::Applied;
 use crate::sync::Apply;
 use crate::sync::Extent;
@@ -27,6 +28,7 @@ use crate::sync::FleetFolder;
 use crate::sync::GatewayPlan;
 use crate::sync::LiveFleet;
 use crate::sync::Plan;
+use crate::sync::Reach;
 use crate::sync::apply;
 
 #[derive(clap::Args)]
@@ -138,13 +140,17 @@ impl ApplyCommand {
             self.remove_absent || expected.as_ref().is_none_or(|plan| plan.removed.is_empty()),
             "the plan removes gateways: add --remove-absent; nothing was changed"
         );
-        let folder = FleetFolder::read(&self.fleet)?;
+        let mut folder = FleetFolder::read(&self.fleet)?;
         let extent = Extent { again: self.again, remove_absent: self.remove_absent };
         if self.remove_absent {
             // Those that somebody agreed to, and no others.
             let plan = match expected.take() {
                 Some(plan) => plan,
-                None => folder.plan(&LiveFleet::read(&state, now())?, extent),
+                None => {
+                    let resolver = Resolver::new(state.config().images.max_size.bytes());
+                    folder.resolve(&resolver, Reach::Needed)?;
+                    folder.plan(&LiveFleet::read(&state, now())?, extent)
+                }
             };
             self.ask(&plan)?;
             expected = Some(plan);
@@ -152,7 +158,7 @@ impl ApplyCommand {
         let progress = context.progress(0, "storing");
         let applied = apply(
             &state,
-            &folder,
+            &mut folder,
             Apply {
                 expected: expected.as_ref(),
                 extent,

@@ -30,26 +30,40 @@ pub fn is_image_file(path: &str) -> bool {
 /// The files that make `images` part of a generation. All their parts are blobs already, see
 /// [`super::Images::hold`]; without images there are no files.
 pub fn layout(images: &[Pinned], blobs: &Blobs) -> Result<BTreeMap<String, Asset>> {
-    let mut files = BTreeMap::new();
-    if images.is_empty() {
-        return Ok(files);
-    }
-    let mut add = |path: &str, bytes: &[u8]| -> Result<()> {
-        let stored = blobs.add(bytes).with_context(|| format!("cannot store {path}"))?;
+    let Planned { texts, parts: mut files } = planned(images)?;
+    for (path, bytes) in texts {
+        let stored = blobs.add(&bytes[..]).with_context(|| format!("cannot store {path}"))?;
         files.insert(path.to_owned(), Asset { sha256: stored.0, size: stored.1 });
-        Ok(())
-    };
-    add(MARK, MARK_TEXT)?;
-    add(IMAGE_INDEX, &index(images)?)?;
+    }
+    Ok(files)
+}
+
+/// The files below `oci/` of a generation before they are blobs.
+#[derive(Clone, Debug, Default)]
+pub struct Planned {
+    /// Files that are made.
+    pub texts: BTreeMap<&'static str, Vec<u8>>,
+    /// Manifests, configurations and layers.
+    pub parts: BTreeMap<String, Asset>,
+}
+
+/// The files that `images` become, see [`layout`].
+pub fn planned(images: &[Pinned]) -> Result<Planned> {
+    let mut planned = Planned::default();
+    if images.is_empty() {
+        return Ok(planned);
+    }
+    planned.texts.insert(MARK, MARK_TEXT.to_vec());
+    planned.texts.insert(IMAGE_INDEX, index(images)?);
     for image in images {
         let parts = image.manifest.parts().into_iter();
         let own = (image.digest, image.bytes.len() as u64);
         for (digest, size) in parts.chain([own]) {
             let asset = Asset { sha256: blob_of(digest), size };
-            files.insert(image_blob(digest), asset);
+            planned.parts.insert(image_blob(digest), asset);
         }
     }
-    Ok(files)
+    Ok(planned)
 }
 
 /// The index: the same for the same images, in whatever order.

@@ -64,6 +64,11 @@ impl Folder {
         &self.variables
     }
 
+    /// The folder itself, for files that are read in other ways.
+    pub(super) fn dir(&self) -> &Dir {
+        &self.dir
+    }
+
     /// The path as the user gave it.
     pub(super) fn shown(&self) -> &Path {
         &self.shown

@@ -12,6 +12,7 @@ use super::finding::Checked;
 use super::finding::MAX_TEMPLATE;
 use super::finding::check_template;
 use super::folder::Folder;
+use super::pins::Wanted;
 use crate::fleet::SECRETS;
 use crate::ipxe::script::Finding;
 use crate::profile::agent::AgentProfile;
@@ -32,6 +33,8 @@ pub(super) struct Made {
     pub(super) rendered: Option<Rendered>,
     /// Files that come from URLs, by path.
     pub(super) downloads: Vec<(String, Download)>,
+    /// Its images.
+    pub(super) wanted: Wanted,
     /// Findings in `gateway.toml`, and in `secrets`.
     pub(super) checked: Vec<Checked>,
 }
@@ -59,7 +62,8 @@ impl Made {
             Ok(description) => description,
             Err(problems) => {
                 let checked = vec![found(Problem::findings(&text, problems))];
-                return Ok(Self { rendered: None, downloads: Vec::new(), checked });
+                let wanted = Wanted::default();
+                return Ok(Self { rendered: None, downloads: Vec::new(), wanted, checked });
             }
         };
         let files: BTreeMap<String, u64> =
@@ -82,6 +86,7 @@ impl Made {
         };
         let given = Given { files: &files, template, texts: &texts, pins };
         let (rendered, problems) = description.render(&given);
+        let wanted = Wanted::of(&description, &texts, secrets.as_deref());
         let mut checked = vec![found(Problem::findings(&text, problems.description))];
         if let Some(source) = secrets {
             let path = folder.shown().join(SECRETS);
@@ -92,7 +97,7 @@ impl Made {
         }
         let downloads = description.downloads();
         let downloads = downloads.map(|(path, file)| (path.to_owned(), file.clone())).collect();
-        Ok(Self { rendered, downloads, checked })
+        Ok(Self { rendered, downloads, wanted, checked })
     }
 }
 

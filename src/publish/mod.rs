@@ -9,6 +9,7 @@ mod finding;
 mod folder;
 mod gateway;
 mod made;
+mod pins;
 pub mod rollout;
 mod stored;
 
@@ -34,4 +35,7 @@ pub use gateway::When;
 pub use gateway::publish;
 pub use gateway::publish_to_each;
 pub use made::Preview;
+pub use pins::Resolved;
+pub use pins::Resolver;
+pub use pins::Wanted;
 pub use stored::head_of;

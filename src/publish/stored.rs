@@ -12,6 +12,7 @@ use super::checked::CheckedFolder;
 use super::checked::Templates;
 use super::download::Downloads;
 use super::folder::Folder;
+use super::pins::Resolver;
 use crate::fleet::Asset;
 use crate::fleet::BlobId;
 use crate::fleet::Variables;
@@ -46,20 +47,22 @@ impl Stored {
             None => Templates::InFolder,
             Some(_) => Templates::Elsewhere,
         };
-        let pins = BTreeMap::new();
         let public = generations.blobs_of(Access::Public);
         let head = |sha256| head_of(public, sha256);
-        let mut checked = CheckedFolder::read(folder, templates, &pins, &head)?;
+        let mut checked = CheckedFolder::read(folder, templates, &BTreeMap::new(), &head)?;
         checked.ensure_no_error(folder.shown())?;
         let mut files = BTreeMap::new();
-        let downloads = checked.made.iter().flat_map(|made| &made.downloads);
-        for (path, download) in downloads {
-            let asset = Downloads::new()?.fetch(download, public, progress)?;
-            files.insert(path.clone(), asset);
-        }
-        if !files.is_empty() {
+        if let Some(made) = &checked.made {
+            for (path, download) in &made.downloads {
+                let asset = Downloads::new()?.fetch(download, public, progress)?;
+                files.insert(path.clone(), asset);
+            }
+            let resolver = Resolver::new(state.config().images.max_size.bytes());
+            let resolved = resolver.resolve(&made.wanted, folder.dir())?;
+            let held = resolver.hold(&made.wanted, &resolved, folder.dir(), public, progress)?;
+            files.extend(held);
             // With what was fetched: a page of an error in place of a kernel strands a gateway.
-            checked = CheckedFolder::read(folder, templates, &pins, &head)?;
+            checked = CheckedFolder::read(folder, templates, &resolved.pins, &head)?;
             checked.ensure_no_error(folder.shown())?;
         }
         let warnings = checked.warnings();

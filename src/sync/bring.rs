@@ -15,12 +15,14 @@ use super::fault::Faults;
 use super::folder::FleetFolder;
 use super::git::Commit;
 use super::live::LiveFleet;
+use super::made::Reach;
 use super::plan::Extent;
 use super::plan::Plan;
 use crate::fleet::By;
 use crate::fleet::EventId;
 use crate::identity::GatewayName;
 use crate::publish::Checked;
+use crate::publish::Resolver;
 use crate::store::State;
 
 /// The changes of a commit, made or planned.
@@ -50,7 +52,7 @@ pub(super) fn bring(
     let by = By::new(commit.author.as_str())
         .with_commit(&commit.id)
         .with_message(commit.subject.as_str());
-    let apply = |described: &FleetFolder| {
+    let apply = |described: &mut FleetFolder| {
         let extent = Extent { again, remove_absent: false };
         let how = Apply { expected: None, extent, by: &by, now, progress: &|_| () };
         let applied = apply(state, described, how)?;
@@ -61,7 +63,9 @@ pub(super) fn bring(
             warnings: applied.warnings,
         })
     };
-    read(folder).and_then(|described| apply(&described)).map_err(|error| within(folder, &error))
+    read(folder)
+        .and_then(|mut described| apply(&mut described))
+        .map_err(|error| within(folder, &error))
 }
 
 /// The same without a change.
@@ -71,20 +75,23 @@ pub(super) fn rehearse(
     again: bool,
     now: OffsetDateTime,
 ) -> Result<Brought> {
-    let rehearse = |described: &FleetFolder| {
+    let rehearse = |described: &mut FleetFolder| {
         let checked = described.check(state.config().secrets.dir.is_some(), &|_| None)?;
         if let Some(error) = checked.iter().flat_map(Checked::errors).next() {
             bail!("{error}");
         }
+        let resolver = Resolver::new(state.config().images.max_size.bytes());
+        let mut warnings = described.resolve(&resolver, Reach::Wanted)?;
+        warnings.extend(checked.iter().flat_map(Checked::lines));
         Ok(Brought {
             plan: described
                 .plan(&LiveFleet::read(state, now)?, Extent { again, remove_absent: false }),
             published: BTreeMap::new(),
             rollout: None,
-            warnings: checked.iter().flat_map(Checked::lines).collect(),
+            warnings,
         })
     };
-    let rehearsed = read(folder).and_then(|described| rehearse(&described));
+    let rehearsed = read(folder).and_then(|mut described| rehearse(&mut described));
     rehearsed.map_err(|error| within(folder, &error))
 }
 

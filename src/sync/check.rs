@@ -135,6 +135,7 @@ impl FleetFolder {
                 Content::Made { bytes, asset } => {
                     (asset.size, Some(bytes[..bytes.len().min(HEAD_LEN)].to_vec()))
                 }
+                Content::Image(asset) => (asset.size, None),
                 Content::Download(download) => match heads(download.sha256) {
                     Some((size, head)) => (size, Some(head)),
                     None => (0, None),

@@ -19,12 +19,16 @@ pub(super) enum Content {
     Download(Download),
     /// Made from the gateway's `gateway.toml`.
     Made { bytes: Arc<[u8]>, asset: Asset },
+    /// A part of an image that its `gateway.toml` names.
+    Image(Asset),
 }
 
 impl Content {
     pub(super) fn sha256(&self) -> BlobId {
         match self {
-            Self::InTree { asset, .. } | Self::Made { asset, .. } => asset.sha256,
+            Self::InTree { asset, .. } | Self::Made { asset, .. } | Self::Image(asset) => {
+                asset.sha256
+            }
             Self::Download(download) => download.sha256,
         }
     }
@@ -32,7 +36,9 @@ impl Content {
     /// Its size, if the folder says it.
     pub(super) fn size(&self) -> Option<u64> {
         match self {
-            Self::InTree { asset, .. } | Self::Made { asset, .. } => Some(asset.size),
+            Self::InTree { asset, .. } | Self::Made { asset, .. } | Self::Image(asset) => {
+                Some(asset.size)
+            }
             Self::Download(_) => None,
         }
     }

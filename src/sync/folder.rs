@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::path::Path;
-
 use std::time::Duration;
 
+use anyhow::Context;
 use anyhow::Result;
 
 use super::content::Content;
@@ -18,6 +18,7 @@ use super::layer;
 use super::layer::FleetFile;
 use super::layer::Layer;
 use super::made::Made;
+use super::made::Reach;
 use super::merge;
 use super::name::ProfileName;
 use super::tree::FLEET_FILE;
@@ -34,6 +35,7 @@ use crate::fleet::rollout::Rules;
 use crate::identity::Fingerprint;
 use crate::identity::GatewayName;
 use crate::profile::description::GATEWAY_TOML;
+use crate::publish::Resolver;
 
 /// Most bytes of a folder unless it says `max-size`: less than git hosts take, more than scripts,
 /// a kernel and a small initramfs need.
@@ -116,6 +118,18 @@ impl FleetFolder {
         let waves = waves(&fleet, &described, &mut faults);
         Faults::none(&shown, faults)?;
         Ok(Self { tree, gateways: described, waves, rules: fleet.rules })
+    }
+
+    /// Asks what the images of all gateways are. Returns what is not known, a line each.
+    pub fn resolve(&mut self, resolver: &Resolver, reach: Reach) -> Result<Vec<String>> {
+        let mut missing = BTreeSet::new();
+        for (name, gateway) in &mut self.gateways {
+            let Some(made) = &mut gateway.made else { continue };
+            let of = || format!("gateway {name}");
+            let found = made.resolve(resolver, reach, &self.tree, &mut gateway.files);
+            missing.extend(found.with_context(of)?);
+        }
+        Ok(missing.into_iter().collect())
     }
 
     /// The gateways, by name.

@@ -1,6 +1,8 @@
 //! A gateway of a fleet folder with a `gateway.toml`: what is made from it. Reads the folder.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
 use std::sync::Arc;
 
 use anyhow::Result;
@@ -15,6 +17,10 @@ use crate::fleet::Asset;
 use crate::fleet::BOOT_SCRIPT;
 use crate::fleet::BlobId;
 use crate::fleet::SECRETS;
+use crate::images::Files;
+use crate::images::HeldImage;
+use crate::images::Planned;
+use crate::images::planned;
 use crate::ipxe::script::Finding;
 use crate::profile::description::Description;
 use crate::profile::description::GATEWAY_TOML;
@@ -24,7 +30,12 @@ use crate::profile::description::Problem;
 use crate::profile::description::Problems;
 use crate::profile::description::Rendered;
 use crate::profile::description::Template;
+use crate::profile::description::WantedImage;
 use crate::publish::MAX_TEMPLATE;
+use crate::publish::Resolved;
+use crate::publish::Resolver;
+use crate::publish::Wanted;
+use crate::store::blobs::Blobs;
 
 /// The description of a gateway, with all that it depends on.
 #[derive(Clone, Debug)]
@@ -36,6 +47,8 @@ pub(super) struct Made {
     texts: BTreeMap<String, String>,
     /// The operator's secrets and their path in the folder, if it has some.
     secrets: Option<(String, Vec<u8>)>,
+    /// What its images are, once that was asked.
+    resolved: Resolved,
 }
 
 /// Findings about a description and its secrets: the file, its text, and whether it is secret.
@@ -70,9 +83,16 @@ impl Made {
             _ => None,
         };
         let sizes = files.iter().map(|(path, content)| (path.clone(), content.size().unwrap_or(0)));
-        let made = Self { source, files: sizes.collect(), texts, secrets, description };
+        let made = Self {
+            source,
+            files: sizes.collect(),
+            texts,
+            secrets,
+            description,
+            resolved: Resolved::default(),
+        };
         // Whether a boot host has secrets of its own is asked later: [`Self::findings`].
-        let (rendered, problems) = made.render(true, &BTreeMap::new());
+        let (rendered, problems) = made.render(true);
         let Some(rendered) = rendered else {
             let source = |problem| fault(&made.source, problem);
             let errors =
@@ -94,22 +114,70 @@ impl Made {
         Ok(Some(made))
     }
 
-    fn render(
-        &self,
-        elsewhere: bool,
-        pins: &BTreeMap<String, String>,
-    ) -> (Option<Rendered>, Problems) {
+    fn render(&self, elsewhere: bool) -> (Option<Rendered>, Problems) {
         let template = match &self.secrets {
             None if elsewhere => Template::Elsewhere,
             secrets => Template::InFolder(secrets.as_ref().map(|(_, text)| text.as_slice())),
         };
-        let Self { files, texts, .. } = self;
+        let (Self { files, texts, .. }, pins) = (self, &self.resolved.pins);
         self.description.render(&Given { files, template, texts, pins })
+    }
+
+    fn wanted(&self) -> Wanted {
+        let secrets = self.secrets.as_ref().map(|(_, text)| text.as_slice());
+        Wanted::of(&self.description, &self.texts, secrets)
+    }
+
+    /// Asks what its images are, and puts the files that follow to the others. Returns what is not
+    /// known, a line each.
+    pub(super) fn resolve(
+        &mut self,
+        resolver: &Resolver,
+        reach: Reach,
+        tree: &Tree,
+        files: &mut BTreeMap<String, Content>,
+    ) -> Result<Vec<String>> {
+        let (wanted, local) = (self.wanted(), Local { tree, files });
+        self.resolved = match reach {
+            Reach::Needed => resolver.resolve(&wanted, &local)?,
+            Reach::Wanted => resolver.resolve_what_can_be(&wanted, &local)?,
+            Reach::Offline => Resolved::default(),
+        };
+        let (rendered, _) = self.render(true);
+        files.extend(rendered.iter().flat_map(contents));
+        let Planned { texts, parts } = planned(&self.resolved.held)?;
+        let texts = texts.into_iter().map(|(path, bytes)| (path.to_owned(), made_of(bytes)));
+        files.extend(texts);
+        files.extend(parts.into_iter().map(|(path, asset)| (path, Content::Image(asset))));
+        let mut missing = self.resolved.missing.clone();
+        if reach == Reach::Offline {
+            let note = |image: WantedImage| format!("image not resolved: {}", image.text);
+            missing.extend(self.description.images().map(note));
+        }
+        Ok(missing)
+    }
+
+    /// Fetches the images that the boot host is to hold.
+    pub(super) fn hold(
+        &self,
+        resolver: &Resolver,
+        tree: &Tree,
+        files: &BTreeMap<String, Content>,
+        blobs: &Blobs,
+        progress: &dyn Fn(u64),
+    ) -> Result<()> {
+        let local = Local { tree, files };
+        resolver.hold(&self.wanted(), &self.resolved, &local, blobs, progress).map(drop)
+    }
+
+    /// Its images, as far as they are known.
+    pub(super) fn images(&self) -> Vec<HeldImage> {
+        self.resolved.all.iter().map(HeldImage::from).collect()
     }
 
     /// Findings in `gateway.toml` and `secrets`.
     pub(super) fn findings(&self, elsewhere: bool) -> Vec<Found<'_>> {
-        let (_, problems) = self.render(elsewhere, &BTreeMap::new());
+        let (_, problems) = self.render(elsewhere);
         let text = &self.source.text;
         let findings = Problem::findings(text, problems.description);
         let mut found = vec![(self.source.path.as_str(), text.as_bytes(), findings, false)];
@@ -138,9 +206,37 @@ fn fault(source: &SourceFile, problem: Problem) -> Fault {
 }
 
 fn contents(rendered: &Rendered) -> impl Iterator<Item = (String, Content)> {
-    rendered.files().into_iter().map(|(path, bytes)| {
-        let sha256 = BlobId::of_digest(Sha256::digest(&bytes).into());
-        let asset = Asset { sha256, size: bytes.len() as u64 };
-        (path.to_owned(), Content::Made { bytes: bytes.into(), asset })
-    })
+    rendered.files().into_iter().map(|(path, bytes)| (path.to_owned(), made_of(bytes)))
+}
+
+fn made_of(bytes: Vec<u8>) -> Content {
+    let sha256 = BlobId::of_digest(Sha256::digest(&bytes).into());
+    let asset = Asset { sha256, size: bytes.len() as u64 };
+    Content::Made { bytes: bytes.into(), asset }
+}
+
+/// How far registries are asked about images.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// An image that cannot be resolved is an error.
+    Needed,
+    /// Registries that cannot be asked now are left out.
+    Wanted,
+    /// Nobody is asked.
+    Offline,
+}
+
+/// The files of a gateway, by their paths there.
+struct Local<'a> {
+    tree: &'a Tree,
+    files: &'a BTreeMap<String, Content>,
+}
+
+impl Files for Local<'_> {
+    fn open(&self, path: &str) -> io::Result<File> {
+        let Some(Content::InTree { path, .. }) = self.files.get(path) else {
+            return Err(io::ErrorKind::NotFound.into());
+        };
+        self.tree.open_listed(path).map(cap_std::fs::File::into_std).map_err(io::Error::other)
+    }
 }

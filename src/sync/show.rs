@@ -113,7 +113,8 @@ fn changes(gateway: &GatewayPlan) -> String {
     }
     gateway.labels.iter().for_each(|change| text += &one("label", change));
     gateway.variables.iter().for_each(|change| text += &one("variable", change));
-    gateway.files.iter().for_each(|change| text += &file(change));
+    gateway.images.iter().for_each(|change| text += &format!("  ~ {change}\n"));
+    files(&gateway.files, &gateway.images).for_each(|change| text += &file(change));
     text
 }
 

@@ -28,6 +28,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         "publish",
         &[
             "bucket",
+            "images",
             "store",
             "http_client",
             "profile",

@@ -396,7 +396,8 @@ impl Reader {
         for (host, table) in raw {
             let name = host.get_ref();
             let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':');
-            if name.is_empty() || !name.chars().all(plain) {
+            let begins = name.starts_with(|c: char| c.is_ascii_alphanumeric());
+            if !begins || !name.chars().all(plain) {
                 let what = format!("`{}` is not a registry", Foreign::shorter(name, 64));
                 self.error(
                     codes::WRONG_VALUE,
@@ -741,9 +742,7 @@ impl Reader {
                 && !matches!(c, '"' | '\'' | '\\' | '`' | '<' | '>' | '{' | '}' | '#')
         };
         let host = url.strip_prefix("http://").map(|rest| rest.split('/').next().unwrap_or(rest));
-        let good = host.is_some_and(is_authority)
-            && url.chars().all(plain)
-            && url.len() <= 1024;
+        let good = host.is_some_and(is_authority) && url.chars().all(plain) && url.len() <= 1024;
         if !good {
             let what = format!("`{}` cannot be asked for its health", Foreign::shorter(url, 64));
             let help = "write it like \"http://127.0.0.1:8080/health\": the gateway asks itself, without TLS";
