@@ -100,6 +100,10 @@ impl Client {
         self.send(Method::PUT, url, headers, Some(body))
     }
 
+    pub fn delete(&self, url: &str) -> io::Result<Answer> {
+        self.send(Method::DELETE, url, &[], None)
+    }
+
     fn send(
         &self,
         method: Method,

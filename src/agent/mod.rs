@@ -2,3 +2,5 @@
 //! network, clock and drive ready, and starts the containers of its generation.
 
 pub mod http;
+pub mod images;
+pub mod volumes;

@@ -11,9 +11,11 @@ use crate::common::PATIENCE;
 use crate::common::Reply;
 use crate::common::TestServer;
 use crate::common::TestState;
+use crate::common::free_port;
 use crate::common::request;
 use crate::common::setting_path;
 use crate::json::hold;
+use crate::nginx_logs::Nginx;
 
 /// A gateway whose generation has the token among its secrets, and its server.
 fn fleet() -> (TestState, TestServer) {
@@ -120,7 +122,7 @@ fn the_record_of_a_boot_goes_on_past_the_kernel() {
         assert!(text.contains(line), "{line}: {text}");
     }
     let api: Value = serde_json::from_slice(&state.admin("/api/v1/gateways/lab-1").body).unwrap();
-    assert_eq!((&api["stage"], &api["consoles"]), (&json!("healthy"), &json!([])));
+    assert_eq!((&api["stage"], &api["consoles"]), (&json!("healthy"), &Value::Null));
     let page = state.admin("/gateways/lab-1").text();
     assert!(page.contains("bar agent") && page.contains("volume config (last-copy)"), "{page}");
     let metrics = state.admin("/metrics").text();
@@ -223,4 +225,34 @@ fn a_gateway_that_never_stops_is_not_heard_for_ever() {
     let script = server.get_as(&state, "lab-2", "/files/boot.ipxe").text();
     let token = server.get_unix(&setting_path(&script, "secrets_url").unwrap(), "").text();
     assert_eq!(report(&server, &token, &json!({"uptime": 1, "step": "healthy"})), 200);
+}
+
+/// nginx takes reports of their full length, and writes none of them to its disk or its logs.
+#[test]
+fn a_long_report_comes_through_nginx() {
+    let state = TestState::with_init(&["--key-type", "p256"]);
+    state.ok(&["gateway", "add", "lab-1"]);
+    state.set_listen("proxy-mark = true");
+    let files = [("boot.ipxe", &b"#!ipxe\nboot\n"[..]), ("secrets", b"${boot_token}")];
+    let folder = state.folder("published", &files);
+    state.ok(&["publish", "lab-1", folder.to_str().unwrap()]);
+    let server = TestServer::start(&state);
+    let token = boot(&state, &server);
+    let nginx = Nginx::start_with(&state, &[], "notice", free_port());
+    let say = |console: usize| {
+        let console = "unmistakable ".repeat(console / 13);
+        let body = json!({"uptime": 1, "step": "failed", "what": "x", "console": console});
+        let (body, host) = (body.to_string(), "Host: boot\r\nConnection: close");
+        let length = body.len();
+        let raw = format!(
+            "POST /boot/report/{token} HTTP/1.1\r\n{host}\r\nContent-Length: {length}\r\n\r\n{body}"
+        );
+        nginx.send(&state, "127.0.0.1", &raw).map(|reply| reply.status)
+    };
+    assert_eq!(say(120_000), Some(200));
+    assert_eq!(say(150_000), Some(413));
+    for (path, text) in nginx.written() {
+        assert!(!text.contains("unmistakable") && !text.contains(&token), "{}", path.display());
+    }
+    assert!(state.json(&["status", "lab-1"])["boots"][0]["console"].is_string());
 }

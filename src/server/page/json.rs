@@ -90,6 +90,7 @@ struct Details<'a> {
     #[serde(flatten)]
     gateway: Gateway<'a>,
     /// Latest first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     consoles: Vec<Console<'a>>,
 }
 

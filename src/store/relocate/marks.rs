@@ -94,13 +94,20 @@ pub(super) fn begin(to: &Path, from: &Path) -> Result<()> {
 
 /// Says whether `to` is an unfinished copy of `from`.
 pub(super) fn is_copy_of(to: &Path, from: &Path) -> Result<bool> {
+    Ok(!to.join(FORMAT).exists() && names(to, from)?)
+}
+
+fn names(to: &Path, from: &Path) -> Result<bool> {
     Ok(read(to, COPYING)?.is_some_and(|copied| copied == from))
 }
 
-/// Fails unless `to` is a copy of `from`, or the state that it became.
-pub(super) fn ensure_copy_of(from: &Path, to: &Path) -> Result<()> {
+/// Fails unless `to` is a copy of `from`, or the state that it became: what is left in `from` will be
+/// removed.
+pub(super) fn ensure_copy_of(from: &Path, to: &Path, left: &[OsString]) -> Result<()> {
+    let marks = [MOVED, RETIRED];
+    let is_done = left.iter().all(|name| marks.iter().any(|mark| name == mark));
     ensure!(
-        is_copy_of(to, from)? || to.join(FORMAT).exists(),
+        names(to, from)? || (is_done && to.join(FORMAT).exists()),
         "it is no copy of {0}. Is its disk mounted? If the copy is gone for good, `mv {0}/{RETIRED} \
          {0}/{FORMAT}` makes the old directory the state again",
         from.display()
@@ -133,19 +140,19 @@ pub(super) fn go_live(from: &Path, to: &Path) -> Result<()> {
     let (format, retired) = (to.join(FORMAT), from.join(RETIRED));
     let bytes =
         files::read(&retired).with_context(|| format!("cannot read {}", retired.display()))?;
-    if !format.exists() {
-        files::replace(&format, layout::PUBLIC, |file| file.write_all(&bytes))?;
+    if format.exists() {
+        return Ok(());
     }
-    let copying = to.join(COPYING);
-    files::remove_if_there(&copying)
-        .and_then(|()| files::sync_parent(&copying))
-        .with_context(|| format!("cannot remove {}", copying.display()))
+    files::replace(&format, layout::PUBLIC, |file| file.write_all(&bytes))
 }
 
-/// The last step.
-pub(super) fn remove_retired(from: &Path) -> Result<()> {
-    let retired = from.join(RETIRED);
-    files::remove_if_there(&retired)
-        .and_then(|()| files::sync_parent(&retired))
-        .with_context(|| format!("cannot remove {}", retired.display()))
+/// The last step, when nothing else is left in `from`.
+pub(super) fn end(from: &Path, to: &Path) -> Result<()> {
+    // In this order: as long as the move counts as unfinished, the copy is known.
+    for mark in [to.join(COPYING), from.join(RETIRED)] {
+        files::remove_if_there(&mark)
+            .and_then(|()| files::sync_parent(&mark))
+            .with_context(|| format!("cannot remove {}", mark.display()))?;
+    }
+    Ok(())
 }

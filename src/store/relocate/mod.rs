@@ -71,6 +71,8 @@ enum Moment {
     Retired,
     /// The new one is.
     Live,
+    /// Nothing but marks is left in the old one.
+    Cleared,
 }
 
 /// Moves the state `from` to the directory `to`, which must be missing or empty. `config` names a
@@ -172,7 +174,7 @@ impl Steps<'_> {
         let Places { from, to } = &self.places;
         as_caller(|| -> Result<()> {
             let (source, target) = (open_dir(from)?, open_dir(to)?);
-            marks::ensure_copy_of(from, to)?;
+            marks::ensure_copy_of(from, to, &tree::names(&source)?)?;
             let facts = source.metadata()?;
             target.set_permissions(PermissionsExt::from_mode(facts.mode() & 0o777))?;
             Ok(fchown(&target, Some(facts.uid()), Some(facts.gid()))?)
@@ -182,10 +184,13 @@ impl Steps<'_> {
         (self.reached)(Moment::Live)?;
         let moved = self.moved(true)?;
         let clear = || -> Result<()> {
-            tree::clear(&open_dir(&self.places.from)?, &[layout::MOVED, layout::RETIRED])?;
-            marks::remove_retired(&self.places.from)
+            tree::clear(&open_dir(&self.places.from)?, &[layout::MOVED, layout::RETIRED])
         };
-        as_caller(clear).with_context(|| {
+        let cleared = as_caller(clear).and_then(|()| {
+            (self.reached)(Moment::Cleared)?;
+            marks::end(&self.places.from, &self.places.to)
+        });
+        cleared.with_context(|| {
             format!(
                 "the state is in {} now, and what is left in {} cannot be removed",
                 self.places.to.display(),

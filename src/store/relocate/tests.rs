@@ -69,8 +69,8 @@ fn until(from: &Path, to: &Path, last: Option<Moment>) -> Result<Moved> {
     steps.run(None)
 }
 
-const MOMENTS: [Moment; 5] =
-    [Moment::Begun, Moment::Copied, Moment::Named, Moment::Retired, Moment::Live];
+const MOMENTS: [Moment; 6] =
+    [Moment::Begun, Moment::Copied, Moment::Named, Moment::Retired, Moment::Live, Moment::Cleared];
 
 #[test]
 fn whoever_is_killed_can_go_on_and_there_are_never_two_states() {
@@ -203,4 +203,29 @@ fn a_lost_copy_is_missed_and_the_way_back_is_told() {
     assert!(error.contains("mounted") && error.contains("mv "), "{error}");
     fs::rename(from.join("format.old"), from.join("format")).unwrap();
     assert!(is_state(&from));
+}
+
+/// Whoever makes another state where the copy was must not lose what is left of the old one.
+#[test]
+fn another_state_in_the_place_of_the_copy_is_not_taken_for_it() {
+    let root = in_memory();
+    let (from, to) = (root.path().join("from"), root.path().join("to"));
+    new_state(&from);
+    let before = content(&from);
+    assert!(until(&from, &to, Some(Moment::Live)).is_err());
+    assert!(is_state(&to));
+    fs::rename(&to, root.path().join("away")).unwrap();
+    new_state(&to);
+    let other = content(&to);
+    let error = format!("{:#}", until(&from, &to, None).unwrap_err());
+    assert!(error.contains("no copy"), "{error}");
+    // Nor is a state that lives removed for a new copy.
+    fs::rename(from.join("format.old"), from.join("format")).unwrap();
+    fs::remove_file(from.join("moved")).unwrap();
+    assert_eq!(content(&from), before);
+    fs::write(to.join("copying"), from.to_str().unwrap()).unwrap();
+    let error = format!("{:#}", until(&from, &to, None).unwrap_err());
+    assert!(error.contains("not empty"), "{error}");
+    fs::remove_file(to.join("copying")).unwrap();
+    assert_eq!(content(&to), other);
 }
