@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 
 use anyhow::Context;
 use anyhow::Result;
+use sha2::Digest as _;
+use sha2::Sha256;
 
 use super::Pinned;
 use super::transfer::blob_of;
 use crate::fleet::Asset;
+use crate::fleet::BlobId;
 use crate::profile::agent::IMAGE_INDEX;
 use crate::profile::agent::IMAGES;
 use crate::profile::agent::image_blob;
@@ -27,43 +30,38 @@ pub fn is_image_file(path: &str) -> bool {
     path.strip_prefix(IMAGES).is_some_and(|rest| rest.starts_with('/'))
 }
 
-/// The files that make `images` part of a generation. All their parts are blobs already, see
-/// [`super::Images::hold`]; without images there are no files.
-pub fn layout(images: &[Pinned], blobs: &Blobs) -> Result<BTreeMap<String, Asset>> {
-    let Planned { texts, parts: mut files } = planned(images)?;
-    for (path, bytes) in texts {
-        let stored = blobs.add(&bytes[..]).with_context(|| format!("cannot store {path}"))?;
-        files.insert(path.to_owned(), Asset { sha256: stored.0, size: stored.1 });
+/// The files that make `images` part of a generation; without images there are none.
+pub fn layout(images: &[Pinned]) -> Result<BTreeMap<String, Asset>> {
+    let mut files = BTreeMap::new();
+    for (path, bytes) in own_files(images)? {
+        let sha256 = BlobId::of_digest(Sha256::digest(&bytes).into());
+        files.insert(path.to_owned(), Asset { sha256, size: bytes.len() as u64 });
     }
-    Ok(files)
-}
-
-/// The files below `oci/` of a generation before they are blobs.
-#[derive(Clone, Debug, Default)]
-pub struct Planned {
-    /// Files that are made.
-    pub texts: BTreeMap<&'static str, Vec<u8>>,
-    /// Manifests, configurations and layers.
-    pub parts: BTreeMap<String, Asset>,
-}
-
-/// The files that `images` become, see [`layout`].
-pub fn planned(images: &[Pinned]) -> Result<Planned> {
-    let mut planned = Planned::default();
-    if images.is_empty() {
-        return Ok(planned);
-    }
-    planned.texts.insert(MARK, MARK_TEXT.to_vec());
-    planned.texts.insert(IMAGE_INDEX, index(images)?);
     for image in images {
         let parts = image.manifest.parts().into_iter();
         let own = (image.digest, image.bytes.len() as u64);
         for (digest, size) in parts.chain([own]) {
             let asset = Asset { sha256: blob_of(digest), size };
-            planned.parts.insert(image_blob(digest), asset);
+            files.insert(image_blob(digest), asset);
         }
     }
-    Ok(planned)
+    Ok(files)
+}
+
+/// The same, with those files as blobs that no image has. See [`super::Images::hold`] for the others.
+pub fn store_layout(images: &[Pinned], blobs: &Blobs) -> Result<BTreeMap<String, Asset>> {
+    for (path, bytes) in own_files(images)? {
+        blobs.add(&bytes[..]).with_context(|| format!("cannot store {path}"))?;
+    }
+    layout(images)
+}
+
+/// What makes a layout of images.
+fn own_files(images: &[Pinned]) -> Result<Vec<(&'static str, Vec<u8>)>> {
+    match images {
+        [] => Ok(Vec::new()),
+        images => Ok(vec![(MARK, MARK_TEXT.to_vec()), (IMAGE_INDEX, index(images)?)]),
+    }
 }
 
 /// The index: the same for the same images, in whatever order.

@@ -36,10 +36,9 @@ pub use held::Change;
 pub use held::HeldImage;
 pub use held::changes;
 pub use held::held;
-pub use layout::Planned;
 pub use layout::is_image_file;
 pub use layout::layout;
-pub use layout::planned;
+pub use layout::store_layout;
 
 use crate::profile::oci::Document;
 use crate::profile::oci::ImageConfig;

@@ -14,7 +14,7 @@ use crate::images::ImageError;
 use crate::images::Images;
 use crate::images::Pinned;
 use crate::images::Registry;
-use crate::images::layout;
+use crate::images::store_layout;
 use crate::profile::description::Description;
 use crate::profile::description::WantedImage;
 use crate::profile::reference::Reference;
@@ -160,7 +160,7 @@ impl Resolver {
         for image in &resolved.held {
             images.hold(image, files, blobs, progress)?;
         }
-        layout(&resolved.held, blobs)
+        store_layout(&resolved.held, blobs)
     }
 
     fn asked(&self, wanted: &Wanted) -> Result<(Rc<Images>, Known)> {

@@ -19,8 +19,7 @@ use crate::fleet::BlobId;
 use crate::fleet::SECRETS;
 use crate::images::Files;
 use crate::images::HeldImage;
-use crate::images::Planned;
-use crate::images::planned;
+use crate::images::layout;
 use crate::ipxe::script::Finding;
 use crate::profile::description::Description;
 use crate::profile::description::GATEWAY_TOML;
@@ -145,10 +144,8 @@ impl Made {
         };
         let (rendered, _) = self.render(true);
         files.extend(rendered.iter().flat_map(contents));
-        let Planned { texts, parts } = planned(&self.resolved.held)?;
-        let texts = texts.into_iter().map(|(path, bytes)| (path.to_owned(), made_of(bytes)));
-        files.extend(texts);
-        files.extend(parts.into_iter().map(|(path, asset)| (path, Content::Image(asset))));
+        let of_images = layout(&self.resolved.held)?.into_iter();
+        files.extend(of_images.map(|(path, asset)| (path, Content::Image(asset))));
         let mut missing = self.resolved.missing.clone();
         if reach == Reach::Offline {
             let note = |image: WantedImage| format!("image not resolved: {}", image.text);

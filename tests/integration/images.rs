@@ -26,8 +26,10 @@ use crate::common::Reply;
 use crate::common::TestServer;
 use crate::common::TestState;
 use crate::common::edit;
+use crate::common::kernel;
 use crate::common::request;
 use crate::common::setting_path;
+use crate::fleet_folder::Fleet;
 use crate::gc::age;
 use crate::json::hold as hold_documented;
 use crate::nginx_logs::Nginx;
@@ -76,7 +78,7 @@ fn publish(state: &TestState, gateway: &str, pinned: &[Pinned], blobs: &Blobs) {
         &[("boot.ipxe", b"#!ipxe\nboot\n"), ("secrets", b"${boot_token}")],
     );
     let _ = fs::remove_dir_all(folder.join("oci"));
-    for (path, asset) in images::layout(pinned, blobs).unwrap() {
+    for (path, asset) in images::store_layout(pinned, blobs).unwrap() {
         let to = folder.join(path);
         fs::create_dir_all(to.parent().unwrap()).unwrap();
         fs::copy(blobs.path(&asset.sha256), to).unwrap();
@@ -113,7 +115,7 @@ fn code(reply: &Reply) -> String {
 }
 
 /// A state with a gateway and an image of two layers, from a layout.
-struct Fleet {
+struct Published {
     state: TestState,
     image: Pinned,
     blobs: Blobs,
@@ -122,12 +124,12 @@ struct Fleet {
 
 const NAME: &str = "oci/tmp/image";
 
-fn fleet() -> Fleet {
+fn fleet() -> Published {
     fleet_at(Vec::new())
 }
 
 /// The same by the clock of this environment.
-fn fleet_at(env: Vec<(OsString, OsString)>) -> Fleet {
+fn fleet_at(env: Vec<(OsString, OsString)>) -> Published {
     let mut state = TestState::quick();
     state.env = env;
     let dir = tempfile::tempdir().unwrap();
@@ -135,7 +137,7 @@ fn fleet_at(env: Vec<(OsString, OsString)>) -> Fleet {
     let blobs = store(dir.path());
     let image = from_layout(&dir.path().join("image"), &blobs);
     publish(&state, "lab-1", std::slice::from_ref(&image), &blobs);
-    Fleet { state, image, blobs, _dir: dir }
+    Published { state, image, blobs, _dir: dir }
 }
 
 fn from_layout(layout: &Path, blobs: &Blobs) -> Pinned {
@@ -225,7 +227,7 @@ fn a_real_registry_and_a_real_client_are_understood() {
 
 #[test]
 fn a_boot_gets_its_own_images_and_no_others() {
-    let Fleet { state, image, blobs, _dir: dir } = fleet();
+    let Published { state, image, blobs, _dir: dir } = fleet();
     state.ok(&["gateway", "add", "lab-2"]);
     let layout = dir.path().join("other");
     write_layout(&layout, "amd64", &[&layer(1, 50_000), &layer(9, 10_000)]);
@@ -315,7 +317,7 @@ fn a_boot_gets_its_own_images_and_no_others() {
 #[test]
 fn a_token_is_good_for_a_day() {
     let Some(env) = shifted("-25h") else { return };
-    let Fleet { mut state, _dir, .. } = fleet_at(env);
+    let Published { mut state, _dir, .. } = fleet_at(env);
     let manifest = format!("/v2/{NAME}/manifests/v12");
     let old = {
         let server = TestServer::start(&state);
@@ -339,7 +341,7 @@ fn has(state: &TestState, image: &Pinned, layer: usize) -> bool {
 
 #[test]
 fn gateways_share_layers_and_the_last_one_takes_them_along() {
-    let Fleet { state, image, blobs, _dir: dir } = fleet();
+    let Published { state, image, blobs, _dir: dir } = fleet();
     state.ok(&["gateway", "add", "lab-2"]);
     let layout = dir.path().join("other");
     write_layout(&layout, "amd64", &[&layer(1, 50_000), &layer(9, 10_000)]);
@@ -378,7 +380,7 @@ fn gateways_share_layers_and_the_last_one_takes_them_along() {
 
 #[test]
 fn another_host_of_the_same_store_has_the_images_too() {
-    let Fleet { state, image, .. } = fleet();
+    let Published { state, image, .. } = fleet();
     let shared = tempfile::tempdir().unwrap();
     let url = format!("\n[store]\nurl = \"file://{}\"\n", shared.path().display());
     edit(&state.dir().join("farmgate.toml"), |text| text + &url);
@@ -410,5 +412,94 @@ fn another_host_of_the_same_store_has_the_images_too() {
             std::thread::sleep(Duration::from_millis(100));
         };
         assert_eq!((found.status, found.body.len() as u64), (200, size), "{path}");
+    }
+}
+
+/// The files of a folder whose gateway runs the image `name` of a registry.
+fn description(registry: &Registry, name: &str) -> Vec<(String, Vec<u8>)> {
+    let host = registry.host();
+    let text = format!(
+        "[kernel]\ncmdline = \"console=ttyS0\"\n[registry.\"{host}\"]\nca = \"registry-ca.crt\"\n\
+         credentials = \"secret:registry\"\n[[container]]\nimage = \"{host}/{name}\"\n"
+    );
+    vec![
+        ("gateway.toml".to_owned(), text.into_bytes()),
+        ("secrets".to_owned(), format!("registry={USER}\n").into_bytes()),
+        ("registry-ca.crt".to_owned(), fs::read(registry.ca()).unwrap()),
+        ("vmlinuz".to_owned(), kernel()),
+        ("agent.cpio.zst".to_owned(), b"070701 and more".to_vec()),
+    ]
+}
+
+/// The digest of the image in a generation's profile.
+fn pinned(server: &TestServer, state: &TestState, generation: u64) -> String {
+    let path = format!("/g/{generation}/agent.json");
+    let profile: Value = serde_json::from_slice(&server.get(state, &path).body).unwrap();
+    let image = &profile["containers"][0]["image"];
+    assert_eq!(image["held"], true, "{profile}");
+    image["digest"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_description_brings_its_images_and_the_registry_is_not_needed_again() {
+    let Some(mut registry) = Registry::start() else { return };
+    let (one, two, three) = (layer(1, 300_000), layer(2, 50_000), layer(3, 20_000));
+    registry.push("farm/gateway:v12", "amd64", &[&one, &two]);
+    let state = TestState::quick();
+    let files = description(&registry, "farm/gateway:v12");
+    let files: Vec<(&str, &[u8])> =
+        files.iter().map(|(path, bytes)| (path.as_str(), &bytes[..])).collect();
+    let folder = state.folder("described", &files);
+    let publish = ["publish", "lab-1", folder.to_str().unwrap()];
+    state.ok(&publish);
+    assert!(state.ok(&publish).contains("unchanged"));
+    let server = TestServer::start(&state);
+    let first = pinned(&server, &state, 1);
+
+    // The tag moves: what comes is the new layer.
+    registry.push("farm/gateway:v12", "amd64", &[&one, &three]);
+    state.ok(&publish);
+    let second = pinned(&server, &state, 2);
+    assert_ne!(first, second);
+    let change = &state.json(&["diff", "lab-1"])["images"][0];
+    assert_eq!(change["before"]["digest"], first);
+    assert_eq!(change["after"]["digest"], second);
+    assert!(change["new"].as_u64().unwrap() < 100_000, "{change}");
+
+    // A fleet folder with the same profile has the same content.
+    let fleet = Fleet::new(&["lab-1"]);
+    fs::remove_file(fleet.path("profiles/debian/boot.ipxe")).unwrap();
+    fleet.write("fleet.toml", "");
+    for (path, bytes) in &files {
+        fs::write(fleet.path("profiles/debian").join(path), bytes).unwrap();
+    }
+    registry.push("farm/gateway:v12", "amd64", &[&one, &two, &three]);
+    let plan = state.ok(&["plan", fleet.str()]);
+    assert!(plan.contains("~ image ") && plan.contains("~ agent.json"), "{plan}");
+    state.ok(&["apply", fleet.str()]);
+    assert!(state.ok(&["plan", fleet.str()]).contains("nothing changes for 1 gateway"));
+    let third = pinned(&server, &state, 3);
+    assert!(third != first && third != second);
+    registry.stop();
+
+    let output = state.run(&["plan", fleet.str()]);
+    let warned = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success() && warned.contains("image not resolved: image "), "{warned}");
+    assert!(state.fails(&publish).contains("cannot be reached"));
+    assert!(state.fails(&["apply", fleet.str()]).contains("cannot be reached"));
+
+    // What was fetched is served for as long as it is wanted.
+    assert_eq!(server.get(&state, "/boot/ipxe").status, 302);
+    let script = server.get(&state, "/files/boot.ipxe").text();
+    let secrets = server.get_unix(&setting_path(&script, "secrets_url").unwrap(), "").text();
+    let token = secrets.lines().find_map(|line| line.strip_prefix("FARMGATE_TOKEN=")).unwrap();
+    let name = format!("{}/farm/gateway", registry.host().replace(':', "_"));
+    let found = ask(&server, "GET", &format!("/v2/{name}/manifests/v12"), &bearer(token));
+    assert_eq!(found.header("docker-content-digest"), Some(&*third));
+    let manifest: Value = serde_json::from_slice(&found.body).unwrap();
+    for layer in manifest["layers"].as_array().unwrap() {
+        let path = format!("/v2/{name}/blobs/{}", layer["digest"].as_str().unwrap());
+        let found = ask(&server, "GET", &path, &bearer(token));
+        assert_eq!((found.status, found.body.len() as u64), (200, layer["size"].as_u64().unwrap()));
     }
 }
