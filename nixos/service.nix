@@ -70,6 +70,12 @@ let
   store = cfg.settings.store.url or "";
   # The git repository that describes the fleet.
   remote = cfg.settings.sync.remote or "";
+  # What brings it in, and verifies who signed it: for the service, and for `farmgate sync` and `doctor` by hand.
+  syncPrograms = lib.optionals (remote != "") [
+    pkgs.gitMinimal
+    pkgs.openssh
+    pkgs.gnupg
+  ];
   asksOthers =
     cfg.settings.buckets.provider != "none"
     || lib.hasPrefix "s3:" store
@@ -101,7 +107,7 @@ in
       '';
     }) cfg.credentials;
 
-    environment.systemPackages = [ program ];
+    environment.systemPackages = [ program ] ++ syncPrograms;
     # STATE/farmgate.toml leads here: whoever calls farmgate gets the same settings as the server.
     environment.etc."farmgate/farmgate.toml".source = configFile;
 
@@ -125,12 +131,7 @@ in
       restartTriggers = [ cfg.domain ];
       # Restarted in place, so that its sockets stay open and take what comes meanwhile.
       stopIfChanged = false;
-      # What brings in the repository, and verifies who signed it.
-      path = lib.optionals (remote != "") [
-        pkgs.gitMinimal
-        pkgs.openssh
-        pkgs.gnupg
-      ];
+      path = syncPrograms;
       serviceConfig = {
         LoadCredential = lib.mapAttrsToList (name: file: "${name}:${file}") cfg.credentials;
         # systemd takes no empty one.

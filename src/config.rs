@@ -2,6 +2,7 @@
 //!
 //! Unknown keys are errors that name key and line. docs/configuration.md lists every key.
 
+mod admin_host;
 mod api_url;
 mod boot_url;
 mod buckets;
@@ -28,6 +29,8 @@ use serde::Deserialize;
 use serde::Deserializer;
 use serde::de;
 
+pub use admin_host::AdminHost;
+pub use admin_host::ParseAdminHostError;
 pub use api_url::ApiUrl;
 pub use boot_url::BootUrl;
 pub use buckets::Buckets;

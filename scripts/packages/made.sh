@@ -7,8 +7,10 @@
 # --- The disk of a boot host ---
 
 # What the boot host of the appliance test consists of, besides what every Debian has. Its kernel is
-# the one that gateways boot; dnsmasq is the network's DHCP and DNS.
-appliance=(systemd systemd-sysv udev dbus kmod nginx curl openssl dnsmasq-base iproute2 procps)
+# the one that gateways boot; dnsmasq is the network's DHCP and DNS. git and ssh bring in a repository, from
+# an sshd and an nginx on the same host.
+appliance=(systemd systemd-sysv udev dbus kmod nginx curl openssl dnsmasq-base iproute2 procps
+  git openssh-client openssh-server)
 
 # make_disk FILE: an ext4 file system with these packages, which appears complete or not at all.
 # shellcheck disable=SC2016 # mmdebstrap expands what is in its hook.

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde::Deserializer;
 use serde::de;
 
+use super::admin_host::AdminHost;
 use super::period;
 
 /// As many as nginx is configured to allow (`limit_conn`): a lab full of gateways behind one
@@ -36,6 +37,9 @@ pub struct Listen {
     pub proxy_mark: bool,
     /// For operators and monitoring, never for gateways: a loopback address or a Unix socket.
     pub admin: Option<AdminAddress>,
+    /// Names by which browsers may ask `admin` besides those of the loopback: that of a proxy in
+    /// front of it.
+    pub admin_hosts: Vec<AdminHost>,
     /// Own TLS: open connections that one address, or one IPv6 network (/64), may have.
     pub connections_per_address: NonZeroUsize,
     /// Time for running downloads to finish after SIGTERM.
@@ -52,6 +56,7 @@ impl Default for Listen {
             accel: None,
             proxy_mark: false,
             admin: None,
+            admin_hosts: Vec::new(),
             connections_per_address: CONNECTIONS_PER_ADDRESS,
             drain: Duration::from_secs(300),
         }

@@ -71,6 +71,8 @@ fn look(state: &State, findings: &mut Findings) -> Result<()> {
     let mut see = |path: PathBuf, facts: &Metadata| {
         // They belong to root if root made the state: the server only reads these.
         let roots = path.starts_with(dir.join(layout::PKI)) && !path.ends_with(layout::SERVER_KEY);
+        // An operator wrote it down. Whether ssh can read it shows when the remote is asked.
+        let roots = roots || path == dir.join(layout::SYNC).join(layout::KNOWN_HOSTS);
         // The owner of a link does not matter.
         if !facts.is_symlink() && facts.uid() != owner && !(roots && facts.uid() == 0) {
             foreign.push(path.clone());

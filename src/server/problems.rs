@@ -1,16 +1,23 @@
 //! Finds problems that make gateways or nginx refuse now. Each message ends with the way out, after
 //! a semicolon. Reads certificates, the CRL and the records; the caller gives the time.
 
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+
 use anyhow::Result;
 use time::OffsetDateTime;
 
 use super::pki;
 use crate::fleet::CertificateState;
+use crate::fleet::Record;
 use crate::identity::Certificate;
+use crate::identity::Fingerprint;
 use crate::identity::HostError;
 use crate::identity::check_host;
 use crate::identity::usable_ca;
 use crate::store::State;
+use crate::store::gateways::Gateways;
 
 /// Most gateways that a message names.
 const SHOWN: usize = 3;
@@ -128,13 +135,12 @@ fn late_gateways(state: &State, now: OffsetDateTime) -> Option<Late> {
         let Ok(record) = gateways.load(&name) else { continue };
         let good = record.certificates.iter().filter(|o| o.state != CertificateState::Revoked);
         for owned in good {
-            let Ok(pem) = gateways.certificate_pem(&record, &owned.fingerprint) else { continue };
-            let Ok(certificate) = Certificate::from_pem(pem.as_bytes()) else { continue };
-            if certificate.not_before <= now {
+            let Some(begin) = beginning(&gateways, &record, &owned.fingerprint) else { continue };
+            if begin <= now {
                 all = false;
             } else if owned.state == CertificateState::Active {
                 names.push(name.to_string());
-                last = last.max(certificate.not_before);
+                last = last.max(begin);
             }
         }
     }
@@ -145,6 +151,33 @@ fn late_gateways(state: &State, now: OffsetDateTime) -> Option<Late> {
         count => format!("{shown} and {} more", count - SHOWN),
     };
     Some(Late { gateways, begin: last, all })
+}
+
+/// Beginnings of certificates by fingerprint, which is the digest of all that they say: what was
+/// read once stays true. Reading each certificate of a large fleet again for each page and each
+/// scrape took most of their time.
+static BEGINNINGS: Mutex<BTreeMap<Fingerprint, OffsetDateTime>> = Mutex::new(BTreeMap::new());
+
+/// Most certificates that are remembered.
+const MOST_BEGINNINGS: usize = 64 * 1024;
+
+fn beginning(
+    gateways: &Gateways,
+    record: &Record,
+    fingerprint: &Fingerprint,
+) -> Option<OffsetDateTime> {
+    let known = || BEGINNINGS.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(begin) = known().get(fingerprint) {
+        return Some(*begin);
+    }
+    let pem = gateways.certificate_pem(record, fingerprint).ok()?;
+    let certificate = Certificate::from_pem(pem.as_bytes()).ok()?;
+    let mut known = known();
+    // Another certificate under this name says nothing of it.
+    if certificate.fingerprint == *fingerprint && known.len() < MOST_BEGINNINGS {
+        known.insert(*fingerprint, certificate.not_before);
+    }
+    Some(certificate.not_before)
 }
 
 fn minute(time: OffsetDateTime) -> String {

@@ -58,6 +58,8 @@ pub const LEASES: &str = "leases";
 pub const BUCKETS: &str = "buckets";
 /// The git repository that describes the fleet, and the outcome of the last run.
 pub const SYNC: &str = "sync";
+/// In [`SYNC`]: the host keys that ssh accepts, written down by an operator.
+pub const KNOWN_HOSTS: &str = "known_hosts";
 /// Blobs and events.
 pub const STORE: &str = "store";
 /// In [`STORE`]: blobs that nginx reads.

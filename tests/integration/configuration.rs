@@ -128,6 +128,10 @@ fn samples(kind: &str) -> (&'static [&'static str], &'static [&'static str]) {
             ],
         ),
         "list of boot URLs" => (&["[\"https://b\", \"https://c\"]"], &["[\"http://a\"]", "[1]"]),
+        "list of host names" => (
+            &["[\"farmgate.lan\", \"192.0.2.7\"]"],
+            &["[\"farmgate.lan:443\"]", "[\"*\"]", "\"farmgate.lan\"", "[1]"],
+        ),
         "API URL" => (
             &["\"https://b.example.org:3903/admin\"", "\"http://127.0.0.1:1\""],
             &["\"ftp://a\"", "\"https://a/$b\"", "\"https://u@a\"", "\"https://a:0\"", "1"],

@@ -247,9 +247,9 @@ fn no_token_is_in_any_log_whatever_fails() {
             assert_eq!(line, None, "{}", path.display());
         }
     }
-    // The tokens were good all the time.
+    // The tokens were good all the time. That of the report is the acknowledgement's.
     let _server = TestServer::start(&state);
-    for path in &paths {
+    for path in &paths[..2] {
         wait_until("a token is not good", || {
             let reply = nginx.send(&state, "localhost", &request_of("GET", path, ""));
             reply.is_some_and(|reply| reply.status == 200)

@@ -212,6 +212,45 @@ fn other_names_than_the_loopbacks_are_refused() {
     assert_eq!(ask("/events", "rebound.example").status, 421);
 }
 
+/// A proxy's name, once the configuration has it, and only as long as it has.
+#[test]
+fn a_proxys_name_is_accepted_when_it_is_configured() {
+    let state = TestState::quick();
+    let port = free_port();
+    let configure = |hosts: &str| {
+        state.set_listen(&format!("admin = \"127.0.0.1:{port}\"\n{hosts}"));
+    };
+    configure("");
+    let server = TestServer::start(&state);
+    let ask = |host: &str| {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        write!(stream, "GET / HTTP/1.1\r\nConnection: close\r\nHost: {host}\r\n\r\n").unwrap();
+        crate::common::receive(stream).unwrap().status
+    };
+    let reload = || {
+        server.signal(rustix::process::Signal::HUP);
+        server.wait_for_log("reloaded");
+    };
+    let hosts = ["farmgate.lan", "Farmgate.Lan:443", "192.0.2.7"];
+    assert_eq!(hosts.map(ask), [421; 3]);
+    configure("admin-hosts = [\"farmgate.lan\", \"192.0.2.7\"]");
+    reload();
+    assert_eq!(hosts.map(ask), [200; 3]);
+    for other in ["x.farmgate.lan", "farmgate.lan.rebound.example", "a@farmgate.lan", "lan", ""] {
+        assert_ne!(ask(other), 200, "{other}");
+    }
+    assert_eq!(ask("localhost"), 200);
+    configure("");
+    reload();
+    assert_eq!(hosts.map(ask), [421; 3]);
+    for bad in ["*", "farmgate.lan:443", "https://farmgate.lan", ""] {
+        configure(&format!("admin-hosts = [\"{bad}\"]"));
+        let error = state.fails_at_length(&["status"]);
+        assert!(error.contains("the name of a host"), "{error}");
+    }
+}
+
 /// What browsers say of where a request comes from (Fetch Metadata).
 #[test]
 fn pages_of_other_sites_can_only_link_here() {

@@ -32,7 +32,7 @@ fn begin(state: &TestState, args: &[&str]) {
 }
 
 /// Boots a gateway, which says that it works or not, and returns its generation.
-fn boot(server: &TestServer, state: &TestState, gateway: &str, works: bool) -> String {
+pub(crate) fn boot(server: &TestServer, state: &TestState, gateway: &str, works: bool) -> String {
     let location =
         server.get_as(state, gateway, "/boot/ipxe").header("location").unwrap().to_owned();
     if works {
@@ -58,7 +58,7 @@ fn wait_until(what: &str, holds: impl Fn() -> bool) {
 }
 
 /// The outcome of the latest rollout.
-fn outcome(state: &TestState) -> String {
+pub(crate) fn outcome(state: &TestState) -> String {
     state.json(&["rollout", "show"])["outcome"].as_str().unwrap_or("under way").to_owned()
 }
 

@@ -1,5 +1,8 @@
 //! From a push to what gateways boot: `farmgate sync`, and the server that does it by itself.
 
+mod as_root;
+mod waves;
+
 use std::io::Write;
 use std::path::Path;
 use std::time::Duration;

@@ -95,7 +95,12 @@ log-facility=-
 """
 
 # Not needed on the boot host, and slow at each start.
-_MASKED = ("e2scrub_reap.service", "getty@tty1.service", "proc-sys-fs-binfmt_misc.automount")
+_MASKED = (
+    "e2scrub_reap.service",
+    "getty@tty1.service",
+    "proc-sys-fs-binfmt_misc.automount",
+    "ssh.service",
+)
 
 _UNITS = {"shell": _SHELL_UNIT, "lan": _LAN_UNIT, "dhcp": _DHCP_UNIT}
 

@@ -6,6 +6,7 @@
 //! says what a boot wants, [`Store::ensure`] makes it ready, [`Store::mount`] gives a container its
 //! root, and [`Store::acknowledged`] says that it works; then [`Store::collect`] removes the rest.
 
+mod collect;
 pub mod digest;
 mod ensure;
 mod error;
@@ -25,13 +26,13 @@ pub mod unpack;
 #[cfg(test)]
 mod tests;
 
+pub use self::collect::Collected;
 pub use self::digest::Digest;
 pub use self::ensure::Progress;
 pub use self::ensure::Ready;
 pub use self::ensure::Wanted;
 pub use self::error::Error;
 pub use self::error::Result;
-pub use self::kept::Collected;
 pub use self::manifest::ImageConfig;
 pub use self::manifest::MAX_DOCUMENT;
 pub use self::manifest::MAX_LAYERS;

@@ -10,6 +10,7 @@ use crate::server::app::App;
 use crate::server::page::model::Member;
 use crate::server::page::model::Progress;
 use crate::server::page::model::Rollout;
+use crate::store::rollouts::End;
 use crate::store::rollouts::Rollouts;
 use crate::store::rollouts::StoredRollout;
 
@@ -32,11 +33,19 @@ pub(in crate::server) fn all_rollouts(app: &App) -> Result<Vec<Rollout>> {
 }
 
 fn rollout(app: &App, id: EventId, stored: StoredRollout) -> Rollout {
-    let members = |wave: &Vec<Planned>| wave.iter().map(|planned| member(app, planned)).collect();
+    let left_out = |planned: &Planned| stored.rollout.left_out.contains(&planned.id);
+    let member = |planned: &Planned| Member { left_out: left_out(planned), ..member(app, planned) };
+    let members = |wave: &Vec<Planned>| wave.iter().map(member).collect();
+    let rules = &stored.rollout.rules;
     Rollout {
         id,
         began: stored.began,
         waves: stored.rollout.waves.iter().map(members).collect(),
+        wait_for: (!rules.wait_for.is_all()).then(|| rules.wait_for.to_string()),
+        timeout: rules.timeout.and_then(|limit| limit.try_into().ok()),
+        resumed: stored.rollout.resumed,
+        can_resume: stored.end().is_some_and(|end| end != End::Finished) && !stored.taken_back,
+        taken_back: stored.taken_back,
         outcome: stored.outcome,
     }
 }
@@ -58,5 +67,6 @@ fn member(app: &App, planned: &Planned) -> Member {
         generation: published.map(|published| published.number),
         progress,
         since,
+        left_out: false,
     }
 }

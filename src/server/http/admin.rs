@@ -19,6 +19,7 @@ use axum::routing::get;
 use super::front::Front;
 use super::metrics;
 use super::page;
+use crate::config::AdminHost;
 use crate::server::app::App;
 use crate::server::app::Error;
 use crate::server::board::Board;
@@ -26,6 +27,7 @@ use crate::server::edge::peer::Peer;
 
 /// Every route of the admin listener.
 pub(in crate::server) fn router(front: Arc<Front>, board: Arc<Board>) -> Router {
+    let guard = middleware::from_fn_with_state(front.clone(), only_from_here);
     Router::new()
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
@@ -33,31 +35,43 @@ pub(in crate::server) fn router(front: Arc<Front>, board: Arc<Board>) -> Router 
         .with_state(front)
         .merge(page::router(board))
         .fallback(|| async { (StatusCode::NOT_FOUND, "404 Not Found\n") })
-        .layer(middleware::from_fn(only_from_here))
+        .layer(guard)
 }
 
 /// Keeps web pages out. A page in a browser on this machine can make the name of its own server
 /// resolve to the loopback (DNS rebinding) and then read what it asks for. Its requests still name
-/// that server.
-async fn only_from_here(request: Request, next: Next) -> Response {
+/// that server. Names of a proxy are those that the configuration lists, and no others.
+async fn only_from_here(State(front): State<Arc<Front>>, request: Request, next: Next) -> Response {
     let named = request.headers().get_all(header::HOST).iter().map(HeaderValue::as_bytes);
     let target = request.uri().authority().map(|authority| authority.as_str().as_bytes());
     let named: Vec<&[u8]> = named.chain(target).collect();
     match request.extensions().get() {
         Some(Peer::Admin { unix: false })
-            if named.is_empty() || !named.iter().all(|host| is_here(host)) =>
+            if named.is_empty() || !named.iter().all(|host| is_here(host, &hosts(&front))) =>
         {
-            let how = "421 Misdirected Request: ask localhost, 127.0.0.1 or [::1]\n";
+            let how = "421 Misdirected Request: ask localhost, 127.0.0.1, [::1] or a name in [listen] \
+                       admin-hosts\n";
             (StatusCode::MISDIRECTED_REQUEST, how).into_response()
         }
         _ => next.run(request).await,
     }
 }
 
-/// Says whether `host` is the loopback, with any port.
-fn is_here(host: &[u8]) -> bool {
+/// As they are since the last reload.
+fn hosts(front: &Front) -> Vec<AdminHost> {
+    front.app.settings().listen.admin_hosts.clone()
+}
+
+/// Says whether `host` is the loopback or one of `named`, with any port.
+fn is_here(host: &[u8], named: &[AdminHost]) -> bool {
     let Ok(authority) = Authority::try_from(host) else { return false };
     let host = authority.host();
+    if authority.as_str().contains('@') {
+        return false;
+    }
+    if named.iter().any(|named| named.is(host)) {
+        return true;
+    }
     let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
     match address {
         Ok(address) => address.to_canonical().is_loopback(),
@@ -108,7 +122,7 @@ mod tests {
             "[::1]:9180",
             "[::ffff:127.0.0.1]",
         ] {
-            assert!(is_here(here.as_bytes()), "{here}");
+            assert!(is_here(here.as_bytes(), &[]), "{here}");
         }
         for elsewhere in [
             "",
@@ -124,7 +138,20 @@ mod tests {
             "a b",
             "::1",
         ] {
-            assert!(!is_here(elsewhere.as_bytes()), "{elsewhere}");
+            assert!(!is_here(elsewhere.as_bytes(), &[]), "{elsewhere}");
+        }
+    }
+
+    #[test]
+    fn so_are_names_in_the_configuration_and_no_others() {
+        let named = ["farmgate.lan", "192.0.2.7"].map(|name| name.parse().unwrap());
+        for here in ["farmgate.lan", "Farmgate.Lan:443", "192.0.2.7:8080", "localhost"] {
+            assert!(is_here(here.as_bytes(), &named), "{here}");
+        }
+        for elsewhere in
+            ["lan", "x.farmgate.lan", "farmgate.lan.evil.example", "a@farmgate.lan", "192.0.2.8"]
+        {
+            assert!(!is_here(elsewhere.as_bytes(), &named), "{elsewhere}");
         }
     }
 }

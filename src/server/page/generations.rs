@@ -12,6 +12,7 @@ use super::model::Generation;
 use super::model::Script;
 use super::row::mark;
 use super::words;
+use crate::foreign::Foreign;
 
 pub(super) fn section(details: &Details, now: OffsetDateTime) -> Markup {
     html! {
@@ -79,6 +80,9 @@ fn in_short(changes: &Changes) -> String {
         .filter(|(_, paths)| !paths.is_empty())
         .map(|(word, paths)| format!("{word}: {}", paths.join(", ")))
         .collect();
+    let names: Vec<&str> = changes.variables.iter().map(|variable| &*variable.name).collect();
+    let named = (!names.is_empty()).then(|| format!("variables: {}", names.join(", ")));
+    let parts: Vec<String> = parts.into_iter().chain(named).collect();
     if parts.is_empty() {
         format!("the same files as generation {}", changes.before)
     } else {
@@ -88,12 +92,41 @@ fn in_short(changes: &Changes) -> String {
 
 fn changes(changes: &Changes) -> Markup {
     html! {
+        @if !changes.variables.is_empty() { (variables(changes)) }
         @match &changes.script {
             Script::Same => {}
             Script::Unreadable(error) => { p.none { "The boot scripts cannot be compared: " (error) } }
             Script::Texts { old, new } => {
                 h3 { "Boot script since generation " (changes.before) }
                 (diff::of(old, new))
+            }
+        }
+    }
+}
+
+fn variables(changes: &Changes) -> Markup {
+    let value = |value: &Option<Foreign>| {
+        html! {
+            @match value {
+                Some(value) => code { (value) },
+                None => span.none { "not set" },
+            }
+        }
+    };
+    html! {
+        h3 { "Variables since generation " (changes.before) }
+        div.scroll tabindex="0" role="region" aria-label={ "Variables since generation " (changes.before) } {
+            table.files {
+                thead { tr { th scope="col" { "Variable" } th scope="col" { "Before" } th scope="col" { "Now" } } }
+                tbody {
+                    @for variable in &changes.variables {
+                        tr {
+                            td { code { (variable.name) } }
+                            td { (value(&variable.before)) }
+                            td { (value(&variable.after)) }
+                        }
+                    }
+                }
             }
         }
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
+use time::Duration;
 use time::OffsetDateTime;
 
 use crate::bucket::Condition as Bucket;
@@ -87,8 +88,18 @@ pub(in crate::server) struct Rollout {
     pub(in crate::server) id: EventId,
     pub(in crate::server) began: OffsetDateTime,
     pub(in crate::server) waves: Vec<Vec<Member>>,
+    /// The share of a wave that must work, if not all of it.
+    pub(in crate::server) wait_for: Option<String>,
+    /// The longest wait of a wave.
+    pub(in crate::server) timeout: Option<Duration>,
+    /// The time when it was last resumed.
+    pub(in crate::server) resumed: Option<OffsetDateTime>,
     /// The outcome, if it is closed.
     pub(in crate::server) outcome: Option<String>,
+    /// It ended before all its waves, and can be resumed.
+    pub(in crate::server) can_resume: bool,
+    /// What it had activated was taken back.
+    pub(in crate::server) taken_back: bool,
 }
 
 /// A gateway of a rollout.
@@ -99,6 +110,8 @@ pub(in crate::server) struct Member {
     pub(in crate::server) progress: Progress,
     /// The time when the generation was activated.
     pub(in crate::server) since: Option<OffsetDateTime>,
+    /// The rollout goes on without it.
+    pub(in crate::server) left_out: bool,
 }
 
 /// Progress of a gateway of a rollout.
@@ -193,7 +206,18 @@ pub(in crate::server) struct Changes {
     pub(in crate::server) added: Vec<String>,
     pub(in crate::server) removed: Vec<String>,
     pub(in crate::server) changed: Vec<String>,
+    pub(in crate::server) variables: Vec<Variable>,
     pub(in crate::server) script: Script,
+}
+
+/// A variable that is not the same in two generations.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::server) struct Variable {
+    pub(in crate::server) name: String,
+    /// `None` if it was not set.
+    pub(in crate::server) before: Option<Foreign>,
+    /// `None` if it is not set any more.
+    pub(in crate::server) after: Option<Foreign>,
 }
 
 /// The boot script beside the one before.

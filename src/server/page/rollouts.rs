@@ -46,9 +46,19 @@ impl Rollout {
     /// The wave that is being activated or tried, counted from 1.
     fn wave(&self) -> usize {
         let runs = |wave: &Vec<Member>| {
-            wave.iter().any(|m| matches!(m.progress, Progress::Trying | Progress::Waiting))
+            wave.iter()
+                .any(|m| !m.left_out && matches!(m.progress, Progress::Trying | Progress::Waiting))
         };
         self.waves.iter().position(runs).map_or(self.waves.len(), |at| at + 1)
+    }
+
+    /// The time at which the wave that is being tried has waited too long.
+    fn deadline(&self) -> Option<OffsetDateTime> {
+        let limit = self.timeout.filter(|_| self.outcome.is_none())?;
+        let tried = self.waves.get(self.wave().checked_sub(1)?)?.iter();
+        let tried = tried.filter(|m| !m.left_out && m.progress == Progress::Trying);
+        let since = tried.filter_map(|member| member.since).max()?;
+        self.resumed.map_or(since, |resumed| resumed.max(since)).checked_add(limit)
     }
 }
 
@@ -103,12 +113,52 @@ fn section(rollout: &Rollout, now: OffsetDateTime) -> Markup {
             p {
                 "Began " (words::ago(rollout.began, now)) ". "
                 @match &rollout.outcome {
-                    Some(outcome) => { "Closed: " (outcome) "." }
+                    Some(outcome) => {
+                        "Closed: " (outcome) @if rollout.taken_back { ", and taken back" } "."
+                        @if rollout.can_resume {
+                            " " code { "farmgate rollout resume " (short(rollout)) } " goes on with it."
+                        }
+                    }
                     None => { "Open, wave " (rollout.wave()) " of " (rollout.waves.len()) "." }
                 }
                 " " (good) " of " (all) " gateways acknowledged it. " (bar(rollout))
             }
+            (rules(rollout, now))
             @for (number, wave) in rollout.waves.iter().enumerate() { (self::wave(number + 1, wave, now)) }
+        }
+    }
+}
+
+/// When a wave is over, when it has waited too long, and who is left out.
+fn rules(rollout: &Rollout, now: OffsetDateTime) -> Markup {
+    let left_out = rollout.members().filter(|member| member.left_out).count();
+    html! {
+        @if rollout.wait_for.is_some() || rollout.timeout.is_some() || rollout.resumed.is_some() {
+            p {
+                @if let Some(share) = &rollout.wait_for {
+                    "A wave is over when " (share) " of it works. "
+                }
+                @if let Some(limit) = rollout.timeout {
+                    "It stops when a wave takes longer than " (words::span(limit))
+                    @match rollout.deadline() {
+                        Some(deadline) if deadline > now => {
+                            ": wave " (rollout.wave()) " has "
+                            span title=(words::exact(deadline)) { (words::span(deadline - now)) }
+                            " left. "
+                        }
+                        Some(_) => { ": wave " (rollout.wave()) " has none left. " }
+                        None => { ". " }
+                    }
+                }
+                @if let Some(resumed) = rollout.resumed {
+                    "Resumed " (words::ago(resumed, now))
+                    @match left_out {
+                        0 => { "." }
+                        1 => { ", without the gateway that is left out." }
+                        count => { ", without " (count) " gateways that are left out." }
+                    }
+                }
+            }
         }
     }
 }
@@ -127,6 +177,7 @@ fn wave(number: usize, wave: &[Member], now: OffsetDateTime) -> Markup {
                     @if let (Progress::Trying, Some(since)) = (member.progress, member.since) {
                         " since " (words::ago(since, now))
                     }
+                    @if member.left_out { " " span.label { "left out" } }
                 }
             }
         }

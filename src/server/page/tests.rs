@@ -23,6 +23,7 @@ use super::model::Progress;
 use super::model::Rollout;
 use super::model::Script;
 use super::model::Step;
+use super::model::Variable;
 use super::overview::Fleet;
 use super::overview::Notice;
 use super::overview::Row;
@@ -61,6 +62,25 @@ fn fine() -> Gateway {
         bucket: None,
         faults: Vec::new(),
         error: None,
+    }
+}
+
+fn member(name: &str, progress: Progress) -> Member {
+    let since = Some(NOW - Duration::hours(2));
+    Member { gateway: name.to_owned(), generation: Some(2), progress, since, left_out: false }
+}
+
+fn rollout(waves: Vec<Vec<Member>>) -> Rollout {
+    Rollout {
+        id: id(),
+        began: NOW - Duration::hours(5),
+        waves,
+        wait_for: None,
+        timeout: None,
+        resumed: None,
+        outcome: None,
+        can_resume: false,
+        taken_back: false,
     }
 }
 
@@ -247,10 +267,9 @@ fn pages(evil: &str) -> Vec<String> {
     let mut shown = fleet([gateway.clone(), Gateway { error: Some(text()), ..fine() }]);
     shown.notices.push(Notice { level: Level::Warn, text: text() });
     shown.store = Some(text());
-    let member =
-        Member { gateway: text(), generation: Some(1), progress: Progress::Bad, since: None };
+    let member = Member { gateway: text(), left_out: true, ..member("x", Progress::Bad) };
     let rollout =
-        Rollout { id: id(), began: NOW, waves: vec![vec![member]], outcome: Some(text()) };
+        Rollout { outcome: Some(text()), wait_for: Some(text()), ..rollout(vec![vec![member]]) };
     shown.rollouts.push(rollout.clone());
     let step = |stage| Step { at: NOW, address: evil.into(), stage };
     let boot = Stage::Boot {
@@ -267,6 +286,7 @@ fn pages(evil: &str) -> Vec<String> {
         added: vec![text()],
         removed: vec![text()],
         changed: vec![text()],
+        variables: vec![Variable { name: text(), before: None, after: Some(Foreign::new(evil)) }],
         script: Script::Texts { old: format!("a\n{evil}\n"), new: format!("b\n{evil}\nc") },
     };
     let details = Details {
@@ -345,4 +365,49 @@ proptest! {
             prop_assert!(!page.contains(odd), "{page:?}");
         }
     }
+}
+
+#[test]
+fn a_rollout_says_when_it_stops_and_whom_it_leaves_out() {
+    let waves = || {
+        vec![
+            vec![member("a-1", Progress::Good), member("a-2", Progress::Trying)],
+            vec![member("b-1", Progress::Waiting)],
+        ]
+    };
+    let page = |rollout: Rollout| super::rollouts::page(&[rollout], NOW);
+    let plain = page(rollout(waves()));
+    for word in ["over when", "It stops", "Resumed", "left out", "rollout resume"] {
+        assert!(!plain.contains(word), "{word}: {plain}");
+    }
+    let limited = Rollout {
+        wait_for: Some("90%".to_owned()),
+        timeout: Some(Duration::hours(6)),
+        ..rollout(waves())
+    };
+    let shown = page(limited.clone());
+    assert!(shown.contains("A wave is over when 90% of it works."), "{shown}");
+    assert!(shown.contains("longer than 6 h: wave 1 has "), "{shown}");
+    assert!(shown.contains(">4 h</span> left"), "{shown}");
+    let late = Rollout { timeout: Some(Duration::hours(1)), ..limited.clone() };
+    assert!(page(late).contains("wave 1 has none left"));
+    // Its time begins again when it is resumed, and who is left out is waited for by nobody.
+    let mut resumed = Rollout { resumed: Some(NOW - Duration::hours(1)), ..limited };
+    assert!(page(resumed.clone()).contains(">5 h</span> left"));
+    resumed.waves[0][1].left_out = true;
+    resumed.waves[1][0] = member("b-1", Progress::Trying);
+    let shown = page(resumed.clone());
+    assert!(shown.contains("wave 2 has ") && shown.contains(">left out</span>"), "{shown}");
+    assert!(shown.contains("without the gateway that is left out"), "{shown}");
+    let stopped = Rollout {
+        outcome: Some("stopped at gateway a-2: it used up its tries".to_owned()),
+        can_resume: true,
+        ..resumed
+    };
+    let shown = page(stopped.clone());
+    assert!(shown.contains("farmgate rollout resume "), "{shown}");
+    assert!(!shown.contains(" left. "), "{shown}");
+    let back = Rollout { taken_back: true, can_resume: false, ..stopped };
+    let shown = page(back);
+    assert!(shown.contains(", and taken back") && !shown.contains("rollout resume"), "{shown}");
 }

@@ -22,13 +22,11 @@ use super::Settings;
 use crate::config::GitRemote;
 use crate::config::Transport;
 use crate::store::files;
+use crate::store::layout;
 
 /// Names of the systemd credentials.
 const PASSWORD: &str = "sync";
 const KEY: &str = "sync-key";
-
-/// The host keys that `[sync]` accepts, if the configuration names no file.
-const KNOWN_HOSTS: &str = "known_hosts";
 
 /// Settings that the runs of git have in common.
 pub(super) struct Access {
@@ -131,7 +129,7 @@ fn ssh(settings: &Settings<'_>) -> Result<String> {
         "ServerAliveInterval=15".to_owned(),
         "ServerAliveCountMax=4".to_owned(),
     ];
-    let own = std::path::absolute(settings.dir.join(KNOWN_HOSTS))?;
+    let own = std::path::absolute(settings.dir.join(layout::KNOWN_HOSTS))?;
     let known = settings.config.known_hosts.as_deref().unwrap_or(&own);
     options.push(format!("UserKnownHostsFile=\"{}\"", for_ssh(known)?));
     // The NixOS module puts an empty line where a credential is missing.
