@@ -113,7 +113,7 @@ impl fmt::Display for Done {
         let number = |name: &GatewayName| self.published.get(name).copied().unwrap_or_default();
         match self.rollout {
             Some(rollout) => {
-                writeln!(f, "rollout {rollout} in {} waves", self.waves.len())?;
+                writeln!(f, "rollout {} in {} waves", rollout.short(), self.waves.len())?;
                 for (wave, names) in self.waves.iter().enumerate() {
                     writeln!(f, "  {}: {}", wave + 1, list(names))?;
                 }

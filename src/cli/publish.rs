@@ -128,14 +128,14 @@ struct Begun {
 
 impl std::fmt::Display for Begun {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "rollout {} in {} waves", self.rollout, self.waves.len())?;
+        write!(f, "rollout {} in {} waves", self.rollout.short(), self.waves.len())?;
         for (number, wave) in self.waves.iter().enumerate() {
             let names = wave.iter().map(GatewayName::as_str).collect::<Vec<_>>().join(" ");
             write!(f, "\n  {}: {names}", number + 1)?;
         }
         write!(
             f,
-            "\nthe server goes on when a wave has acknowledged; `farmgate rollout list` shows it"
+            "\nthe server goes on when a wave has acknowledged; `farmgate rollout show --watch` follows it"
         )
     }
 }

@@ -151,7 +151,9 @@ impl fmt::Display for Shown {
             write!(f, "\n{gateway}: generation {number}")?;
         }
         match &brought.rollout {
-            Some(id) => write!(f, "\nrollout {id}: `farmgate rollout show` follows it"),
+            Some(id) => {
+                write!(f, "\nrollout {}: `farmgate rollout show --watch` follows it", id.short())
+            }
             None => Ok(()),
         }
     }

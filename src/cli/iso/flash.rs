@@ -16,7 +16,7 @@ use indicatif::ProgressBar;
 use indicatif::ProgressStyle;
 use serde::Serialize;
 
-use super::Origin;
+use super::verify::Origin;
 use crate::cli::confirm::Confirm;
 use crate::cli::confirm::Unattended;
 use crate::cli::context::Context;

@@ -91,7 +91,7 @@ impl fmt::Display for Stopped {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "stopped rollout {}", self.rollout.short())?;
         let Some(back) = &self.back else { return Ok(()) };
-        if back.is_empty() {
+        if back.is_empty() && self.stuck.is_empty() {
             write!(f, "\nno gateway had its generation, or had another one before")?;
         }
         for (gateway, generation) in back {

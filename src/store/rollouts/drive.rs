@@ -162,7 +162,7 @@ pub fn stop(state: &State, id: EventId, by: &By, now: OffsetDateTime) -> Result<
     let lock = state.lock()?;
     let rollouts = Rollouts::new(state);
     if !rollouts.open()?.found.contains_key(&id) {
-        bail!("there is no open rollout {id}; `farmgate rollout list` shows all of them");
+        bail!("there is no open rollout {}; `farmgate rollout list` shows all of them", id.short());
     }
     rollouts.close(&lock, id, End::Stopped, "stopped by an operator".to_owned())?;
     Acts::new(state).note(&Act::new(What::RolloutStopped, Some(by), now).in_rollout(id));
@@ -187,7 +187,7 @@ pub fn take_back(state: &State, id: EventId, by: &By, now: OffsetDateTime) -> Re
     let mark = || -> Result<StoredRollout> {
         let _lock = state.lock()?;
         let mut stored = rollouts.load(id)?;
-        ensure!(stored.outcome.is_some(), "rollout {id} is open; stop it first");
+        ensure!(stored.outcome.is_some(), "rollout {} is open; stop it first", id.short());
         stored.taken_back = true;
         rollouts.write_closed(id, &stored)?;
         Ok(stored)
@@ -270,13 +270,14 @@ pub fn resume(
     let rollouts = Rollouts::new(state);
     let mut stored = rollouts.load(id)?;
     match stored.end() {
-        None => bail!("rollout {id} is open already"),
-        Some(End::Finished) => bail!("rollout {id} has finished"),
+        None => bail!("rollout {} is open already", id.short()),
+        Some(End::Finished) => bail!("rollout {} has finished", id.short()),
         Some(_) => {}
     }
     ensure!(
         !stored.taken_back,
-        "rollout {id} was taken back; `farmgate publish --canary` begins a new one"
+        "rollout {} was taken back; `farmgate publish --canary` begins a new one",
+        id.short()
     );
     let known = fleet(state, &stored.rollout)?;
     let mut left_out = Vec::new();
