@@ -43,10 +43,10 @@ wanted=(
   "ip iproute2"
   "dnsmasq dnsmasq-base"
 )
-# Pulls images from the boot host, and pushes them into a registry.
-[[ $purpose == test ]] && wanted+=("skopeo skopeo")
 # Shells that are asked what they complete.
 [[ $purpose == test ]] && wanted+=("zsh zsh" "fish fish")
+# Pulls images from the boot host, and pushes them into a registry.
+[[ $purpose == test ]] && wanted+=("skopeo skopeo")
 # For the status page.
 [[ $purpose == test ]] && wanted+=("chromium chromium")
 [[ $purpose == lint ]] && wanted+=(

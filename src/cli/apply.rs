@@ -20,7 +20,7 @@ use super::plan;
 use super::rollout;
 use crate::fleet::EventId;
 use crate::identity::GatewayName;
-use crate::publish::ImageFinder;
+use crate::publish::Resolver;
 use crate::sync::Applied;
 use crate::sync::Apply;
 use crate::sync::Extent;
@@ -28,6 +28,7 @@ use crate::sync::FleetFolder;
 use crate::sync::GatewayPlan;
 use crate::sync::LiveFleet;
 use crate::sync::Plan;
+use crate::sync::Reach;
 use crate::sync::apply;
 
 #[derive(clap::Args)]
@@ -140,13 +141,16 @@ impl ApplyCommand {
             "the plan removes gateways: add --remove-absent; nothing was changed"
         );
         let mut folder = FleetFolder::read(&self.fleet)?;
-        folder.find_images(&mut ImageFinder::new(state.config().images.max_size.bytes()))?;
         let extent = Extent { again: self.again, remove_absent: self.remove_absent };
         if self.remove_absent {
             // Those that somebody agreed to, and no others.
             let plan = match expected.take() {
                 Some(plan) => plan,
-                None => folder.plan(&LiveFleet::read(&state, now())?, extent),
+                None => {
+                    let resolver = Resolver::new(state.config().images.max_size.bytes());
+                    folder.resolve(&resolver, Reach::Needed)?;
+                    folder.plan(&LiveFleet::read(&state, now())?, extent)
+                }
             };
             self.ask(&plan)?;
             expected = Some(plan);
@@ -154,7 +158,7 @@ impl ApplyCommand {
         let progress = context.progress(0, "storing");
         let applied = apply(
             &state,
-            &folder,
+            &mut folder,
             Apply {
                 expected: expected.as_ref(),
                 extent,

@@ -8,12 +8,13 @@ use anyhow::Result;
 use super::context::Context;
 use super::context::now;
 use crate::config::Images;
-use crate::publish::ImageFinder;
+use crate::publish::Resolver;
 use crate::store::files;
 use crate::sync::Extent;
 use crate::sync::FleetFolder;
 use crate::sync::LiveFleet;
 use crate::sync::Plan;
+use crate::sync::Reach;
 
 /// Plans show what scripts and variables say; they hold no secrets.
 const PUBLIC: u32 = 0o644;
@@ -35,6 +36,9 @@ pub(super) struct PlanCommand {
     /// Plan also the removal of gateways that are registered and not in the folder
     #[arg(long)]
     remove_absent: bool,
+    /// Do not ask registries what the images of a gateway.toml are
+    #[arg(long)]
+    offline: bool,
     /// Exit with 2 if anything changes, with 0 if nothing does
     #[arg(long)]
     detailed_exitcode: bool,
@@ -51,7 +55,7 @@ impl Changes {
 
 impl PlanCommand {
     pub(super) fn run(self, context: &Context) -> Result<()> {
-        let (live, images) = match &self.state_json {
+        let (live, config) = match &self.state_json {
             Some(path) => {
                 let live = LiveFleet::parse(&files::read_given(path)?, &path.display())?;
                 (live, Images::default())
@@ -62,10 +66,9 @@ impl PlanCommand {
             }
         };
         let mut folder = FleetFolder::read(&self.fleet)?;
-        let missing =
-            folder.find_reachable_images(&mut ImageFinder::new(images.max_size.bytes()))?;
-        let not_resolved = |error: &anyhow::Error| format!("image not resolved: {error:#}");
-        context.warn(&missing.iter().map(not_resolved).collect::<Vec<_>>());
+        let reach = if self.offline { Reach::Offline } else { Reach::Wanted };
+        let resolver = Resolver::new(config.max_size.bytes());
+        context.warn(&folder.resolve(&resolver, reach)?);
         let plan =
             folder.plan(&live, Extent { again: self.again, remove_absent: self.remove_absent });
         if let Some(path) = &self.output {

@@ -1,7 +1,6 @@
 //! The folder that is published. Reads it with the caller's rights.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io;
 use std::io::Read;
 use std::path::Path;
@@ -16,7 +15,6 @@ use cap_std::fs::Dir;
 
 use crate::fleet::Asset;
 use crate::fleet::Variables;
-use crate::images::Files;
 use crate::store::blobs::Blobs;
 use crate::store::owner::as_caller;
 use crate::store::stamp::Stamp;
@@ -64,6 +62,11 @@ impl Folder {
     /// Settings for its boot script.
     pub(super) fn variables(&self) -> &Variables {
         &self.variables
+    }
+
+    /// The folder itself, for files that are read in other ways.
+    pub(super) fn dir(&self) -> &Dir {
+        &self.dir
     }
 
     /// The path as the user gave it.
@@ -195,12 +198,6 @@ impl Folder {
             "{} changed while it was read; nothing was published: try again",
             self.shown.join(path).display()
         )
-    }
-}
-
-impl Files for Folder {
-    fn open(&self, path: &str) -> io::Result<File> {
-        as_caller(|| self.dir.open(path)).map(cap_std::fs::File::into_std)
     }
 }
 

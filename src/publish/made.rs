@@ -12,7 +12,7 @@ use super::finding::Checked;
 use super::finding::MAX_TEMPLATE;
 use super::finding::check_template;
 use super::folder::Folder;
-use super::images::WantedImages;
+use super::pins::Wanted;
 use crate::fleet::SECRETS;
 use crate::ipxe::script::Finding;
 use crate::profile::agent::AgentProfile;
@@ -31,10 +31,10 @@ use crate::profile::download::Download;
 pub(super) struct Made {
     /// `None` if it has an error.
     pub(super) rendered: Option<Rendered>,
-    /// Its images.
-    pub(super) images: WantedImages,
     /// Files that come from URLs, by path.
     pub(super) downloads: Vec<(String, Download)>,
+    /// Its images.
+    pub(super) wanted: Wanted,
     /// Findings in `gateway.toml`, and in `secrets`.
     pub(super) checked: Vec<Checked>,
 }
@@ -62,8 +62,8 @@ impl Made {
             Ok(description) => description,
             Err(problems) => {
                 let checked = vec![found(Problem::findings(&text, problems))];
-                let images = WantedImages::default();
-                return Ok(Self { rendered: None, images, downloads: Vec::new(), checked });
+                let wanted = Wanted::default();
+                return Ok(Self { rendered: None, downloads: Vec::new(), wanted, checked });
             }
         };
         let files: BTreeMap<String, u64> =
@@ -86,21 +86,18 @@ impl Made {
         };
         let given = Given { files: &files, template, texts: &texts, pins };
         let (rendered, problems) = description.render(&given);
+        let wanted = Wanted::of(&description, &texts, secrets.as_deref());
         let mut checked = vec![found(Problem::findings(&text, problems.description))];
-        if let Some(source) = secrets.clone() {
+        if let Some(source) = secrets {
             let path = folder.shown().join(SECRETS);
             let lossy = String::from_utf8_lossy(&source);
             let mut findings = Problem::findings(&lossy, problems.secrets);
             findings.extend(check_template(&path, &source)?);
             checked.push(Checked { path, source, findings, secret: true });
         }
-        let images = match rendered {
-            Some(_) => WantedImages::new(&description, secrets.as_deref(), &texts)?,
-            None => WantedImages::default(),
-        };
         let downloads = description.downloads();
         let downloads = downloads.map(|(path, file)| (path.to_owned(), file.clone())).collect();
-        Ok(Self { rendered, images, downloads, checked })
+        Ok(Self { rendered, downloads, wanted, checked })
     }
 }
 

@@ -12,7 +12,7 @@ use super::checked::CheckedFolder;
 use super::checked::Templates;
 use super::download::Downloads;
 use super::folder::Folder;
-use super::images::ImageFinder;
+use super::pins::Resolver;
 use crate::fleet::Asset;
 use crate::fleet::BlobId;
 use crate::fleet::Variables;
@@ -47,24 +47,22 @@ impl Stored {
             None => Templates::InFolder,
             Some(_) => Templates::Elsewhere,
         };
-        let none = BTreeMap::new();
         let public = generations.blobs_of(Access::Public);
         let head = |sha256| head_of(public, sha256);
-        let mut checked = CheckedFolder::read(folder, templates, &none, &head)?;
+        let mut checked = CheckedFolder::read(folder, templates, &BTreeMap::new(), &head)?;
         checked.ensure_no_error(folder.shown())?;
         let mut files = BTreeMap::new();
-        let downloads = checked.made.iter().flat_map(|made| &made.downloads);
-        for (path, download) in downloads {
-            let asset = Downloads::new()?.fetch(download, public, progress)?;
-            files.insert(path.clone(), asset);
-        }
-        let wanted = checked.made.as_ref().map(|made| made.images.clone()).unwrap_or_default();
-        let mut finder = ImageFinder::new(state.config().images.max_size.bytes());
-        let found = finder.find(&wanted, folder)?;
-        if !files.is_empty() || !found.pins.is_empty() {
+        if let Some(made) = &checked.made {
+            for (path, download) in &made.downloads {
+                let asset = Downloads::new()?.fetch(download, public, progress)?;
+                files.insert(path.clone(), asset);
+            }
+            let resolver = Resolver::new(state.config().images.max_size.bytes());
+            let resolved = resolver.resolve(&made.wanted, folder.dir())?;
+            let held = resolver.hold(&made.wanted, &resolved, folder.dir(), public, progress)?;
+            files.extend(held);
             // With what was fetched: a page of an error in place of a kernel strands a gateway.
-            let pins = &found.pins;
-            checked = CheckedFolder::read(folder, templates, pins, &head)?;
+            checked = CheckedFolder::read(folder, templates, &resolved.pins, &head)?;
             checked.ensure_no_error(folder.shown())?;
         }
         let warnings = checked.warnings();
@@ -74,9 +72,7 @@ impl Stored {
         for (path, bytes) in &made {
             files.insert(path.clone(), add(generations, path, bytes)?);
         }
-        files.extend(finder.hold(&wanted, &found, folder, public, progress)?);
-        let own = |path: &&str| !made.contains_key(*path) && !wanted.is_source(path);
-        for path in folder.paths().filter(own) {
+        for path in folder.paths().filter(|path| !made.contains_key(*path)) {
             let asset = folder.store(path, generations.blobs_of(Access::to(path)), progress)?;
             files.insert(path.to_owned(), asset);
         }

@@ -15,6 +15,7 @@ use super::folder::Described;
 use super::folder::FleetFolder;
 use super::live;
 use super::live::LiveFleet;
+use super::made::Reach;
 use super::plan::Action;
 use super::plan::Extent;
 use super::plan::GatewayPlan;
@@ -30,8 +31,8 @@ use crate::identity::GatewayName;
 use crate::publish;
 use crate::publish::Checked;
 use crate::publish::Downloads;
-use crate::publish::ImageFinder;
 use crate::publish::Item;
+use crate::publish::Resolver;
 use crate::publish::present;
 use crate::store::State;
 use crate::store::acts::Acts;
@@ -91,12 +92,15 @@ impl FleetFolder {
 
 /// Applies a folder: all of it or, if anything is wrong, nothing. Gateways whose content stays get
 /// no new generation, and so no new trial. With several waves, the server goes on after the first.
-pub fn apply(state: &State, folder: &FleetFolder, apply: Apply<'_>) -> Result<Applied> {
+pub fn apply(state: &State, folder: &mut FleetFolder, apply: Apply<'_>) -> Result<Applied> {
     let elsewhere = state.config().secrets.dir.is_some();
     let generations = Generations::new(state);
     let public = generations.blobs_of(Access::Public);
     let head = |sha256: BlobId| publish::head_of(public, sha256);
     ensure_no_error(&folder.check(elsewhere, &head)?, folder)?;
+    let resolver = Resolver::new(state.config().images.max_size.bytes());
+    folder.resolve(&resolver, Reach::Needed).context("nothing was changed")?;
+    let folder = &*folder;
     let plan = folder.plan(&LiveFleet::read(state, apply.now)?, apply.extent);
     if let Some(expected) = apply.expected
         && *expected != plan
@@ -119,9 +123,8 @@ pub fn apply(state: &State, folder: &FleetFolder, apply: Apply<'_>) -> Result<Ap
         // Who cannot revoke could not finish.
         state.authority().context("no gateway can be removed; nothing was changed")?;
     }
-    let finder = ImageFinder::new(state.config().images.max_size.bytes());
     let mut stored =
-        Stored { generations: &generations, folder, downloads: None, finder, apply: &apply };
+        Stored { generations: &generations, folder, downloads: None, resolver, apply: &apply };
     let mut items = BTreeMap::new();
     for (name, gateway) in plan.gateways.iter().filter(|(_, gateway)| !gateway.is_empty()) {
         let Some(described) = folder.gateways.get(name) else { continue };
@@ -175,17 +178,18 @@ struct Stored<'a> {
     generations: &'a Generations,
     folder: &'a FleetFolder,
     downloads: Option<Downloads>,
-    finder: ImageFinder,
+    resolver: Resolver,
     apply: &'a Apply<'a>,
 }
 
 impl Stored<'_> {
     fn files(&mut self, described: &Described) -> Result<BTreeMap<String, Asset>> {
+        let mut files = BTreeMap::new();
         if let Some(made) = &described.made {
             let public = self.generations.blobs_of(Access::Public);
-            made.hold_images(&self.folder.tree, &mut self.finder, public, self.apply.progress)?;
+            let (tree, progress) = (&self.folder.tree, self.apply.progress);
+            made.hold(&self.resolver, tree, &described.files, public, progress)?;
         }
-        let mut files = BTreeMap::new();
         for (path, content) in &described.files {
             let blobs = self.generations.blobs_of(Access::to(path));
             let asset = match content {
@@ -203,16 +207,10 @@ impl Stored<'_> {
                     (self.apply.progress)(size);
                     asset.clone()
                 }
+                // It was fetched just now.
+                Content::Image(asset) => asset.clone(),
                 Content::Made { bytes, asset } => {
                     blobs.add(&**bytes).with_context(|| format!("cannot store {path}"))?;
-                    asset.clone()
-                }
-                Content::Image(asset) => {
-                    ensure!(
-                        present(blobs, asset.sha256).is_some(),
-                        "{path} was removed while this was prepared; nothing was published: try \
-                         again"
-                    );
                     asset.clone()
                 }
                 Content::Download(download) => {

@@ -15,13 +15,14 @@ use super::fault::Faults;
 use super::folder::FleetFolder;
 use super::git::Commit;
 use super::live::LiveFleet;
+use super::made::Reach;
 use super::plan::Extent;
 use super::plan::Plan;
 use crate::fleet::By;
 use crate::fleet::EventId;
 use crate::identity::GatewayName;
 use crate::publish::Checked;
-use crate::publish::ImageFinder;
+use crate::publish::Resolver;
 use crate::store::State;
 
 /// The changes of a commit, made or planned.
@@ -51,7 +52,7 @@ pub(super) fn bring(
     let by = By::new(commit.author.as_str())
         .with_commit(&commit.id)
         .with_message(commit.subject.as_str());
-    let apply = |described: &FleetFolder| {
+    let apply = |described: &mut FleetFolder| {
         let extent = Extent { again, remove_absent: false };
         let how = Apply { expected: None, extent, by: &by, now, progress: &|_| () };
         let applied = apply(state, described, how)?;
@@ -62,8 +63,8 @@ pub(super) fn bring(
             warnings: applied.warnings,
         })
     };
-    read_with_images(state, folder)
-        .and_then(|described| apply(&described))
+    read(folder)
+        .and_then(|mut described| apply(&mut described))
         .map_err(|error| within(folder, &error))
 }
 
@@ -74,28 +75,24 @@ pub(super) fn rehearse(
     again: bool,
     now: OffsetDateTime,
 ) -> Result<Brought> {
-    let rehearse = |described: &FleetFolder| {
+    let rehearse = |described: &mut FleetFolder| {
         let checked = described.check(state.config().secrets.dir.is_some(), &|_| None)?;
         if let Some(error) = checked.iter().flat_map(Checked::errors).next() {
             bail!("{error}");
         }
+        let resolver = Resolver::new(state.config().images.max_size.bytes());
+        let mut warnings = described.resolve(&resolver, Reach::Wanted)?;
+        warnings.extend(checked.iter().flat_map(Checked::lines));
         Ok(Brought {
             plan: described
                 .plan(&LiveFleet::read(state, now)?, Extent { again, remove_absent: false }),
             published: BTreeMap::new(),
             rollout: None,
-            warnings: checked.iter().flat_map(Checked::lines).collect(),
+            warnings,
         })
     };
-    let rehearsed = read_with_images(state, folder).and_then(|described| rehearse(&described));
+    let rehearsed = read(folder).and_then(|mut described| rehearse(&mut described));
     rehearsed.map_err(|error| within(folder, &error))
-}
-
-fn read_with_images(state: &State, folder: &Path) -> Result<FleetFolder> {
-    let mut described = read(folder)?;
-    let max_size = state.config().images.max_size.bytes();
-    described.find_images(&mut ImageFinder::new(max_size))?;
-    Ok(described)
 }
 
 fn read(folder: &Path) -> Result<FleetFolder> {

@@ -19,7 +19,7 @@ pub(super) enum Content {
     Download(Download),
     /// Made from the gateway's `gateway.toml`.
     Made { bytes: Arc<[u8]>, asset: Asset },
-    /// Of a container image, which is held as blobs.
+    /// A part of an image that its `gateway.toml` names.
     Image(Asset),
 }
 

@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::path::Path;
-
 use std::time::Duration;
 
-use anyhow::Error;
+use anyhow::Context;
 use anyhow::Result;
 
 use super::content::Content;
@@ -19,6 +18,7 @@ use super::layer;
 use super::layer::FleetFile;
 use super::layer::Layer;
 use super::made::Made;
+use super::made::Reach;
 use super::merge;
 use super::name::ProfileName;
 use super::tree::FLEET_FILE;
@@ -34,9 +34,8 @@ use crate::fleet::Variables;
 use crate::fleet::rollout::Rules;
 use crate::identity::Fingerprint;
 use crate::identity::GatewayName;
-use crate::images::ImageError;
 use crate::profile::description::GATEWAY_TOML;
-use crate::publish::ImageFinder;
+use crate::publish::Resolver;
 
 /// Most bytes of a folder unless it says `max-size`: less than git hosts take, more than scripts,
 /// a kernel and a small initramfs need.
@@ -121,28 +120,16 @@ impl FleetFolder {
         Ok(Self { tree, gateways: described, waves, rules: fleet.rules })
     }
 
-    /// Looks up the container images of all gateways: tags become digests. Nothing is fetched yet.
-    pub fn find_images(&mut self, finder: &mut ImageFinder) -> Result<()> {
-        match self.find_reachable_images(finder)?.into_iter().next() {
-            Some(error) => Err(error),
-            None => Ok(()),
-        }
-    }
-
-    /// The same; registries that are out of reach do not stop it. Returns what is missing.
-    pub fn find_reachable_images(&mut self, finder: &mut ImageFinder) -> Result<Vec<Error>> {
-        let mut missing = Vec::new();
-        for gateway in self.gateways.values_mut() {
+    /// Asks what the images of all gateways are. Returns what is not known, a line each.
+    pub fn resolve(&mut self, resolver: &Resolver, reach: Reach) -> Result<Vec<String>> {
+        let mut missing = BTreeSet::new();
+        for (name, gateway) in &mut self.gateways {
             let Some(made) = &mut gateway.made else { continue };
-            let Err(error) = made.find_images(&self.tree, &mut gateway.files, finder) else {
-                continue;
-            };
-            match error.downcast_ref::<ImageError>() {
-                Some(image) if image.is_out_of_reach() => missing.push(error),
-                _ => return Err(error),
-            }
+            let of = || format!("gateway {name}");
+            let found = made.resolve(resolver, reach, &self.tree, &mut gateway.files);
+            missing.extend(found.with_context(of)?);
         }
-        Ok(missing)
+        Ok(missing.into_iter().collect())
     }
 
     /// The gateways, by name.

@@ -27,7 +27,10 @@ use crate::foreign::Foreign;
 use crate::identity::Fingerprint;
 use crate::identity::GatewayName;
 use crate::profile::agent::AGENT_PROFILE;
+use crate::profile::agent::IMAGE_INDEX;
+use crate::profile::agent::image_blob;
 use crate::profile::description::GATEWAY_TOML;
+use crate::profile::oci::Index;
 use crate::store::State;
 use crate::store::blobs::Access;
 use crate::store::generations::Generations;
@@ -48,7 +51,7 @@ pub struct LiveFleet {
     /// Gateways that cannot be read, and why.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub damaged: BTreeMap<GatewayName, String>,
-    /// Texts of boot scripts, by digest.
+    /// Texts of boot scripts, and of what says which images there are, by digest.
     pub scripts: BTreeMap<BlobId, String>,
 }
 
@@ -100,7 +103,7 @@ impl From<&Generation> for LiveGeneration {
 
 /// True for files whose text is shown: scripts of iPXE and descriptions, which hold no secrets.
 pub(super) fn is_script(path: &str) -> bool {
-    [BOOT_SCRIPT, GATEWAY_TOML, AGENT_PROFILE].contains(&path) || path.ends_with(".ipxe")
+    path == BOOT_SCRIPT || path == GATEWAY_TOML || path.ends_with(".ipxe")
 }
 
 impl LiveFleet {
@@ -132,19 +135,41 @@ impl LiveFleet {
                     continue;
                 }
             };
-            for (path, asset) in gateway.current.iter().flat_map(|current| &current.files) {
-                if is_script(path)
-                    && asset.size <= MAX_SCRIPT_LEN
-                    && !live.scripts.contains_key(&asset.sha256)
-                    // A host that shares its store may not have it here: then no text is shown.
-                    && let Ok(text) = generations.blobs_of(Access::to(path)).read(asset)
-                {
-                    live.scripts.insert(asset.sha256, String::from_utf8_lossy(&text).into_owned());
-                }
+            if let Some(current) = &gateway.current {
+                live.read_texts(&generations, current);
             }
             live.gateways.insert(name, gateway);
         }
         Ok(live)
+    }
+
+    /// Reads the texts that a plan compares: scripts, and what says which images there are.
+    fn read_texts(&mut self, generations: &Generations, current: &LiveGeneration) {
+        for (path, asset) in &current.files {
+            let is_text = is_script(path) || path == AGENT_PROFILE || path == IMAGE_INDEX;
+            if is_text && asset.size <= MAX_SCRIPT_LEN {
+                self.read_text(generations, path, asset);
+            }
+        }
+        let index =
+            current.files.get(IMAGE_INDEX).and_then(|index| self.scripts.get(&index.sha256));
+        let index = index.and_then(|text| serde_json::from_str::<Index>(text).ok());
+        for manifest in index.into_iter().flat_map(|index| index.manifests) {
+            let path = image_blob(manifest.digest);
+            let asset = current.files.get(&path).filter(|asset| asset.size <= MAX_SCRIPT_LEN);
+            if let Some(asset) = asset {
+                self.read_text(generations, &path, asset);
+            }
+        }
+    }
+
+    fn read_text(&mut self, generations: &Generations, path: &str, asset: &Asset) {
+        if !self.scripts.contains_key(&asset.sha256)
+            // A host that shares its store may not have it here: then no text is shown.
+            && let Ok(text) = generations.blobs_of(Access::to(path)).read(asset)
+        {
+            self.scripts.insert(asset.sha256, String::from_utf8_lossy(&text).into_owned());
+        }
     }
 
     /// Reads an export; `place` says where it is.

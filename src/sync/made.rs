@@ -5,7 +5,6 @@ use std::fs::File;
 use std::io;
 use std::sync::Arc;
 
-use anyhow::Context;
 use anyhow::Result;
 use sha2::Digest;
 use sha2::Sha256;
@@ -19,6 +18,8 @@ use crate::fleet::BOOT_SCRIPT;
 use crate::fleet::BlobId;
 use crate::fleet::SECRETS;
 use crate::images::Files;
+use crate::images::HeldImage;
+use crate::images::layout;
 use crate::ipxe::script::Finding;
 use crate::profile::description::Description;
 use crate::profile::description::GATEWAY_TOML;
@@ -28,10 +29,11 @@ use crate::profile::description::Problem;
 use crate::profile::description::Problems;
 use crate::profile::description::Rendered;
 use crate::profile::description::Template;
-use crate::publish::FoundImages;
-use crate::publish::ImageFinder;
+use crate::profile::description::WantedImage;
 use crate::publish::MAX_TEMPLATE;
-use crate::publish::WantedImages;
+use crate::publish::Resolved;
+use crate::publish::Resolver;
+use crate::publish::Wanted;
 use crate::store::blobs::Blobs;
 
 /// The description of a gateway, with all that it depends on.
@@ -44,25 +46,8 @@ pub(super) struct Made {
     texts: BTreeMap<String, String>,
     /// The operator's secrets and their path in the folder, if it has some.
     secrets: Option<(String, Vec<u8>)>,
-    images: WantedImages,
-    /// Files that are images: their paths in the folder, by those of the gateway.
-    sources: BTreeMap<String, String>,
-    /// What its images are, once that was looked up.
-    found: FoundImages,
-}
-
-/// The files that are images.
-struct Sources<'a> {
-    tree: &'a Tree,
-    paths: &'a BTreeMap<String, String>,
-}
-
-impl Files for Sources<'_> {
-    fn open(&self, path: &str) -> io::Result<File> {
-        let place = self.paths.get(path).ok_or(io::ErrorKind::NotFound)?;
-        let file = self.tree.open_listed(place).map_err(io::Error::other)?;
-        Ok(file.into_std())
-    }
+    /// What its images are, once that was asked.
+    resolved: Resolved,
 }
 
 /// Findings about a description and its secrets: the file, its text, and whether it is secret.
@@ -97,21 +82,16 @@ impl Made {
             _ => None,
         };
         let sizes = files.iter().map(|(path, content)| (path.clone(), content.size().unwrap_or(0)));
-        let template = secrets.as_ref().map(|(_, text)| text.as_slice());
-        let images = WantedImages::new(&description, template, &texts)
-            .with_context(|| source.path.clone())?;
-        let sources = files.iter().filter_map(|(path, content)| match content {
-            Content::InTree { path: place, .. } if images.is_source(path) => {
-                Some((path.clone(), place.clone()))
-            }
-            _ => None,
-        });
-        let sources = sources.collect();
-        let (files_then, found) = (sizes.collect(), FoundImages::default());
-        let made =
-            Self { source, files: files_then, texts, secrets, description, images, sources, found };
+        let made = Self {
+            source,
+            files: sizes.collect(),
+            texts,
+            secrets,
+            description,
+            resolved: Resolved::default(),
+        };
         // Whether a boot host has secrets of its own is asked later: [`Self::findings`].
-        let (rendered, problems) = made.render(true, &BTreeMap::new());
+        let (rendered, problems) = made.render(true);
         let Some(rendered) = rendered else {
             let source = |problem| fault(&made.source, problem);
             let errors =
@@ -130,54 +110,71 @@ impl Made {
             files.insert(path.to_owned(), Content::Download(download.clone()));
         }
         files.extend(contents(&rendered));
-        files.retain(|path, _| !made.images.is_source(path));
         Ok(Some(made))
     }
 
-    fn render(
-        &self,
-        elsewhere: bool,
-        pins: &BTreeMap<String, String>,
-    ) -> (Option<Rendered>, Problems) {
+    fn render(&self, elsewhere: bool) -> (Option<Rendered>, Problems) {
         let template = match &self.secrets {
             None if elsewhere => Template::Elsewhere,
             secrets => Template::InFolder(secrets.as_ref().map(|(_, text)| text.as_slice())),
         };
-        let Self { files, texts, .. } = self;
+        let (Self { files, texts, .. }, pins) = (self, &self.resolved.pins);
         self.description.render(&Given { files, template, texts, pins })
     }
 
-    /// Looks up the images and renders with their digests.
-    pub(super) fn find_images(
-        &mut self,
-        tree: &Tree,
-        files: &mut BTreeMap<String, Content>,
-        finder: &mut ImageFinder,
-    ) -> Result<()> {
-        let found = finder.find(&self.images, &Sources { tree, paths: &self.sources })?;
-        if let (Some(rendered), _) = self.render(true, &found.pins) {
-            files.extend(contents(&rendered));
-        }
-        files.extend(found.files()?.into_iter().map(|(path, asset)| (path, Content::Image(asset))));
-        self.found = found;
-        Ok(())
+    fn wanted(&self) -> Wanted {
+        let secrets = self.secrets.as_ref().map(|(_, text)| text.as_slice());
+        Wanted::of(&self.description, &self.texts, secrets)
     }
 
-    /// Fetches what is not here of its images.
-    pub(super) fn hold_images(
-        &self,
+    /// Asks what its images are, and puts the files that follow to the others. Returns what is not
+    /// known, a line each.
+    pub(super) fn resolve(
+        &mut self,
+        resolver: &Resolver,
+        reach: Reach,
         tree: &Tree,
-        finder: &mut ImageFinder,
+        files: &mut BTreeMap<String, Content>,
+    ) -> Result<Vec<String>> {
+        let (wanted, local) = (self.wanted(), Local { tree, files });
+        self.resolved = match reach {
+            Reach::Needed => resolver.resolve(&wanted, &local)?,
+            Reach::Wanted => resolver.resolve_what_can_be(&wanted, &local)?,
+            Reach::Offline => Resolved::default(),
+        };
+        let (rendered, _) = self.render(true);
+        files.extend(rendered.iter().flat_map(contents));
+        let of_images = layout(&self.resolved.held)?.into_iter();
+        files.extend(of_images.map(|(path, asset)| (path, Content::Image(asset))));
+        let mut missing = self.resolved.missing.clone();
+        if reach == Reach::Offline {
+            let note = |image: WantedImage| format!("image not resolved: {}", image.text);
+            missing.extend(self.description.images().map(note));
+        }
+        Ok(missing)
+    }
+
+    /// Fetches the images that the boot host is to hold.
+    pub(super) fn hold(
+        &self,
+        resolver: &Resolver,
+        tree: &Tree,
+        files: &BTreeMap<String, Content>,
         blobs: &Blobs,
         progress: &dyn Fn(u64),
     ) -> Result<()> {
-        let sources = Sources { tree, paths: &self.sources };
-        finder.hold(&self.images, &self.found, &sources, blobs, progress).map(drop)
+        let local = Local { tree, files };
+        resolver.hold(&self.wanted(), &self.resolved, &local, blobs, progress).map(drop)
+    }
+
+    /// Its images, as far as they are known.
+    pub(super) fn images(&self) -> Vec<HeldImage> {
+        self.resolved.all.iter().map(HeldImage::from).collect()
     }
 
     /// Findings in `gateway.toml` and `secrets`.
     pub(super) fn findings(&self, elsewhere: bool) -> Vec<Found<'_>> {
-        let (_, problems) = self.render(elsewhere, &BTreeMap::new());
+        let (_, problems) = self.render(elsewhere);
         let text = &self.source.text;
         let findings = Problem::findings(text, problems.description);
         let mut found = vec![(self.source.path.as_str(), text.as_bytes(), findings, false)];
@@ -206,9 +203,37 @@ fn fault(source: &SourceFile, problem: Problem) -> Fault {
 }
 
 fn contents(rendered: &Rendered) -> impl Iterator<Item = (String, Content)> {
-    rendered.files().into_iter().map(|(path, bytes)| {
-        let sha256 = BlobId::of_digest(Sha256::digest(&bytes).into());
-        let asset = Asset { sha256, size: bytes.len() as u64 };
-        (path.to_owned(), Content::Made { bytes: bytes.into(), asset })
-    })
+    rendered.files().into_iter().map(|(path, bytes)| (path.to_owned(), made_of(bytes)))
+}
+
+fn made_of(bytes: Vec<u8>) -> Content {
+    let sha256 = BlobId::of_digest(Sha256::digest(&bytes).into());
+    let asset = Asset { sha256, size: bytes.len() as u64 };
+    Content::Made { bytes: bytes.into(), asset }
+}
+
+/// How far registries are asked about images.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// An image that cannot be resolved is an error.
+    Needed,
+    /// Registries that cannot be asked now are left out.
+    Wanted,
+    /// Nobody is asked.
+    Offline,
+}
+
+/// The files of a gateway, by their paths there.
+struct Local<'a> {
+    tree: &'a Tree,
+    files: &'a BTreeMap<String, Content>,
+}
+
+impl Files for Local<'_> {
+    fn open(&self, path: &str) -> io::Result<File> {
+        let Some(Content::InTree { path, .. }) = self.files.get(path) else {
+            return Err(io::ErrorKind::NotFound.into());
+        };
+        self.tree.open_listed(path).map(cap_std::fs::File::into_std).map_err(io::Error::other)
+    }
 }

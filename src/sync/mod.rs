@@ -38,6 +38,7 @@ pub use folder::FleetFolder;
 pub use live::LiveFleet;
 pub use live::LiveGateway;
 pub use live::LiveGeneration;
+pub use made::Reach;
 pub use name::ProfileName;
 pub use plan::Action;
 pub use plan::Change;

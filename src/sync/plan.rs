@@ -14,6 +14,7 @@ use super::live::LiveFleet;
 use super::live::LiveGateway;
 use super::live::LiveGeneration;
 use super::live::is_script;
+use super::made::Made;
 use super::name::ProfileName;
 use crate::fleet::Asset;
 use crate::fleet::BlobId;
@@ -25,6 +26,7 @@ use crate::fleet::SECRETS;
 use crate::fleet::VariableName;
 use crate::fleet::Variables;
 use crate::identity::GatewayName;
+use crate::images;
 
 /// Version of saved plans.
 const FORMAT: u32 = 1;
@@ -82,6 +84,9 @@ pub struct GatewayPlan {
     pub(super) content: BlobId,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<FileChange>,
+    /// Images of its `gateway.toml`, as far as they are known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub images: Vec<images::Change>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub variables: Vec<Change<VariableName>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -288,6 +293,7 @@ fn gateway(
         live: [id(&now.current), id(&now.newest)],
         content,
         files: Vec::new(),
+        images: Vec::new(),
         variables: Vec::new(),
         // What the folder does not speak of stays as it is.
         group: wanted
@@ -306,6 +312,9 @@ fn gateway(
         let (before, values) = current.map_or((&none.0, &none.1), |c| (&c.files, &c.variables));
         let text = |asset: &Asset| live.scripts.get(&asset.sha256).cloned();
         plan.files = file_changes(before, &wanted.files, &text, script);
+        let bytes = |asset: &Asset| live.scripts.get(&asset.sha256).map(|text| text.clone().into());
+        let images = wanted.made.as_ref().map(Made::images).unwrap_or_default();
+        plan.images = images::changes(&images::held(before, &bytes), &images);
         plan.variables = changes(values, &variables);
     }
     plan

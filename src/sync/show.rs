@@ -113,15 +113,8 @@ fn changes(gateway: &GatewayPlan) -> String {
     }
     gateway.labels.iter().for_each(|change| text += &one("label", change));
     gateway.variables.iter().for_each(|change| text += &one("variable", change));
-    let (parts, files): (Vec<_>, Vec<_>) =
-        gateway.files.iter().partition(|change| images::is_image_file(&change.path));
-    files.into_iter().for_each(|change| text += &file(change));
-    if !parts.is_empty() {
-        // Their files have digests for names; which images change is in gateway.toml and agent.json.
-        let added = parts.iter().filter(|part| part.change == Kind::Added);
-        let added = added.filter_map(|part| part.after.as_ref()?.size);
-        text += &format!("  ~ container images: {} bytes new\n", added.sum::<u64>());
-    }
+    gateway.images.iter().for_each(|change| text += &format!("  ~ {change}\n"));
+    files(&gateway.files, &gateway.images).for_each(|change| text += &file(change));
     text
 }
 

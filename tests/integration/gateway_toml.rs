@@ -17,9 +17,16 @@ use crate::fleet_folder::ok;
 use crate::fleet_folder::serve;
 use crate::fleet_folder::sha256;
 use crate::json::hold;
+use crate::registry::Registry;
+use crate::registry::USER;
+use crate::registry::layer;
+use crate::registry::write_layout;
 
 const DESCRIPTION: &str = "[kernel]\ncmdline = \"console=ttyS0\"\n\n[[container]]\nimage = \
-    \"registry.example.org/farm/gateway:v12@sha256:7777777777777777777777777777777777777777777777777777777777777777\"\nhold = false\n[container.environment]\nTOKEN = \"secret:token\"\n";
+    \"oci:images/v12\"\n[container.environment]\nTOKEN = \"secret:token\"\n";
+
+/// Images of the folder.
+const TAGS: [&str; 3] = ["v12", "v13", "v14"];
 
 const INITRAMFS: &[u8] = b"070701 and more";
 
@@ -33,7 +40,17 @@ fn folder(state: &TestState, name: &str, description: &str, more: &[(&str, &[u8]
         ("agent.cpio.zst", INITRAMFS),
     ];
     files.extend(more);
-    state.folder(name, &files)
+    let folder = state.folder(name, &files);
+    images(&folder);
+    folder
+}
+
+/// Puts images into a folder, with a layer that all share.
+fn images(folder: &Path) {
+    for (at, tag) in TAGS.iter().enumerate() {
+        let layers = [layer(1, 3000), layer(10 + at as u8, 1000)];
+        write_layout(&folder.join("images").join(tag), "amd64", &layers.each_ref().map(|l| &l[..]));
+    }
 }
 
 fn str(path: &Path) -> &str {
@@ -49,7 +66,7 @@ fn what_is_made_is_shown_without_secrets() {
         "    kernel --timeout 30000 vmlinuz initrd=agent.cpio.zst console=ttyS0 panic=30\n",
         "    initrd --timeout 30000 ${secrets_url} /farmgate/secrets mode=600 mkdir=-1\n    boot\n",
         "kernel command line\n\n    initrd=agent.cpio.zst console=ttyS0 panic=30\n",
-        "\"reference\": \"registry.example.org/farm/gateway:v12@sha256:",
+        "\"reference\": \"oci:images/v12\"",
         "    token=(secret)\n    FARMGATE_URL=${boot_url}\n",
     ] {
         assert!(shown.contains(part), "no {part:?} in\n{shown}");
@@ -64,9 +81,12 @@ fn what_is_made_is_shown_without_secrets() {
     state.ok(&["publish", "lab-1", str(&dir)]);
     let of_gateway = state.json(&["render", "lab-1"]);
     assert_eq!(of_gateway["generation"], 1);
-    for key in ["boot_script", "agent_profile"] {
-        assert_eq!(of_gateway[key], of_folder[key]);
-    }
+    assert_eq!(of_gateway["boot_script"], of_folder["boot_script"]);
+    let digest = |made: &serde_json::Value| {
+        made["agent_profile"]["containers"][0]["image"]["digest"].as_str().map(str::to_owned)
+    };
+    assert_eq!(digest(&of_folder), None, "it is known when it is published");
+    assert!(digest(&of_gateway).unwrap().starts_with("sha256:"));
     hold("render", &[of_folder, of_gateway]);
 
     assert!(state.fails(&["render", "nothing/here"]).contains("there is no folder"));
@@ -75,7 +95,7 @@ fn what_is_made_is_shown_without_secrets() {
     let wrong = folder(&state, "wrong", DESCRIPTION, &[("secrets", b"tokn=1\n")]);
     let error = state.fails(&["render", str(&wrong)]);
     assert!(
-        error.contains("gateway.toml:8:9: FG062 the file `secrets` has no line `token=`"),
+        error.contains("gateway.toml:7:9: FG062 the file `secrets` has no line `token=`"),
         "{error}"
     );
 }
@@ -88,7 +108,7 @@ fn errors_have_a_line_and_a_caret_and_stop_a_publish() {
     let output = state.run(&["check", str(&dir)]);
     assert_eq!(output.status.code(), Some(1));
     let shown = String::from_utf8(output.stdout).unwrap();
-    assert!(shown.contains("[FG060] Error") && shown.contains("gateway.toml:8:"), "{shown}");
+    assert!(shown.contains("[FG060] Error") && shown.contains("gateway.toml:7:"), "{shown}");
     assert!(state.fails(&["publish", "lab-1", str(&dir)]).contains("FG060"));
 
     // Both ways to boot at once, and files that farmgate makes.
@@ -135,7 +155,7 @@ fn a_gateway_gets_what_was_made() {
     assert!(script.ends_with("mode=600 mkdir=-1\nboot\n"), "{script}");
     let profile: serde_json::Value =
         serde_json::from_slice(&server.get(&state, "/g/1/agent.json").body).unwrap();
-    assert_eq!(profile["containers"][0]["name"], "gateway");
+    assert_eq!(profile["containers"][0]["name"], "v12");
     assert_eq!(server.get(&state, "/g/1/motd").text(), "hello");
     assert_eq!(server.get(&state, "/g/1/agent.cpio.zst").body, INITRAMFS);
     assert_eq!(server.get(&state, "/g/1/secrets").status, 404);
@@ -191,7 +211,9 @@ fn a_kernel_can_come_by_url() {
             ("agent.cpio.zst", INITRAMFS),
             ("secrets", SECRETS),
         ];
-        state.folder(path.trim_start_matches('/'), &files)
+        let folder = state.folder(path.trim_start_matches('/'), &files);
+        images(&folder);
+        folder
     };
     let page = with("/page", b"<html>sign in</html>");
     let error = state.fails(&["publish", "lab-1", str(&page)]);
@@ -216,6 +238,7 @@ fn fleet(names: &[&str]) -> Fleet {
     fleet.write("profiles/debian/gateway.toml", DESCRIPTION);
     fleet.write("profiles/debian/agent.cpio.zst", "070701 and more");
     fleet.write("profiles/debian/secrets", std::str::from_utf8(SECRETS).unwrap());
+    images(&fleet.path("profiles/debian"));
     fleet
 }
 
@@ -242,7 +265,7 @@ fn a_fleet_folder_has_descriptions_in_profiles_and_gateways() {
     let server = TestServer::start(&state);
     for (name, tag) in [("lab-1", "v12"), ("lab-2", "v13")] {
         let profile = server.get_as(&state, name, "/g/1/agent.json").text();
-        assert!(profile.contains(&format!("gateway:{tag}")), "{name}: {profile}");
+        assert!(profile.contains(&format!("oci:images/{tag}")), "{name}: {profile}");
         let script = server.get_as(&state, name, "/g/1/boot.ipxe").text();
         assert!(leased(&server, &script).contains(&format!("FARMGATE_GATEWAY={name}\n")));
     }
@@ -252,7 +275,7 @@ fn a_fleet_folder_has_descriptions_in_profiles_and_gateways() {
     // A change is shown where it was made.
     fleet.write("profiles/debian/gateway.toml", &DESCRIPTION.replace("v12", "v14"));
     let plan = state.ok(&["plan", fleet.str()]);
-    assert!(plan.contains("+image = \"registry.example.org/farm/gateway:v14@"), "{plan}");
+    assert!(plan.contains("+image = \"oci:images/v14\""), "{plan}");
     assert!(plan.contains("1 of 3 gateways changes"), "{plan}");
     // A folder and a fleet folder make the same files of the same description.
     let dir = folder(&state, "f", &DESCRIPTION.replace("v12", "v14"), &[("secrets", SECRETS)]);
@@ -278,7 +301,7 @@ fn faults_of_a_fleet_folder_name_its_files() {
     refused("did you mean `kernel`?");
     fleet.write("gateways/lab-1/gateway.toml", DESCRIPTION);
     fleet.write("profiles/debian/secrets", "tokn=correct-horse\n");
-    refused("gateways/lab-1/gateway.toml:8:9: FG062 the file `secrets` has no line `token=`");
+    refused("gateways/lab-1/gateway.toml:7:9: FG062 the file `secrets` has no line `token=`");
     fleet.write("profiles/debian/secrets", "token=correct-horse\ncorrect-horse\n");
     refused("profiles/debian/secrets:2:1: FG061 this line has no `=`");
     fleet.write("profiles/debian/secrets", "token=correct-horse\n");
@@ -345,4 +368,86 @@ fn the_page_has_every_key() {
             );
         }
     }
+}
+
+/// A description of an image of this registry, beside its CA and credentials.
+fn of_registry(registry: &Registry, reference: &str) -> String {
+    format!(
+        "[registry.\"{}\"]\nca = \"registry.crt\"\ncredentials = \"secret:registry\"\n\
+         [[container]]\nname = \"gateway\"\nimage = \"{reference}\"\n",
+        registry.host()
+    )
+}
+
+#[test]
+fn an_image_is_resolved_and_held_when_it_is_published() {
+    let Some(mut registry) = Registry::start() else { return };
+    let shared = layer(1, 40_000);
+    let v12 = registry.push("farm/gateway:v12", "amd64", &[&shared, &layer(2, 10_000)]);
+    let v13 = registry.push("farm/gateway:v13", "amd64", &[&shared, &layer(3, 20_000)]);
+    let arm = registry.push("farm/gateway:arm", "arm64", &[&shared]);
+    let state = TestState::quick();
+    let fleet = Fleet::new(&["lab-1"]);
+    fs::remove_file(fleet.path("profiles/debian/boot.ipxe")).unwrap();
+    fleet.write("fleet.toml", "");
+    fleet.write("profiles/debian/agent.cpio.zst", "070701 and more");
+    fleet.write("profiles/debian/secrets", &format!("registry={USER}\n"));
+    fs::copy(registry.ca(), fleet.path("profiles/debian/registry.crt")).unwrap();
+    let describe = |reference: &str| {
+        fleet.write("profiles/debian/gateway.toml", &of_registry(&registry, reference));
+    };
+    describe(&arm);
+    let error = state.fails(&["apply", fleet.str()]);
+    assert!(error.contains("gateway lab-1") && error.contains("arm64"), "{error}");
+    describe(&v12);
+    let plan = state.ok(&["plan", fleet.str()]);
+    assert!(plan.contains(&format!("image {v12} added (sha256:")), "{plan}");
+    assert!(!plan.contains("oci/blobs"), "{plan}");
+    state.ok(&["apply", fleet.str()]);
+    let server = TestServer::start(&state);
+    let profile: serde_json::Value =
+        serde_json::from_slice(&server.get(&state, "/g/1/agent.json").body).unwrap();
+    let digest = profile["containers"][0]["image"]["digest"].as_str().unwrap().to_owned();
+    let path = format!("/g/1/oci/blobs/{}", digest.replace(':', "/"));
+    assert_eq!(format!("sha256:{}", sha256(&server.get(&state, &path).body)), digest);
+    assert!(state.ok(&["plan", fleet.str()]).contains("nothing changes"));
+    // A folder makes the same of it.
+    let folder = fleet.path("profiles/debian");
+    assert!(state.ok(&["publish", "lab-1", str(&folder)]).contains("unchanged"));
+
+    describe(&v13);
+    let plan = state.ok(&["plan", fleet.str()]);
+    let changed =
+        format!("image {}/farm/gateway changed from v12 (", registry.host().replace(':', "_"));
+    assert!(plan.contains(&changed) && plan.contains(" of ") && plan.contains(" new"), "{plan}");
+    let saved = state.dir().join("plan.json");
+    state.ok(&["plan", fleet.str(), "-o", str(&saved)]);
+    let json = state.json(&["plan", fleet.str()]);
+    let image = &json["gateways"]["lab-1"]["images"][0];
+    let (new, size) = (image["new"].as_u64().unwrap(), image["size"].as_u64().unwrap());
+    assert!(new > 20_000 && new < 40_000 && size > 60_000, "{image}");
+    // Nobody is asked, or nobody answers: the plan says so, and goes on.
+    let output = state.run(&["plan", "--offline", fleet.str()]);
+    assert!(output.status.success());
+    assert!(String::from_utf8_lossy(&output.stderr).contains("image not resolved"));
+    // A tag that means something else is another plan.
+    registry.push("farm/gateway:v13", "amd64", &[&shared, &layer(4, 20_000)]);
+    let error = state.fails(&["apply", fleet.str(), "--plan", str(&saved)]);
+    assert!(error.contains("is not that of the plan"), "{error}");
+    state.ok(&["apply", fleet.str()]);
+    let text = state.ok(&["diff", "lab-1"]);
+    assert!(text.contains(&changed) && !text.contains("oci/blobs"), "{text}");
+    let image = &state.json(&["diff", "lab-1"])["images"][0];
+    assert_eq!(image["after"]["reference"], v13.as_str());
+
+    // Without its registry, the gateway has all that it needs, and nothing new can be had.
+    registry.stop();
+    assert_eq!(server.get(&state, &path).status, 200);
+    let output = state.run(&["plan", fleet.str()]);
+    assert!(output.status.success());
+    assert!(String::from_utf8_lossy(&output.stderr).contains("image not resolved"));
+    let error = state.fails(&["publish", "lab-1", str(&folder)]);
+    assert!(error.contains("cannot be reached"), "{error}");
+    assert_eq!(state.json(&["generations", "lab-1"])["current"], 2);
+    state.ok(&["rollback", "lab-1"]);
 }

@@ -475,7 +475,7 @@ fn a_description_brings_its_images_and_the_registry_is_not_needed_again() {
     }
     registry.push("farm/gateway:v12", "amd64", &[&one, &two, &three]);
     let plan = state.ok(&["plan", fleet.str()]);
-    assert!(plan.contains("~ container images: ") && plan.contains("~ agent.json"), "{plan}");
+    assert!(plan.contains("~ image ") && plan.contains("~ agent.json"), "{plan}");
     state.ok(&["apply", fleet.str()]);
     assert!(state.ok(&["plan", fleet.str()]).contains("nothing changes for 1 gateway"));
     let third = pinned(&server, &state, 3);

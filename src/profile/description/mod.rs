@@ -24,11 +24,14 @@ use self::command_line::CommandLine;
 use self::container::Container;
 use self::file::File;
 use self::problem::Placed;
+use self::secrets::Secrets;
+use super::agent;
 use super::agent::AGENT_PROFILE;
 use super::agent::Cache;
 use super::agent::IMAGES;
 use super::agent::Volume;
 use super::download::Download;
+use super::reference::Reference;
 use crate::fleet::BOOT_SCRIPT;
 
 pub use self::given::Given;
@@ -73,6 +76,16 @@ enum Runtime {
     Boot2container(boot2container::Settings),
 }
 
+/// An image that a description names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WantedImage {
+    /// As it is written.
+    pub text: String,
+    pub reference: Reference,
+    /// True if the boot host is to keep its layers.
+    pub hold: bool,
+}
+
 /// A registry of the description.
 #[derive(Clone, Debug)]
 struct Registry {
@@ -100,21 +113,40 @@ impl Description {
         self.registries.values().filter_map(|registry| Some(registry.ca.as_ref()?.value.as_str()))
     }
 
-    /// The images that are to be pinned, as they are written, and whether the boot host is to hold
-    /// them.
-    pub fn images(&self) -> impl Iterator<Item = (&str, bool)> {
-        self.containers
-            .iter()
-            .map(|container| (container.image.value.text.as_str(), self.holds(container)))
+    /// The images that are to be pinned.
+    pub fn images(&self) -> impl Iterator<Item = WantedImage> {
+        let of_containers =
+            self.containers.iter().map(|container| (&container.image.value, self.holds(container)));
+        let acknowledges = match &self.runtime {
+            Runtime::Agent => None,
+            Runtime::Boot2container(settings) => settings.acknowledge.as_ref(),
+        };
+        let all = of_containers.chain(acknowledges.map(|image| (&image.value, false)));
+        all.map(|(image, hold)| WantedImage {
+            text: image.text.clone(),
+            reference: image.reference.clone(),
+            hold,
+        })
     }
 
-    /// The registries: host and port, file with the CA, name of the secret with the credentials.
-    pub fn registries(&self) -> impl Iterator<Item = (&str, Option<&str>, Option<&str>)> {
-        self.registries.iter().map(|(host, registry)| {
-            let ca = registry.ca.as_ref().map(|ca| ca.value.as_str());
-            let credentials = registry.credentials.as_ref().map(|name| name.value.as_str());
-            (host.as_str(), ca, credentials)
-        })
+    /// How to speak to registries: `texts` are the text files beside the description, `secrets` the
+    /// operator's secrets.
+    pub fn registries(
+        &self,
+        texts: &BTreeMap<String, String>,
+        secrets: Option<&[u8]>,
+    ) -> BTreeMap<String, agent::Registry> {
+        let (secrets, _) = Secrets::parse(secrets.unwrap_or_default());
+        let registries = self.registries.iter().map(|(host, registry)| {
+            let ca = registry.ca.as_ref().and_then(|path| texts.get(&path.value).cloned());
+            let line = registry
+                .credentials
+                .as_ref()
+                .and_then(|name| secrets.lines.get(name.value.as_str()));
+            let credentials = line.map(|line| secrets::as_leased(line));
+            (host.clone(), agent::Registry { ca, credentials })
+        });
+        registries.collect()
     }
 
     /// The runtime's name, as the file has it.

@@ -396,7 +396,8 @@ impl Reader {
         for (host, table) in raw {
             let name = host.get_ref();
             let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':');
-            if name.is_empty() || !name.chars().all(plain) {
+            let begins = name.starts_with(|c: char| c.is_ascii_alphanumeric());
+            if !begins || !name.chars().all(plain) {
                 let what = format!("`{}` is not a registry", Foreign::shorter(name, 64));
                 self.error(
                     codes::WRONG_VALUE,

@@ -242,6 +242,21 @@ impl Description {
     }
 
     fn check_secrets(&self, secrets: &Secrets<'_>, problems: &mut Vec<Problem>) {
+        for name in self.registries.values().filter_map(|registry| registry.credentials.as_ref()) {
+            let Some(line) = secrets.lines.get(name.value.as_str()) else { continue };
+            if !line
+                .split_once(':')
+                .is_some_and(|(user, word)| !user.is_empty() && !word.is_empty())
+            {
+                let what = format!("the line `{}=` of `secrets` holds no credentials", name.value);
+                problems.push(Problem::error(
+                    codes::WRONG_VALUE,
+                    &name.span,
+                    what,
+                    "write NAME=USER:PASSWORD there",
+                ));
+            }
+        }
         let credentials =
             self.registries.values().filter_map(|registry| registry.credentials.as_ref());
         let credentials = credentials.map(|name| (name.value.as_str(), &name.span));

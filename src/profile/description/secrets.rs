@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::problem::Problem;
+use crate::fleet::render;
 use crate::ipxe::script::codes;
 use crate::profile::agent::BOOT_CA;
 use crate::profile::agent::BOOT_TOKEN;
@@ -106,6 +107,11 @@ impl<'a> Secrets<'a> {
             error(codes::TWICE, &format!("there is a `{name}` already"), "remove one of the two");
         }
     }
+}
+
+/// The value as a boot gets it, as far as it depends on no gateway.
+pub(super) fn as_leased(value: &str) -> String {
+    String::from_utf8_lossy(&render(value.as_bytes(), |_| None)).into_owned()
 }
 
 /// Says whether a secret can be called so.
