@@ -53,6 +53,11 @@ use super::remove::remove_at;
 use super::steps::Live;
 use super::steps::Steps;
 
+/// How often a lock is tried, and the pause between.
+const LOCK_TRIES: u32 = 50;
+/// See [`LOCK_TRIES`].
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
+
 /// Images on the drive.
 pub struct Store {
     pub(super) root: PathBuf,
@@ -99,11 +104,7 @@ impl Store {
             fs::create_dir_all(root).map_err(|error| Error::drive("create", root, error))?;
         }
         let lock = File::open(root).map_err(|error| Error::drive("open", root, error))?;
-        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(Errno::WOULDBLOCK) => return Err(Error::InUse(root.to_owned())),
-            Err(error) => return Err(Error::drive("lock", root, error.into())),
-        }
+        take(&lock, root)?;
         let stat = statvfs(root).map_err(|error| Error::drive("look at", root, error.into()))?;
         let mut store = Self {
             root: root.to_owned(),
@@ -266,6 +267,19 @@ impl Store {
     pub(super) fn step(&self, what: &'static str, path: &Path) -> Result<()> {
         self.steps.before(what).map_err(|error| Error::drive(what, path, error))
     }
+}
+
+/// Takes the lock of a drive. A program that is just being started by this process holds it a moment
+/// longer than the store that was closed, so the first refusals do not count.
+fn take(lock: &File, root: &Path) -> Result<()> {
+    for _ in 0..LOCK_TRIES {
+        match flock(lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(()),
+            Err(Errno::WOULDBLOCK) => thread::sleep(LOCK_PAUSE),
+            Err(error) => return Err(Error::drive("lock", root, error.into())),
+        }
+    }
+    Err(Error::InUse(root.to_owned()))
 }
 
 /// Reads what is known of a layer; `None` if it is not whole.
