@@ -4,7 +4,7 @@
 //! it alone. Within a file system the move is one `rename`. Otherwise everything but `format`, without
 //! which a directory is no state, is copied and read back. Then the old directory loses its `format`,
 //! and the new one gets it. So there are never two states, on the wrong one of which a server could
-//! run. Whoever is killed leaves [`marks`], by which the same command goes on.
+//! run. Whoever is killed leaves marks, by which the same command goes on.
 
 mod marks;
 mod places;
