@@ -11,7 +11,6 @@ use sha2::Digest as _;
 use sha2::Sha256;
 
 use super::Files;
-use super::digest_of;
 use super::error::Why;
 use super::local::Converted;
 use super::local::Local;
@@ -20,13 +19,10 @@ use super::local::is_name;
 use super::local::list;
 use super::tar_file::Tar;
 use crate::profile::oci::Descriptor;
-use crate::profile::oci::MAX_CONFIG;
-use crate::profile::oci::MAX_MANIFEST;
+use crate::profile::oci::MAX_DOCUMENT;
 use crate::profile::oci::Manifest;
 use crate::profile::oci::OCI_CONFIG;
-use crate::profile::oci::OCI_LAYER;
-use crate::profile::oci::OCI_LAYER_GZIP;
-use crate::profile::oci::OCI_LAYER_ZSTD;
+use crate::profile::oci::Packing;
 use crate::profile::reference::Digest;
 use crate::profile::reference::LocalReference;
 
@@ -68,7 +64,7 @@ impl Saved {
 /// Makes an OCI manifest: the same for the same archive, so that nothing is fetched twice.
 fn convert(members: &Members<'_>, reference: &LocalReference) -> Result<Converted, Why> {
     let path = reference.path.clone();
-    let (bytes, _) = members.read("manifest.json", MAX_MANIFEST)?;
+    let (bytes, _) = members.read("manifest.json", MAX_DOCUMENT)?;
     let saved: Vec<Saved> = serde_json::from_slice(&bytes).map_err(|_| {
         let what = "an archive whose manifest.json is not that of `docker save`";
         Why::NoImage { path: path.clone(), what }
@@ -87,7 +83,7 @@ fn convert(members: &Members<'_>, reference: &LocalReference) -> Result<Converte
         }
     };
     let mut names = BTreeMap::new();
-    let (config, _) = members.read(&image.config, MAX_CONFIG)?;
+    let (config, _) = members.read(&image.config, MAX_DOCUMENT)?;
     let descriptor = |media_type: &str, digest, size| Descriptor {
         media_type: media_type.to_owned(),
         digest,
@@ -95,15 +91,15 @@ fn convert(members: &Members<'_>, reference: &LocalReference) -> Result<Converte
         platform: None,
         annotations: None,
     };
-    let config = descriptor(OCI_CONFIG, digest_of(&config), config.len() as u64);
+    let config = descriptor(OCI_CONFIG, Digest::of(&config), config.len() as u64);
     names.insert(config.digest, image.config.clone());
     let mut layers = Vec::new();
     for name in &image.layers {
         let (from, path) = members.open(name)?;
-        let (media_type, digest, size) =
+        let (packing, digest, size) =
             look(from).map_err(|error| Why::Unreadable { path, error })?;
         names.insert(digest, name.clone());
-        layers.push(descriptor(media_type, digest, size));
+        layers.push(descriptor(packing.media_type(), digest, size));
     }
     // A structure of plain fields always has a JSON text.
     let manifest = serde_json::to_vec(&Manifest::new(config, layers)).map_err(io::Error::other);
@@ -111,8 +107,8 @@ fn convert(members: &Members<'_>, reference: &LocalReference) -> Result<Converte
 }
 
 /// Packing, digest and size of a layer. `docker save` packs none, other programs do.
-fn look(mut from: impl Read) -> io::Result<(&'static str, Digest, u64)> {
-    let (mut hasher, mut size, mut media_type) = (Sha256::new(), 0, OCI_LAYER);
+fn look(mut from: impl Read) -> io::Result<(Packing, Digest, u64)> {
+    let (mut hasher, mut size, mut packing) = (Sha256::new(), 0, Packing::None);
     let mut buffer = vec![0; 256 * 1024];
     loop {
         let count = from.read(&mut buffer)?;
@@ -120,14 +116,10 @@ fn look(mut from: impl Read) -> io::Result<(&'static str, Digest, u64)> {
             break;
         }
         if size == 0 {
-            media_type = match &buffer[..count] {
-                [0x1f, 0x8b, ..] => OCI_LAYER_GZIP,
-                [0x28, 0xb5, 0x2f, 0xfd, ..] => OCI_LAYER_ZSTD,
-                _ => OCI_LAYER,
-            };
+            packing = Packing::of(&buffer[..count]);
         }
         hasher.update(&buffer[..count]);
         size += count as u64;
     }
-    Ok((media_type, Digest::of_sha256(hasher.finalize().into()), size))
+    Ok((packing, hasher.into(), size))
 }

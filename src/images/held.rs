@@ -14,7 +14,7 @@ use crate::profile::agent::IMAGE_INDEX;
 use crate::profile::agent::image_blob;
 use crate::profile::oci::Document;
 use crate::profile::oci::Index;
-use crate::profile::oci::MAX_MANIFEST;
+use crate::profile::oci::MAX_DOCUMENT;
 use crate::profile::reference::Digest;
 use crate::profile::reference::Reference;
 
@@ -44,7 +44,7 @@ pub fn held(
     files: &BTreeMap<String, Asset>,
     read: &dyn Fn(&Asset) -> Option<Vec<u8>>,
 ) -> Vec<HeldImage> {
-    let read = |path: &str| files.get(path).filter(|a| a.size <= MAX_MANIFEST).and_then(read);
+    let read = |path: &str| files.get(path).filter(|a| a.size <= MAX_DOCUMENT).and_then(read);
     let mut found = BTreeMap::new();
     let profile = read(AGENT_PROFILE).and_then(|text| serde_json::from_slice(&text).ok());
     for container in profile.into_iter().flat_map(|profile: AgentProfile| profile.containers) {

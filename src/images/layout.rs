@@ -4,13 +4,10 @@ use std::collections::BTreeMap;
 
 use anyhow::Context;
 use anyhow::Result;
-use sha2::Digest as _;
-use sha2::Sha256;
 
 use super::Pinned;
 use super::transfer::blob_of;
 use crate::fleet::Asset;
-use crate::fleet::BlobId;
 use crate::profile::agent::IMAGE_INDEX;
 use crate::profile::agent::IMAGES;
 use crate::profile::agent::image_blob;
@@ -19,6 +16,7 @@ use crate::profile::oci::Descriptor;
 use crate::profile::oci::Index;
 use crate::profile::oci::OCI_MANIFEST;
 use crate::profile::oci::REF_NAME;
+use crate::profile::reference::Digest;
 use crate::store::blobs::Blobs;
 
 const MARK: &str = "oci/oci-layout";
@@ -34,7 +32,7 @@ pub fn is_image_file(path: &str) -> bool {
 pub fn layout(images: &[Pinned]) -> Result<BTreeMap<String, Asset>> {
     let mut files = BTreeMap::new();
     for (path, bytes) in own_files(images)? {
-        let sha256 = BlobId::of_digest(Sha256::digest(&bytes).into());
+        let sha256 = blob_of(Digest::of(&bytes));
         files.insert(path.to_owned(), Asset { sha256, size: bytes.len() as u64 });
     }
     for image in images {

@@ -11,7 +11,7 @@ use super::tar_file::Tar;
 use crate::foreign::Foreign;
 use crate::profile::oci::Descriptor;
 use crate::profile::oci::Index;
-use crate::profile::oci::MAX_MANIFEST;
+use crate::profile::oci::MAX_DOCUMENT;
 use crate::profile::oci::OCI_MANIFEST;
 use crate::profile::reference::Digest;
 use crate::profile::reference::LocalReference;
@@ -88,12 +88,12 @@ impl<'a> Local<'a> {
         if let Some(converted) = &self.converted {
             return Ok((converted.manifest.clone(), Some(OCI_MANIFEST.to_owned())));
         }
-        let (bytes, path) = self.members.read("index.json", MAX_MANIFEST)?;
+        let (bytes, path) = self.members.read("index.json", MAX_DOCUMENT)?;
         let no_index = || Why::NoImage { path: path.clone(), what: "no index of an image layout" };
         let index: Index = serde_json::from_slice(&bytes).map_err(|_| no_index())?;
         let found = choose(&index.manifests, self.reference)?;
-        let (bytes, path) = self.small(found.digest, MAX_MANIFEST)?;
-        if super::digest_of(&bytes) != found.digest {
+        let (bytes, path) = self.small(found.digest, MAX_DOCUMENT)?;
+        if Digest::of(&bytes) != found.digest {
             return Err(Why::Damaged(path.into()));
         }
         let media_type = Some(found.media_type.clone()).filter(|text| !text.is_empty());

@@ -26,8 +26,6 @@ use std::rc::Rc;
 use std::str::FromStr;
 
 use cap_std::fs::Dir;
-use sha2::Digest as _;
-use sha2::Sha256;
 use tokio::runtime::Runtime;
 
 pub use error::ImageError;
@@ -42,7 +40,6 @@ pub use layout::store_layout;
 
 use crate::profile::oci::Document;
 use crate::profile::oci::ImageConfig;
-use crate::profile::oci::MAX_CONFIG;
 use crate::profile::oci::Manifest;
 use crate::profile::oci::Unsuitable;
 use crate::profile::reference::Digest;
@@ -162,7 +159,7 @@ impl Images {
     fn find(&self, reference: &Reference, files: &dyn Files) -> Result<Pinned, Why> {
         let source = self.source(reference, files)?;
         let (mut bytes, content_type) = source.named()?;
-        if reference.digest().is_some_and(|digest| digest != digest_of(&bytes)) {
+        if reference.digest().is_some_and(|digest| digest != Digest::of(&bytes)) {
             return Err(Why::Damaged("the manifest".into()));
         }
         let mut document = Document::parse(&bytes, content_type.as_deref())?;
@@ -181,12 +178,12 @@ impl Images {
             if size > self.max_size {
                 return Err(Why::TooLarge { size, max: self.max_size });
             }
-            let config = source.small(&manifest.config, MAX_CONFIG)?;
+            let config = source.config(&manifest.config)?;
             ImageConfig::parse(&config, &manifest)?;
-            let (reference, digest) = (reference.clone(), digest_of(&bytes));
+            let (reference, digest) = (reference.clone(), Digest::of(&bytes));
             return Ok(Pinned { reference, digest, bytes, manifest, config });
         }
-        Err(Unsuitable::Unreadable("it lies in too many indexes".into()).into())
+        Err(Unsuitable::Nested.into())
     }
 
     /// Fetches all parts of an image that are not here into blobs. `progress` gets the number of
@@ -255,10 +252,6 @@ impl Images {
         connections.insert(host.to_owned(), connection.clone());
         Ok(connection)
     }
-}
-
-fn digest_of(bytes: &[u8]) -> Digest {
-    Digest::of_sha256(Sha256::digest(bytes).into())
 }
 
 #[cfg(test)]

@@ -35,7 +35,7 @@ use crate::backoff::retry_after;
 use crate::foreign::Foreign;
 use crate::http_client;
 use crate::profile::oci::ACCEPTED;
-use crate::profile::oci::MAX_MANIFEST;
+use crate::profile::oci::MAX_DOCUMENT;
 
 /// Tries of one request.
 const TRIES: u32 = 5;
@@ -139,7 +139,7 @@ impl Connection {
         let answer = self.get(&ask).await?;
         let content_type = answer.headers().get(CONTENT_TYPE).and_then(|v| v.to_str().ok());
         let content_type = content_type.map(str::to_owned);
-        Ok((self.body(answer, "the manifest", MAX_MANIFEST).await?, content_type))
+        Ok((self.body(answer, "the manifest", MAX_DOCUMENT).await?, content_type))
     }
 
     /// A blob in memory.

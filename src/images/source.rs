@@ -6,14 +6,14 @@ use tokio::runtime::Runtime;
 
 use super::Files;
 use super::archive;
-use super::digest_of;
 use super::error::Why;
 use super::local::Local;
 use super::local::Members;
 use super::registry::Connection;
 use super::transfer;
 use crate::profile::oci::Descriptor;
-use crate::profile::oci::MAX_MANIFEST;
+use crate::profile::oci::MAX_DOCUMENT;
+use crate::profile::reference::Digest;
 use crate::profile::reference::LocalReference;
 use crate::profile::reference::RegistryReference;
 use crate::store::blobs::Blobs;
@@ -53,25 +53,19 @@ impl<'a> Source<'a> {
                 let (bytes, _) = runtime.block_on(connection.manifest(&name.path, &digest))?;
                 right(bytes, wanted, "the manifest")
             }
-            Self::Local(_) => self.small(wanted, MAX_MANIFEST),
+            Self::Local(local) => small(local, wanted),
         }
     }
 
-    /// A small part.
-    pub(super) fn small(&self, wanted: &Descriptor, max: u64) -> Result<Vec<u8>, Why> {
-        if wanted.size > max {
-            return Err(Why::TooLong { what: "the configuration".into(), max });
-        }
+    /// The configuration that a manifest names.
+    pub(super) fn config(&self, wanted: &Descriptor) -> Result<Vec<u8>, Why> {
         match self {
             Self::Registry { runtime, connection, name } => {
                 let digest = wanted.digest.to_string();
                 let bytes = runtime.block_on(connection.small(&name.path, &digest, wanted.size))?;
                 right(bytes, wanted, "the configuration")
             }
-            Self::Local(local) => {
-                let (bytes, path) = local.small(wanted.digest, wanted.size)?;
-                right(bytes, wanted, &path)
-            }
+            Self::Local(local) => small(local, wanted),
         }
     }
 
@@ -94,8 +88,14 @@ impl<'a> Source<'a> {
     }
 }
 
+/// A manifest or configuration in a file.
+fn small(local: &Local<'_>, wanted: &Descriptor) -> Result<Vec<u8>, Why> {
+    let (bytes, path) = local.small(wanted.digest, wanted.size.min(MAX_DOCUMENT))?;
+    right(bytes, wanted, &path)
+}
+
 fn right(bytes: Vec<u8>, wanted: &Descriptor, what: &str) -> Result<Vec<u8>, Why> {
-    if bytes.len() as u64 == wanted.size && digest_of(&bytes) == wanted.digest {
+    if bytes.len() as u64 == wanted.size && Digest::of(&bytes) == wanted.digest {
         Ok(bytes)
     } else {
         Err(Why::Damaged(what.into()))

@@ -129,21 +129,21 @@ struct Content(BTreeMap<String, (String, Vec<u8>)>);
 
 impl Content {
     fn blob(&mut self, media_type: &str, bytes: &[u8]) -> Value {
-        let digest = digest_of(bytes);
+        let digest = Digest::of(bytes);
         self.0.insert(format!("blobs/{digest}"), ("application/octet-stream".into(), bytes.into()));
         json!({"mediaType": media_type, "digest": digest, "size": bytes.len()})
     }
 
     fn manifest(&mut self, media_type: &str, value: &Value) -> Value {
         let bytes = value.to_string().into_bytes();
-        let digest = digest_of(&bytes);
+        let digest = Digest::of(&bytes);
         let size = bytes.len();
         self.0.insert(format!("manifests/{digest}"), (media_type.to_owned(), bytes));
         json!({"mediaType": media_type, "digest": digest, "size": size})
     }
 
     fn image(&mut self, architecture: &str, layers: &[&[u8]]) -> Value {
-        let diffs: Vec<_> = layers.iter().map(|layer| digest_of(layer)).collect();
+        let diffs: Vec<_> = layers.iter().map(|layer| Digest::of(layer)).collect();
         let config = json!({
             "architecture": architecture, "os": "linux",
             "rootfs": {"type": "layers", "diff_ids": diffs},
@@ -246,7 +246,7 @@ fn a_tag_becomes_a_digest_and_nothing_is_fetched_twice() {
     let v13 = images.resolve(&registry.reference(":v13"), &files).unwrap();
     images.hold(&v13, &files, &blobs, &quiet).unwrap();
     let layers = registry.asked();
-    assert_eq!(layers.last().unwrap(), &format!("blobs/{}", digest_of(&layer(3))));
+    assert_eq!(layers.last().unwrap(), &format!("blobs/{}", Digest::of(&layer(3))));
     assert_eq!(layers.len(), 3, "manifest, configuration and one layer: {layers:?}");
 
     let files = store_layout(&[v13.clone(), v12.clone()], &blobs).unwrap();
@@ -311,7 +311,7 @@ fn half_an_answer_is_continued_and_verified_as_a_whole() {
 #[test]
 fn other_bytes_than_promised_never_become_blobs() {
     let (content, digest) = simple();
-    let bad_layer = digest_of(&layer(2));
+    let bad_layer = Digest::of(&layer(2));
     let damages: [(&str, Damage); 5] = [
         (
             "configuration does not have",
@@ -555,7 +555,7 @@ fn a_layout_of_the_folder_is_an_image_and_no_link_leads_out_of_it() {
     );
     assert!(refused("oci:elsewhere").contains("cannot read elsewhere/index.json"));
     // The same bytes, but from outside.
-    let part = dir.path().join("folder/image/blobs/sha256").join(digest_of(&layer(2)).hex());
+    let part = dir.path().join("folder/image/blobs/sha256").join(Digest::of(&layer(2)).hex());
     let outside = dir.path().join("outside");
     fs::rename(&part, &outside).unwrap();
     std::os::unix::fs::symlink(&outside, &part).unwrap();
@@ -602,7 +602,7 @@ fn both_kinds_of_saved_archives_are_images() {
 
     // Two layers with the same bytes: docker links the second one.
     let (one, two) = (layer(1), layer(2));
-    let diffs = [digest_of(&one), digest_of(&two), digest_of(&one)];
+    let diffs = [Digest::of(&one), Digest::of(&two), Digest::of(&one)];
     let config = json!({"architecture": "amd64", "os": "linux", "rootfs": {"diff_ids": diffs}});
     let config = config.to_string();
     let saved = json!([{

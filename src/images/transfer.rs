@@ -73,7 +73,7 @@ impl Partial {
     }
 
     fn is_right(&self, layer: &Descriptor) -> bool {
-        Digest::of_sha256(self.hasher.clone().finalize().into()) == layer.digest
+        Digest::from(self.hasher.clone()) == layer.digest
     }
 }
 

@@ -1,7 +1,9 @@
 //! Documents of container images: index, manifest and configuration, of the OCI image specification
 //! (<https://github.com/opencontainers/image-spec/blob/v1.1.1/spec.md>) and of Docker's registries
 //! (<https://distribution.github.io/distribution/spec/manifest-v2-2/>). Only what is needed to find
-//! the image of a gateway and to fetch its layers. Pure.
+//! the image of a gateway, to fetch its layers, and to run it. The boot host publishes by this
+//! parser and a gateway's agent pulls by it, so that no image is published that no gateway takes.
+//! Pure.
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
@@ -17,14 +19,16 @@ pub const ARCHITECTURE: &str = "amd64";
 
 const OS: &str = "linux";
 
-/// Longest index or manifest: the limit that the distribution specification asks of registries.
-pub const MAX_MANIFEST: u64 = 4 * 1024 * 1024;
+/// Longest index, manifest or configuration: the limit that the distribution specification asks of
+/// registries for manifests.
+pub const MAX_DOCUMENT: u64 = 4 * 1024 * 1024;
 
-/// Longest configuration.
-pub const MAX_CONFIG: u64 = 8 * 1024 * 1024;
+/// Most layers of an image, as of Docker. overlayfs stacks 500, but their names have to fit into a
+/// page.
+pub const MAX_LAYERS: usize = 127;
 
-/// Most layers of an image; overlayfs takes 500.
-pub const MAX_LAYERS: usize = 500;
+/// Largest layer. Other limits count its bytes long before; this one keeps sums of sizes small.
+const MAX_LAYER: u64 = 1 << 40;
 
 /// Annotation of an index with the name of an image.
 pub const REF_NAME: &str = "org.opencontainers.image.ref.name";
@@ -34,17 +38,18 @@ pub const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 pub const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 pub const OCI_LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 pub const OCI_LAYER_GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
-pub const OCI_LAYER_ZSTD: &str = "application/vnd.oci.image.layer.v1.tar+zstd";
+const OCI_LAYER_ZSTD: &str = "application/vnd.oci.image.layer.v1.tar+zstd";
 pub const DOCKER_INDEX: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
 pub const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
-pub const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
-pub const DOCKER_LAYER: &str = "application/vnd.docker.image.rootfs.diff.tar";
-pub const DOCKER_LAYER_GZIP: &str = "application/vnd.docker.image.rootfs.diff.tar.gzip";
+const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
+const DOCKER_LAYER: &str = "application/vnd.docker.image.rootfs.diff.tar";
+const DOCKER_LAYER_GZIP: &str = "application/vnd.docker.image.rootfs.diff.tar.gzip";
+const DOCKER_LAYER_ZSTD: &str = "application/vnd.docker.image.rootfs.diff.tar.zstd";
 
 /// What is asked of a registry.
 pub const ACCEPTED: [&str; 4] = [OCI_INDEX, OCI_MANIFEST, DOCKER_INDEX, DOCKER_MANIFEST];
 
-/// How the bytes of a layer are packed.
+/// Packing of a layer's bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Packing {
     None,
@@ -52,11 +57,37 @@ pub enum Packing {
     Zstd,
 }
 
+impl Packing {
+    /// The packing of bytes that begin so. Media types may lie, and archives of `docker save` have
+    /// none.
+    pub fn of(start: &[u8]) -> Self {
+        match start {
+            [0x1f, 0x8b, ..] => Self::Gzip,
+            // The latter are frames that are skipped, with which a stream may begin.
+            [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Self::Zstd,
+            _ => Self::None,
+        }
+    }
+
+    /// The media type of such a layer.
+    pub fn media_type(self) -> &'static str {
+        match self {
+            Self::None => OCI_LAYER,
+            Self::Gzip => OCI_LAYER_GZIP,
+            Self::Zstd => OCI_LAYER_ZSTD,
+        }
+    }
+}
+
 /// Why a document is not that of an image for gateways.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unsuitable {
     #[error("its manifest cannot be read: {0}")]
     Unreadable(Foreign),
+    #[error("its configuration cannot be read: {0}")]
+    BadConfig(Foreign),
+    #[error("it lies in too many indexes")]
+    Nested,
     #[error(
         "it has the format \"schema 1\", which registries gave up: push it again with a current \
          docker or skopeo"
@@ -75,8 +106,16 @@ pub enum Unsuitable {
     ForeignLayer(Foreign),
     #[error("a layer has the unknown format \"{0}\"")]
     UnknownLayer(Foreign),
+    #[error("it has no layers")]
+    NoLayers,
     #[error("it has {0} layers; {MAX_LAYERS} is the limit")]
     TooManyLayers(usize),
+    #[error("its configuration has {0} bytes; {MAX_DOCUMENT} is the limit")]
+    LongConfig(u64),
+    #[error("a layer has {0} bytes; {MAX_LAYER} is the limit")]
+    LongLayer(u64),
+    #[error("its manifest names two sizes of {0}")]
+    TwoSizes(Digest),
     #[error("it is not for linux/{ARCHITECTURE}, the architecture of gateways, but for {0}")]
     Architecture(Foreign),
     #[error(
@@ -113,13 +152,13 @@ impl Descriptor {
         self.annotations.as_ref()?.get(name).map(String::as_str)
     }
 
-    /// How a layer is packed, or why it is none that a gateway can unpack.
-    pub fn packing(&self) -> Result<Packing, Unsuitable> {
+    /// Refuses what is no layer that a gateway can unpack.
+    fn ensure_layer(&self) -> Result<(), Unsuitable> {
         let media_type = self.media_type.as_str();
         match media_type {
-            OCI_LAYER | DOCKER_LAYER => Ok(Packing::None),
-            OCI_LAYER_GZIP | DOCKER_LAYER_GZIP => Ok(Packing::Gzip),
-            OCI_LAYER_ZSTD => Ok(Packing::Zstd),
+            _ if self.size > MAX_LAYER => Err(Unsuitable::LongLayer(self.size)),
+            OCI_LAYER | OCI_LAYER_GZIP | OCI_LAYER_ZSTD => Ok(()),
+            DOCKER_LAYER | DOCKER_LAYER_GZIP | DOCKER_LAYER_ZSTD => Ok(()),
             _ if media_type.contains("nondistributable") || media_type.contains("foreign") => {
                 Err(Unsuitable::ForeignLayer(media_type.into()))
             }
@@ -199,10 +238,21 @@ impl Manifest {
         if !matches!(self.config.media_type.as_str(), OCI_CONFIG | DOCKER_CONFIG) {
             return Err(Unsuitable::Artifact(self.config.media_type.as_str().into()));
         }
-        if self.layers.len() > MAX_LAYERS {
-            return Err(Unsuitable::TooManyLayers(self.layers.len()));
+        match self.layers.len() {
+            0 => return Err(Unsuitable::NoLayers),
+            1..=MAX_LAYERS => {}
+            more => return Err(Unsuitable::TooManyLayers(more)),
         }
-        self.layers.iter().try_for_each(|layer| layer.packing().map(drop))
+        if self.config.size > MAX_DOCUMENT {
+            return Err(Unsuitable::LongConfig(self.config.size));
+        }
+        self.layers.iter().try_for_each(Descriptor::ensure_layer)?;
+        let parts = self.parts();
+        let is_other = |part: &&Descriptor| parts.get(&part.digest) != Some(&part.size);
+        match [&self.config].into_iter().chain(&self.layers).find(is_other) {
+            Some(part) => Err(Unsuitable::TwoSizes(part.digest)),
+            None => Ok(()),
+        }
     }
 }
 
@@ -223,6 +273,8 @@ struct Kind {
     #[serde(default)]
     manifests: Option<serde::de::IgnoredAny>,
     #[serde(default)]
+    config: Option<serde::de::IgnoredAny>,
+    #[serde(default)]
     layers: Option<serde::de::IgnoredAny>,
 }
 
@@ -238,8 +290,10 @@ impl Document {
             return Err(Unsuitable::Schema1);
         }
         let kind: Kind = serde_json::from_slice(bytes).map_err(unreadable)?;
-        if kind.schema_version == 1 {
-            return Err(Unsuitable::Schema1);
+        match kind.schema_version {
+            2 => {}
+            1 => return Err(Unsuitable::Schema1),
+            other => return Err(Unsuitable::Unreadable(format!("schema {other}").into())),
         }
         let told = content_type.filter(|told| ACCEPTED.contains(told));
         let inside = kind.media_type.as_deref();
@@ -248,7 +302,7 @@ impl Document {
         {
             return Err(Unsuitable::TwoThings(told.into(), inside.into()));
         }
-        if kind.manifests.is_some() && kind.layers.is_some() {
+        if kind.manifests.is_some() && (kind.config.is_some() || kind.layers.is_some()) {
             return Err(Unsuitable::TwoThings("an index".into(), "an image".into()));
         }
         let is_index = match inside.or(told) {
@@ -266,36 +320,77 @@ impl Document {
     }
 }
 
-/// What a configuration says about the layers.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+/// The program of an image, and its surroundings.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ImageConfig {
+    /// `USER`, `UID` or `UID:GID`; empty for root.
+    pub user: String,
+    /// `NAME=VALUE`.
+    pub environment: Vec<String>,
+    pub entrypoint: Vec<String>,
+    pub command: Vec<String>,
+    /// Empty for `/`.
+    pub working_dir: String,
+    /// `SIGTERM`, `15`, or empty.
+    pub stop_signal: String,
+}
+
+#[derive(Deserialize)]
+struct RawConfig {
     #[serde(default)]
-    pub architecture: String,
+    architecture: String,
     #[serde(default)]
-    pub os: String,
-    pub rootfs: RootFs,
+    os: String,
+    #[serde(default)]
+    config: Option<RawRun>,
+    rootfs: RootFs,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct RawRun {
+    #[serde(default)]
+    user: Option<String>,
+    #[serde(default)]
+    env: Option<Vec<String>>,
+    #[serde(default)]
+    entrypoint: Option<Vec<String>>,
+    #[serde(default)]
+    cmd: Option<Vec<String>>,
+    #[serde(default)]
+    working_dir: Option<String>,
+    #[serde(default)]
+    stop_signal: Option<String>,
 }
 
 /// The layers without their packing.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct RootFs {
-    pub diff_ids: Vec<Digest>,
+#[derive(Deserialize)]
+struct RootFs {
+    diff_ids: Vec<Digest>,
 }
 
 impl ImageConfig {
     /// Parses the configuration of `manifest`, which must be an image for gateways.
     pub fn parse(bytes: &[u8], manifest: &Manifest) -> Result<Self, Unsuitable> {
-        let config: Self = serde_json::from_slice(bytes)
-            .map_err(|error| Unsuitable::Unreadable(error.to_string().into()))?;
-        if config.architecture != ARCHITECTURE || config.os != OS {
-            let found = format!("{}/{}", config.os, config.architecture);
+        let raw: RawConfig = serde_json::from_slice(bytes)
+            .map_err(|error| Unsuitable::BadConfig(error.to_string().into()))?;
+        if raw.architecture != ARCHITECTURE || raw.os != OS {
+            let found = format!("{}/{}", raw.os, raw.architecture);
             return Err(Unsuitable::Architecture(found.into()));
         }
-        let (diffs, layers) = (config.rootfs.diff_ids.len(), manifest.layers.len());
+        let (diffs, layers) = (raw.rootfs.diff_ids.len(), manifest.layers.len());
         if diffs != layers {
             return Err(Unsuitable::Layers { diffs, layers });
         }
-        Ok(config)
+        let run = raw.config.unwrap_or_default();
+        Ok(Self {
+            user: run.user.unwrap_or_default(),
+            environment: run.env.unwrap_or_default(),
+            entrypoint: run.entrypoint.unwrap_or_default(),
+            command: run.cmd.unwrap_or_default(),
+            working_dir: run.working_dir.unwrap_or_default(),
+            stop_signal: run.stop_signal.unwrap_or_default(),
+        })
     }
 }
 

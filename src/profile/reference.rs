@@ -9,6 +9,8 @@ use std::str::FromStr;
 
 use serde::Deserialize;
 use serde::Serialize;
+use sha2::Digest as _;
+use sha2::Sha256;
 
 use crate::foreign::Foreign;
 
@@ -70,6 +72,16 @@ pub struct LocalReference {
 pub struct Digest([u8; 32]);
 
 impl Digest {
+    /// The digest of these bytes.
+    pub fn of(bytes: &[u8]) -> Self {
+        Sha256::new_with_prefix(bytes).into()
+    }
+
+    /// Reads [`Digest::hex`], by which files are named.
+    pub fn from_hex(text: &str) -> Option<Self> {
+        format!("sha256:{text}").parse().ok()
+    }
+
     /// The digest with this SHA-256.
     pub fn of_sha256(bytes: [u8; 32]) -> Self {
         Self(bytes)
@@ -88,6 +100,13 @@ impl Digest {
     /// The first digits with the algorithm, for people.
     pub fn short(&self) -> String {
         format!("sha256:{}", &self.hex()[..12])
+    }
+}
+
+/// The digest of what was hashed.
+impl From<Sha256> for Digest {
+    fn from(hasher: Sha256) -> Self {
+        Self(hasher.finalize().into())
     }
 }
 

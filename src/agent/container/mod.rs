@@ -24,10 +24,10 @@ use self::spec::CGROUP;
 use self::spec::Parts;
 use super::console::LONGEST_LINE;
 use super::console::say_of;
-use super::images::ImageConfig;
 use super::secrets::Secrets;
 use crate::profile::agent::Container;
 use crate::profile::agent::Source;
+use crate::profile::oci::ImageConfig;
 
 pub mod spec;
 pub mod user;

@@ -8,11 +8,11 @@ use serde_json::Value as Json;
 use serde_json::json;
 
 use super::user::User;
-use crate::agent::images::ImageConfig;
 use crate::agent::secrets::Secrets;
 use crate::profile::agent::Container;
 use crate::profile::agent::Network;
 use crate::profile::agent::Value;
+use crate::profile::oci::ImageConfig;
 
 /// The cgroup of all containers. It has a limit of memory, so that the agent always has some.
 pub const CGROUP: &str = "/farmgate";

@@ -4,15 +4,13 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::path::PathBuf;
 
-use super::digest;
-use super::digest::Digest;
 use super::error::Error;
 use super::error::Result;
 use super::kept::Kept;
-use super::manifest;
-use super::manifest::Document;
 use super::store::Store;
 use super::store::read_small;
+use crate::profile::oci::Document;
+use crate::profile::reference::Digest;
 
 /// What a collection removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -108,9 +106,10 @@ impl Store {
     fn need(&self, image: &Digest, needed: &mut BTreeSet<Digest>) -> Result<bool> {
         needed.insert(*image);
         let manifest = match self.stored_document(image)? {
-            Some(Document::Index(digest)) => {
-                needed.insert(digest);
-                self.stored_document(&digest)?
+            Some(Document::Index(index)) => {
+                let Ok(ours) = index.variant() else { return Ok(false) };
+                needed.insert(ours.digest);
+                self.stored_document(&ours.digest)?
             }
             document => document,
         };
@@ -122,25 +121,25 @@ impl Store {
 
     fn stored_document(&self, digest: &Digest) -> Result<Option<Document>> {
         let bytes = self.stored(digest)?;
-        Ok(bytes.and_then(|bytes| manifest::read_document(&bytes).ok()))
+        Ok(bytes.and_then(|bytes| Document::parse(&bytes, None).ok()))
     }
 
     /// The bytes of a manifest or configuration, if they are on the drive and undamaged.
     pub(super) fn stored(&self, digest: &Digest) -> Result<Option<Vec<u8>>> {
         let path = self.root.join("blobs").join(digest.hex());
         let bytes = read_small(&path).map_err(|error| Error::drive("read", &path, error))?;
-        Ok(bytes.filter(|bytes| digest::of(bytes) == *digest))
+        Ok(bytes.filter(|bytes| Digest::of(bytes) == *digest))
     }
 
     fn collect_except(&self, needed: &BTreeSet<Digest>) -> Result<Collected> {
         let is_needed = |path: &Path| {
             let name = path.file_name().and_then(|name| name.to_str());
-            name.and_then(digest::from_hex).is_some_and(|digest| needed.contains(&digest))
+            name.and_then(Digest::from_hex).is_some_and(|digest| needed.contains(&digest))
         };
         let mut collected = Collected::default();
         let mut gone = Vec::new();
         for path in self.listing("layers")?.iter().filter(|path| !is_needed(path)) {
-            let digest = path.file_name().and_then(|name| name.to_str()).and_then(digest::from_hex);
+            let digest = path.file_name().and_then(|name| name.to_str()).and_then(Digest::from_hex);
             if let Some(record) = digest.map(|digest| self.layer_record(&digest)).transpose()? {
                 collected.bytes += record.map_or(0, |record| record.bytes);
             }

@@ -13,14 +13,8 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::thread;
 
-use super::digest::Digest;
 use super::error::Error;
 use super::error::Result;
-use super::manifest;
-use super::manifest::Blob;
-use super::manifest::Document;
-use super::manifest::ImageConfig;
-use super::manifest::Manifest;
 use super::source::Source;
 use super::store::LayerRecord;
 use super::store::Store;
@@ -28,6 +22,12 @@ use super::unpack;
 use super::unpack::Flaw;
 use super::unpack::Limits;
 use crate::foreign::Foreign;
+use crate::profile::oci::Descriptor;
+use crate::profile::oci::Document;
+use crate::profile::oci::ImageConfig;
+use crate::profile::oci::Manifest;
+use crate::profile::oci::Unsuitable;
+use crate::profile::reference::Digest;
 
 /// An image that a boot wants.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -129,7 +129,7 @@ impl Store {
     fn make_ready(&self, job: &Job<'_>, digest: &Digest) -> Result<Ready> {
         let manifest = self.manifest(job, digest)?;
         let config = self.document(job, "configuration", &manifest.config.digest)?;
-        let config = manifest::read_config(&config, manifest.layers.len());
+        let config = ImageConfig::parse(&config, &manifest);
         let config = config.map_err(|why| image(job, digest, why))?;
         let mut missing = Vec::new();
         let (mut seen, mut layers) = (BTreeSet::new(), Vec::new());
@@ -141,7 +141,7 @@ impl Store {
             if self.layer_record(&layer.digest)?.is_some() {
                 job.reused.fetch_add(layer.size, Ordering::Relaxed);
             } else {
-                missing.push(*layer);
+                missing.push(layer);
             }
         }
         layers.reverse();
@@ -163,19 +163,21 @@ impl Store {
     fn manifest(&self, job: &Job<'_>, digest: &Digest) -> Result<Manifest> {
         let read = |digest: &Digest| {
             let bytes = self.document(job, "manifest", digest)?;
-            manifest::read_document(&bytes).map_err(|why| image(job, digest, why))
+            Document::parse(&bytes, None).map_err(|why| image(job, digest, why))
         };
-        match read(digest)? {
+        let index = match read(digest)? {
+            Document::Manifest(manifest) => return Ok(manifest),
+            Document::Index(index) => index,
+        };
+        let ours = index.variant().map_err(|why| image(job, digest, why))?;
+        match read(&ours.digest)? {
             Document::Manifest(manifest) => Ok(manifest),
-            Document::Index(ours) => match read(&ours)? {
-                Document::Manifest(manifest) => Ok(manifest),
-                Document::Index(_) => Err(image(job, digest, "is an index of indexes".to_owned())),
-            },
+            Document::Index(_) => Err(image(job, digest, Unsuitable::Nested)),
         }
     }
 
     /// Fetches layers, and unpacks each while the next is fetched.
-    fn bring(&self, job: &Job<'_>, missing: &[Blob]) -> Result<()> {
+    fn bring(&self, job: &Job<'_>, missing: &[&Descriptor]) -> Result<()> {
         if self.read_only {
             let what = format!("{} is not on it yet", job.reference);
             return Err(Error::ReadOnly { what });
@@ -189,7 +191,7 @@ impl Store {
         thread::scope(|scope| {
             let (sender, receiver) = mpsc::sync_channel(1);
             scope.spawn(move || {
-                for layer in missing {
+                for layer in missing.iter().copied() {
                     let result = self.fetch(job, layer);
                     let failed = result.is_err();
                     if sender.send(result.map(|()| layer)).is_err() || failed {
@@ -211,7 +213,7 @@ impl Store {
     }
 
     /// Unpacks a fetched layer, and makes it count once it is on the disk.
-    fn unpack(&self, job: &Job<'_>, layer: &Blob) -> Result<()> {
+    fn unpack(&self, job: &Job<'_>, layer: &Descriptor) -> Result<()> {
         let work = self.work(&layer.digest.hex());
         self.remove(&work)?;
         self.step("create", &work)?;
@@ -226,7 +228,7 @@ impl Store {
         result
     }
 
-    fn unpack_into(&self, job: &Job<'_>, layer: &Blob, work: &Path) -> Result<()> {
+    fn unpack_into(&self, job: &Job<'_>, layer: &Descriptor, work: &Path) -> Result<()> {
         let (packed, tree) = (self.fetched(&layer.digest), work.join("fs"));
         fs::create_dir_all(&tree).map_err(|error| Error::drive("create", work, error))?;
         let file = File::open(&packed).map_err(|error| Error::drive("open", &packed, error))?;
@@ -285,6 +287,6 @@ impl Read for Counted<'_, '_> {
     }
 }
 
-fn image(job: &Job<'_>, digest: &Digest, why: String) -> Error {
+fn image(job: &Job<'_>, digest: &Digest, why: Unsuitable) -> Error {
     Error::Image { reference: job.reference.clone(), digest: *digest, why }
 }

@@ -6,9 +6,10 @@ use std::path::PathBuf;
 
 use rustix::io::Errno;
 
-use super::digest::Digest;
 use super::source::SourceError;
 use crate::foreign::Foreign;
+use crate::profile::oci::Unsuitable;
+use crate::profile::reference::Digest;
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -43,8 +44,8 @@ pub enum Error {
     Wrong { reference: Foreign, what: &'static str, digest: Digest, why: String },
 
     /// A manifest or a configuration that no gateway can run.
-    #[error("{reference} ({digest}) {why}")]
-    Image { reference: Foreign, digest: Digest, why: String },
+    #[error("{reference} ({digest}): {why}")]
+    Image { reference: Foreign, digest: Digest, why: Unsuitable },
 
     /// A layer that cannot be unpacked.
     #[error("layer {digest} of {reference}: {why}. Build the image again")]

@@ -19,18 +19,17 @@ use rustix::fs::OFlags;
 use sha2::Digest as _;
 use sha2::Sha256;
 
-use super::digest;
-use super::digest::Digest;
 use super::ensure::Job;
 use super::error::Error;
 use super::error::Result;
-use super::manifest::Blob;
-use super::manifest::MAX_DOCUMENT;
 use super::source::Body;
 use super::source::SourceError;
 use super::store::Store;
 use crate::backoff::Backoff;
 use crate::backoff::jitter;
+use crate::profile::oci::Descriptor;
+use crate::profile::oci::MAX_DOCUMENT;
+use crate::profile::reference::Digest;
 
 /// Waits between tries.
 const BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
@@ -75,7 +74,7 @@ impl Store {
                 }
             }
         };
-        let found = digest::of(&bytes);
+        let found = Digest::of(&bytes);
         if found != *digest {
             let why = format!("it has digest {found}");
             return Err(Error::Wrong {
@@ -93,14 +92,14 @@ impl Store {
     }
 
     /// Fetches a layer to `fetch`, and checks it.
-    pub(super) fn fetch(&self, job: &Job<'_>, layer: &Blob) -> Result<()> {
+    pub(super) fn fetch(&self, job: &Job<'_>, layer: &Descriptor) -> Result<()> {
         let path = self.fetched(&layer.digest);
         let mut part = Part::open(self, path, layer)?;
         let mut resumed = part.length;
         job.reused.fetch_add(resumed, Ordering::Relaxed);
         loop {
             self.complete(job, layer, &mut part)?;
-            let found = digest::finish(std::mem::take(&mut part.hasher));
+            let found = Digest::from(std::mem::take(&mut part.hasher));
             if found == layer.digest {
                 return Ok(());
             }
@@ -121,7 +120,7 @@ impl Store {
     }
 
     /// Fetches until the part is as long as the layer.
-    fn complete(&self, job: &Job<'_>, layer: &Blob, part: &mut Part) -> Result<()> {
+    fn complete(&self, job: &Job<'_>, layer: &Descriptor, part: &mut Part) -> Result<()> {
         let fail = |source| Error::Source {
             reference: job.reference.clone(),
             what: "layer",
@@ -155,7 +154,7 @@ impl Store {
     fn receive(
         &self,
         job: &Job<'_>,
-        layer: &Blob,
+        layer: &Descriptor,
         part: &mut Part,
         mut body: Body,
     ) -> Result<Option<SourceError>> {
@@ -230,7 +229,7 @@ struct Part {
 }
 
 impl Part {
-    fn open(store: &Store, path: PathBuf, layer: &Blob) -> Result<Self> {
+    fn open(store: &Store, path: PathBuf, layer: &Descriptor) -> Result<Self> {
         store.step("create", &path)?;
         let file = create(&path).map_err(|error| Error::drive("create", &path, error))?;
         let mut part = Self { path, file, length: 0, hasher: Sha256::new() };

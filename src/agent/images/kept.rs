@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde::Deserialize;
 use serde::Serialize;
 
-use super::digest::Digest;
+use crate::profile::reference::Digest;
 
 /// What stays.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

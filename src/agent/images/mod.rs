@@ -7,13 +7,11 @@
 //! root, and [`Store::acknowledged`] says that it works; then [`Store::collect`] removes the rest.
 
 mod collect;
-pub mod digest;
 mod ensure;
 mod error;
 mod fetch;
 mod inherit;
 mod kept;
-mod manifest;
 mod overlay;
 mod remote;
 mod remove;
@@ -27,16 +25,11 @@ pub mod unpack;
 mod tests;
 
 pub use self::collect::Collected;
-pub use self::digest::Digest;
 pub use self::ensure::Progress;
 pub use self::ensure::Ready;
 pub use self::ensure::Wanted;
 pub use self::error::Error;
 pub use self::error::Result;
-pub use self::manifest::ImageConfig;
-pub use self::manifest::MAX_DOCUMENT;
-pub use self::manifest::MAX_LAYERS;
-pub use self::manifest::architecture;
 pub use self::overlay::Rootfs;
 pub use self::remote::Remote;
 pub use self::room::Room;

@@ -16,13 +16,13 @@ use rustix::mount::UnmountFlags;
 use rustix::mount::mount;
 use rustix::mount::unmount;
 
-use super::digest::Digest;
 use super::ensure::Ready;
 use super::error::Error;
 use super::error::Result;
 use super::inherit;
 use super::store::Store;
 use crate::foreign::Foreign;
+use crate::profile::reference::Digest;
 
 /// The root of a container. It stays mounted until [`Rootfs::unmount`].
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -16,8 +16,6 @@ use reqwest::header::WWW_AUTHENTICATE;
 use serde::Deserialize;
 use time::OffsetDateTime;
 
-use super::digest::Digest;
-use super::manifest::MAX_DOCUMENT;
 use super::source::Body;
 use super::source::Source;
 use super::source::SourceError;
@@ -25,13 +23,10 @@ use crate::agent::http::Answer;
 use crate::agent::http::Client;
 use crate::backoff;
 use crate::foreign::Foreign;
+use crate::profile::oci::ACCEPTED;
+use crate::profile::oci::MAX_DOCUMENT;
+use crate::profile::reference::Digest;
 use crate::profile::reference::RegistryReference;
-
-/// What manifests may be, in the words of those who made them.
-const MANIFESTS: &str = "application/vnd.oci.image.manifest.v1+json, \
-    application/vnd.oci.image.index.v1+json, \
-    application/vnd.docker.distribution.manifest.v2+json, \
-    application/vnd.docker.distribution.manifest.list.v2+json";
 
 /// A repository of the boot host or of a registry.
 pub struct Remote {
@@ -192,7 +187,8 @@ impl Remote {
 
 impl Source for Remote {
     fn manifest(&self, digest: &Digest) -> Result<Vec<u8>, SourceError> {
-        let answer = self.get(&format!("manifests/{digest}"), &[("accept", MANIFESTS)])?;
+        let accepted = ACCEPTED.map(|media_type| ("accept", media_type));
+        let answer = self.get(&format!("manifests/{digest}"), &accepted)?;
         answer.bytes(MAX_DOCUMENT).map_err(|error| self.away(&error))
     }
 

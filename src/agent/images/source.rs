@@ -3,11 +3,11 @@
 use std::io::Read;
 use std::time::Duration;
 
-use super::digest::Digest;
+use crate::profile::reference::Digest;
 
 /// A place that has images. Implementations do not retry: the store does, from where it was cut.
 pub trait Source: Sync {
-    /// The bytes of a manifest, at most [`super::MAX_DOCUMENT`] and one more. The store checks the
+    /// The bytes of a manifest, at most [`MAX_DOCUMENT`](crate::profile::oci::MAX_DOCUMENT) and one more. The store checks the
     /// digest.
     fn manifest(&self, digest: &Digest) -> Result<Vec<u8>, SourceError>;
 

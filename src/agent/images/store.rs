@@ -43,15 +43,14 @@ use rustix::io::Errno;
 use serde::Deserialize;
 use serde::Serialize;
 
-use super::digest;
-use super::digest::Digest;
 use super::error::Error;
 use super::error::Result;
 use super::kept::Kept;
-use super::manifest::MAX_DOCUMENT;
 use super::remove::remove_at;
 use super::steps::Live;
 use super::steps::Steps;
+use crate::profile::oci::MAX_DOCUMENT;
+use crate::profile::reference::Digest;
 
 /// How often a lock is tried, and the pause between.
 const LOCK_TRIES: u32 = 50;
@@ -180,7 +179,7 @@ impl Store {
             }
         }
         for path in self.listing("layers")? {
-            let named = path.file_name().and_then(|name| name.to_str()).and_then(digest::from_hex);
+            let named = path.file_name().and_then(|name| name.to_str()).and_then(Digest::from_hex);
             if named.is_none() || read_record(&path)?.is_none() {
                 let moved = self.discard(&path)?;
                 self.remove(&moved)?;
@@ -188,7 +187,7 @@ impl Store {
         }
         for path in self.listing("fetch")? {
             // Of a layer that is unpacked, and of nothing at all.
-            let named = path.file_name().and_then(|name| name.to_str()).and_then(digest::from_hex);
+            let named = path.file_name().and_then(|name| name.to_str()).and_then(Digest::from_hex);
             if named.is_none_or(|digest| self.layer(&digest).exists()) {
                 self.remove(&path)?;
             }

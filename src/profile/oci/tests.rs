@@ -48,7 +48,9 @@ fn images_of_both_kinds_are_read() {
         "schemaVersion": 2,
         "mediaType": DOCKER_MANIFEST,
         "config": part(DOCKER_CONFIG, 1),
-        "layers": [part(DOCKER_LAYER_GZIP, 2), part(DOCKER_LAYER, 3)],
+        "layers": [
+            part(DOCKER_LAYER_GZIP, 2), part(DOCKER_LAYER, 3), part(DOCKER_LAYER_ZSTD, 4),
+        ],
     });
     for (value, content_type) in [
         (manifest(), None),
@@ -68,6 +70,49 @@ fn images_of_both_kinds_are_read() {
     assert_eq!(manifest.parts().len(), 3, "a layer is there twice");
 }
 
+/// Publishing once took 500 layers, and configurations of 8 MiB, and gateways 127 and 4 MiB: an
+/// image that no gateway could mount became a generation.
+#[test]
+fn the_bounds_are_those_of_gateways() {
+    let layers = |count| with(manifest(), "layers", json!(vec![part(OCI_LAYER, 2); count]));
+    assert!(parse(&layers(127), None).is_ok());
+    let sized = |media_type: &str, size: u64| with(part(media_type, 1), "size", json!(size));
+    let config = |size| with(manifest(), "config", sized(OCI_CONFIG, size));
+    assert!(parse(&config(MAX_DOCUMENT), None).is_ok());
+    let layer =
+        |size| with(manifest(), "layers", json!([part(OCI_LAYER, 2), sized(OCI_LAYER, size)]));
+    assert!(parse(&layer(10), None).is_ok(), "the configuration's digest, and its size");
+    let two_sizes = json!([part(OCI_LAYER, 2), with(part(OCI_LAYER, 2), "size", json!(11))]);
+    for (bad, why) in [
+        (layers(128), "128 layers; 127 is the limit"),
+        (layers(0), "no layers"),
+        (config(MAX_DOCUMENT + 1), "its configuration has 4194305 bytes"),
+        (layer(u64::MAX), "a layer has 18446744073709551615 bytes"),
+        (layer(11), "two sizes"),
+        (with(manifest(), "layers", two_sizes), "two sizes"),
+    ] {
+        let error = parse(&bad, None).unwrap_err().to_string();
+        assert!(error.contains(why), "{error}");
+    }
+}
+
+#[test]
+fn the_first_bytes_tell_how_a_layer_is_packed() {
+    for (start, packing) in [
+        (&b"\x1f\x8b\x08"[..], Packing::Gzip),
+        (b"\x28\xb5\x2f\xfd\x04", Packing::Zstd),
+        (b"\x5a\x2a\x4d\x18", Packing::Zstd),
+        (b"\x60\x2a\x4d\x18", Packing::None),
+        (b"etc/", Packing::None),
+        (b"\x1f", Packing::None),
+        (b"", Packing::None),
+    ] {
+        assert_eq!(Packing::of(start), packing, "{start:?}");
+        let layers = json!([part(packing.media_type(), 2)]);
+        assert!(parse(&with(manifest(), "layers", layers), None).is_ok());
+    }
+}
+
 #[test]
 fn what_is_no_image_for_gateways_is_refused_by_name() {
     let foreign = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip";
@@ -83,10 +128,12 @@ fn what_is_no_image_for_gateways_is_refused_by_name() {
         ),
         (with(manifest(), "layers", json!([part("text/html", 2)])), None, "unknown format"),
         (
-            with(manifest(), "layers", json!(vec![part(OCI_LAYER, 2); MAX_LAYERS + 1])),
+            with(manifest(), "layers", json!([part(&format!("{OCI_LAYER}+encrypted"), 2)])),
             None,
-            "501 layers",
+            "unknown format",
         ),
+        (with(manifest(), "schemaVersion", json!(3)), None, "schema 3"),
+        (with(index(&[]), "config", part(OCI_CONFIG, 1)), None, "at once"),
         (
             with(manifest(), "config", part("application/vnd.cncf.helm.config.v1+json", 1)),
             None,
@@ -145,6 +192,37 @@ fn a_configuration_is_for_the_gateways_architecture_and_all_layers() {
     assert!(ImageConfig::parse(b"{}", &manifest).is_err());
 }
 
+#[test]
+fn a_configuration_says_what_runs() {
+    let Ok(Document::Manifest(manifest)) = parse(&manifest(), None) else { panic!() };
+    let config = |run: Value| {
+        let diffs = [digest(1), digest(2), digest(3)];
+        let config = json!({
+            "os": "linux", "architecture": "amd64", "rootfs": {"diff_ids": diffs}, "config": run,
+        });
+        ImageConfig::parse(config.to_string().as_bytes(), &manifest)
+    };
+    let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+    let run = json!({
+        "User": "1000:100", "Env": ["A=b"], "Entrypoint": ["/init"], "Cmd": null,
+        "WorkingDir": "/srv", "StopSignal": "SIGINT", "Labels": {"a": "b"},
+    });
+    let expected = ImageConfig {
+        user: "1000:100".to_owned(),
+        environment: words(&["A=b"]),
+        entrypoint: words(&["/init"]),
+        command: Vec::new(),
+        working_dir: "/srv".to_owned(),
+        stop_signal: "SIGINT".to_owned(),
+    };
+    assert_eq!(config(run), Ok(expected));
+    for nothing in [Value::Null, json!({})] {
+        assert_eq!(config(nothing), Ok(ImageConfig::default()));
+    }
+    let error = config(json!({"Cmd": "/bin/sh"})).unwrap_err().to_string();
+    assert!(error.starts_with("its configuration cannot be read"), "{error}");
+}
+
 proptest! {
     #[test]
     fn nothing_from_a_registry_makes_it_panic(
@@ -156,5 +234,7 @@ proptest! {
         content_type in proptest::option::of(".{0,20}"),
     ) {
         let _ = Document::parse(&bytes, content_type.as_deref());
+        let Ok(Document::Manifest(manifest)) = parse(&manifest(), None) else { panic!() };
+        let _ = ImageConfig::parse(&bytes, &manifest);
     }
 }

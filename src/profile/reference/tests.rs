@@ -122,6 +122,17 @@ fn references() -> impl Strategy<Value = String> {
     prop_oneof![pattern(&registry), pattern(&layout), pattern(&archive)]
 }
 
+#[test]
+fn only_what_a_digest_calls_itself_is_read() {
+    let digest = Digest::of(b"");
+    assert_eq!(digest.to_string(), DIGEST);
+    let hex = &DIGEST["sha256:".len()..];
+    assert_eq!((digest.hex(), Digest::from_hex(hex)), (hex.to_owned(), Some(digest)));
+    for bad in ["", &hex[1..], &hex.to_uppercase(), "lost+found", "../../etc/passwd"] {
+        assert_eq!(Digest::from_hex(bad), None, "{bad}");
+    }
+}
+
 proptest! {
     #[test]
     fn whatever_is_a_reference_is_shown_as_it_was_written(text in references()) {

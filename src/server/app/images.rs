@@ -13,7 +13,7 @@ use crate::profile::agent::IMAGE_INDEX;
 use crate::profile::agent::image_blob;
 use crate::profile::oci::Descriptor;
 use crate::profile::oci::Index;
-use crate::profile::oci::MAX_MANIFEST;
+use crate::profile::oci::MAX_DOCUMENT;
 use crate::profile::reference::Digest;
 use crate::profile::reference::Reference;
 use crate::server::recorder::Subject;
@@ -171,7 +171,7 @@ impl App {
     ) -> Result<Vec<u8>> {
         self.ensure_local(asset, Access::Public, reach)?;
         reach.disk()?;
-        if asset.size > MAX_MANIFEST {
+        if asset.size > MAX_DOCUMENT {
             return Err(Error::Internal(anyhow::anyhow!("{path} is no manifest: it is too long")));
         }
         let blobs = self.generations.blobs_of(Access::Public);

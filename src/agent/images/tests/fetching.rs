@@ -5,10 +5,11 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::super::Digest;
+use super::super::Collected;
 use super::super::Error;
 use super::super::SourceError;
 use super::*;
+use crate::profile::reference::Digest;
 use made::Fault;
 use made::Nobody;
 use made::Shelf;
@@ -158,11 +159,35 @@ fn images_that_cannot_run_are_refused_before_their_layers_come() {
     let foreign = Image::of(&[Layer::new().gzip()], "mips64le");
     let shelf = Shelf::with(&[&foreign]);
     let error = ensure(&store, &foreign, &shelf).unwrap_err();
-    assert!(error.to_string().contains("is for linux/mips64le"), "{error}");
+    assert!(error.to_string().contains("but for linux/mips64le"), "{error}");
     let many = Image::new(&vec![Layer::new().gzip(); 128]);
     let error = ensure(&store, &many, &Shelf::with(&[&many])).unwrap_err();
     assert!(error.to_string().contains("128 layers"), "{error}");
     assert_eq!(shelf.sent(), 0);
+}
+
+#[test]
+fn the_digest_of_an_index_means_the_variant_for_gateways() {
+    if !made::is_root() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path()).unwrap();
+    let image = versions().0.in_index("amd64");
+    let ready = ensure(&store, &image, &Shelf::with(&[&image])).unwrap();
+    assert_eq!((ready.digest, &ready.layers), (image.digest, &image.layers));
+    drop(store);
+    let store = open(dir.path()).unwrap();
+    store.acknowledged(&[image.digest]).unwrap();
+    assert_eq!(store.collect().unwrap(), Collected::default());
+    ensure(&store, &image, &Nobody).unwrap();
+
+    let other = versions().1.in_index("mips64le");
+    let error = ensure(&store, &other, &Shelf::with(&[&other])).unwrap_err();
+    assert!(error.to_string().contains("there is linux/mips64le"), "{error}");
+    let nested = image.in_index("amd64");
+    let error = ensure(&store, &nested, &Shelf::with(&[&nested])).unwrap_err();
+    assert!(error.to_string().contains("too many indexes"), "{error}");
 }
 
 #[test]

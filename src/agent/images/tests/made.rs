@@ -22,12 +22,11 @@ use tar::EntryType;
 use tar::Header;
 
 use super::super::Body;
-use super::super::Digest;
 use super::super::Source;
 use super::super::SourceError;
 use super::super::Wanted;
-use super::super::architecture;
-use super::super::digest;
+use crate::profile::oci::ARCHITECTURE;
+use crate::profile::reference::Digest;
 
 /// True for root, who alone can unpack layers. Says what is skipped otherwise.
 pub(crate) fn is_root() -> bool {
@@ -142,18 +141,18 @@ pub(crate) struct Image {
 
 impl Image {
     pub(crate) fn new(layers: &[Vec<u8>]) -> Self {
-        Self::of(layers, architecture())
+        Self::of(layers, ARCHITECTURE)
     }
 
     pub(crate) fn of(layers: &[Vec<u8>], architecture: &str) -> Self {
-        let ids: Vec<_> = layers.iter().map(|layer| digest::of(layer)).collect();
+        let ids: Vec<_> = layers.iter().map(|layer| Digest::of(layer)).collect();
         let config = json!({
             "architecture": architecture, "os": "linux",
             "config": { "Env": ["PATH=/bin"], "Cmd": ["/bin/true"] },
             "rootfs": { "type": "layers", "diff_ids": ids },
         });
         let config = config.to_string().into_bytes();
-        let blob = |bytes: &[u8], media_type: &str| json!({ "mediaType": media_type, "digest": digest::of(bytes), "size": bytes.len() });
+        let blob = |bytes: &[u8], media_type: &str| json!({ "mediaType": media_type, "digest": Digest::of(bytes), "size": bytes.len() });
         let media_type = "application/vnd.oci.image.layer.v1.tar+gzip";
         let manifest = json!({
             "schemaVersion": 2,
@@ -161,10 +160,23 @@ impl Image {
             "layers": layers.iter().map(|layer| blob(layer, media_type)).collect::<Vec<_>>(),
         });
         let manifest = manifest.to_string().into_bytes();
-        let digest = digest::of(&manifest);
+        let digest = Digest::of(&manifest);
         let blobs = layers.iter().cloned().chain([config, manifest]);
-        let blobs = blobs.map(|blob| (digest::of(&blob), blob)).collect();
+        let blobs = blobs.map(|blob| (Digest::of(&blob), blob)).collect();
         Self { digest, layers: ids, blobs }
+    }
+
+    /// The same image by the digest of an index, in which it is the variant for `architecture`.
+    pub(crate) fn in_index(mut self, architecture: &str) -> Self {
+        let variant = json!({
+            "mediaType": "application/vnd.oci.image.manifest.v1+json",
+            "digest": self.digest, "size": self.blobs[&self.digest].len(),
+            "platform": { "os": "linux", "architecture": architecture },
+        });
+        let index = json!({ "schemaVersion": 2, "manifests": [variant] }).to_string().into_bytes();
+        self.digest = Digest::of(&index);
+        self.blobs.insert(self.digest, index);
+        self
     }
 
     pub(crate) fn wanted(&self) -> Wanted {
@@ -288,7 +300,7 @@ pub(crate) fn seen(root: &Path) -> BTreeMap<PathBuf, String> {
         let meta = path.symlink_metadata().unwrap();
         let content = if meta.is_file() { fs::read(&path).unwrap() } else { Vec::new() };
         let (mode, uid, gid, device) = (meta.mode(), meta.uid(), meta.gid(), meta.rdev());
-        let facts = format!("{mode:o} {uid} {gid} {device} {}", digest::of(&content));
+        let facts = format!("{mode:o} {uid} {gid} {device} {}", Digest::of(&content));
         seen.insert(path.strip_prefix(root).unwrap().to_owned(), facts);
         if meta.is_dir() {
             waiting.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));

@@ -17,7 +17,6 @@ use super::Result;
 use super::Source;
 use super::Steps;
 use super::Store;
-use super::digest;
 use super::steps::Live;
 use made::Image;
 use made::Layer;

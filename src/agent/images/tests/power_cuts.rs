@@ -7,9 +7,9 @@ use std::sync::Mutex;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 
-use super::super::Digest;
 use super::super::Error;
 use super::*;
+use crate::profile::reference::Digest;
 use made::Nobody;
 use made::Shelf;
 use made::seen;
@@ -99,7 +99,7 @@ pub(super) fn assert_recovers(
     };
     ensure(&store, good, &Nobody).unwrap();
     for name in names(root, "layers") {
-        let digest = digest::from_hex(&name).unwrap();
+        let digest = Digest::from_hex(&name).unwrap();
         let found = format!("{:?}", seen(&store.layer_directory(&digest)));
         assert!(found == expected[&digest], "{moment}: layer {name} is not whole: {found}");
     }

@@ -10,13 +10,13 @@ use std::net::TcpStream;
 use std::sync::Mutex;
 use std::thread;
 
-use super::super::Digest;
 use super::super::Error;
 use super::super::Remote;
 use super::super::SourceError;
 use super::*;
 use crate::agent::http::Client;
 use crate::agent::http::Trust;
+use crate::profile::reference::Digest;
 
 /// A request: its path, and its headers in lower case.
 struct Request {

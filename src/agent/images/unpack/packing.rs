@@ -1,4 +1,4 @@
-//! What a layer is packed with: gzip, zstd, or nothing. The first bytes tell; media types may lie.
+//! The packing of a layer: gzip, zstd, or nothing.
 
 use std::io;
 use std::io::BufRead;
@@ -11,23 +11,17 @@ use ruzstd::decoding::FrameDecoder;
 use ruzstd::decoding::errors::FrameDecoderError;
 use ruzstd::decoding::errors::ReadFrameHeaderError;
 
-const BUFFER: usize = 256 * 1024;
+use crate::profile::oci::Packing;
 
-const GZIP: &[u8] = &[0x1f, 0x8b];
-const ZSTD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
+const BUFFER: usize = 256 * 1024;
 
 /// A reader of the plain archive.
 pub(super) fn open<'r>(packed: impl Read + 'r) -> io::Result<Box<dyn Read + 'r>> {
     let mut packed = BufReader::with_capacity(BUFFER, packed);
-    let start = packed.fill_buf()?;
-    // Frames that are skipped begin with 0x184d2a50 to 0x184d2a5f, least byte first.
-    let skipped = start.len() >= 4 && start[1..4] == [0x2a, 0x4d, 0x18] && start[0] >> 4 == 5;
-    Ok(if start.starts_with(GZIP) {
-        Box::new(MultiGzDecoder::new(packed))
-    } else if start.starts_with(ZSTD) || skipped {
-        Box::new(Frames { packed, decoder: FrameDecoder::new(), within: false })
-    } else {
-        Box::new(packed)
+    Ok(match Packing::of(packed.fill_buf()?) {
+        Packing::Gzip => Box::new(MultiGzDecoder::new(packed)),
+        Packing::Zstd => Box::new(Frames { packed, decoder: FrameDecoder::new(), within: false }),
+        Packing::None => Box::new(packed),
     })
 }
 
