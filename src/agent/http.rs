@@ -25,9 +25,9 @@ use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::CertificateDer;
 use tokio::runtime::Runtime;
 
-use crate::foreign::harmless_lines;
-
 use self::any_time::AnyTime;
+use crate::foreign::harmless_lines;
+use crate::profile::distribution;
 
 mod any_time;
 
@@ -71,11 +71,14 @@ pub struct Body {
 }
 
 impl Client {
-    /// A client that follows up to `redirects` redirects. Registries send theirs to a store of
-    /// their own; the boot host has none.
+    /// A client that follows up to `redirects` redirects, none of them from TLS to an address without
+    /// it. Registries send theirs to a store of their own; the boot host has none.
     pub fn new(trust: Trust, redirects: usize) -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let redirects = if redirects == 0 { Policy::none() } else { Policy::limited(redirects) };
+        let redirects = match redirects {
+            0 => Policy::none(),
+            most => distribution::redirects(most),
+        };
         let client = reqwest::Client::builder()
             .tls_backend_preconfigured(tls(trust)?)
             .user_agent(concat!("farmgate-agent/", env!("CARGO_PKG_VERSION")))

@@ -26,6 +26,7 @@ use super::report::Reporter;
 use super::secrets::Secrets;
 use crate::profile::agent::AgentProfile;
 use crate::profile::agent::Container;
+use crate::profile::distribution::Credentials;
 use crate::profile::reference::Digest;
 use crate::profile::reference::Reference;
 use crate::profile::reference::RegistryReference;
@@ -151,7 +152,9 @@ fn registry(
     let credentials = match line {
         Some(line) => {
             let missing = || io::Error::other(format!("the boot's secrets have no line {line}"));
-            Some(puller.secrets.get(line).ok_or_else(missing)?.to_owned())
+            let text = puller.secrets.get(line).ok_or_else(missing)?;
+            let malformed = |error| io::Error::other(format!("line {line}: {error}"));
+            Some(text.parse::<Credentials>().map_err(malformed)?)
         }
         None => None,
     };

@@ -6,7 +6,6 @@
 //! are verified while they come, so that a registry can withhold an image but not change it.
 
 mod archive;
-mod auth;
 mod error;
 mod held;
 mod layout;
@@ -19,11 +18,9 @@ mod transfer;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::collections::HashMap;
-use std::fmt;
 use std::fs::File;
 use std::io;
 use std::rc::Rc;
-use std::str::FromStr;
 
 use cap_std::fs::Dir;
 use tokio::runtime::Runtime;
@@ -38,6 +35,7 @@ pub use layout::is_image_file;
 pub use layout::layout;
 pub use layout::store_layout;
 
+use crate::profile::distribution::Credentials;
 use crate::profile::oci::Document;
 use crate::profile::oci::ImageConfig;
 use crate::profile::oci::Manifest;
@@ -59,40 +57,6 @@ pub struct Registry {
     pub ca: Option<Vec<u8>>,
     /// Who we are there; nobody where it is absent.
     pub credentials: Option<Credentials>,
-}
-
-/// A user of a registry: `USER:PASSWORD`.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Credentials {
-    user: String,
-    password: String,
-}
-
-/// The text is not `USER:PASSWORD`. It is not shown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("credentials of a registry are USER:PASSWORD, in one line without control characters")]
-pub struct ParseCredentialsError;
-
-impl FromStr for Credentials {
-    type Err = ParseCredentialsError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text.split_once(':') {
-            Some((user, password))
-                if !user.is_empty() && !password.is_empty() && !text.contains(char::is_control) =>
-            {
-                Ok(Self { user: user.to_owned(), password: password.to_owned() })
-            }
-            _ => Err(ParseCredentialsError),
-        }
-    }
-}
-
-impl fmt::Debug for Credentials {
-    /// Never shows the password.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Credentials").field("user", &self.user).finish_non_exhaustive()
-    }
 }
 
 /// The files of the folder that is published.

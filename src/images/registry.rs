@@ -19,21 +19,25 @@ use reqwest::Client;
 use reqwest::RequestBuilder;
 use reqwest::Response;
 use reqwest::Url;
-use reqwest::redirect::Policy;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use time::OffsetDateTime;
 
-use super::Credentials;
 use super::Registry;
-use super::auth;
-use super::auth::Challenge;
 use super::error::Why;
 use crate::backoff::Backoff;
 use crate::backoff::jitter;
 use crate::backoff::retry_after;
 use crate::foreign::Foreign;
 use crate::http_client;
+use crate::profile::distribution;
+use crate::profile::distribution::Challenge;
+use crate::profile::distribution::Credentials;
+use crate::profile::distribution::MAX_TOKEN;
+use crate::profile::distribution::answering_host;
+use crate::profile::distribution::may_ask;
+use crate::profile::distribution::redirects;
+use crate::profile::download::is_private;
 use crate::profile::oci::ACCEPTED;
 use crate::profile::oci::MAX_DOCUMENT;
 
@@ -51,13 +55,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 const MAX_REDIRECTS: usize = 5;
 
-/// Longest answer of a token server.
-const MAX_TOKEN: u64 = 256 * 1024;
-
 const USER_AGENT: &str = concat!("farmgate/", env!("CARGO_PKG_VERSION"));
-
-/// Docker Hub has its registry elsewhere.
-const DOCKER_HUB: (&str, &str) = ("docker.io", "registry-1.docker.io");
 
 /// A registry that is spoken to.
 pub(super) struct Connection {
@@ -82,7 +80,8 @@ impl Connection {
     /// TLS, except for a registry on this machine without a CA of its own. Credentials and images
     /// of others never cross a network in clear.
     pub(super) fn new(host: &str, registry: &Registry) -> Result<Self, Why> {
-        let plain = registry.ca.is_none() && is_this_machine(host);
+        let here = format!("http://{host}").parse().is_ok_and(|url| is_private(&url));
+        let plain = registry.ca.is_none() && here;
         let tls = match (&registry.ca, plain) {
             (_, true) => http_client::trusting_nobody(),
             (None, false) => {
@@ -99,30 +98,20 @@ impl Connection {
         let setup =
             |reason: String| Why::Unreachable { host: host.to_owned(), reason: reason.into() };
         let tls = tls.ok_or_else(|| setup("TLS cannot be set up".to_owned()))?;
-        let redirect = Policy::custom(move |attempt| {
-            if attempt.previous().len() > MAX_REDIRECTS {
-                attempt.error("it was sent elsewhere again and again")
-            } else if may_ask(attempt.url(), plain) {
-                attempt.follow()
-            } else {
-                attempt.error("it was sent to an address without TLS")
-            }
-        });
         let mut client = Client::builder()
             .tls_backend_preconfigured((*tls).clone())
             .user_agent(USER_AGENT)
-            .redirect(redirect)
+            .redirect(redirects(MAX_REDIRECTS))
             .connect_timeout(PATIENCE)
             .read_timeout(PATIENCE);
         if plain {
             client = client.no_proxy();
         }
         let client = client.build().map_err(|error| setup(error.to_string()))?;
-        let (scheme, at) = (if plain { "http" } else { "https" }, host);
-        let at = if at == DOCKER_HUB.0 { DOCKER_HUB.1 } else { at };
+        let scheme = if plain { "http" } else { "https" };
         Ok(Self {
             host: host.to_owned(),
-            origin: format!("{scheme}://{at}"),
+            origin: format!("{scheme}://{}", answering_host(host)),
             client,
             credentials: registry.credentials.clone(),
             accepted: Mutex::default(),
@@ -217,7 +206,7 @@ impl Connection {
         let host = || self.host.clone();
         let header = match Challenge::read(headers) {
             Challenge::Basic => match &self.credentials {
-                Some(credentials) => auth::basic(credentials),
+                Some(credentials) => secret(credentials.basic()),
                 None => return Err(Why::NoCredentials { host: host() }),
             },
             Challenge::Bearer { realm, service } => {
@@ -243,10 +232,10 @@ impl Connection {
             let scheme = "a token from an address without TLS".into();
             return Err(Why::UnknownScheme { host: host(), scheme });
         }
-        let url = auth::token_url(realm, service, repository);
+        let url = distribution::token_url(realm, service, repository);
         let request = || {
             let request = self.client.get(url.clone());
-            match self.credentials.as_ref().and_then(auth::basic) {
+            match self.credentials.as_ref().and_then(|who| secret(who.basic())) {
                 Some(header) => request.header(AUTHORIZATION, header),
                 None => request,
             }
@@ -254,7 +243,8 @@ impl Connection {
         let answer = self.send(request).await?;
         match answer.status() {
             status if status.is_success() => {
-                Ok(auth::bearer(&self.body(answer, "the token", MAX_TOKEN).await?))
+                Ok(distribution::bearer(&self.body(answer, "the token", MAX_TOKEN).await?)
+                    .and_then(secret))
             }
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN if self.credentials.is_some() => {
                 Err(Why::Unauthorized { host: host() })
@@ -339,16 +329,11 @@ pub(super) fn pause(earlier: u32, asked: Option<Duration>) -> Duration {
     BACKOFF.wait(earlier, asked, jitter())
 }
 
-/// True if the registry with this host and port is on this machine.
-fn is_this_machine(host: &str) -> bool {
-    let name = host.split(':').next().unwrap_or(host);
-    name == "localhost" || name.parse().is_ok_and(|ip: std::net::Ipv4Addr| ip.is_loopback())
-}
-
-/// True if an address that a registry names may be asked.
-fn may_ask(url: &Url, plain: bool) -> bool {
-    let local = || url.host_str().is_some_and(is_this_machine);
-    url.scheme() == "https" || (plain && url.scheme() == "http" && local())
+/// A header that no log shows.
+fn secret(text: String) -> Option<HeaderValue> {
+    let mut value = HeaderValue::try_from(text).ok()?;
+    value.set_sensitive(true);
+    Some(value)
 }
 
 #[cfg(test)]
@@ -374,11 +359,6 @@ mod tests {
             let error = Connection::new("localhost:1", &registry).err().unwrap();
             assert!(matches!(error, Why::BadCa { .. }), "{error}");
         }
-        let url = |text: &str| text.parse::<Url>().unwrap();
-        assert!(may_ask(&url("https://cdn.example.org/x"), false));
-        assert!(may_ask(&url("http://127.0.0.1:1/x"), true));
-        assert!(!may_ask(&url("http://127.0.0.1:1/x"), false));
-        assert!(!may_ask(&url("http://cdn.example.org/x"), true));
-        assert!(!may_ask(&url("file:///etc/passwd"), true));
+        assert!(secret("Basic YTpi".to_owned()).is_some_and(|value| value.is_sensitive()));
     }
 }

@@ -7,9 +7,7 @@ use std::io::Read;
 use std::io::Seek;
 use std::io::Write;
 
-use http::HeaderMap;
 use http::StatusCode;
-use http::header::CONTENT_RANGE;
 use sha2::Digest as _;
 use sha2::Sha256;
 
@@ -19,6 +17,7 @@ use super::registry::Connection;
 use super::registry::pause;
 use crate::fleet::Asset;
 use crate::fleet::BlobId;
+use crate::profile::distribution::first_byte;
 use crate::profile::oci::Descriptor;
 use crate::profile::reference::Digest;
 use crate::store::blobs::Blobs;
@@ -157,7 +156,9 @@ async fn receive(
     let mut answer = connection.get(&ask).await?;
     if partial.got > 0 {
         let status = answer.status();
-        if status == StatusCode::PARTIAL_CONTENT && begins_at(answer.headers(), partial.got) {
+        if status == StatusCode::PARTIAL_CONTENT
+            && first_byte(answer.headers()) == Some(partial.got)
+        {
             partial.continued = true;
         } else if status == StatusCode::OK {
             // It knows no ranges.
@@ -172,28 +173,4 @@ async fn receive(
         progress(chunk.len() as u64);
     }
     Ok(())
-}
-
-/// True if the answer is the part of a file from byte `from`.
-fn begins_at(headers: &HeaderMap, from: u64) -> bool {
-    let range = headers.get(CONTENT_RANGE).and_then(|range| range.to_str().ok());
-    let first = range.and_then(|range| range.trim().strip_prefix("bytes ")?.split('-').next());
-    first.is_some_and(|first| first.parse() == Ok(from))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_part_begins_where_it_was_asked_to() {
-        let begins = |range: &str, from| {
-            let mut headers = HeaderMap::new();
-            headers.insert(CONTENT_RANGE, range.parse().unwrap());
-            begins_at(&headers, from)
-        };
-        assert!(begins("bytes 5-9/10", 5) && begins("bytes 5-9/*", 5));
-        assert!(!begins("bytes 4-9/10", 5) && !begins("bytes */10", 5) && !begins("5-9", 5));
-        assert!(!begins_at(&HeaderMap::new(), 0));
-    }
 }

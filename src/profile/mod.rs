@@ -3,6 +3,7 @@
 
 pub mod agent;
 pub mod description;
+pub mod distribution;
 pub mod download;
 pub mod oci;
 pub mod reference;

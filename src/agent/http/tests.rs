@@ -138,6 +138,25 @@ fn only_the_given_ca_is_trusted_and_errors_do_not_show_the_address() {
     assert!(client(Trust::Only(vec![server.ca])).get(&url, &[]).is_ok());
 }
 
+/// The agent once followed a registry to any address, also one without TLS.
+#[test]
+fn a_redirect_never_leaves_tls() {
+    let server = serve((2020, 2090), |line, _| {
+        let to = match line {
+            "get /within http/1.1" => "/there",
+            "get /out http/1.1" => "http://127.0.0.1:1/there",
+            _ => return answer("200 OK", b"there"),
+        };
+        format!("HTTP/1.1 307 Elsewhere\r\nlocation: {to}\r\ncontent-length: 0\r\n\r\n")
+            .into_bytes()
+    });
+    let client = Client::new(Trust::Only(vec![server.ca]), 5).unwrap();
+    let get = |path| client.get(&format!("{}{path}", server.url), &[]);
+    assert_eq!(get("/within").unwrap().bytes(10).unwrap(), b"there");
+    let error = get("/out").err().unwrap().to_string();
+    assert!(error.contains("without TLS"), "{error}");
+}
+
 #[test]
 fn a_certificate_of_another_time_is_only_taken_to_ask_for_the_time() {
     for years in [(1990, 2000), (2080, 2090)] {

@@ -6,14 +6,9 @@ use std::io;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
 use reqwest::StatusCode;
 use reqwest::Url;
-use reqwest::header::CONTENT_RANGE;
 use reqwest::header::HeaderMap;
-use reqwest::header::WWW_AUTHENTICATE;
-use serde::Deserialize;
 use time::OffsetDateTime;
 
 use super::source::Body;
@@ -23,6 +18,14 @@ use crate::agent::http::Answer;
 use crate::agent::http::Client;
 use crate::backoff;
 use crate::foreign::Foreign;
+use crate::profile::distribution::Challenge;
+use crate::profile::distribution::Credentials;
+use crate::profile::distribution::MAX_TOKEN;
+use crate::profile::distribution::answering_host;
+use crate::profile::distribution::bearer;
+use crate::profile::distribution::first_byte;
+use crate::profile::distribution::may_ask;
+use crate::profile::distribution::token_url;
 use crate::profile::oci::ACCEPTED;
 use crate::profile::oci::MAX_DOCUMENT;
 use crate::profile::reference::Digest;
@@ -36,21 +39,12 @@ pub struct Remote {
     /// `https://HOST/v2/REPOSITORY`.
     base: String,
     repository: String,
-    /// `USER:PASSWORD` for a registry.
-    credentials: Option<String>,
+    /// For a registry.
+    credentials: Option<Credentials>,
     /// The header that the last request was let in with.
     authorization: Mutex<Option<String>>,
     /// False for the boot host, whose token is all there is.
     negotiates: bool,
-}
-
-/// What a registry asks for.
-#[derive(Debug, PartialEq, Eq)]
-enum Challenge {
-    /// User and password.
-    Basic,
-    /// A token from this address.
-    Bearer { realm: Url, service: Option<String> },
 }
 
 impl Remote {
@@ -64,14 +58,13 @@ impl Remote {
     }
 
     /// The repository of an image in its registry. `client` has to follow redirects, and to trust
-    /// the registry. `credentials` are `USER:PASSWORD`.
+    /// the registry.
     pub fn registry(
         client: Client,
         image: &RegistryReference,
-        credentials: Option<String>,
+        credentials: Option<Credentials>,
     ) -> Self {
-        // The name that people write is not where it answers.
-        let host = if image.host == "docker.io" { "registry-1.docker.io" } else { &image.host };
+        let host = answering_host(&image.host);
         Self::registry_at(client, &format!("https://{host}"), &image.path, credentials)
     }
 
@@ -79,7 +72,7 @@ impl Remote {
         client: Client,
         origin: &str,
         repository: &str,
-        credentials: Option<String>,
+        credentials: Option<Credentials>,
     ) -> Self {
         let name = origin.trim_start_matches("https://").to_owned();
         let base = format!("{origin}/v2/{repository}");
@@ -112,54 +105,34 @@ impl Remote {
 
     /// The header that the registry wants.
     fn authorize(&self, headers: &HeaderMap) -> Result<String, SourceError> {
-        let basic = self.credentials.as_ref();
-        let basic = basic.map(|pair| format!("Basic {}", BASE64_STANDARD.encode(pair)));
-        match challenge(headers) {
-            None => {
-                let why =
-                    format!("{} wants an authentication that farmgate does not know", self.name);
-                Err(SourceError::Refused(why))
+        let basic = self.credentials.as_ref().map(Credentials::basic);
+        let refused = |why: String| SourceError::Refused(format!("{} {why}", self.name));
+        match Challenge::read(headers) {
+            Challenge::Unknown(scheme) => {
+                Err(refused(format!("asks for an unknown kind of authentication: {scheme}")))
             }
-            Some(Challenge::Basic) => basic.ok_or_else(|| {
-                SourceError::Refused(format!("{} wants a user and a password", self.name))
-            }),
-            Some(Challenge::Bearer { realm, service }) => self.token(realm, service, basic),
+            Challenge::Basic => {
+                basic.ok_or_else(|| refused("wants a user and a password".to_owned()))
+            }
+            Challenge::Bearer { realm, service } => self.token(&realm, service.as_deref(), basic),
         }
     }
 
     fn token(
         &self,
-        mut realm: Url,
-        service: Option<String>,
+        realm: &Url,
+        service: Option<&str>,
         basic: Option<String>,
     ) -> Result<String, SourceError> {
-        /// The answer of a token server.
-        #[derive(Deserialize)]
-        struct Token {
-            token: Option<String>,
-            access_token: Option<String>,
-        }
-        let plain = realm.scheme() != "https" && self.base.starts_with("https:");
-        if plain && basic.is_some() {
-            let why = format!("{} wants the password sent in clear", self.name);
+        if !may_ask(realm, self.base.starts_with("http:")) {
+            let why = format!("{} names an address without TLS for its tokens", self.name);
             return Err(SourceError::Failed(why));
         }
-        {
-            let mut query = realm.query_pairs_mut();
-            if let Some(service) = service {
-                query.append_pair("service", &service);
-            }
-            query.append_pair("scope", &format!("repository:{}:pull", self.repository));
-        }
+        let url = token_url(realm, service, &self.repository);
         let headers: Vec<_> = basic.iter().map(|value| ("authorization", &value[..])).collect();
-        let answer = self.client.get(realm.as_str(), &headers).map_err(|e| self.away(&e))?;
-        let bytes = self.judge(answer)?.bytes(MAX_DOCUMENT).map_err(|e| self.away(&e))?;
-        let token = serde_json::from_slice::<Token>(&bytes).ok();
-        let token = token.and_then(|token| token.token.or(token.access_token));
-        let harmless = |token: &String| token.bytes().all(|byte| byte.is_ascii_graphic());
-        let token = token.filter(harmless).filter(|token| !token.is_empty());
-        let none = || SourceError::Failed(format!("{} gave no token", self.name));
-        Ok(format!("Bearer {}", token.ok_or_else(none)?))
+        let answer = self.client.get(url.as_str(), &headers).map_err(|e| self.away(&e))?;
+        let bytes = self.judge(answer)?.bytes(MAX_TOKEN).map_err(|e| self.away(&e))?;
+        bearer(&bytes).ok_or_else(|| SourceError::Failed(format!("{} gave no token", self.name)))
     }
 
     /// The answer, or what its status means.
@@ -197,40 +170,11 @@ impl Source for Remote {
         let headers = if from > 0 { &[("range", &range[..])][..] } else { &[] };
         let answer = self.get(&format!("blobs/{digest}"), headers)?;
         let from = match answer.status {
-            StatusCode::PARTIAL_CONTENT => start(&answer.headers).ok_or_else(|| {
+            StatusCode::PARTIAL_CONTENT => first_byte(&answer.headers).ok_or_else(|| {
                 SourceError::Failed(format!("{} does not say what it sends", self.name))
             })?,
             _ => 0,
         };
         Ok(Body { from, bytes: Box::new(answer.body) })
     }
-}
-
-/// The first byte of a range: `bytes 100-199/200`.
-fn start(headers: &HeaderMap) -> Option<u64> {
-    let range = headers.get(CONTENT_RANGE)?.to_str().ok()?;
-    range.strip_prefix("bytes ")?.split_once('-')?.0.parse().ok()
-}
-
-/// The best of the challenges in an answer.
-fn challenge(headers: &HeaderMap) -> Option<Challenge> {
-    let mut best = None;
-    for value in headers.get_all(WWW_AUTHENTICATE) {
-        let Ok(text) = value.to_str() else { continue };
-        for challenge in http_auth::parse_challenges(text).unwrap_or_default() {
-            let parameter = |name: &str| {
-                let found = challenge.params.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
-                found.map(|(_, value)| value.to_unescaped())
-            };
-            if challenge.scheme.eq_ignore_ascii_case("bearer")
-                && let Some(realm) = parameter("realm").and_then(|realm| realm.parse().ok())
-            {
-                return Some(Challenge::Bearer { realm, service: parameter("service") });
-            }
-            if challenge.scheme.eq_ignore_ascii_case("basic") {
-                best = Some(Challenge::Basic);
-            }
-        }
-    }
-    best
 }

@@ -203,7 +203,7 @@ fn a_registrys_tokens_are_renewed() {
         content(&held, request)
     });
     let remote = |credentials: &str| {
-        let credentials = Some(credentials.to_owned());
+        let credentials = credentials.parse().ok();
         Remote::registry_at(client(), &server.origin, "farm/gateway", credentials)
     };
     pull(&image, &remote("farm:secret")).unwrap();
@@ -226,13 +226,30 @@ fn a_registry_with_passwords_gets_one() {
         _ => reply(401, &[("www-authenticate", "Basic realm=\"Registry\"")], b""),
     });
     let remote = |credentials: Option<&str>| {
-        let credentials = credentials.map(str::to_owned);
+        let credentials = credentials.map(|text| text.parse().unwrap());
         Remote::registry_at(client(), &server.origin, "farm/gateway", credentials)
     };
     pull(&image, &remote(Some("farm:secret"))).unwrap();
     for bad in [None, Some("farm:wrong")] {
         let error = source_error(pull(&image, &remote(bad)));
         assert!(matches!(error, SourceError::Refused(_)), "{error}");
+    }
+}
+
+#[test]
+fn a_token_is_asked_for_at_no_address_without_tls_and_in_no_unknown_way() {
+    if !made::is_root() {
+        return;
+    }
+    let (image, _) = versions();
+    for (challenge, part) in [
+        ("Bearer realm=\"http://auth.example.org/token\"", "an address without TLS"),
+        ("Negotiate", "unknown kind of authentication: Negotiate"),
+    ] {
+        let server = Server::new(move |_| reply(401, &[("www-authenticate", challenge)], b""));
+        let remote = Remote::registry_at(client(), &server.origin, "a/b", None);
+        let error = source_error(pull(&image, &remote)).to_string();
+        assert!(error.contains(part), "{error}");
     }
 }
 
