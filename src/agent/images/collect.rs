@@ -8,6 +8,7 @@ use super::error::Error;
 use super::error::Result;
 use super::kept::Kept;
 use super::store::Store;
+use super::store::digest_in;
 use super::store::read_small;
 use crate::profile::oci::Document;
 use crate::profile::reference::Digest;
@@ -132,15 +133,13 @@ impl Store {
     }
 
     fn collect_except(&self, needed: &BTreeSet<Digest>) -> Result<Collected> {
-        let is_needed = |path: &Path| {
-            let name = path.file_name().and_then(|name| name.to_str());
-            name.and_then(Digest::from_hex).is_some_and(|digest| needed.contains(&digest))
-        };
+        let is_needed =
+            |path: &Path| digest_in(path).is_some_and(|digest| needed.contains(&digest));
         let mut collected = Collected::default();
         let mut gone = Vec::new();
         for path in self.listing("layers")?.iter().filter(|path| !is_needed(path)) {
-            let digest = path.file_name().and_then(|name| name.to_str()).and_then(Digest::from_hex);
-            if let Some(record) = digest.map(|digest| self.layer_record(&digest)).transpose()? {
+            if let Some(digest) = digest_in(path) {
+                let record = self.layer_record(&digest)?;
                 collected.bytes += record.map_or(0, |record| record.bytes);
             }
             gone.push(self.discard(path)?);

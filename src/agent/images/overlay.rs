@@ -22,7 +22,6 @@ use super::error::Result;
 use super::inherit;
 use super::store::Store;
 use crate::foreign::Foreign;
-use crate::profile::reference::Digest;
 
 /// The root of a container. It stays mounted until [`Rootfs::unmount`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,7 +45,7 @@ impl Store {
         if container.is_empty() || container.starts_with('.') || !container.bytes().all(plain) {
             return Err(fail("its name cannot be that of a directory".to_owned()));
         }
-        let own = self.containers.join(container);
+        let own = self.containers().join(container);
         let layers = self.visible_layers(image)?;
         self.spend_reserve(|| {
             // Mounted still if the container failed before.
@@ -108,11 +107,6 @@ impl Store {
             symlink(fs::canonicalize(layer.join("fs"))?, own.join(number.to_string()))?;
         }
         Ok(())
-    }
-
-    /// Where an unpacked layer is.
-    pub fn layer_directory(&self, layer: &Digest) -> PathBuf {
-        self.layer(layer).join("fs")
     }
 }
 

@@ -60,8 +60,6 @@ const LOCK_PAUSE: Duration = Duration::from_millis(20);
 /// Images on the drive.
 pub struct Store {
     pub(super) root: PathBuf,
-    /// Where containers' changes go.
-    pub(super) containers: PathBuf,
     pub(super) read_only: bool,
     pub(super) steps: Arc<dyn Steps>,
     pub(super) pause: fn(Duration),
@@ -107,7 +105,6 @@ impl Store {
         let stat = statvfs(root).map_err(|error| Error::drive("look at", root, error.into()))?;
         let mut store = Self {
             root: root.to_owned(),
-            containers: root.join("containers"),
             read_only: stat.f_flag.contains(StatVfsMountFlags::RDONLY),
             steps,
             pause,
@@ -129,15 +126,6 @@ impl Store {
         Ok(store)
     }
 
-    /// Has containers' changes go to `directory`, such as one in memory. It is emptied.
-    pub fn with_containers_in(mut self, directory: &Path) -> Result<Self> {
-        let path = directory.join("containers");
-        remove_at(CWD, path.as_os_str().as_bytes(), &*self.steps)
-            .map_err(|error| Error::drive("remove", &path, error))?;
-        self.containers = path;
-        Ok(self)
-    }
-
     pub(super) fn kept(&self) -> MutexGuard<'_, Kept> {
         self.kept.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
@@ -152,6 +140,11 @@ impl Store {
 
     pub(super) fn fetched(&self, digest: &Digest) -> PathBuf {
         self.root.join("fetch").join(digest.hex())
+    }
+
+    /// The directory for what containers change.
+    pub(super) fn containers(&self) -> PathBuf {
+        self.root.join("containers")
     }
 
     pub(super) fn work(&self, name: &str) -> PathBuf {
@@ -169,8 +162,9 @@ impl Store {
             self.spend_reserve(|| self.make_directory(&self.root.join(name)))?;
         }
         // Renamed first: a container may have made something that cannot be removed.
-        if self.containers.symlink_metadata().is_ok() {
-            self.discard(&self.containers)?;
+        let containers = self.containers();
+        if containers.symlink_metadata().is_ok() {
+            self.discard(&containers)?;
         }
         for path in self.listing("work")? {
             // What stays is in nobody's way.
@@ -179,16 +173,14 @@ impl Store {
             }
         }
         for path in self.listing("layers")? {
-            let named = path.file_name().and_then(|name| name.to_str()).and_then(Digest::from_hex);
-            if named.is_none() || read_record(&path)?.is_none() {
+            if digest_in(&path).is_none() || read_record(&path)?.is_none() {
                 let moved = self.discard(&path)?;
                 self.remove(&moved)?;
             }
         }
         for path in self.listing("fetch")? {
             // Of a layer that is unpacked, and of nothing at all.
-            let named = path.file_name().and_then(|name| name.to_str()).and_then(Digest::from_hex);
-            if named.is_none_or(|digest| self.layer(&digest).exists()) {
+            if digest_in(&path).is_none_or(|digest| self.layer(&digest).exists()) {
                 self.remove(&path)?;
             }
         }
@@ -279,6 +271,11 @@ fn take(lock: &File, root: &Path) -> Result<()> {
         }
     }
     Err(Error::InUse(root.to_owned()))
+}
+
+/// The digest that a file or directory of the store is named after.
+pub(super) fn digest_in(path: &Path) -> Option<Digest> {
+    path.file_name()?.to_str().and_then(Digest::from_hex)
 }
 
 /// Reads what is known of a layer; `None` if it is not whole.

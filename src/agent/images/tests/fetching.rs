@@ -39,7 +39,7 @@ fn layers_are_fetched_and_unpacked_once() {
     let second = ensure(&store, &two, &shelf).unwrap();
     let base = one.blobs[&one.layers[0]].len() as u64;
     assert_eq!((second.reused, second.fetched), (base, shelf.sent()));
-    let path = store.layer_directory(&two.layers[1]).join("etc/version");
+    let path = store.layer(&two.layers[1]).join("fs").join("etc/version");
     assert_eq!(fs::read_to_string(path).unwrap(), "2");
     assert!(names(dir.path(), "fetch").is_empty() && names(dir.path(), "work").is_empty());
 

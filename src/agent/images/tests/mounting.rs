@@ -74,7 +74,7 @@ fn layers_are_stacked_and_changes_are_gone_with_the_next_mount() {
 
     fs::write(at("etc/kept"), "changed").unwrap();
     fs::remove_file(at("etc/new")).unwrap();
-    let layer = store.layer_directory(&ready.layers[0]).join("etc/kept");
+    let layer = store.layer(&ready.layers[0]).join("fs").join("etc/kept");
     assert_eq!(fs::read_to_string(layer).unwrap(), "base");
     // A container that is started again, after one that was never taken away.
     let again = store.mount(&ready, "gateway").unwrap();

@@ -76,7 +76,7 @@ pub(super) fn expected(one: &Image, two: &Image) -> BTreeMap<Digest, String> {
     ensure(&store, one, &Shelf::with(&[one])).unwrap();
     ensure(&store, two, &Shelf::with(&[two])).unwrap();
     let layers = one.layers.iter().chain(&two.layers);
-    layers.map(|layer| (*layer, format!("{:?}", seen(&store.layer_directory(layer))))).collect()
+    layers.map(|layer| (*layer, format!("{:?}", seen(&store.layer(layer).join("fs"))))).collect()
 }
 
 /// What holds after every cut: what counts is whole, the good image runs without any source, and
@@ -100,7 +100,7 @@ pub(super) fn assert_recovers(
     ensure(&store, good, &Nobody).unwrap();
     for name in names(root, "layers") {
         let digest = Digest::from_hex(&name).unwrap();
-        let found = format!("{:?}", seen(&store.layer_directory(&digest)));
+        let found = format!("{:?}", seen(&store.layer(&digest).join("fs")));
         assert!(found == expected[&digest], "{moment}: layer {name} is not whole: {found}");
     }
     drop(store);
