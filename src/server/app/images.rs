@@ -40,7 +40,7 @@ pub(in crate::server) enum ImagePart<'a> {
     /// A manifest by its tag or digest.
     Manifest { name: &'a str, reference: &'a str },
     /// A manifest, configuration or layer by its digest.
-    Blob { name: &'a str, digest: &'a str },
+    Blob { name: &'a str, digest: Digest },
 }
 
 /// An answer.
@@ -113,10 +113,8 @@ impl App {
                 (path, Image::Manifest { bytes, media_type, digest })
             }
             ImagePart::Blob { digest, .. } => {
-                let path = digest.parse::<Digest>().ok().map(image_blob);
-                let Some((path, asset)) =
-                    path.and_then(|path| boot.generation.asset(&path).map(|asset| (path, asset)))
-                else {
+                let path = image_blob(digest);
+                let Some(asset) = boot.generation.asset(&path) else {
                     return Ok(Image::UnknownBlob);
                 };
                 self.ensure_local(asset, Access::Public, reach)?;

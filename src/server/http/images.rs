@@ -28,7 +28,6 @@ use super::error::RETRY_AFTER;
 use super::front::Front;
 use super::front::Line;
 use super::front::Whose;
-use crate::profile::reference::Digest;
 use crate::server::app::App;
 use crate::server::app::Content;
 use crate::server::app::Error;
@@ -153,7 +152,7 @@ fn token(headers: &HeaderMap) -> Option<String> {
     Some(basic.password().to_owned())
 }
 
-/// What is asked for, by the path below `/v2/`.
+/// The part that is asked for, by the path below `/v2/`.
 fn part(path: &str) -> Option<ImagePart<'_>> {
     if path.is_empty() {
         return Some(ImagePart::Nothing);
@@ -163,7 +162,7 @@ fn part(path: &str) -> Option<ImagePart<'_>> {
     match kind {
         "manifests" => Some(ImagePart::Manifest { name, reference: last }),
         // A manifest is a blob, too; clients that do not know which it is ask for it as one.
-        "blobs" => last.parse::<Digest>().ok().map(|_| ImagePart::Blob { name, digest: last }),
+        "blobs" => last.parse().ok().map(|digest| ImagePart::Blob { name, digest }),
         "tags" if last == "list" => Some(ImagePart::Tags { name }),
         _ => None,
     }
@@ -216,14 +215,15 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::profile::reference::Digest;
 
     #[test]
     fn a_path_ends_with_what_is_asked_for() {
-        let digest = Digest::of_sha256([7; 32]).to_string();
+        let digest = Digest::of(b"");
         let blob = format!("a.b_5000/blobs/manifests/blobs/{digest}");
         let (name, reference) = ("a.b_5000/blobs/manifests", "v12");
         assert_eq!(part(""), Some(ImagePart::Nothing));
-        assert_eq!(part(&blob), Some(ImagePart::Blob { name, digest: &digest }));
+        assert_eq!(part(&blob), Some(ImagePart::Blob { name, digest }));
         let manifest = "a.b_5000/blobs/manifests/manifests/v12";
         assert_eq!(part(manifest), Some(ImagePart::Manifest { name, reference }));
         assert_eq!(part("a/tags/list"), Some(ImagePart::Tags { name: "a" }));
