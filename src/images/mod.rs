@@ -55,7 +55,7 @@ const MAX_DEPTH: usize = 3;
 pub struct Registry {
     /// PEM of the CA certificates to trust; those of the system where it is absent.
     pub ca: Option<Vec<u8>>,
-    /// Who we are there; nobody where it is absent.
+    /// The user there; nobody where it is absent.
     pub credentials: Option<Credentials>,
 }
 
@@ -173,11 +173,9 @@ impl Images {
         for bytes in [&image.bytes, &image.config] {
             blobs.add(&bytes[..]).map_err(Why::Disk)?;
         }
-        let missing = image.manifest.layers.iter();
-        let missing = missing.filter(|layer| !transfer::is_here(blobs, layer.digest));
         let mut source = None;
-        for layer in missing {
-            // The same layer may be there twice.
+        for layer in &image.manifest.layers {
+            // Also the same layer further below.
             if transfer::is_here(blobs, layer.digest) {
                 continue;
             }
