@@ -28,7 +28,7 @@ const MAX_EXTENSION: u64 = 1 << 20;
 /// count.
 const MAX_EXTENSIONS: u64 = 16;
 
-/// What an entry is.
+/// Kind of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     File,
@@ -52,7 +52,7 @@ pub(super) struct Entry {
     pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
     /// Target of a link.
     pub link: Vec<u8>,
-    /// Where the content belongs.
+    /// The places of the content in the file.
     pub map: Map,
 }
 
@@ -146,15 +146,16 @@ impl<R: Read> Archive<R> {
         let map = if kind == Kind::File {
             self.begin(stored);
             let invalid = || Flaw::Bad("it has an invalid map of a file with holes".to_owned());
-            let map = match sparse::holes(&records).ok_or_else(invalid)? {
-                _ if header.entry_type() == EntryType::GNUSparse => self.gnu_map(header)?,
-                None => Some(Map { parts: vec![(0, stored)], size: stored }),
-                Some((real_name, holes)) => {
-                    name = real_name.unwrap_or(name);
-                    match holes {
-                        Holes::Here(map) => Some(map),
-                        Holes::Before { size } => self.map_before(size)?,
-                    }
+            let map = if header.entry_type() == EntryType::GNUSparse {
+                self.gnu_map(header)?
+            } else if records.sparse.is_empty() {
+                Some(Map { parts: vec![(0, stored)], size: stored })
+            } else {
+                let found = sparse::describe(&records).ok_or_else(invalid)?;
+                name = found.name.unwrap_or(name);
+                match found.holes {
+                    Holes::Here(map) => Some(map),
+                    Holes::Before { size } => self.map_before(size)?,
                 }
             };
             map.filter(|map| map.is_valid(self.left)).ok_or_else(invalid)?

@@ -9,7 +9,7 @@ use super::pax::Records;
 /// Most parts of a file.
 pub(super) const MAX_PARTS: usize = 100_000;
 
-/// Where the bytes of an entry belong in its file.
+/// The places of an entry's bytes in its file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Map {
     /// Offsets and lengths, ascending.
@@ -18,7 +18,14 @@ pub(super) struct Map {
     pub size: u64,
 }
 
-/// What pax records say about holes.
+/// The file with holes that pax records describe.
+pub(super) struct Sparse {
+    /// Its name, which another one hides.
+    pub name: Option<Vec<u8>>,
+    pub holes: Holes,
+}
+
+/// The place of a map.
 pub(super) enum Holes {
     /// The map is in the records.
     Here(Map),
@@ -59,12 +66,8 @@ impl Map {
     }
 }
 
-/// Name of the file that pax records hide behind another, and its holes.
-#[allow(clippy::type_complexity)]
-pub(super) fn holes(records: &Records) -> Option<Option<(Option<Vec<u8>>, Holes)>> {
-    if records.sparse.is_empty() {
-        return Some(None);
-    }
+/// The file with holes that these records, of which there are some, describe.
+pub(super) fn describe(records: &Records) -> Option<Sparse> {
     let (mut name, mut size, mut major) = (None, None, 0);
     let (mut map, mut offset) = (Map::default(), None);
     for (key, value) in &records.sparse {
@@ -89,5 +92,5 @@ pub(super) fn holes(records: &Records) -> Option<Option<(Option<Vec<u8>>, Holes)
     let size = size?;
     map.size = size;
     let holes = if major >= 1 { Holes::Before { size } } else { Holes::Here(map) };
-    Some(Some((name, holes)))
+    Some(Sparse { name, holes })
 }

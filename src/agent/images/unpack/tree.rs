@@ -210,7 +210,7 @@ impl<'a> Tree<'a> {
         let flags =
             OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let private = Mode::RUSR | Mode::WUSR;
-        let file = self.fresh(entry, parent, name, |_| openat(parent, name, flags, private))?;
+        let file = self.fresh(entry, parent, name, || openat(parent, name, flags, private))?;
         let mut end = 0;
         for (offset, length) in &entry.map.parts {
             let (mut offset, mut left) = (*offset, *length);
@@ -250,7 +250,7 @@ impl<'a> Tree<'a> {
                 if there != There::Directory {
                     // In the layers below there may be a directory.
                     opaque = there == There::Whiteout;
-                    self.fresh(entry, parent, name, |_| mkdirat(parent, name, IMPLICIT))?;
+                    self.fresh(entry, parent, name, || mkdirat(parent, name, IMPLICIT))?;
                 }
             }
             Err(error) => return Err(failed(entry, "create", error)),
@@ -267,7 +267,7 @@ impl<'a> Tree<'a> {
     }
 
     fn symlink(&mut self, entry: &Entry, parent: BorrowedFd<'_>, name: &[u8]) -> Result<(), Flaw> {
-        self.fresh(entry, parent, name, |_| symlinkat(&entry.link[..], parent, name))?;
+        self.fresh(entry, parent, name, || symlinkat(&entry.link[..], parent, name))?;
         self.describe_at(entry, parent, name, false)
     }
 
@@ -280,7 +280,7 @@ impl<'a> Tree<'a> {
         (major, minor): (u32, u32),
     ) -> Result<(), Flaw> {
         let (mode, device) = (Mode::empty(), makedev(major, minor));
-        self.fresh(entry, parent, name, |_| mknodat(parent, name, kind, mode, device))?;
+        self.fresh(entry, parent, name, || mknodat(parent, name, kind, mode, device))?;
         self.describe_at(entry, parent, name, true)
     }
 
@@ -315,7 +315,7 @@ impl<'a> Tree<'a> {
         {
             return Ok(());
         }
-        let link = |_| linkat(&from, target, parent, name, AtFlags::empty());
+        let link = || linkat(&from, target, parent, name, AtFlags::empty());
         match self.fresh(entry, parent, name, link) {
             // What was replaced held the target.
             Err(_) if statat(&from, target, AtFlags::SYMLINK_NOFOLLOW).is_err() => Err(missing()),
@@ -329,9 +329,9 @@ impl<'a> Tree<'a> {
         entry: &Entry,
         parent: BorrowedFd<'_>,
         name: &[u8],
-        create: impl Fn(()) -> Result<T, Errno>,
+        create: impl Fn() -> Result<T, Errno>,
     ) -> Result<T, Flaw> {
-        match create(()) {
+        match create() {
             Err(Errno::EXIST) => {}
             result => return result.map_err(|error| failed(entry, "create", error)),
         }
@@ -344,7 +344,7 @@ impl<'a> Tree<'a> {
             Err(error) => return Err(failed(entry, "remove", error)),
         }
         self.replaced = true;
-        create(()).map_err(|error| failed(entry, "create", error))
+        create().map_err(|error| failed(entry, "create", error))
     }
 
     /// The directory that an entry is made in.
@@ -413,10 +413,9 @@ impl<'a> Tree<'a> {
                 set_opaque(made.as_fd())?;
             }
             // Behind a link it has another path, and keeps its mode.
-            if let Ok(same) = self.resolve(&path, ResolveFlags::NO_SYMLINKS) {
+            if self.resolve(&path, ResolveFlags::NO_SYMLINKS).is_ok() {
                 self.count(path.len())?;
                 self.implicit.insert(path);
-                drop(same);
             }
             directory = made;
         }
