@@ -31,14 +31,12 @@ use crate::profile::distribution;
 
 mod any_time;
 
-/// How long a connection may take to open.
+/// Longest wait for a connection.
 const CONNECT: Duration = Duration::from_secs(10);
-/// How long a server may be silent.
+/// Longest silence of a server.
 const SILENCE: Duration = Duration::from_secs(30);
-/// How much of an answer is read where it has to fit into memory.
-pub const MOST_IN_MEMORY: u64 = 4 << 20;
 
-/// Whom a client trusts.
+/// Those that a client trusts.
 pub enum Trust {
     /// Certificates of these CAs, valid now.
     Only(Vec<CertificateDer<'static>>),
@@ -213,7 +211,7 @@ fn verifier(
         .map_err(io::Error::other)
 }
 
-/// What failed, without the address: a boot's token may be in it.
+/// The failure without the address: a boot's token may be in it.
 fn failure(error: reqwest::Error) -> io::Error {
     let kind = if error.is_timeout() { io::ErrorKind::TimedOut } else { io::ErrorKind::Other };
     let error = error.without_url();

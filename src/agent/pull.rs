@@ -4,7 +4,6 @@
 use std::fmt::Display;
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::pki_types::CertificateDer;
@@ -37,7 +36,7 @@ pub const SILENT: Duration = Duration::from_secs(30 * 60);
 /// Registries send to a store of their own.
 const REDIRECTS: usize = 5;
 
-/// Where images come from, and who is told of them.
+/// The sources of images, and those who are told of them.
 pub struct Puller<'a> {
     pub host: &'a Host,
     pub secrets: &'a Secrets,
@@ -46,7 +45,7 @@ pub struct Puller<'a> {
 
 /// The images that this boot runs, in the store.
 pub struct Images {
-    store: Arc<Store>,
+    store: Store,
     digests: Vec<Digest>,
 }
 
@@ -90,7 +89,7 @@ pub fn all(
     profile: &AgentProfile,
     root: &Path,
 ) -> Result<(Images, Vec<(Ready, Rootfs)>), Error> {
-    let store = Arc::new(Store::open(root)?);
+    let store = Store::open(root)?;
     let digests: Vec<Digest> = profile.containers.iter().map(digest).collect::<Result<_, _>>()?;
     store.keep(&digests)?;
     let mut ready = Vec::new();

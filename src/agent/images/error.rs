@@ -1,4 +1,4 @@
-//! What can go wrong with images on the drive. Each message says what failed and the way out.
+//! Failures of images on the drive. Each message says what failed and the way out.
 
 use std::io;
 use std::path::Path;
@@ -13,7 +13,7 @@ use crate::profile::reference::Digest;
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Why an image could not be made ready.
+/// A reason why an image could not be made ready.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The drive is full although everything that no kept image needs was removed.
@@ -71,13 +71,8 @@ impl Error {
     }
 
     /// True if room on the drive would help.
-    pub fn is_full(&self) -> bool {
+    pub(super) fn is_full(&self) -> bool {
         matches!(self, Self::Full { .. })
-    }
-
-    /// True if the boot's token ran out, or was never good: only a new boot helps.
-    pub fn is_refused(&self) -> bool {
-        matches!(self, Self::Source { source: SourceError::Refused(_), .. })
     }
 
     /// True if the drive is at fault, and the agent may do without it.

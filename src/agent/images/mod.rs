@@ -32,7 +32,6 @@ pub use self::error::Error;
 pub use self::error::Result;
 pub use self::overlay::Rootfs;
 pub use self::remote::Remote;
-pub use self::room::Room;
 pub use self::source::Body;
 pub use self::source::Source;
 pub use self::source::SourceError;

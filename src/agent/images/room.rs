@@ -32,7 +32,7 @@ const RAMFS: i64 = 0x8584_58f6;
 
 /// Bytes of the drive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Room {
+pub(super) struct Room {
     pub size: u64,
     /// Those that may be written.
     pub free: u64,
@@ -40,7 +40,7 @@ pub struct Room {
 
 impl Store {
     /// The room that there is.
-    pub fn room(&self) -> Result<Room> {
+    pub(super) fn room(&self) -> Result<Room> {
         let stat = statvfs(&self.root);
         let stat = stat.map_err(|error| Error::drive("look at", &self.root, error.into()))?;
         if stat.f_blocks == 0 {

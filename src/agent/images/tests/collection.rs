@@ -119,5 +119,5 @@ fn what_is_not_whole_is_removed_when_the_store_is_opened() {
     assert!(names(dir.path(), "work").is_empty() && !dir.path().join("containers").exists());
     let ready = ensure(&store, &one, &shelf).unwrap();
     assert!(ready.fetched > 0 && ready.reused > 0);
-    assert!(matches!(open(dir.path()), Err(super::super::Error::InUse(_))));
+    assert!(matches!(open(dir.path()), Err(Error::InUse(_))));
 }

@@ -12,7 +12,6 @@ use std::sync::Mutex;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 
-use super::super::Error;
 use super::mounting::apart;
 use super::power_cuts::assert_recovers;
 use super::power_cuts::expected;

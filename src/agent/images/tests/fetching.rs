@@ -6,8 +6,6 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::super::Collected;
-use super::super::Error;
-use super::super::SourceError;
 use super::*;
 use crate::profile::reference::Digest;
 use made::Fault;
@@ -79,7 +77,7 @@ fn a_cut_pull_goes_on_in_the_next_boot() {
     let refused = || Fault::No(SourceError::Refused("401 Unauthorized".to_owned()));
     let shelf = Shelf::with(&[&one]).failing(&[Fault::Cut(300), refused()]);
     let error = ensure(&open(dir.path()).unwrap(), &one, &shelf).unwrap_err();
-    assert!(error.is_refused() && !error.is_of_drive(), "{error}");
+    assert!(is_refused(&error) && !error.is_of_drive(), "{error}");
     assert!(error.to_string().contains("401"), "{error}");
     let first = shelf.sent();
     let ready = ensure(&open(dir.path()).unwrap(), &one, &shelf).unwrap();

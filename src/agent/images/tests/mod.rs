@@ -12,9 +12,11 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::Error;
 use super::Ready;
 use super::Result;
 use super::Source;
+use super::SourceError;
 use super::Steps;
 use super::Store;
 use super::steps::Live;
@@ -32,6 +34,11 @@ fn open_with(root: &Path, steps: Arc<dyn Steps>) -> Result<Store> {
 
 fn ensure(store: &Store, image: &Image, source: &dyn Source) -> Result<Ready> {
     store.ensure(&image.wanted(), source, &|_| {})
+}
+
+/// True if the boot's token ran out, or was never good.
+fn is_refused(error: &Error) -> bool {
+    matches!(error, Error::Source { source: SourceError::Refused(_), .. })
 }
 
 /// Two images that share their base.

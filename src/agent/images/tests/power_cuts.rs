@@ -7,7 +7,6 @@ use std::sync::Mutex;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 
-use super::super::Error;
 use super::*;
 use crate::profile::reference::Digest;
 use made::Nobody;

@@ -10,9 +10,7 @@ use std::net::TcpStream;
 use std::sync::Mutex;
 use std::thread;
 
-use super::super::Error;
 use super::super::Remote;
-use super::super::SourceError;
 use super::*;
 use crate::agent::http::Client;
 use crate::agent::http::Trust;
@@ -168,7 +166,7 @@ fn a_token_that_runs_out_is_told_as_such() {
         if *left < 0 { reply(401, &[], b"") } else { content(&held, request) }
     });
     let error = pull(&image, &Remote::boot_host(client(), &server.origin, "t", "a/b")).unwrap_err();
-    assert!(error.is_refused(), "{error}");
+    assert!(is_refused(&error), "{error}");
     assert!(error.to_string().contains("the boot host answers 401"), "{error}");
 }
 
