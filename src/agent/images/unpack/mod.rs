@@ -7,6 +7,8 @@
 //! containerd does it; roots are mounted with `nodev`, as Podman does it, so nobody can open them.
 
 mod archive;
+mod calls;
+mod describe;
 mod name;
 mod packing;
 mod pax;

@@ -16,15 +16,9 @@ use rustix::fs::Gid;
 use rustix::fs::Mode;
 use rustix::fs::OFlags;
 use rustix::fs::ResolveFlags;
-use rustix::fs::Timespec;
-use rustix::fs::Timestamps;
 use rustix::fs::Uid;
-use rustix::fs::XattrFlags;
-use rustix::fs::chmodat;
-use rustix::fs::chownat;
 use rustix::fs::fchmod;
 use rustix::fs::fchown;
-use rustix::fs::fsetxattr;
 use rustix::fs::ftruncate;
 use rustix::fs::futimens;
 use rustix::fs::linkat;
@@ -32,13 +26,11 @@ use rustix::fs::makedev;
 use rustix::fs::mkdirat;
 use rustix::fs::mknodat;
 use rustix::fs::openat;
-use rustix::fs::openat2;
 use rustix::fs::statat;
 use rustix::fs::symlinkat;
 use rustix::fs::unlinkat;
 use rustix::fs::utimensat;
 use rustix::io::Errno;
-use rustix::io::pwrite;
 
 use super::super::remove::remove_at;
 use super::super::steps::Steps;
@@ -47,14 +39,20 @@ use super::Flaw;
 use super::Unpacked;
 use super::archive::Entry;
 use super::archive::Kind;
+use super::calls::There;
+use super::calls::look;
+use super::calls::open_directory;
+use super::calls::resolve;
+use super::calls::set_opaque;
+use super::calls::write_at;
+use super::describe::describe;
+use super::describe::describe_at;
+use super::describe::timestamps;
 use super::failed;
 use super::name;
 use super::name::Place;
 use super::name::Target;
 use super::pax::Time;
-
-/// The attribute by which overlayfs knows an opaque directory.
-const OPAQUE: &str = "trusted.overlay.opaque";
 
 /// Mode of directories that an archive has something in, but does not describe.
 const IMPLICIT: Mode = Mode::from_bits_retain(0o755);
@@ -62,14 +60,8 @@ const IMPLICIT: Mode = Mode::from_bits_retain(0o755);
 /// Bytes that are read, looked at and written at a time. Where all are 0, a hole is left.
 const CHUNK: usize = 64 * 1024;
 
-/// Longest attributes of one file together. ext4 keeps no more than a block, or 64 kB.
-const MAX_XATTRS: usize = 64 * 1024;
-
 /// Bytes of names whose times are kept until the end.
 const MAX_DEFERRED: usize = 64 << 20;
-
-/// Tries to resolve a path while directories elsewhere on the machine are moved.
-const RESOLVE_TRIES: u32 = 1000;
 
 /// The layer's directory.
 pub(super) struct Tree<'a> {
@@ -146,7 +138,7 @@ impl<'a> Tree<'a> {
     pub(super) fn finish(self) -> Result<Unpacked, Flaw> {
         for (path, time) in &self.times {
             // What has been replaced since has no such time.
-            if let Ok(directory) = self.resolve(path, ResolveFlags::NO_SYMLINKS) {
+            if let Ok(directory) = resolve(self.root, path, ResolveFlags::NO_SYMLINKS) {
                 utimensat(&directory, ".", &timestamps(*time), AtFlags::empty())
                     .map_err(|error| Flaw::drive("set the time of", error))?;
             }
@@ -165,7 +157,7 @@ impl<'a> Tree<'a> {
             return Err(Flaw::entry(&entry.name, "it replaces the root of the image"));
         }
         self.root_described = true;
-        self.describe(entry, self.root)?;
+        describe(entry, self.root)?;
         self.defer(Vec::new(), entry.modified)
     }
 
@@ -230,7 +222,7 @@ impl<'a> Tree<'a> {
         if end < entry.map.size {
             ftruncate(&file, entry.map.size).map_err(|error| failed(entry, "write", error))?;
         }
-        self.describe(entry, file.as_fd())?;
+        describe(entry, file.as_fd())?;
         futimens(&file, &timestamps(entry.modified))
             .map_err(|e| failed(entry, "set the time of", e))
     }
@@ -260,7 +252,7 @@ impl<'a> Tree<'a> {
         if opaque {
             set_opaque(directory.as_fd())?;
         }
-        self.describe(entry, directory.as_fd())?;
+        describe(entry, directory.as_fd())?;
         let path = [&place.parents[..], &[name]].concat().join(&b'/');
         self.implicit.remove(&path);
         self.defer(path, entry.modified)
@@ -268,7 +260,7 @@ impl<'a> Tree<'a> {
 
     fn symlink(&mut self, entry: &Entry, parent: BorrowedFd<'_>, name: &[u8]) -> Result<(), Flaw> {
         self.fresh(entry, parent, name, || symlinkat(&entry.link[..], parent, name))?;
-        self.describe_at(entry, parent, name, false)
+        describe_at(entry, parent, name, false)
     }
 
     fn node(
@@ -281,7 +273,7 @@ impl<'a> Tree<'a> {
     ) -> Result<(), Flaw> {
         let (mode, device) = (Mode::empty(), makedev(major, minor));
         self.fresh(entry, parent, name, || mknodat(parent, name, kind, mode, device))?;
-        self.describe_at(entry, parent, name, true)
+        describe_at(entry, parent, name, true)
     }
 
     /// A second name for a file of this layer.
@@ -297,7 +289,7 @@ impl<'a> Tree<'a> {
         let missing =
             || Flaw::entry(&entry.name, "it links to a file that the layer does not have");
         let target = components.pop().ok_or_else(missing)?;
-        let from = match self.resolve(&components.join(&b'/'), ResolveFlags::empty()) {
+        let from = match resolve(self.root, &components.join(&b'/'), ResolveFlags::empty()) {
             Ok(from) => from,
             Err(Errno::NOENT | Errno::NOTDIR) => return Err(missing()),
             Err(error) => return Err(failed(entry, "open", error)),
@@ -355,35 +347,21 @@ impl<'a> Tree<'a> {
         {
             return Ok(directory);
         }
-        match self.resolve(&path, ResolveFlags::empty()) {
+        match resolve(self.root, &path, ResolveFlags::empty()) {
             Ok(directory) => Ok(directory),
             Err(Errno::NOENT | Errno::NOTDIR) => self.make_parents(entry, parents),
             Err(error) => Err(failed(entry, "open", error)),
         }
     }
 
-    /// Opens a directory of the layer, which is the root for all links.
-    fn resolve(&self, path: &[u8], more: ResolveFlags) -> Result<OwnedFd, Errno> {
-        let path = if path.is_empty() { b"." } else { path };
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let within = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
-        let mut tries = 0;
-        loop {
-            match openat2(self.root, path, flags, Mode::empty(), within | more) {
-                Err(Errno::AGAIN | Errno::INTR) if tries < RESOLVE_TRIES => tries += 1,
-                result => return result,
-            }
-        }
-    }
-
     /// Makes the directories that the archive does not describe, or describes later.
     fn make_parents(&mut self, entry: &Entry, parents: &[&[u8]]) -> Result<OwnedFd, Flaw> {
         let mut directory =
-            self.resolve(b"", ResolveFlags::empty()).map_err(|e| failed(entry, "open", e))?;
+            resolve(self.root, b"", ResolveFlags::empty()).map_err(|e| failed(entry, "open", e))?;
         for depth in 1..=parents.len() {
             let path = parents[..depth].join(&b'/');
             let name = parents[depth - 1];
-            let opaque = match self.resolve(&path, ResolveFlags::empty()) {
+            let opaque = match resolve(self.root, &path, ResolveFlags::empty()) {
                 Ok(found) => {
                     directory = found;
                     continue;
@@ -413,56 +391,13 @@ impl<'a> Tree<'a> {
                 set_opaque(made.as_fd())?;
             }
             // Behind a link it has another path, and keeps its mode.
-            if self.resolve(&path, ResolveFlags::NO_SYMLINKS).is_ok() {
+            if resolve(self.root, &path, ResolveFlags::NO_SYMLINKS).is_ok() {
                 self.count(path.len())?;
                 self.implicit.insert(path);
             }
             directory = made;
         }
         Ok(directory)
-    }
-
-    /// Owner, attributes and mode, in the order in which none undoes another.
-    fn describe(&self, entry: &Entry, file: BorrowedFd<'_>) -> Result<(), Flaw> {
-        let (uid, gid) = (Uid::from_raw(entry.uid), Gid::from_raw(entry.gid));
-        fchown(file, Some(uid), Some(gid)).map_err(|error| failed(entry, "change", error))?;
-        let size: usize = entry.xattrs.iter().map(|(name, value)| name.len() + value.len()).sum();
-        if size > MAX_XATTRS {
-            return Err(Flaw::entry(&entry.name, "its extended attributes are too long"));
-        }
-        for (name, value) in entry.xattrs.iter().filter(|(name, _)| is_kept(name)) {
-            match fsetxattr(file, &name[..], value, XattrFlags::empty()) {
-                // Not every file system has them.
-                Ok(()) | Err(Errno::OPNOTSUPP) => {}
-                // ext4 says so when they do not fit into a block.
-                Err(Errno::NOSPC | Errno::TOOBIG | Errno::RANGE) if size > 1024 => {
-                    return Err(Flaw::entry(&entry.name, "its extended attributes are too long"));
-                }
-                Err(error) => return Err(failed(entry, "set an attribute of", error)),
-            }
-        }
-        let mode = Mode::from_bits_retain(entry.mode);
-        fchmod(file, mode).map_err(|error| failed(entry, "change", error))
-    }
-
-    /// Owner, mode and time of what cannot be opened.
-    fn describe_at(
-        &self,
-        entry: &Entry,
-        parent: BorrowedFd<'_>,
-        name: &[u8],
-        mode: bool,
-    ) -> Result<(), Flaw> {
-        let (uid, gid) = (Uid::from_raw(entry.uid), Gid::from_raw(entry.gid));
-        chownat(parent, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
-            .map_err(|error| failed(entry, "change", error))?;
-        if mode {
-            // It was made a moment ago, and is no link.
-            chmodat(parent, name, Mode::from_bits_retain(entry.mode), AtFlags::empty())
-                .map_err(|error| failed(entry, "change", error))?;
-        }
-        utimensat(parent, name, &timestamps(entry.modified), AtFlags::SYMLINK_NOFOLLOW)
-            .map_err(|error| failed(entry, "set the time of", error))
     }
 
     fn defer(&mut self, path: Vec<u8>, time: Time) -> Result<(), Flaw> {
@@ -478,59 +413,4 @@ impl<'a> Tree<'a> {
         }
         Ok(())
     }
-}
-
-/// What a layer has of a name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum There {
-    Directory,
-    Whiteout,
-    Other,
-}
-
-fn look(parent: BorrowedFd<'_>, name: &[u8]) -> Result<There, Errno> {
-    let stat = statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
-    Ok(match FileType::from_raw_mode(stat.st_mode) {
-        FileType::Directory => There::Directory,
-        FileType::CharacterDevice if stat.st_rdev == makedev(0, 0) => There::Whiteout,
-        _ => There::Other,
-    })
-}
-
-fn open_directory(parent: BorrowedFd<'_>, name: &[u8]) -> Result<OwnedFd, Errno> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    openat(parent, name, flags, Mode::empty())
-}
-
-fn set_opaque(directory: BorrowedFd<'_>) -> Result<(), Flaw> {
-    fsetxattr(directory, OPAQUE, b"y", XattrFlags::empty())
-        .map_err(|error| Flaw::drive("set an attribute of", error))
-}
-
-/// Attributes that a layer may set. Those of overlayfs would change what the layers below show, and
-/// those of security modules belong to the machine that built the image.
-fn is_kept(name: &[u8]) -> bool {
-    name == b"security.capability"
-        || (name.starts_with(b"user.") && !name.starts_with(b"user.overlay.")) && !name.contains(&0)
-}
-
-fn write_at(file: BorrowedFd<'_>, mut bytes: &[u8], mut offset: u64) -> Result<(), Errno> {
-    while !bytes.is_empty() {
-        match pwrite(file, bytes, offset) {
-            Ok(0) => return Err(Errno::IO),
-            Ok(written) => {
-                bytes = &bytes[written..];
-                offset += written as u64;
-            }
-            Err(Errno::INTR) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
-}
-
-/// Both times of a file. What a file system cannot hold, it clamps.
-fn timestamps(time: Time) -> Timestamps {
-    let time = Timespec { tv_sec: time.seconds, tv_nsec: time.nanoseconds.into() };
-    Timestamps { last_access: time, last_modification: time }
 }
