@@ -1,4 +1,4 @@
-//! Why an image cannot be had.
+//! Reasons why an image cannot be had.
 
 use std::io;
 

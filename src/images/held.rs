@@ -176,7 +176,7 @@ impl fmt::Display for Change {
     }
 }
 
-/// How much of an image is new.
+/// The new part of an image.
 fn part_of(new: u64, size: u64) -> String {
     let (unit, name) = if size < 1_000_000 { (1000, "kB") } else { (1_000_000, "MB") };
     // Something is never nothing.

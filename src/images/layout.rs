@@ -54,7 +54,7 @@ pub fn store_layout(images: &[Pinned], blobs: &Blobs) -> Result<BTreeMap<String,
     layout(images)
 }
 
-/// What makes a layout of images.
+/// The files that make a layout of images.
 fn own_files(images: &[Pinned]) -> Result<Vec<(&'static str, Vec<u8>)>> {
     match images {
         [] => Ok(Vec::new()),

@@ -63,7 +63,7 @@ pub(super) struct Connection {
     origin: String,
     client: Client,
     credentials: Option<Credentials>,
-    /// What it accepted, by repository.
+    /// Headers that it accepted, by repository.
     accepted: Mutex<HashMap<String, HeaderValue>>,
 }
 
@@ -295,7 +295,7 @@ impl Connection {
         }
     }
 
-    /// Why there is no answer, or not all of it. The message of reqwest repeats the address, into
+    /// The reason why there is no answer, or not all of it. The message of reqwest repeats the address, into
     /// which a redirect may have put a token; so only what is below it is shown.
     pub(super) fn broken(&self, error: &reqwest::Error) -> Why {
         let (mut reason, mut cause) = (String::new(), error.source());

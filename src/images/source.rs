@@ -1,4 +1,4 @@
-//! Where an image comes from: a registry, or files of the folder.
+//! Sources of an image: a registry, or files of the folder.
 
 use std::rc::Rc;
 
@@ -33,7 +33,7 @@ impl<'a> Source<'a> {
         archive::open(files, local).map(Self::Local)
     }
 
-    /// What the reference names, and its content type.
+    /// The document that the reference names, and its content type.
     pub(super) fn named(&self) -> Result<(Vec<u8>, Option<String>), Why> {
         match self {
             Self::Registry { runtime, connection, name } => {

@@ -93,7 +93,7 @@ fn plain(name: &str) -> String {
     parts.collect::<Vec<_>>().join("/")
 }
 
-/// Where a symbolic link at `name` leads to.
+/// The target of a symbolic link at `name`.
 fn beside(name: &str, target: &str) -> String {
     let mut parts: Vec<&str> = name.split('/').collect();
     parts.pop();

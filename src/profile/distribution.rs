@@ -70,7 +70,7 @@ impl Credentials {
     }
 }
 
-/// What the registry asks for.
+/// The proof that a registry asks for.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Challenge {
     /// User and password.

@@ -46,7 +46,7 @@ const DOCKER_LAYER: &str = "application/vnd.docker.image.rootfs.diff.tar";
 const DOCKER_LAYER_GZIP: &str = "application/vnd.docker.image.rootfs.diff.tar.gzip";
 const DOCKER_LAYER_ZSTD: &str = "application/vnd.docker.image.rootfs.diff.tar.zstd";
 
-/// What is asked of a registry.
+/// Media types that a registry is asked for.
 pub const ACCEPTED: [&str; 4] = [OCI_INDEX, OCI_MANIFEST, DOCKER_INDEX, DOCKER_MANIFEST];
 
 /// Packing of a layer's bytes.
@@ -79,7 +79,7 @@ impl Packing {
     }
 }
 
-/// Why a document is not that of an image for gateways.
+/// A reason why a document is not that of an image for gateways.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unsuitable {
     #[error("its manifest cannot be read: {0}")]
@@ -167,7 +167,7 @@ impl Descriptor {
     }
 }
 
-/// What a variant of an image runs on.
+/// The machine that a variant of an image runs on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Platform {
     pub architecture: String,
@@ -256,14 +256,14 @@ impl Manifest {
     }
 }
 
-/// What stands behind a tag or a digest.
+/// The document behind a tag or a digest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Document {
     Index(Index),
     Manifest(Manifest),
 }
 
-/// What decides between the two.
+/// Fields that decide between the two.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Kind {

@@ -62,7 +62,7 @@ impl RegistryReference {
 pub struct LocalReference {
     /// Path within the folder, without `.` or `..`.
     pub path: String,
-    /// Which image of it; the only one where this is absent.
+    /// Name of the image; the only one where this is absent.
     pub image: Option<String>,
 }
 
@@ -154,7 +154,7 @@ impl TryFrom<String> for Digest {
     }
 }
 
-/// Why the text is not a reference.
+/// A reason why a text is no reference.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ParseReferenceError {
     #[error("a reference to an image is needed, such as registry.example.org/farm/gateway:v12")]

@@ -45,7 +45,7 @@ fn here() -> Dir {
     Dir::open_ambient_dir("/", ambient_authority()).unwrap()
 }
 
-/// How to speak to a registry.
+/// Images of a registry with this CA and user.
 fn with(registry: &Registry, ca: &Path, user: Option<&str>) -> Images {
     let credentials = user.map(|user| user.parse().unwrap());
     let settings = images::Registry { ca: Some(fs::read(ca).unwrap()), credentials };
@@ -333,7 +333,7 @@ fn a_token_is_good_for_a_day() {
     assert_eq!(ask(&server, "GET", &manifest, &bearer(&token)).status, 200);
 }
 
-/// Whether the blob of a layer is on a host's disk.
+/// True if the blob of a layer is on a host's disk.
 fn has(state: &TestState, image: &Pinned, layer: usize) -> bool {
     let sha256 = image.manifest.layers[layer].digest.hex();
     state.dir().join("store/blobs").join(&sha256[..2]).join(sha256).exists()

@@ -13,7 +13,7 @@ use super::store::read_small;
 use crate::profile::oci::Document;
 use crate::profile::reference::Digest;
 
-/// What a collection removed.
+/// The things that a collection removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Collected {
     pub layers: u64,
@@ -21,7 +21,7 @@ pub struct Collected {
     pub bytes: u64,
 }
 
-/// What the kept images need.
+/// The things that the kept images need.
 struct Needed {
     digests: BTreeSet<Digest>,
     /// False if an image that is known good cannot be read any more.

@@ -52,7 +52,7 @@ pub struct Ready {
     pub reused: u64,
 }
 
-/// How far an image is.
+/// Progress of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {
     /// Bytes of layers that the image has.

@@ -219,7 +219,7 @@ fn read_document(body: Body) -> Result<Vec<u8>, SourceError> {
     Ok(bytes)
 }
 
-/// What there is of a layer.
+/// The bytes that there are of a layer.
 struct Part {
     path: PathBuf,
     file: File,

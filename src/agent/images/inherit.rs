@@ -39,7 +39,7 @@ struct Layer {
     described: bool,
 }
 
-/// How a layer has a path.
+/// The form in which a layer has a path.
 enum Found {
     /// As a directory.
     Directory { stat: Stat, opaque: bool },
@@ -76,7 +76,7 @@ pub(super) fn prepare(layers: &[PathBuf], upper: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// How a layer below describes a directory that the topmost layer does not.
+/// The description of a directory by a layer below, where the topmost layer has none.
 fn described_below(layers: &[Layer], path: &[u8]) -> io::Result<Option<Stat>> {
     let mut above = false;
     for layer in layers.iter().rev() {

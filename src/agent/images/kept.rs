@@ -1,4 +1,4 @@
-//! Which images stay on the drive: those that are known good, and those that are wanted now. Pure.
+//! The images that stay on the drive: those that are known good, and those that are wanted now. Pure.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::profile::reference::Digest;
 
-/// What stays.
+/// The images that stay.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Kept {
     /// Images of the generation that was acknowledged last. `None` if that is not known any more:

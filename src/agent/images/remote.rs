@@ -34,7 +34,7 @@ use crate::profile::reference::RegistryReference;
 /// A repository of the boot host or of a registry.
 pub struct Remote {
     client: Client,
-    /// Who it is, for messages.
+    /// Its name, for messages.
     name: String,
     /// `https://HOST/v2/REPOSITORY`.
     base: String,

@@ -1,4 +1,4 @@
-//! Where images come from: the boot host, or a registry.
+//! Sources of images: the boot host, or a registry.
 
 use std::io::Read;
 use std::time::Duration;
@@ -23,7 +23,7 @@ pub struct Body {
     pub bytes: Box<dyn Read + Send>,
 }
 
-/// Why a source has no answer.
+/// A reason why a source has no answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SourceError {
     /// 401 or 403: the token ran out, or was never good. Only a new boot brings another.
@@ -36,7 +36,7 @@ pub enum SourceError {
     #[error("{why}")]
     Away {
         why: String,
-        /// How long the source asked to be left alone.
+        /// The time for which the source asked to be left alone.
         retry_after: Option<Duration>,
     },
     /// An answer that another try does not change, such as a wrong certificate.

@@ -52,9 +52,9 @@ use super::steps::Steps;
 use crate::profile::oci::MAX_DOCUMENT;
 use crate::profile::reference::Digest;
 
-/// How often a lock is tried, and the pause between.
+/// Tries of a lock.
 const LOCK_TRIES: u32 = 50;
-/// See [`LOCK_TRIES`].
+/// Pause between them.
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// Images on the drive.
@@ -69,7 +69,7 @@ pub struct Store {
     _lock: File,
 }
 
-/// What is known of an unpacked layer.
+/// Facts of an unpacked layer.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct LayerRecord {
     /// Bytes that were fetched.
@@ -151,7 +151,7 @@ impl Store {
         self.root.join("work").join(name)
     }
 
-    /// What is known of a layer; `None` if it is not on the drive.
+    /// The facts of a layer; `None` if it is not on the drive.
     pub(super) fn layer_record(&self, digest: &Digest) -> Result<Option<LayerRecord>> {
         read_record(&self.layer(digest))
     }

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// What becomes of a body on its way, by the request's path.
+/// Changes a body on its way, by the request's path.
 type Damage = Box<dyn Fn(&str, &mut Vec<u8>) + Send>;
 
 #[test]

@@ -1,4 +1,4 @@
-//! Which images stay on the drive.
+//! Images that stay on the drive, and those that do not.
 
 use super::*;
 use made::Nobody;

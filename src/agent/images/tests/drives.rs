@@ -49,7 +49,7 @@ impl Drive {
         self.dir.path().join("image")
     }
 
-    /// Where it is mounted.
+    /// Its mount point.
     fn top(&self) -> PathBuf {
         self.dir.path().join("top")
     }

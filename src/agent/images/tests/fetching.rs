@@ -1,4 +1,4 @@
-//! What comes from sources: good answers, cut ones, lies.
+//! Answers of sources: good answers, cut ones, lies.
 
 use std::fs;
 use std::sync::atomic::AtomicU64;

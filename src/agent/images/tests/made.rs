@@ -184,7 +184,7 @@ impl Image {
     }
 }
 
-/// What goes wrong with the next answers.
+/// A fault of the next answer.
 #[derive(Clone, Debug)]
 pub(crate) enum Fault {
     /// The body ends after so many bytes.

@@ -181,7 +181,7 @@ fn directories_without_a_description_look_as_below() {
     rootfs.unmount().unwrap();
 }
 
-/// What a container leaves cannot keep the store from being opened.
+/// Nothing that a container leaves can keep the store from being opened.
 #[test]
 fn what_a_container_leaves_is_gone_with_the_next_boot() {
     if !made::is_root() {

@@ -78,7 +78,7 @@ pub(super) fn expected(one: &Image, two: &Image) -> BTreeMap<Digest, String> {
     layers.map(|layer| (*layer, format!("{:?}", seen(&store.layer(layer).join("fs"))))).collect()
 }
 
-/// What holds after every cut: what counts is whole, the good image runs without any source, and
+/// Holds after every cut: what counts is whole, the good image runs without any source, and
 /// the update can be done again.
 pub(super) fn assert_recovers(
     root: &Path,

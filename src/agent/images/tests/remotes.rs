@@ -87,7 +87,7 @@ fn client() -> Client {
     Client::new(Trust::Only(Vec::new()), 5).unwrap()
 }
 
-/// What a distribution server answers to one who is let in.
+/// The answer of a distribution server to one who is let in.
 fn content(image: &Image, request: &Request) -> Reply {
     let digest = request.path.rsplit('/').next().unwrap();
     let Some(bytes) = digest.parse().ok().and_then(|digest: Digest| image.blobs.get(&digest))

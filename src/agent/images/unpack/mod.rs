@@ -42,7 +42,7 @@ const MAX_TRAILER: u64 = 64 << 20;
 /// Bytes between two looks at the room on the drive.
 const LOOK_EVERY: u64 = 4 << 20;
 
-/// What a layer may take.
+/// Limits of a layer.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Entries of the archive.
@@ -53,7 +53,7 @@ pub struct Limits {
     pub leave: u64,
 }
 
-/// What came out of a layer.
+/// The outcome of a layer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Unpacked {
     pub entries: u64,
@@ -67,7 +67,7 @@ pub struct Unpacked {
     pub implicit: Vec<Vec<u8>>,
 }
 
-/// Why a layer was not unpacked.
+/// A reason why a layer was not unpacked.
 #[derive(Debug)]
 pub enum Flaw {
     /// The layer is at fault.

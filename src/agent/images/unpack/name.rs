@@ -13,7 +13,7 @@ const AUFS: &[u8] = b".wh..wh.";
 /// Marks a directory whose content in the layers below is gone.
 const OPAQUE: &[u8] = b".wh..wh..opq";
 
-/// Where an entry leads.
+/// The place that an entry leads to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Place<'a> {
     /// Directories from the layer's root to it.

@@ -3,7 +3,7 @@
 
 use std::str;
 
-/// What pax records say about the next entry.
+/// Facts of pax records about the next entry.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Records {
     pub path: Option<Vec<u8>>,

@@ -172,7 +172,7 @@ impl<'a> Tree<'a> {
         set_opaque(directory.as_fd())
     }
 
-    /// What the layers below have of this name is gone; what this layer has of it stays.
+    /// The layers below lose what they have of this name; this layer keeps what it has of it.
     fn whiteout(&mut self, entry: &Entry, place: &Place<'_>, name: &[u8]) -> Result<(), Flaw> {
         let parent = self.parent(entry, &place.parents)?;
         match mknodat(&parent, name, FileType::CharacterDevice, Mode::empty(), makedev(0, 0)) {

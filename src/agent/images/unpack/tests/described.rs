@@ -1,4 +1,4 @@
-//! What a layer describes is made.
+//! Layers are made as they describe.
 
 use super::*;
 
@@ -108,7 +108,7 @@ fn whiteouts_take_the_form_of_overlayfs() {
     assert!(place.unpack(&Layer::new().file(".wh..wh..opq", "").tar()).unwrap().opaque);
 }
 
-/// What replaces what within one layer: the later entry counts.
+/// Within one layer the later entry counts.
 #[test]
 fn the_later_entry_of_a_name_counts() {
     if !made::is_root() {

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// What `tar` itself makes of a tree, in all its formats, comes back the same.
+/// Archives that `tar` itself makes of a tree, in all its formats, bring back the same.
 #[test]
 fn what_tar_packs_comes_back() {
     if !made::is_root() {
