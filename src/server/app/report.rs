@@ -4,7 +4,6 @@
 //! that is not even read. Its budget is the same however many boots it begins.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
@@ -35,33 +34,15 @@ const PAUSE: Duration = Duration::from_secs(2);
 /// A report with a console counts as many. Boots that fail are seconds apart, not less.
 const CONSOLE: f64 = 10.0;
 
-/// Reports of one gateway that are read at a time.
-const AT_A_TIME: usize = 2;
-
-/// What gateways may still say.
+/// Reports that gateways may still send.
 #[derive(Default)]
 pub(super) struct Budgets(Mutex<HashMap<GatewayId, Budget>>);
 
 struct Budget {
     left: f64,
     since: Instant,
-    being_read: usize,
     /// The last step of a boot, by its name.
     last: Option<(EventId, &'static str)>,
-}
-
-/// The right to send one report; returned when it is dropped.
-pub(in crate::server) struct Turn {
-    app: Arc<App>,
-    gateway: GatewayId,
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        if let Some(budget) = self.app.budgets.lock().get_mut(&self.gateway) {
-            budget.being_read = budget.being_read.saturating_sub(1);
-        }
-    }
 }
 
 impl Budgets {
@@ -80,7 +61,7 @@ impl Budgets {
 
 impl Budget {
     fn full(now: Instant) -> Self {
-        Self { left: BURST, since: now, being_read: 0, last: None }
+        Self { left: BURST, since: now, last: None }
     }
 
     fn spend(&mut self, cost: f64, now: Instant) -> bool {
@@ -97,20 +78,13 @@ impl Budget {
 
 impl App {
     /// Lets a booted system send a report, before any of it is read. Verifies the token, and
-    /// whether its gateway has said too much already.
-    pub(in crate::server) fn hear(self: &Arc<Self>, token: &str) -> Result<(GatewayId, Turn)> {
+    /// whether its gateway has said too much already. Returns the gateway.
+    pub(in crate::server) fn hear(&self, token: &str) -> Result<GatewayId> {
         let gateway = self.gateway_of_boot(token)?;
-        let too_many = || Error::TooMany(format!("reports of gateway {}", gateway.name()));
         if !self.budgets.spend(&gateway, 1.0, Instant::now()) {
-            return Err(too_many());
+            return Err(Error::TooMany(format!("reports of gateway {}", gateway.name())));
         }
-        if let Some(budget) = self.budgets.lock().get_mut(&gateway) {
-            if budget.being_read >= AT_A_TIME {
-                return Err(too_many());
-            }
-            budget.being_read += 1;
-        }
-        Ok((gateway.clone(), Turn { app: self.clone(), gateway }))
+        Ok(gateway)
     }
 
     /// Records a report, and the console of a failure.
