@@ -5,7 +5,6 @@
 
 use std::collections::HashMap;
 use std::sync::Mutex;
-use std::sync::MutexGuard;
 use std::sync::PoisonError;
 use std::time::Duration;
 use std::time::Instant;
@@ -20,6 +19,8 @@ use crate::fleet::EventId;
 use crate::fleet::GatewayId;
 use crate::profile::report::Report;
 use crate::profile::report::Step;
+use crate::server::metrics::NO_STEP;
+use crate::server::metrics::is_progress;
 use crate::server::recorder::Subject;
 use crate::store::consoles::Console;
 use crate::store::consoles::Consoles;
@@ -46,16 +47,15 @@ struct Budget {
 }
 
 impl Budgets {
-    fn lock(&self) -> MutexGuard<'_, HashMap<GatewayId, Budget>> {
+    fn of<T>(&self, gateway: &GatewayId, now: Instant, ask: impl FnOnce(&mut Budget) -> T) -> T {
         // The code under this lock cannot panic.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        ask(all.entry(gateway.clone()).or_insert_with(|| Budget::full(now)))
     }
 
     /// Takes `cost` of the budget; false if that is more than is left.
     fn spend(&self, gateway: &GatewayId, cost: f64, now: Instant) -> bool {
-        let mut all = self.lock();
-        let budget = all.entry(gateway.clone()).or_insert_with(|| Budget::full(now));
-        budget.spend(cost, now)
+        self.of(gateway, now, |budget| budget.spend(cost, now))
     }
 }
 
@@ -73,6 +73,15 @@ impl Budget {
             self.left -= cost;
         }
         enough
+    }
+
+    /// Notes the step, and returns the one that the boot reached before.
+    fn reached(&mut self, boot: EventId, step: &'static str) -> &'static str {
+        let before = self.last.filter(|(of, _)| *of == boot).map_or(NO_STEP, |(_, last)| last);
+        if is_progress(step) {
+            self.last = Some((boot, step));
+        }
+        before
     }
 }
 
@@ -98,7 +107,8 @@ impl App {
         let (id, boot) = (&running.gateway.id, running.boot);
         let Report { uptime, step } = report;
         let (step, console) = step.received();
-        let before = self.reached(id, boot, &step);
+        let reached = |budget: &mut Budget| budget.reached(boot, step.name());
+        let before = self.budgets.of(id, Instant::now(), reached);
         match step {
             Step::Failed { .. } => {
                 tracing::warn!(gateway = %running.gateway.name, after = before, "boot {step}");
@@ -124,26 +134,7 @@ impl App {
         }
         Ok(())
     }
-
-    /// Notes the step, and returns the one that the boot reached before.
-    fn reached(
-        &self,
-        gateway: &GatewayId,
-        boot: EventId,
-        step: &Step<crate::foreign::Foreign>,
-    ) -> &'static str {
-        let mut all = self.budgets.lock();
-        let budget = all.entry(gateway.clone()).or_insert_with(|| Budget::full(Instant::now()));
-        let before = budget.last.filter(|(of, _)| *of == boot).map_or(NO_STEP, |(_, last)| last);
-        if !matches!(step, Step::Trouble { .. } | Step::Failed { .. } | Step::Other) {
-            budget.last = Some((boot, step.name()));
-        }
-        before
-    }
 }
-
-/// The step before the first one, for metrics.
-pub(in crate::server) const NO_STEP: &str = "none";
 
 #[cfg(test)]
 mod tests {

@@ -177,7 +177,9 @@ impl Front {
     /// A gateway's turn to send a report. It lasts until the report is written.
     pub(super) async fn turn_to_report(&self, gateway: &GatewayId) -> Result<Turn> {
         let turn = self.reports.enter(gateway.as_str(), Instant::now()).await;
-        turn.map_err(|busy| Error::TooMany(format!("reports of gateway {}: {busy}", gateway.name())))
+        turn.map_err(|busy| {
+            Error::TooMany(format!("reports of gateway {}: {busy}", gateway.name()))
+        })
     }
 
     async fn fetch(&self, asset: &Asset, access: Access) -> Result<()> {
