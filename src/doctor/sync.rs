@@ -19,7 +19,6 @@ use tokio_util::sync::CancellationToken;
 use super::finding::Findings;
 use crate::config::Sync;
 use crate::config::Transport;
-use crate::iso::sources::on_nixos;
 use crate::store::State;
 use crate::store::files;
 use crate::store::layout;
@@ -29,6 +28,7 @@ use crate::sync::Status;
 use crate::sync::git::Probe;
 use crate::sync::git::Settings;
 use crate::sync::moment;
+use crate::sync::short;
 use crate::sync::webhook;
 
 const CHECK: &str = "sync";
@@ -233,10 +233,6 @@ fn tell(
     let Some(remote) = &config.remote else { return };
     let Answer { version, key, tip } = match answer {
         Ok(answer) => answer,
-        // Only the service has them in its PATH there.
-        Err(_) if on_nixos() => {
-            return findings.skipped(CHECK, "NixOS gives git to the service alone");
-        }
         Err(error) => return findings.warning(CHECK, format!("{error:#}"), GO_ON),
     };
     findings.ok(CHECK, format!("git {version}"));
@@ -258,12 +254,12 @@ fn tell(
     let branch = &config.branch;
     match tip {
         Ok(Some(tip)) => {
-            let tip = tip.get(..12).unwrap_or(&tip).to_owned();
             let force = match good {
-                Some(good) if good.short() == tip => "which is in force".to_owned(),
+                Some(good) if good.commit == tip => "which is in force".to_owned(),
                 Some(good) => format!("and {} is in force", good.short()),
                 None => "and none is in force yet".to_owned(),
             };
+            let tip = short(&tip);
             findings.ok(CHECK, format!("{remote} answers: {branch} is at {tip}, {force}"));
         }
         Ok(None) => {
