@@ -204,6 +204,8 @@ impl Boot {
         if answers || profile.ntp.is_some() {
             self.reporter.tell(clock::set(profile.ntp.as_deref(), &self.host));
         }
+        // The steps so far promised to be quick, and a check of a large drive is not.
+        expect_within(drive::CHECK);
         let drive = drive.join().map_err(|_| "the cache drive: the agent failed".to_owned())??;
         self.reporter.tell(drive.step());
         let kept = (!drive.is_memory()).then(|| drive.root());

@@ -37,8 +37,8 @@ pub const ROOT: &str = "/run/farmgate/drive";
 const INSTEAD: &str = "/run/farmgate/memory";
 /// How long the drive may take to appear: disks on USB are slow.
 const APPEARS: Duration = Duration::from_secs(30);
-/// How long a check of the file system may take.
-const CHECK: Duration = Duration::from_secs(60 * 60);
+/// Time that a check of the file system may take.
+pub const CHECK: Duration = Duration::from_secs(60 * 60);
 /// e2fsck repaired something; its status is made of bits.
 const REPAIRED: i32 = 1;
 /// Of the drive's room, what the swap file leaves: half.
