@@ -38,7 +38,6 @@ use super::pull::Puller;
 use super::report::Reporter;
 use super::secrets::Secrets;
 use super::volumes;
-use super::volumes::Access;
 use super::volumes::Bucket;
 use super::volumes::Volumes;
 use crate::backoff::Backoff;
@@ -49,9 +48,8 @@ use crate::profile::agent::Missing;
 use crate::profile::agent::PROFILE_PATH;
 use crate::profile::agent::SECRETS_PATH;
 use crate::profile::report::Step;
+use crate::profile::secrets::GATEWAY;
 
-/// The gateway's name among the secrets.
-const GATEWAY: &str = "FARMGATE_GATEWAY";
 /// Between two looks at everything, once the containers run.
 const TURN: Duration = Duration::from_secs(1);
 /// The boot is overdue when the watch over containers does not turn for so long.
@@ -261,16 +259,7 @@ impl Boot {
     }
 
     fn bucket(&self) -> io::Result<Option<Bucket>> {
-        let line = |name| self.secrets.get(name);
-        let (Some(endpoint), Some(bucket), Some(key_id), Some(key)) = (
-            line("S3_ENDPOINT"),
-            line("S3_BUCKET"),
-            line("S3_ACCESS_KEY_ID"),
-            line("S3_ACCESS_KEY"),
-        ) else {
-            return Ok(None);
-        };
-        let access = Access { endpoint, region: line("S3_REGION"), bucket, key_id, key };
+        let Some(access) = self.secrets.bucket() else { return Ok(None) };
         Bucket::new(Client::new(Trust::Public, 0)?, &access).map(Some)
     }
 

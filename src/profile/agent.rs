@@ -17,7 +17,8 @@ pub const AGENT_PROFILE: &str = "agent.json";
 /// Path of the profile in the gateway's initramfs.
 pub const PROFILE_PATH: &str = "/farmgate/agent.json";
 
-/// Path of the boot's rendered secrets in the gateway's initramfs: lines `NAME=VALUE`.
+/// Path of the boot's rendered secrets in the gateway's initramfs (see
+/// [`secrets`](super::secrets)).
 pub const SECRETS_PATH: &str = "/farmgate/secrets";
 
 /// Directory of a generation that holds its images, an OCI image layout
@@ -31,15 +32,6 @@ pub const IMAGE_INDEX: &str = "oci/index.json";
 pub fn image_blob(digest: Digest) -> String {
     format!("{IMAGES}/blobs/sha256/{}", digest.hex())
 }
-
-/// Lines of the rendered secrets that belong to farmgate: the origin of the boot host, base64 of
-/// the DER of the CA that issued its certificate, and the boot's token. With it the agent
-/// acknowledges, reports and pulls images.
-pub const BOOT_URL: &str = "FARMGATE_URL";
-/// See [`BOOT_URL`].
-pub const BOOT_CA: &str = "FARMGATE_CA";
-/// See [`BOOT_URL`].
-pub const BOOT_TOKEN: &str = "FARMGATE_TOKEN";
 
 /// The whole profile.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

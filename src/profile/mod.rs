@@ -7,3 +7,4 @@ pub mod download;
 pub mod oci;
 pub mod reference;
 pub mod report;
+pub mod secrets;
