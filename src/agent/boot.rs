@@ -10,6 +10,7 @@ use std::sync::mpsc::RecvTimeoutError;
 use std::thread;
 use std::time::Duration;
 
+use super::brought::Brought;
 use super::clock;
 use super::cmdline::CommandLine;
 use super::console;
@@ -43,10 +44,7 @@ use super::volumes::Volumes;
 use crate::backoff::Backoff;
 use crate::backoff::jitter;
 use crate::profile::agent::AgentProfile;
-use crate::profile::agent::FORMAT;
 use crate::profile::agent::Missing;
-use crate::profile::agent::PROFILE_PATH;
-use crate::profile::agent::SECRETS_PATH;
 use crate::profile::report::Step;
 use crate::profile::secrets::GATEWAY;
 
@@ -82,14 +80,6 @@ impl From<String> for End {
     fn from(what: String) -> Self {
         Self::Failed(what)
     }
-}
-
-/// What the boot host brought into the initramfs.
-struct Brought {
-    secrets: Secrets,
-    host: Host,
-    /// Why it cannot be used, if that is so: the boot host is told of it.
-    profile: Result<AgentProfile, String>,
 }
 
 /// What the steps share.
@@ -145,29 +135,6 @@ pub fn report_crash(what: &str) {
     let reporter = Reporter::new(move |report| host.report(report));
     reporter.tell(Step::Failed { what: what.to_owned(), console: console::tail() });
     reporter.flush(LAST_REPORTS);
-}
-
-impl Brought {
-    fn read() -> Result<Self, String> {
-        let read = |path: &str| {
-            fs::read_to_string(path).map_err(|error| {
-                format!("{path} cannot be read: {error}. The boot script has to bring it")
-            })
-        };
-        let secrets = Secrets::parse(&read(SECRETS_PATH)?);
-        let host = secrets.boot_host().map_err(|error| error.to_string())?;
-        let host = Host::new(host).map_err(|error| format!("the boot host's CA: {error}"))?;
-        let profile = read(PROFILE_PATH).and_then(|text| {
-            let profile: AgentProfile =
-                serde_json::from_str(&text).map_err(|error| format!("{PROFILE_PATH}: {error}"))?;
-            if profile.format > FORMAT {
-                let format = profile.format;
-                return Err(format!("{PROFILE_PATH} has the format {format}; this agent is older"));
-            }
-            Ok(profile)
-        });
-        Ok(Self { secrets, host, profile })
-    }
 }
 
 impl Boot {

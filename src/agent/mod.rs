@@ -7,6 +7,7 @@ use std::env;
 use std::process;
 
 pub mod boot;
+pub mod brought;
 pub mod clock;
 pub mod cmdline;
 pub mod console;
