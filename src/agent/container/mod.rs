@@ -29,6 +29,7 @@ use super::secrets::Secrets;
 use crate::profile::agent::Container;
 use crate::profile::agent::Source;
 
+mod rights;
 pub mod spec;
 pub mod user;
 pub mod watch;
