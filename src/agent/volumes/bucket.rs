@@ -160,14 +160,15 @@ impl Bucket {
         tag(&self.retried(put)?)
     }
 
-    /// Writes an object in parts. `unchanged` is asked before the object is made of them.
+    /// Writes an object in parts, unless `unchanged` says before the object is made of them that
+    /// they are of different times.
     pub(super) fn put_parts(
         &self,
         key: &Key,
         rights: Rights,
         mut content: impl Read,
-        unchanged: impl FnOnce() -> io::Result<()>,
-    ) -> io::Result<String> {
+        unchanged: impl FnOnce() -> io::Result<bool>,
+    ) -> io::Result<Option<String>> {
         let credentials = Some(&self.credentials);
         let (mode, owner) = written(rights);
         let mut action = self.signed.create_multipart_upload(credentials, key.as_str());
@@ -178,7 +179,7 @@ impl Bucket {
         let begun = CreateMultipartUpload::parse_response(&begun)
             .map_err(|_| io::Error::other("the bucket begins no upload"))?;
         let upload = begun.upload_id();
-        let mut send = || -> io::Result<String> {
+        let mut send = || -> io::Result<Vec<String>> {
             let mut tags = Vec::new();
             loop {
                 let mut part = Vec::new();
@@ -192,26 +193,24 @@ impl Bucket {
                 let put = || good(self.http.put(url.as_str(), &[], part.clone())?);
                 tags.push(tag(&self.retried(put)?)?);
             }
-            Ok(tags.join(","))
+            Ok(tags)
         };
-        let finish = |tags: String| -> io::Result<String> {
-            unchanged()?;
-            let tags: Vec<&str> = tags.split(',').collect();
-            let action = self.signed.complete_multipart_upload(
-                credentials,
-                key.as_str(),
-                upload,
-                tags.iter().copied(),
-            );
+        let finish = |tags: Vec<String>| -> io::Result<Option<String>> {
+            if !unchanged()? {
+                return Ok(None);
+            }
+            let tags = tags.iter().map(String::as_str);
+            let action =
+                self.signed.complete_multipart_upload(credentials, key.as_str(), upload, tags);
             let (url, body) = (action.sign(SIGNED_FOR), action.body());
             let done = text(self.http.post(url.as_str(), &[], body.into_bytes())?)?;
             let between = |from, to| Some(done.split_once(from)?.1.split_once(to)?.0);
             let tag = between("<ETag>", "</ETag>");
             let tag = tag.ok_or_else(|| io::Error::other("the bucket did not end the upload"))?;
-            Ok(bare(&tag.replace("&quot;", "\"").replace("&#34;", "\"")))
+            Ok(Some(bare(&tag.replace("&quot;", "\"").replace("&#34;", "\""))))
         };
         let sent = send().and_then(finish);
-        if sent.is_err() {
+        if !matches!(sent, Ok(Some(_))) {
             // What was sent would cost for ever.
             let action = self.signed.abort_multipart_upload(credentials, key.as_str(), upload);
             let _ = self.http.delete(action.sign(SIGNED_FOR).as_str());

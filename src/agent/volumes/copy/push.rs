@@ -141,13 +141,6 @@ impl Copy {
             return bucket.put(key, rights, &content).map(Some);
         }
         let again = file.try_clone()?;
-        let written = || io::Error::other(WRITTEN);
-        let unchanged = || if is_still(&again)? { Ok(()) } else { Err(written()) };
-        match bucket.put_parts(key, rights, &mut file, unchanged) {
-            Err(error) if error.to_string() == WRITTEN => Ok(None),
-            tag => tag.map(Some),
-        }
+        bucket.put_parts(key, rights, &mut file, || is_still(&again))
     }
 }
-
-const WRITTEN: &str = "it is being written";
