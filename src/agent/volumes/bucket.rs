@@ -22,14 +22,15 @@ use super::plan::Objects;
 use crate::agent::http::Answer;
 use crate::agent::http::Body;
 use crate::agent::http::Client;
+use crate::backoff::Backoff;
 use crate::foreign::Foreign;
 
-/// How long a signed address is good.
+/// Time that a signed address is good.
 const SIGNED_FOR: Duration = Duration::from_secs(15 * 60);
 
-/// Attempts at a request, and the pause after the first one that failed.
+/// Attempts at a request, and the waits between them.
 const ATTEMPTS: u32 = 3;
-const PAUSE: Duration = Duration::from_secs(1);
+const WAITS: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(2));
 
 /// Most objects that are mirrored.
 const MOST: usize = 100_000;
@@ -235,13 +236,13 @@ impl Bucket {
 
     /// Tries again what may go well the next time.
     fn retried<T>(&self, ask: impl Fn() -> Result<T, Failure>) -> io::Result<T> {
-        let mut attempt = 1;
+        let mut failures = 0;
         loop {
             match ask() {
                 Ok(answer) => return Ok(answer),
-                Err(Failure { passing: true, .. }) if attempt < ATTEMPTS => {
-                    thread::sleep(PAUSE * attempt);
-                    attempt += 1;
+                Err(Failure { passing: true, .. }) if failures + 1 < ATTEMPTS => {
+                    thread::sleep(WAITS.wait(failures, None, 0.0));
+                    failures += 1;
                 }
                 Err(failure) => return Err(failure.into()),
             }
