@@ -174,12 +174,12 @@ fn usable(cache: &Cache, device: Device, named: &str) -> Result<(Device, bool), 
 
 fn blank(devices: &[Device], named: &str) -> Result<(Device, bool), String> {
     match devices::only_blank(devices) {
-        Ok(Found::One(device)) => Ok((device, true)),
-        Ok(Found::Several(names)) => Err(format!(
+        Found::One(device) => Ok((device, true)),
+        Found::Several(names) => Err(format!(
             "{named} is missing, and several drives are blank: {}. Which one is meant cannot be told",
             names.join(", ")
         )),
-        _ => Err(format!("{named} is missing, and no drive is blank{}", others(devices))),
+        Found::None => Err(format!("{named} is missing, and no drive is blank{}", others(devices))),
     }
 }
 
