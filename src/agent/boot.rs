@@ -117,7 +117,7 @@ pub fn run() {
         host,
         secrets: brought.secrets,
         reporter: Reporter::new(move |report| reports.report(report)),
-        network: Network::new(line.addresses, Some(hostname.clone())),
+        network: Network::new(line.addresses, hostname.clone()),
         failures: Failures::kept_in(None),
         hostname,
         bundles: Vec::new(),
@@ -149,7 +149,7 @@ impl Boot {
         profile: Result<AgentProfile, String>,
         wanted: &[String],
     ) -> Result<End, End> {
-        network::prepare(Some(&self.hostname));
+        network::prepare(&self.hostname);
         modules::load(wanted);
         expect_within(QUIET);
         // Also for a profile that cannot be used: the boot host has to know why.
