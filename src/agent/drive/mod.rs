@@ -31,11 +31,11 @@ use crate::profile::report::Step;
 mod devices;
 mod ext4;
 
-/// Where it is mounted.
-pub const ROOT: &str = "/run/farmgate/drive";
-/// What takes its place where it is mounted and cannot be used.
+/// The directory that it is mounted at.
+const ROOT: &str = "/run/farmgate/drive";
+/// Memory that takes its place when it is mounted and cannot be used.
 const INSTEAD: &str = "/run/farmgate/memory";
-/// How long the drive may take to appear: disks on USB are slow.
+/// Time that the drive may take to appear: disks on USB are slow.
 const APPEARS: Duration = Duration::from_secs(30);
 /// Time that a check of the file system may take.
 pub const CHECK: Duration = Duration::from_secs(60 * 60);
@@ -44,11 +44,11 @@ const REPAIRED: i32 = 1;
 /// Of the drive's room, what the swap file leaves: half.
 const SWAP_SHARE: u64 = 2;
 
-/// What is mounted at [`ROOT`].
+/// The file system at [`ROOT`].
 #[derive(Clone, Debug)]
 pub struct Drive {
     kind: Kind,
-    /// Why it is not the drive that was wanted.
+    /// The reason why it is not the drive that was wanted.
     trouble: Option<String>,
 }
 
