@@ -56,19 +56,19 @@ const QUIET: Duration = Duration::from_secs(120);
 const WORKS_WITHIN: Duration = Duration::from_secs(15 * 60);
 /// Between two questions for a container's health.
 const OFTEN: Duration = Duration::from_secs(2);
-/// How long containers get to end in good order.
+/// Time that containers get to end in good order.
 const END: Duration = Duration::from_secs(15);
-/// How long the last changes of volumes get.
+/// Time that the last changes of volumes get.
 const LAST_PUSH: Duration = Duration::from_secs(60);
-/// Where volumes are that must not be on the drive as it is.
+/// Place of volumes that must not be on the drive as it is.
 const MEMORY_VOLUMES: &str = "/run/farmgate/volumes";
-/// How long the last reports get.
+/// Time that the last reports get.
 const LAST_REPORTS: Duration = Duration::from_secs(20);
 const ACKNOWLEDGE: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
 /// A restart that a container asked for follows at once.
 const ASKED: Duration = Duration::ZERO;
 
-/// Why a boot ends.
+/// The end of a boot.
 #[derive(Debug)]
 enum End {
     Failed(String),
@@ -82,7 +82,7 @@ impl From<String> for End {
     }
 }
 
-/// What the steps share.
+/// The state that the steps share.
 struct Boot {
     host: Host,
     secrets: Secrets,

@@ -32,7 +32,7 @@ impl fmt::Debug for Secrets {
 #[error("the boot's secrets have no usable line {0}: the boot host did not make them for an agent")]
 pub struct Unusable(pub &'static str);
 
-/// How to speak with the boot host.
+/// The boot host's address, and the ways to know it and to be known to it.
 #[derive(Clone)]
 pub struct BootHost {
     /// Its origin: `https://boot.example.org:8443`.

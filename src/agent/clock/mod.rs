@@ -20,7 +20,7 @@ const BUILT: &str = "/etc/farmgate/built";
 /// A clock that is off by less is left alone: the boot host's `Date` has no fractions.
 const CLOSE: u64 = 2;
 
-/// What is to be done with the clock.
+/// The verdict on the clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Decision {
     /// The time to set, in seconds since 1970.

@@ -52,7 +52,7 @@ pub struct Bundle {
     directory: PathBuf,
 }
 
-/// Where the directories are that containers see.
+/// Directories of the gateway that containers see.
 pub struct Places<'a> {
     /// Of all containers, on the drive.
     pub shared: &'a Path,
@@ -130,7 +130,7 @@ impl Bundle {
     }
 }
 
-/// What a shell would call the status.
+/// The status as a shell gives it: signals are numbers above 128.
 fn status(status: ExitStatus) -> i32 {
     use std::os::unix::process::ExitStatusExt;
     status

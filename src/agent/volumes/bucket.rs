@@ -52,7 +52,7 @@ pub struct Bucket {
     credentials: Credentials,
 }
 
-/// Where a bucket is, and what opens it.
+/// The place of a bucket, and the key that opens it.
 pub struct Access<'a> {
     pub endpoint: &'a str,
     pub region: Option<&'a str>,
@@ -250,7 +250,7 @@ impl Bucket {
     }
 }
 
-/// Why a request failed.
+/// The reason why a request failed.
 struct Failure {
     what: io::Error,
     /// True if it may go well the next time.

@@ -37,7 +37,7 @@ const MOST_ASIDE: usize = 32;
 /// Attempts at an object whose body breaks off.
 const ATTEMPTS: usize = 3;
 
-/// What is to be done once all of a pull is here.
+/// The steps that are left once all of a pull is here.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) struct Apply {
@@ -56,7 +56,7 @@ struct Fetched {
     aside: bool,
 }
 
-/// What a pull brought.
+/// The outcome of a pull.
 #[derive(Debug, Default)]
 pub(in crate::agent::volumes) struct Pulled {
     /// Files that came, and that were removed.

@@ -21,14 +21,14 @@ use crate::foreign::Foreign;
 /// Failures in a row after which the bucket is taken for away.
 const GIVE_UP: usize = 3;
 
-/// What a push did.
+/// The outcome of a push.
 #[derive(Debug, Default)]
 pub(in crate::agent::volumes) struct Pushed {
     pub(in crate::agent::volumes) sent: usize,
     pub(in crate::agent::volumes) deleted: usize,
     /// Files that changed on both sides.
     pub(in crate::agent::volumes) both: Vec<Foreign>,
-    /// What failed, and why.
+    /// Failures, each with its reason.
     pub(in crate::agent::volumes) failed: Vec<String>,
     pub(in crate::agent::volumes) skipped: Vec<String>,
 }
