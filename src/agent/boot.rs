@@ -166,9 +166,7 @@ impl Boot {
         let (address, answers) = self.network.wait(&self.host)?;
         say(&format!("the network is up, with the address {address}"));
         self.reporter.tell(Step::Network { address: address.to_string() });
-        if answers || profile.ntp.is_some() {
-            self.reporter.tell(clock::set(profile.ntp.as_deref(), &self.host));
-        }
+        self.reporter.tell(clock::set(profile.ntp.as_deref(), answers.then_some(&self.host)));
         // The steps so far promised to be quick, and a check of a large drive is not.
         expect_within(drive::CHECK);
         let drive = drive.join().map_err(|_| "the cache drive: the agent failed".to_owned())??;
