@@ -44,7 +44,7 @@ const REPAIRED: i32 = 1;
 /// Of the drive's room, what the swap file leaves: half.
 const SWAP_SHARE: u64 = 2;
 
-/// The file system at [`ROOT`].
+/// The file system in the place of the drive, which may be memory.
 #[derive(Clone, Debug)]
 pub struct Drive {
     kind: Kind,
