@@ -21,7 +21,7 @@ demo: ## boots a gateway in QEMU before your eyes (FIRMWARE=bios|uefi MEDIUM=cd|
 	@scripts/demo
 
 .PHONY: test
-test: ## every test there is; installs what is missing
+test: ## what a change must pass; installs what is missing
 	@scripts/install-packages test >/dev/null
 	$(MAKE) lint
 	$(MAKE) test-nix
@@ -127,7 +127,7 @@ fuzz: ## every fuzz target for FUZZ_SECONDS each (needs cargo-fuzz and a C++ com
 	done
 
 .PHONY: test-long
-test-long: test test-agent fuzz ## every test, the fuzz targets, and pages of the documentation that fetch something
+test-long: test test-agent fuzz ## every test there is, the fuzz targets, and pages of the documentation that fetch something
 	FARMGATE_NETWORK_PAGES=1 FARMGATE_PAGES=debian-gateway vm-tests/run docs_say
 
 .PHONY: fmt

@@ -43,6 +43,8 @@ wanted=(
   "ip iproute2"
   "dnsmasq dnsmasq-base"
 )
+# Packs what a boot script brings, for the agent's tests.
+[[ $purpose == test ]] && wanted+=("cpio cpio")
 # Shells that are asked what they complete.
 [[ $purpose == test ]] && wanted+=("zsh zsh" "fish fish")
 # Pulls images from the boot host, and pushes them into a registry.

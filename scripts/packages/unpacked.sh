@@ -68,22 +68,46 @@ refresh() {
   return 1
 }
 
-# unpack SUITE PACKAGE: leaves the package's files in $cache/SUITE/PACKAGE. The directory appears
-# complete or not at all, so a torn download spoils nothing.
+# unpack SUITE PACKAGE: leaves the package's files in $cache/SUITE/PACKAGE.
 unpack() {
-  local suite=$1 package=$2 target=$cache/$1/$2 temp
-  [[ -d $target ]] && return 0
-  on_debian || { say "$package is only fetched on Debian, and this is $host_id"; return 1; }
-  say "fetching $package from Debian's $suite into $target"
-  refresh "$suite" || return 1
+  [[ -d $cache/$1/$2 ]] && return 0
+  announce "$@" || return 1
+  unpack_into "$1" "$2" "$2" || return 1
+  say "have $(cat "$cache/$1/$2/.packages")"
+}
+
+# unpack_with_all SUITE NAME PACKAGE...: leaves the files of these packages, and of all that they depend
+# on, together in $cache/SUITE/NAME.
+unpack_with_all() {
+  local suite=$1 name=$2 all=()
+  shift 2
+  [[ -d $cache/$suite/$name ]] && return 0
+  announce "$suite" "$@" "and what they need" || return 1
+  mapfile -t all < <(apt_private "$suite" apt-cache depends --recurse --no-recommends --no-suggests \
+    --no-conflicts --no-breaks --no-replaces --no-enhances "$@" | grep '^[a-z0-9]' | sort -u)
+  unpack_into "$suite" "$name" "${all[@]/%//$suite}"
+}
+
+# announce SUITE PACKAGE...: says what is fetched, and makes the suite's lists ready.
+announce() {
+  on_debian || { say "${*:2}: only fetched on Debian, and this is $host_id"; return 1; }
+  say "fetching ${*:2} from Debian's $1 into $cache/$1"
+  refresh "$1"
+}
+
+# unpack_into SUITE NAME PACKAGE...: leaves the files of exactly these packages in $cache/SUITE/NAME.
+# The directory appears complete or not at all, so a torn download spoils nothing.
+unpack_into() {
+  local suite=$1 target=$cache/$1/$2 temp
+  shift 2
   mkdir -p "$cache/$suite"
   temp=$(mktemp -d "$cache/$suite/.unpack.XXXXXX")
-  if (cd "$temp" && apt_private "$suite" apt-get download "$package" >download.log 2>&1 &&
-    mkdir root && dpkg-deb -x ./*.deb root && basename ./*.deb >root/.package); then
+  if (cd "$temp" && apt_private "$suite" apt-get download "$@" >download.log 2>&1 && mkdir root &&
+    for deb in ./*.deb; do dpkg-deb -x "$deb" root && basename "$deb" || exit 1; done >packages); then
+    mv "$temp/packages" "$temp/root/.packages"
     chmod -R u+rwX "$temp/root"
     mv -T "$temp/root" "$target"
     rm -rf "$temp"
-    say "have $(cat "$target/.package")"
   else
     sed 's/^/    /' "$temp/download.log" >&2
     rm -rf "$temp"
@@ -95,32 +119,6 @@ unpack() {
 real_package() {
   apt_private "$1" apt-cache depends --important "$2" 2>/dev/null |
     awk -v want="$3" '$1 == "Depends:" && $2 ~ want && !found++ { print $2 }'
-}
-
-# unpack_with_all SUITE NAME PACKAGE...: leaves the files of these packages, and of all that they depend
-# on, together in $cache/SUITE/NAME.
-unpack_with_all() {
-  local suite=$1 target=$cache/$1/$2 temp all=()
-  shift 2
-  [[ -d $target ]] && return 0
-  on_debian || { say "$* are only fetched on Debian, and this is $host_id"; return 1; }
-  say "fetching $* and what they need from Debian's $suite into $target"
-  refresh "$suite" || return 1
-  mapfile -t all < <(apt_private "$suite" apt-cache depends --recurse --no-recommends --no-suggests \
-    --no-conflicts --no-breaks --no-replaces --no-enhances "$@" | grep '^[a-z0-9]' | sort -u)
-  mkdir -p "$cache/$suite"
-  temp=$(mktemp -d "$cache/$suite/.unpack.XXXXXX")
-  if (cd "$temp" && apt_private "$suite" apt-get download "${all[@]/%//$suite}" >download.log 2>&1 && mkdir root &&
-    for deb in ./*.deb; do dpkg-deb -x "$deb" root && basename "$deb" || exit 1; done >packages); then
-    mv "$temp/packages" "$temp/root/.packages"
-    chmod -R u+rwX "$temp/root"
-    mv -T "$temp/root" "$target"
-    rm -rf "$temp"
-  else
-    sed 's/^/    /' "$temp/download.log" >&2
-    rm -rf "$temp"
-    return 1
-  fi
 }
 
 # What an interrupted run left.

@@ -10,6 +10,7 @@ use std::sync::mpsc::RecvTimeoutError;
 use std::thread;
 use std::time::Duration;
 
+use super::brought::Brought;
 use super::clock;
 use super::cmdline::CommandLine;
 use super::console;
@@ -38,20 +39,15 @@ use super::pull::Puller;
 use super::report::Reporter;
 use super::secrets::Secrets;
 use super::volumes;
-use super::volumes::Access;
 use super::volumes::Bucket;
 use super::volumes::Volumes;
 use crate::backoff::Backoff;
 use crate::backoff::jitter;
 use crate::profile::agent::AgentProfile;
-use crate::profile::agent::FORMAT;
 use crate::profile::agent::Missing;
-use crate::profile::agent::PROFILE_PATH;
-use crate::profile::agent::SECRETS_PATH;
 use crate::profile::report::Step;
+use crate::profile::secrets::GATEWAY;
 
-/// The gateway's name among the secrets.
-const GATEWAY: &str = "FARMGATE_GATEWAY";
 /// Between two looks at everything, once the containers run.
 const TURN: Duration = Duration::from_secs(1);
 /// The boot is overdue when the watch over containers does not turn for so long.
@@ -60,19 +56,19 @@ const QUIET: Duration = Duration::from_secs(120);
 const WORKS_WITHIN: Duration = Duration::from_secs(15 * 60);
 /// Between two questions for a container's health.
 const OFTEN: Duration = Duration::from_secs(2);
-/// How long containers get to end in good order.
+/// Time that containers get to end in good order.
 const END: Duration = Duration::from_secs(15);
-/// How long the last changes of volumes get.
+/// Time that the last changes of volumes get.
 const LAST_PUSH: Duration = Duration::from_secs(60);
-/// Where volumes are that must not be on the drive as it is.
+/// Place of volumes that must not be on the drive as it is.
 const MEMORY_VOLUMES: &str = "/run/farmgate/volumes";
-/// How long the last reports get.
+/// Time that the last reports get.
 const LAST_REPORTS: Duration = Duration::from_secs(20);
 const ACKNOWLEDGE: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
 /// A restart that a container asked for follows at once.
 const ASKED: Duration = Duration::ZERO;
 
-/// Why a boot ends.
+/// The end of a boot.
 #[derive(Debug)]
 enum End {
     Failed(String),
@@ -86,15 +82,7 @@ impl From<String> for End {
     }
 }
 
-/// What the boot host brought into the initramfs.
-struct Brought {
-    secrets: Secrets,
-    host: Host,
-    /// Why it cannot be used, if that is so: the boot host is told of it.
-    profile: Result<AgentProfile, String>,
-}
-
-/// What the steps share.
+/// The state that the steps share.
 struct Boot {
     host: Host,
     secrets: Secrets,
@@ -129,7 +117,7 @@ pub fn run() {
         host,
         secrets: brought.secrets,
         reporter: Reporter::new(move |report| reports.report(report)),
-        network: Network::new(line.addresses, Some(hostname.clone())),
+        network: Network::new(line.addresses, hostname.clone()),
         failures: Failures::kept_in(None),
         hostname,
         bundles: Vec::new(),
@@ -149,29 +137,6 @@ pub fn report_crash(what: &str) {
     reporter.flush(LAST_REPORTS);
 }
 
-impl Brought {
-    fn read() -> Result<Self, String> {
-        let read = |path: &str| {
-            fs::read_to_string(path).map_err(|error| {
-                format!("{path} cannot be read: {error}. The boot script has to bring it")
-            })
-        };
-        let secrets = Secrets::parse(&read(SECRETS_PATH)?);
-        let host = secrets.boot_host().map_err(|error| error.to_string())?;
-        let host = Host::new(host).map_err(|error| format!("the boot host's CA: {error}"))?;
-        let profile = read(PROFILE_PATH).and_then(|text| {
-            let profile: AgentProfile =
-                serde_json::from_str(&text).map_err(|error| format!("{PROFILE_PATH}: {error}"))?;
-            if profile.format > FORMAT {
-                let format = profile.format;
-                return Err(format!("{PROFILE_PATH} has the format {format}; this agent is older"));
-            }
-            Ok(profile)
-        });
-        Ok(Self { secrets, host, profile })
-    }
-}
-
 impl Boot {
     fn until_the_end(&mut self, profile: Result<AgentProfile, String>, modules: &[String]) -> End {
         match self.steps(profile, modules) {
@@ -184,7 +149,7 @@ impl Boot {
         profile: Result<AgentProfile, String>,
         wanted: &[String],
     ) -> Result<End, End> {
-        network::prepare(Some(&self.hostname));
+        network::prepare(&self.hostname);
         modules::load(wanted);
         expect_within(QUIET);
         // Also for a profile that cannot be used: the boot host has to know why.
@@ -201,9 +166,9 @@ impl Boot {
         let (address, answers) = self.network.wait(&self.host)?;
         say(&format!("the network is up, with the address {address}"));
         self.reporter.tell(Step::Network { address: address.to_string() });
-        if answers || profile.ntp.is_some() {
-            self.reporter.tell(clock::set(profile.ntp.as_deref(), &self.host));
-        }
+        self.reporter.tell(clock::set(profile.ntp.as_deref(), answers.then_some(&self.host)));
+        // The steps so far promised to be quick, and a check of a large drive is not.
+        expect_within(drive::CHECK);
         let drive = drive.join().map_err(|_| "the cache drive: the agent failed".to_owned())??;
         self.reporter.tell(drive.step());
         let kept = (!drive.is_memory()).then(|| drive.root());
@@ -259,16 +224,7 @@ impl Boot {
     }
 
     fn bucket(&self) -> io::Result<Option<Bucket>> {
-        let line = |name| self.secrets.get(name);
-        let (Some(endpoint), Some(bucket), Some(key_id), Some(key)) = (
-            line("S3_ENDPOINT"),
-            line("S3_BUCKET"),
-            line("S3_ACCESS_KEY_ID"),
-            line("S3_ACCESS_KEY"),
-        ) else {
-            return Ok(None);
-        };
-        let access = Access { endpoint, region: line("S3_REGION"), bucket, key_id, key };
+        let Some(access) = self.secrets.bucket() else { return Ok(None) };
         Bucket::new(Client::new(Trust::Public, 0)?, &access).map(Some)
     }
 

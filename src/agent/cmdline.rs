@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::net::Ipv4Addr;
 
-/// What the command line asks of the agent.
+/// The words for the agent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CommandLine {
     /// Fixed addresses; interfaces without one ask a DHCP server.

@@ -1,4 +1,4 @@
-//! What the agent says: on every console of the kernel, and kept for the report of a failure.
+//! The agent's words: on every console of the kernel, and kept for the report of a failure.
 
 use std::collections::VecDeque;
 use std::fs;
@@ -27,7 +27,7 @@ const MOST_LINES: u32 = 20;
 const KERNEL: usize = 16 * 1024;
 
 /// The lines and the consoles of this process.
-pub struct Console {
+struct Console {
     consoles: Vec<File>,
     lines: Lines,
     second: u64,
@@ -109,8 +109,8 @@ pub fn say_of(container: &str, text: &str) {
     console.lines.push(line);
 }
 
-/// What the libraries log, line by line.
-pub struct Log;
+/// Takes what the libraries log, line by line.
+struct Log;
 
 impl Write for Log {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {

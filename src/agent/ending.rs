@@ -1,4 +1,4 @@
-//! How long a gateway waits before it restarts after a failed boot: longer each time in a row. The
+//! The wait between a failed boot and the restart: longer each time in a row. The
 //! count is kept on the drive; without one each wait is the shortest.
 
 use std::fs;

@@ -14,13 +14,14 @@ use reqwest::Url;
 use reqwest::header::DATE;
 use rustls::pki_types::CertificateDer;
 
+use super::http::Answer;
 use super::http::Client;
 use super::http::Trust;
 use super::secrets::BootHost;
 use crate::profile::report::Report;
 
 const CONNECT: Duration = Duration::from_secs(5);
-/// How long an answer without an image may take.
+/// Time that an answer without an image may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The boot host, and how it is asked.
@@ -32,7 +33,7 @@ pub struct Host {
     quick: Client,
 }
 
-/// Whether an acknowledgement or a report arrived.
+/// The fate of an acknowledgement or a report.
 #[derive(Debug)]
 pub enum Told {
     Arrived,
@@ -85,26 +86,20 @@ impl Host {
 
     /// The address of this machine that reaches it, once it can be reached.
     pub fn reach(&self) -> io::Result<IpAddr> {
-        let addresses = self.addresses()?;
-        let mut last = io::Error::other("its name has no address");
-        for address in addresses {
-            match TcpStream::connect_timeout(&address, CONNECT) {
-                Ok(stream) => return Ok(stream.local_addr()?.ip()),
-                Err(error) => last = error,
-            }
-        }
-        Err(last)
+        self.own_address(|address| TcpStream::connect_timeout(&address, CONNECT)?.local_addr())
     }
 
     /// The address of this machine that would reach it.
     pub fn route(&self) -> io::Result<IpAddr> {
-        let addresses = self.addresses()?;
+        self.own_address(|address| udp_to(address)?.local_addr())
+    }
+
+    /// The first that `of` gives for one of its addresses.
+    fn own_address(&self, of: impl Fn(SocketAddr) -> io::Result<SocketAddr>) -> io::Result<IpAddr> {
         let mut last = io::Error::other("its name has no address");
-        for address in addresses {
-            let bind = if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
-            let socket = UdpSocket::bind(bind)?;
-            match socket.connect(address) {
-                Ok(()) => return Ok(socket.local_addr()?.ip()),
+        for address in self.addresses()? {
+            match of(address) {
+                Ok(own) => return Ok(own.ip()),
                 Err(error) => last = error,
             }
         }
@@ -120,7 +115,15 @@ impl Host {
     }
 }
 
-fn told(answer: io::Result<super::http::Answer>) -> Told {
+/// A socket that speaks with this address alone. Nothing is sent for that.
+pub fn udp_to(address: SocketAddr) -> io::Result<UdpSocket> {
+    let any = if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+    let socket = UdpSocket::bind(any)?;
+    socket.connect(address)?;
+    Ok(socket)
+}
+
+fn told(answer: io::Result<Answer>) -> Told {
     let status = match answer {
         Ok(answer) => answer.status,
         Err(error) => return Told::Away(error),

@@ -6,6 +6,7 @@
 use std::fs;
 use std::fs::File;
 use std::fs::OpenOptions;
+use std::io;
 use std::io::Write;
 use std::path::Path;
 use std::process::Command;
@@ -32,12 +33,12 @@ use super::progress::overdue;
 const TURN: Duration = Duration::from_millis(250);
 /// Every so many turns the watchdog is fed: each second.
 const TURNS_PER_FEED: u32 = 4;
-/// How long a boot that is overdue may hang before process 1 restarts the machine itself. The
+/// Time that a boot that is overdue may hang before process 1 restarts the machine itself. The
 /// hardware's watchdog is faster, where there is one.
 const GRACE: Duration = Duration::from_secs(60);
 /// Before a restart after a boot that crashed.
 const CRASHED: Duration = Duration::from_secs(10);
-/// How long the last words of a boot that crashed may take.
+/// Time that the last words of a boot that crashed may take.
 const LAST_WORDS: Duration = Duration::from_secs(40);
 
 /// The argument that makes this program the boot.
@@ -88,7 +89,7 @@ fn mount_all() {
     let _ = fs::create_dir_all("/run/farmgate");
 }
 
-fn start(arguments: &[&str]) -> std::io::Result<Pid> {
+fn start(arguments: &[&str]) -> io::Result<Pid> {
     let child = Command::new("/proc/self/exe")
         .args(arguments)
         .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
@@ -149,7 +150,7 @@ impl Watchdog {
 }
 
 /// Restarts the machine. Nothing of the agent powers it off.
-pub fn restart() -> ! {
+fn restart() -> ! {
     say("restarting");
     end_all(Signal::TERM);
     thread::sleep(Duration::from_secs(1));

@@ -1,4 +1,4 @@
-//! What runs on a gateway after the kernel: the program farmgate-agent. It makes the gateway's
+//! The program farmgate-agent, which runs on a gateway after the kernel. It makes the gateway's
 //! network, clock and drive ready, and starts the containers of its generation.
 //!
 //! Process 1 is [`init`]; it starts [`boot`] and restarts the machine when that has ended.
@@ -7,6 +7,7 @@ use std::env;
 use std::process;
 
 pub mod boot;
+pub mod brought;
 pub mod clock;
 pub mod cmdline;
 pub mod console;

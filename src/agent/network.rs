@@ -32,15 +32,14 @@ const WAITS: Backoff = Backoff::new(Duration::from_millis(200), Duration::from_s
 const ETHERNET: &str = "1";
 
 /// The interfaces, and the DHCP clients that look after them.
-#[derive(Default)]
 pub struct Network {
     clients: BTreeMap<String, Option<Child>>,
     fixed: Vec<Address>,
-    hostname: Option<String>,
+    hostname: String,
 }
 
 impl Network {
-    pub fn new(fixed: Vec<Address>, hostname: Option<String>) -> Self {
+    pub fn new(fixed: Vec<Address>, hostname: String) -> Self {
         Self { clients: BTreeMap::new(), fixed, hostname }
     }
 
@@ -90,9 +89,7 @@ impl Network {
         let mut client = busybox(&[
             "udhcpc", "-f", "-R", "-i", name, "-s", SCRIPT, "-t", "4", "-T", "2", "-A", "5",
         ]);
-        if let Some(hostname) = &self.hostname {
-            client.arg("-x").arg(format!("hostname:{hostname}"));
-        }
+        client.arg("-x").arg(format!("hostname:{}", self.hostname));
         client.stdout(Stdio::null()).stderr(Stdio::null()).spawn().map(Some)
     }
 
@@ -180,9 +177,8 @@ fn busybox(arguments: &[&str]) -> Command {
 }
 
 /// Brings up the loopback and gives the machine its name.
-pub fn prepare(hostname: Option<&str>) {
+pub fn prepare(name: &str) {
     let _ = busybox(&["ip", "link", "set", "lo", "up"]).status();
-    let name = hostname.unwrap_or("gateway");
     let _ = rustix::system::sethostname(name.as_bytes());
     let _ = fs::create_dir_all("/etc");
     let _ = fs::write("/etc/hostname", format!("{name}\n"));

@@ -10,8 +10,8 @@ use rustix::time::clock_gettime;
 
 const DEADLINE: &str = "/run/farmgate/deadline";
 
-/// How long process 1 waits for the first deadline.
-pub const FIRST: Duration = Duration::from_secs(120);
+/// Time that process 1 waits for the first deadline.
+const FIRST: Duration = Duration::from_secs(120);
 
 /// Time since the kernel started, sleep included.
 pub fn uptime() -> Duration {
@@ -27,7 +27,7 @@ pub fn expect_within(time: Duration) {
     let _ = fs::write(&new, deadline.to_string()).and_then(|()| fs::rename(&new, DEADLINE));
 }
 
-/// By how much the promised time is exceeded.
+/// Time since the promised one; zero before it.
 pub fn overdue() -> Duration {
     let promised = fs::read_to_string(Path::new(DEADLINE)).unwrap_or_default();
     let deadline = promised.parse().map_or(FIRST, Duration::from_secs);

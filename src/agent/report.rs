@@ -14,6 +14,7 @@ use super::console::say;
 use super::host::Told;
 use super::progress::uptime;
 use crate::backoff::Backoff;
+use crate::backoff::jitter;
 use crate::profile::report::Report;
 use crate::profile::report::Step;
 
@@ -21,8 +22,8 @@ use crate::profile::report::Step;
 const MOST: usize = 200;
 const WAITS: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
 
-/// Where reports go.
-type Send = dyn Fn(&Report) -> Told + std::marker::Send + Sync;
+/// Brings a report to the boot host.
+type Bring = dyn Fn(&Report) -> Told + Send + Sync;
 
 /// The queue. Clones are the same one.
 #[derive(Clone)]
@@ -57,11 +58,11 @@ impl Queue {
 
 impl Reporter {
     /// A queue that is sent by a thread of its own.
-    pub fn new(send: impl Fn(&Report) -> Told + std::marker::Send + Sync + 'static) -> Self {
+    pub fn new(bring: impl Fn(&Report) -> Told + Send + Sync + 'static) -> Self {
         let shared = Arc::new(Shared { queue: Mutex::default(), changed: Condvar::new() });
         let reporter = Self(shared);
         let sender = reporter.clone();
-        thread::spawn(move || sender.run(&send));
+        thread::spawn(move || sender.run(&bring));
         reporter
     }
 
@@ -93,11 +94,11 @@ impl Reporter {
         self.0.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn run(&self, send: &Send) {
+    fn run(&self, bring: &Bring) {
         let mut failures = 0;
         loop {
             let report = self.next();
-            let told = send(&report);
+            let told = bring(&report);
             let mut queue = self.lock();
             queue.sending = false;
             match told {
@@ -118,7 +119,7 @@ impl Reporter {
             drop(queue);
             self.0.changed.notify_all();
             if failures > 0 {
-                thread::sleep(WAITS.wait(failures - 1, None, crate::backoff::jitter()));
+                thread::sleep(WAITS.wait(failures - 1, None, jitter()));
             }
         }
     }

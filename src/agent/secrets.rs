@@ -1,4 +1,4 @@
-//! The boot's secrets, lines `NAME=VALUE`. Pure.
+//! The boot's secrets, and what the agent itself needs of them. Pure.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,9 +6,16 @@ use std::fmt;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
-use crate::profile::agent::BOOT_CA;
-use crate::profile::agent::BOOT_TOKEN;
-use crate::profile::agent::BOOT_URL;
+use super::volumes::Access;
+use crate::profile::secrets::BOOT_CA;
+use crate::profile::secrets::BOOT_TOKEN;
+use crate::profile::secrets::BOOT_URL;
+use crate::profile::secrets::Line;
+use crate::profile::secrets::S3_ACCESS_KEY;
+use crate::profile::secrets::S3_ACCESS_KEY_ID;
+use crate::profile::secrets::S3_BUCKET;
+use crate::profile::secrets::S3_ENDPOINT;
+use crate::profile::secrets::S3_REGION;
 
 /// Values by their names. Shows none of them.
 #[derive(Clone, Default)]
@@ -25,7 +32,7 @@ impl fmt::Debug for Secrets {
 #[error("the boot's secrets have no usable line {0}: the boot host did not make them for an agent")]
 pub struct Unusable(pub &'static str);
 
-/// How to speak with the boot host.
+/// The boot host's address, and the ways to know it and to be known to it.
 #[derive(Clone)]
 pub struct BootHost {
     /// Its origin: `https://boot.example.org:8443`.
@@ -39,17 +46,30 @@ impl Secrets {
     /// Reads the lines. Of two with the same name the last one counts: farmgate's own follow those
     /// of the operator.
     pub fn parse(text: &str) -> Self {
-        let pair = |line: &str| {
-            let (name, value) = line.split_once('=')?;
-            let name = name.trim();
-            let comment = name.is_empty() || name.starts_with('#');
-            (!comment).then(|| (name.to_owned(), value.trim_end_matches('\r').to_owned()))
+        // Nobody checked a template that only the boot host has: space around a name and Windows
+        // line ends are no part of a secret.
+        let pair = |line| match Line::parse(line) {
+            Line::Secret(name, value) => {
+                Some((name.trim().to_owned(), value.trim_end_matches('\r').to_owned()))
+            }
+            Line::Nothing | Line::Strange => None,
         };
         Self(text.lines().filter_map(pair).collect())
     }
 
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    /// The gateway's bucket, if it has one.
+    pub fn bucket(&self) -> Option<Access<'_>> {
+        Some(Access {
+            endpoint: self.get(S3_ENDPOINT)?,
+            region: self.get(S3_REGION),
+            bucket: self.get(S3_BUCKET)?,
+            key_id: self.get(S3_ACCESS_KEY_ID)?,
+            key: self.get(S3_ACCESS_KEY)?,
+        })
     }
 
     pub fn boot_host(&self) -> Result<BootHost, Unusable> {
@@ -89,6 +109,21 @@ mod tests {
         let host = secrets.boot_host().ok().unwrap();
         assert_eq!((host.url.as_str(), host.token.as_str()), ("https://boot:8443", "a.b-C_1"));
         assert_eq!(host.ca, [0, 1, 2]);
+    }
+
+    #[test]
+    fn a_bucket_is_there_with_all_of_its_lines_and_not_without_one() {
+        const BUCKET: &str = "S3_ENDPOINT=https://s3\nS3_REGION=\nS3_BUCKET=lab-1\n\
+            S3_ACCESS_KEY_ID=id\nS3_ACCESS_KEY=key\n";
+        let secrets = Secrets::parse(BUCKET);
+        let Access { endpoint, region, bucket, key_id, key } = secrets.bucket().unwrap();
+        assert_eq!((endpoint, bucket, key_id, key), ("https://s3", "lab-1", "id", "key"));
+        assert_eq!(region, None);
+        for name in ["S3_ENDPOINT", "S3_BUCKET", "S3_ACCESS_KEY_ID", "S3_ACCESS_KEY"] {
+            // As the boot host writes them for a gateway without a bucket.
+            let without = format!("{BUCKET}{name}=\n");
+            assert!(Secrets::parse(&without).bucket().is_none(), "{name}");
+        }
     }
 
     #[test]

@@ -17,7 +17,8 @@ pub const AGENT_PROFILE: &str = "agent.json";
 /// Path of the profile in the gateway's initramfs.
 pub const PROFILE_PATH: &str = "/farmgate/agent.json";
 
-/// Path of the boot's rendered secrets in the gateway's initramfs: lines `NAME=VALUE`.
+/// Path of the boot's rendered secrets in the gateway's initramfs (see
+/// [`secrets`](super::secrets)).
 pub const SECRETS_PATH: &str = "/farmgate/secrets";
 
 /// Directory of a generation that holds its images, an OCI image layout
@@ -31,15 +32,6 @@ pub const IMAGE_INDEX: &str = "oci/index.json";
 pub fn image_blob(digest: Digest) -> String {
     format!("{IMAGES}/blobs/sha256/{}", digest.hex())
 }
-
-/// Lines of the rendered secrets that belong to farmgate: the origin of the boot host, base64 of
-/// the DER of the CA that issued its certificate, and the boot's token. With it the agent
-/// acknowledges, reports and pulls images.
-pub const BOOT_URL: &str = "FARMGATE_URL";
-/// See [`BOOT_URL`].
-pub const BOOT_CA: &str = "FARMGATE_CA";
-/// See [`BOOT_URL`].
-pub const BOOT_TOKEN: &str = "FARMGATE_TOKEN";
 
 /// The whole profile.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,19 +58,19 @@ pub struct AgentProfile {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Cache {
-    /// Which drive it is.
+    /// The drive.
     #[serde(flatten)]
     pub drive: Drive,
-    /// Whether the agent may make a file system on it.
+    /// The agent's right to make a file system on it.
     pub format: Format,
     /// Bytes of swap on it; 0 for none.
     #[serde(default)]
     pub swap: u64,
-    /// What happens when the drive is missing or fails.
+    /// The way on when the drive is missing or fails.
     pub missing: Missing,
 }
 
-/// Which drive is the cache drive.
+/// The name of the cache drive.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Drive {
@@ -88,7 +80,7 @@ pub enum Drive {
     Device(String),
 }
 
-/// Whether the agent may make a file system.
+/// The agent's right to make a file system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Format {
@@ -98,7 +90,7 @@ pub enum Format {
     IfBlank,
 }
 
-/// What happens without a usable cache drive.
+/// The way on without a usable cache drive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Missing {
@@ -126,9 +118,9 @@ pub struct Registry {
 pub struct Volume {
     /// True if it mirrors the gateway's bucket.
     pub bucket: bool,
-    /// When the bucket's content comes to the gateway.
+    /// The moment at which the bucket's content comes to the gateway.
     pub pull: Pull,
-    /// When the gateway's content goes to the bucket.
+    /// The moments at which the gateway's content goes to the bucket.
     pub push: Push,
     /// True if what is deleted here is deleted in the bucket.
     pub delete_remote: bool,
@@ -138,7 +130,7 @@ pub struct Volume {
     pub encrypt: Option<String>,
 }
 
-/// When a bucket's content comes to the gateway.
+/// The moment at which a bucket's content comes to the gateway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Pull {
@@ -148,7 +140,7 @@ pub enum Pull {
     Start,
 }
 
-/// When a gateway's content goes to the bucket.
+/// The moments at which a gateway's content goes to the bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Push {
@@ -166,7 +158,7 @@ pub enum Push {
 pub struct Container {
     /// Its name; no other container has it.
     pub name: String,
-    /// What it runs.
+    /// The image that it runs.
     pub image: Image,
     /// Replaces the image's entry point.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -189,7 +181,7 @@ pub struct Container {
     /// works once it has run for a while.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub health: Option<String>,
-    /// What happens when it ends.
+    /// The way on when it ends.
     pub restart: Restart,
 }
 
@@ -221,7 +213,7 @@ pub enum Value {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Mount {
-    /// Where it comes from.
+    /// The directory.
     pub source: Source,
     /// Absolute path in the container.
     pub target: String,
@@ -230,7 +222,7 @@ pub struct Mount {
     pub read_only: bool,
 }
 
-/// Where a mount comes from.
+/// The directory of a mount.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Source {
@@ -252,7 +244,7 @@ pub enum Network {
     None,
 }
 
-/// What happens when a container ends.
+/// The way on when a container ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Restart {

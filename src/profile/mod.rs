@@ -1,5 +1,5 @@
-//! What a gateway runs after the kernel, as `gateway.toml` describes it, and what a gateway's agent
-//! and the boot host say to each other about it. Pure.
+//! The description of what a gateway runs after the kernel, `gateway.toml`, and the words that a
+//! gateway's agent and the boot host have for it. Pure.
 
 pub mod agent;
 pub mod description;
@@ -8,3 +8,4 @@ pub mod download;
 pub mod oci;
 pub mod reference;
 pub mod report;
+pub mod secrets;

@@ -1,5 +1,5 @@
-//! What a gateway's agent tells the boot host, the body of `POST /boot/report/<token>` (JSON). It
-//! comes from a machine that may have gone bad: every text in it is foreign. Pure.
+//! The reports of a gateway's agent to the boot host, the body of `POST /boot/report/<token>` (JSON).
+//! They come from a machine that may have gone bad: every text in them is foreign. Pure.
 
 use std::fmt;
 
@@ -21,7 +21,7 @@ pub const MAX_CONSOLE: usize = 64 * 1024;
 pub struct Report {
     /// Milliseconds since the kernel started.
     pub uptime: u64,
-    /// What happened.
+    /// The step.
     #[serde(flatten)]
     pub step: Step,
 }
@@ -51,7 +51,7 @@ pub enum Step<T = String> {
         size: u64,
         /// Free bytes of it.
         free: u64,
-        /// Why it is not the drive that was wanted.
+        /// The reason why it is not the drive that was wanted.
         #[serde(default = "none", skip_serializing_if = "Option::is_none")]
         trouble: Option<T>,
     },

@@ -105,7 +105,7 @@ def shell(busybox: Path, script: str) -> Image:
 
 
 class FakeHost:
-    """What a boot sees of a boot host. Entered with `with`."""
+    """A boot host, as far as a boot sees it. Entered with `with`."""
 
     def __init__(self, where: Path, *images: Image) -> None:
         self.where = where
@@ -217,7 +217,7 @@ class FakeHost:
 
 
 class Tools(Protocol):
-    """Where the files are that gateways begin with."""
+    """The files that gateways begin with."""
 
     kernel: Path
     busybox: Path

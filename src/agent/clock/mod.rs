@@ -20,7 +20,7 @@ const BUILT: &str = "/etc/farmgate/built";
 /// A clock that is off by less is left alone: the boot host's `Date` has no fractions.
 const CLOSE: u64 = 2;
 
-/// What is to be done with the clock.
+/// The verdict on the clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Decision {
     /// The time to set, in seconds since 1970.
@@ -39,8 +39,8 @@ fn decide(now: u64, built: u64, offered: Option<u64>) -> Decision {
     Decision { set: (right.abs_diff(now) >= CLOSE).then_some(right), refused }
 }
 
-/// Sets the clock, and tells from whom it has the time.
-pub fn set(ntp: Option<&str>, host: &Host) -> Step {
+/// Sets the clock, and tells from whom it has the time. `host` is the boot host if it answers.
+pub fn set(ntp: Option<&str>, host: Option<&Host>) -> Step {
     let built = fs::read_to_string(BUILT).ok().and_then(|text| text.trim().parse().ok());
     let built = built.unwrap_or(0);
     let asked = ntp.and_then(|server| match sntp::ask(server) {
@@ -50,7 +50,7 @@ pub fn set(ntp: Option<&str>, host: &Host) -> Step {
             None
         }
     });
-    let offered = asked.or_else(|| match host.date() {
+    let offered = asked.or_else(|| match host?.date() {
         Ok(time) => Some(("boot-host", time)),
         Err(error) => {
             say(&format!("the boot host does not tell the time: {error}"));

@@ -1,9 +1,11 @@
-//! One question to a time server, RFC 4330. Pure but for [`ask`].
+//! One question to a time server, RFC 4330. Pure but for [`ask`], which uses the network.
 
 use std::io;
+use std::net::SocketAddr;
 use std::net::ToSocketAddrs;
-use std::net::UdpSocket;
 use std::time::Duration;
+
+use crate::agent::host::udp_to;
 
 const PORT: u16 = 123;
 const LENGTH: usize = 48;
@@ -18,20 +20,27 @@ const ERA: u64 = 1 << 32;
 pub(super) fn ask(server: &str) -> io::Result<u64> {
     let mut last = io::Error::other("it has no address");
     for address in (server, PORT).to_socket_addrs()?.take(TRIES) {
-        let bind = if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
-        let socket = UdpSocket::bind(bind)?;
-        socket.connect(address)?;
-        socket.set_read_timeout(Some(PATIENCE))?;
-        for _ in 0..TRIES {
-            let mut cookie = [0; 8];
-            getrandom::fill(&mut cookie).map_err(io::Error::other)?;
-            let mut answer = [0; LENGTH];
-            let asked = socket.send(&question(cookie)).and_then(|_| socket.recv(&mut answer));
-            match asked.map(|length| time(&answer[..length], cookie)) {
-                Ok(Some(time)) => return Ok(time),
-                Ok(None) => last = io::Error::other("it does not know the time"),
-                Err(error) => last = error,
-            }
+        match ask_at(address) {
+            Ok(time) => return Ok(time),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+fn ask_at(address: SocketAddr) -> io::Result<u64> {
+    let socket = udp_to(address)?;
+    socket.set_read_timeout(Some(PATIENCE))?;
+    let mut last = io::Error::other("it does not know the time");
+    for _ in 0..TRIES {
+        let mut cookie = [0; 8];
+        getrandom::fill(&mut cookie).map_err(io::Error::other)?;
+        let mut answer = [0; LENGTH];
+        let asked = socket.send(&question(cookie)).and_then(|_| socket.recv(&mut answer));
+        match asked.map(|length| time(&answer[..length], cookie)) {
+            Ok(Some(time)) => return Ok(time),
+            Ok(None) => {}
+            Err(error) => last = error,
         }
     }
     Err(last)
@@ -60,6 +69,8 @@ fn time(answer: &[u8], cookie: [u8; 8]) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::UdpSocket;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -90,6 +101,21 @@ mod tests {
             assert_eq!(time(&answer(first, stratum, 3_973_536_000), COOKIE), None);
         }
         assert_eq!(time(&answer(0x24, 2, 0), COOKIE), None);
+    }
+
+    #[test]
+    fn the_server_at_an_address_is_asked_again_until_it_knows_the_time() {
+        let server = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let address = server.local_addr().unwrap();
+        let asked = std::thread::spawn(move || ask_at(address));
+        for stratum in [0, 1] {
+            let mut question = [0; LENGTH];
+            let (_, from) = server.recv_from(&mut question).unwrap();
+            let mut answer = answer(0x24, stratum, 3_973_536_000);
+            answer[24..32].copy_from_slice(&question[40..]);
+            server.send_to(&answer, from).unwrap();
+        }
+        assert_eq!(asked.join().unwrap().unwrap(), 1_764_547_200);
     }
 
     #[test]

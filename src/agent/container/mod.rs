@@ -6,6 +6,9 @@ use std::io;
 use std::io::BufRead;
 use std::io::BufReader;
 use std::io::Read;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
@@ -13,6 +16,7 @@ use std::process::ExitStatus;
 use std::process::Stdio;
 use std::sync::mpsc::Sender;
 use std::thread;
+use std::time::Duration;
 
 use rustix::fs::Mode;
 use rustix::fs::OFlags;
@@ -24,11 +28,13 @@ use self::spec::CGROUP;
 use self::spec::Parts;
 use super::console::LONGEST_LINE;
 use super::console::say_of;
+use super::http::Client;
 use super::secrets::Secrets;
 use crate::profile::agent::Container;
 use crate::profile::agent::Source;
 use crate::profile::oci::ImageConfig;
 
+mod rights;
 pub mod spec;
 pub mod user;
 pub mod watch;
@@ -43,6 +49,10 @@ const MOST_LEFT: u64 = 512 << 20;
 /// Status of a container that could not be started, as in a shell.
 const NOT_STARTED: i32 = 127;
 const SIGNALLED: i32 = 128;
+/// Time for the last words of a container that has ended.
+const LAST_WORDS: Duration = Duration::from_millis(100);
+/// Time that an answer about its health may take.
+const HEALTH: Duration = Duration::from_secs(10);
 
 /// A container that was described for crun.
 #[derive(Clone, Debug)]
@@ -51,7 +61,7 @@ pub struct Bundle {
     directory: PathBuf,
 }
 
-/// Where the directories are that containers see.
+/// Directories of the gateway that containers see.
 pub struct Places<'a> {
     /// Of all containers, on the drive.
     pub shared: &'a Path,
@@ -105,7 +115,7 @@ impl Bundle {
             let status = child.wait().map_or(NOT_STARTED, status);
             // Its last words come before the news of its end. Something that it left behind may
             // hold its output open, and is not waited for.
-            thread::sleep(std::time::Duration::from_millis(100));
+            thread::sleep(LAST_WORDS);
             drop(outputs);
             ended(status);
         });
@@ -129,9 +139,8 @@ impl Bundle {
     }
 }
 
-/// What a shell would call the status.
+/// The status as a shell gives it: signals are numbers above 128.
 fn status(status: ExitStatus) -> i32 {
-    use std::os::unix::process::ExitStatusExt;
     status
         .code()
         .or_else(|| status.signal().map(|signal| SIGNALLED + signal))
@@ -201,8 +210,6 @@ fn users(root: &Path, name: &str) -> io::Result<String> {
 
 /// The description has the container's secrets in it.
 fn private(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    use std::io::Write;
-    use std::os::unix::fs::OpenOptionsExt;
     let mut options = File::options();
     options.write(true).create(true).truncate(true).mode(0o600).open(path)?.write_all(bytes)
 }
@@ -223,13 +230,13 @@ pub fn limit_memory() -> io::Result<()> {
 
 /// Sends what `url` answers to `answered`, every few seconds, while that takes it.
 pub fn ask_health(
-    client: super::http::Client,
+    client: Client,
     url: String,
-    often: std::time::Duration,
+    often: Duration,
     answered: Sender<(usize, watch::Event)>,
     number: usize,
 ) {
-    let client = client.within(std::time::Duration::from_secs(10));
+    let client = client.within(HEALTH);
     thread::spawn(move || {
         loop {
             thread::sleep(often);

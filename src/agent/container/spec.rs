@@ -7,6 +7,11 @@ use std::path::Path;
 use serde_json::Value as Json;
 use serde_json::json;
 
+use super::rights::ALL;
+use super::rights::MASKED;
+use super::rights::READ_ONLY;
+use super::rights::USUAL;
+use super::rights::devices;
 use super::user::User;
 use crate::agent::secrets::Secrets;
 use crate::profile::agent::Container;
@@ -18,66 +23,6 @@ use crate::profile::oci::ImageConfig;
 pub const CGROUP: &str = "/farmgate";
 
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-
-/// What podman gives to containers that are not privileged.
-const USUAL: &[&str] = &[
-    "CAP_CHOWN",
-    "CAP_DAC_OVERRIDE",
-    "CAP_FOWNER",
-    "CAP_FSETID",
-    "CAP_KILL",
-    "CAP_NET_BIND_SERVICE",
-    "CAP_SETFCAP",
-    "CAP_SETGID",
-    "CAP_SETPCAP",
-    "CAP_SETUID",
-    "CAP_SYS_CHROOT",
-];
-
-/// All, by the kernel's numbers.
-const ALL: &[&str] = &[
-    "CAP_CHOWN",
-    "CAP_DAC_OVERRIDE",
-    "CAP_DAC_READ_SEARCH",
-    "CAP_FOWNER",
-    "CAP_FSETID",
-    "CAP_KILL",
-    "CAP_SETGID",
-    "CAP_SETUID",
-    "CAP_SETPCAP",
-    "CAP_LINUX_IMMUTABLE",
-    "CAP_NET_BIND_SERVICE",
-    "CAP_NET_BROADCAST",
-    "CAP_NET_ADMIN",
-    "CAP_NET_RAW",
-    "CAP_IPC_LOCK",
-    "CAP_IPC_OWNER",
-    "CAP_SYS_MODULE",
-    "CAP_SYS_RAWIO",
-    "CAP_SYS_CHROOT",
-    "CAP_SYS_PTRACE",
-    "CAP_SYS_PACCT",
-    "CAP_SYS_ADMIN",
-    "CAP_SYS_BOOT",
-    "CAP_SYS_NICE",
-    "CAP_SYS_RESOURCE",
-    "CAP_SYS_TIME",
-    "CAP_SYS_TTY_CONFIG",
-    "CAP_MKNOD",
-    "CAP_LEASE",
-    "CAP_AUDIT_WRITE",
-    "CAP_AUDIT_CONTROL",
-    "CAP_SETFCAP",
-    "CAP_MAC_OVERRIDE",
-    "CAP_MAC_ADMIN",
-    "CAP_SYSLOG",
-    "CAP_WAKE_ALARM",
-    "CAP_BLOCK_SUSPEND",
-    "CAP_AUDIT_READ",
-    "CAP_PERFMON",
-    "CAP_BPF",
-    "CAP_CHECKPOINT_RESTORE",
-];
 
 /// A directory of this machine for a mount of the profile.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -248,44 +193,6 @@ impl Parts<'_> {
 fn is_init(program: &str) -> bool {
     ["init", "systemd"].contains(&program.rsplit('/').next().unwrap_or(program))
 }
-
-fn devices(privileged: bool) -> Json {
-    if privileged {
-        return json!([{ "allow": true, "access": "rwm" }]);
-    }
-    // null, zero, full, random, urandom, tty, ptmx and terminals.
-    let numbers = [(1, 3), (1, 5), (1, 7), (1, 8), (1, 9), (5, 0), (5, 2), (136, -1)];
-    let usual = numbers.map(|(major, minor)| {
-        let all = json!({ "allow": true, "type": "c", "major": major, "access": "rwm" });
-        if minor < 0 { all } else { with(all, "minor", json!(minor)) }
-    });
-    let mut rules = vec![json!({ "allow": false, "access": "rwm" })];
-    rules.extend(usual);
-    Json::Array(rules)
-}
-
-fn with(mut object: Json, name: &str, value: Json) -> Json {
-    object[name] = value;
-    object
-}
-
-const MASKED: &[&str] = &[
-    "/proc/acpi",
-    "/proc/kcore",
-    "/proc/keys",
-    "/proc/latency_stats",
-    "/proc/sched_debug",
-    "/proc/scsi",
-    "/proc/timer_list",
-    "/proc/timer_stats",
-    "/sys/dev/block",
-    "/sys/devices/virtual/powercap",
-    "/sys/firmware",
-    "/sys/fs/selinux",
-];
-
-const READ_ONLY: &[&str] =
-    &["/proc/asound", "/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
 #[cfg(test)]
 mod tests {

@@ -1,5 +1,5 @@
-//! Who a container's process is: `USER[:GROUP]` of the image, by the image's own /etc/passwd and
-//! /etc/group. Pure.
+//! The user of a container's process: `USER[:GROUP]` of the image, by the image's own /etc/passwd
+//! and /etc/group. Pure.
 
 /// Numbers for the runtime.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -31,15 +31,24 @@ pub(super) struct Device {
     /// Names of the kind that udev gives to it in `/dev/disk/by-id`.
     pub(super) ids: Vec<String>,
     pub(super) size: u64,
-    pub(super) partition: bool,
-    /// A disk that has partitions.
-    pub(super) parted: bool,
+    pub(super) part: Part,
     /// It takes no writes, whatever is on it.
     pub(super) read_only: bool,
     pub(super) ext: Option<Ext>,
 }
 
-/// What looking for the drive found.
+/// A device's part in the table of partitions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    /// A disk that has no partitions.
+    Whole,
+    /// A disk that has some.
+    Parted,
+    /// One of them.
+    Partition,
+}
+
+/// The answer to the question for the drive.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Found {
     /// The drive.
@@ -58,11 +67,14 @@ impl Device {
 
 /// The one of `devices` that is meant.
 pub(super) fn find(wanted: &Drive, devices: &[Device]) -> Found {
-    let matching: Vec<&Device> = devices.iter().filter(|device| is(wanted, device)).collect();
-    match matching[..] {
+    only(&devices.iter().filter(|device| is(wanted, device)).collect::<Vec<_>>())
+}
+
+fn only(devices: &[&Device]) -> Found {
+    match devices {
         [] => Found::None,
-        [one] => Found::One(one.clone()),
-        _ => Found::Several(matching.iter().map(|device| device.name.clone()).collect()),
+        [one] => Found::One(Device::clone(one)),
+        _ => Found::Several(devices.iter().map(|device| device.name.clone()).collect()),
     }
 }
 
@@ -100,24 +112,19 @@ pub(super) fn list() -> Vec<Device> {
             .filter(|name| directory.join(name).join("partition").exists())
             .collect();
         let ids = ids(&directory);
-        found.push(device(&disk, &directory, ids.clone(), None, !parts.is_empty()));
+        let part = if parts.is_empty() { Part::Whole } else { Part::Parted };
+        found.push(device(&disk, &directory, ids.clone(), part));
         for part in parts {
             let place = directory.join(&part);
             let number = word(&place.join("partition")).unwrap_or_default();
             let ids = ids.iter().map(|id| format!("{id}-part{number}")).collect();
-            found.push(device(&part, &place, ids, Some(()), false));
+            found.push(device(&part, &place, ids, Part::Partition));
         }
     }
     found
 }
 
-fn device(
-    name: &str,
-    directory: &Path,
-    ids: Vec<String>,
-    partition: Option<()>,
-    parted: bool,
-) -> Device {
+fn device(name: &str, directory: &Path, ids: Vec<String>, part: Part) -> Device {
     let sectors: u64 =
         word(&directory.join("size")).and_then(|size| size.parse().ok()).unwrap_or(0);
     let mut head = Vec::new();
@@ -128,8 +135,7 @@ fn device(
         name: name.to_owned(),
         ids,
         size: sectors * SECTOR,
-        partition: partition.is_some(),
-        parted,
+        part,
         read_only: word(&directory.join("ro")).is_some_and(|text| text == "1"),
         ext,
     }
@@ -180,25 +186,21 @@ fn word(path: &Path) -> Option<String> {
 }
 
 /// The disk that a file system may be made on: large enough and blank, and the only one.
-pub(super) fn only_blank(devices: &[Device]) -> io::Result<Found> {
+pub(super) fn only_blank(devices: &[Device]) -> Found {
     let mut blank = Vec::new();
     for device in devices {
-        let whole = !device.partition && !device.parted && device.ext.is_none();
+        let free = device.part == Part::Whole && device.ext.is_none();
         // One that cannot be read is none.
-        if whole && device.size >= SMALLEST && is_blank(device).unwrap_or(false) {
-            blank.push(device.clone());
+        if free && device.size >= SMALLEST && is_blank(device).unwrap_or(false) {
+            blank.push(device);
         }
     }
-    Ok(match blank.len() {
-        0 => Found::None,
-        1 => Found::One(blank.remove(0)),
-        _ => Found::Several(blank.into_iter().map(|device| device.name).collect()),
-    })
+    only(&blank)
 }
 
 /// True if nothing is on it.
 pub(super) fn is_blank(device: &Device) -> io::Result<bool> {
-    Ok(!device.parted && is_zero(&mut File::open(device.path())?, device.size)?)
+    Ok(device.part != Part::Parted && is_zero(&mut File::open(device.path())?, device.size)?)
 }
 
 /// True if the edges and samples between them are zero.
@@ -230,8 +232,8 @@ mod tests {
     fn device(name: &str, label: Option<&str>) -> Device {
         let ext = label.map(|label| Ext { label: label.into(), uuid: format!("uuid-of-{name}") });
         let ids = vec![format!("wwn-0x{name}")];
-        let (partition, parted, read_only) = (false, false, false);
-        Device { name: name.to_owned(), ids, size: 1 << 30, partition, parted, read_only, ext }
+        let (name, part, read_only) = (name.to_owned(), Part::Whole, false);
+        Device { name, ids, size: 1 << 30, part, read_only, ext }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What a block device holds, by its first bytes. Pure.
+//! Reads from a block device's first bytes which file system it holds. Pure.
 
 /// Bytes that are needed from the start of a device.
 pub(super) const HEAD: usize = 2048;

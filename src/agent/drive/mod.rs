@@ -31,24 +31,24 @@ use crate::profile::report::Step;
 mod devices;
 mod ext4;
 
-/// Where it is mounted.
-pub const ROOT: &str = "/run/farmgate/drive";
-/// What takes its place where it is mounted and cannot be used.
+/// The directory that it is mounted at.
+const ROOT: &str = "/run/farmgate/drive";
+/// Memory that takes its place when it is mounted and cannot be used.
 const INSTEAD: &str = "/run/farmgate/memory";
-/// How long the drive may take to appear: disks on USB are slow.
+/// Time that the drive may take to appear: disks on USB are slow.
 const APPEARS: Duration = Duration::from_secs(30);
-/// How long a check of the file system may take.
-const CHECK: Duration = Duration::from_secs(60 * 60);
+/// Time that a check of the file system may take.
+pub const CHECK: Duration = Duration::from_secs(60 * 60);
 /// e2fsck repaired something; its status is made of bits.
 const REPAIRED: i32 = 1;
 /// Of the drive's room, what the swap file leaves: half.
 const SWAP_SHARE: u64 = 2;
 
-/// What is mounted at [`ROOT`].
+/// The file system in the place of the drive, which may be memory.
 #[derive(Clone, Debug)]
 pub struct Drive {
     kind: Kind,
-    /// Why it is not the drive that was wanted.
+    /// The reason why it is not the drive that was wanted.
     trouble: Option<String>,
 }
 
@@ -174,12 +174,12 @@ fn usable(cache: &Cache, device: Device, named: &str) -> Result<(Device, bool), 
 
 fn blank(devices: &[Device], named: &str) -> Result<(Device, bool), String> {
     match devices::only_blank(devices) {
-        Ok(Found::One(device)) => Ok((device, true)),
-        Ok(Found::Several(names)) => Err(format!(
+        Found::One(device) => Ok((device, true)),
+        Found::Several(names) => Err(format!(
             "{named} is missing, and several drives are blank: {}. Which one is meant cannot be told",
             names.join(", ")
         )),
-        _ => Err(format!("{named} is missing, and no drive is blank{}", others(devices))),
+        Found::None => Err(format!("{named} is missing, and no drive is blank{}", others(devices))),
     }
 }
 

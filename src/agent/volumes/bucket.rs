@@ -22,14 +22,15 @@ use super::plan::Objects;
 use crate::agent::http::Answer;
 use crate::agent::http::Body;
 use crate::agent::http::Client;
+use crate::backoff::Backoff;
 use crate::foreign::Foreign;
 
-/// How long a signed address is good.
+/// Time that a signed address is good.
 const SIGNED_FOR: Duration = Duration::from_secs(15 * 60);
 
-/// Attempts at a request, and the pause after the first one that failed.
+/// Attempts at a request, and the waits between them.
 const ATTEMPTS: u32 = 3;
-const PAUSE: Duration = Duration::from_secs(1);
+const WAITS: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(2));
 
 /// Most objects that are mirrored.
 const MOST: usize = 100_000;
@@ -51,7 +52,7 @@ pub struct Bucket {
     credentials: Credentials,
 }
 
-/// Where a bucket is, and what opens it.
+/// The place of a bucket, and the key that opens it.
 pub struct Access<'a> {
     pub endpoint: &'a str,
     pub region: Option<&'a str>,
@@ -160,14 +161,15 @@ impl Bucket {
         tag(&self.retried(put)?)
     }
 
-    /// Writes an object in parts. `unchanged` is asked before the object is made of them.
+    /// Writes an object in parts, unless `unchanged` says before the object is made of them that
+    /// they are of different times.
     pub(super) fn put_parts(
         &self,
         key: &Key,
         rights: Rights,
         mut content: impl Read,
-        unchanged: impl FnOnce() -> io::Result<()>,
-    ) -> io::Result<String> {
+        unchanged: impl FnOnce() -> io::Result<bool>,
+    ) -> io::Result<Option<String>> {
         let credentials = Some(&self.credentials);
         let (mode, owner) = written(rights);
         let mut action = self.signed.create_multipart_upload(credentials, key.as_str());
@@ -178,7 +180,7 @@ impl Bucket {
         let begun = CreateMultipartUpload::parse_response(&begun)
             .map_err(|_| io::Error::other("the bucket begins no upload"))?;
         let upload = begun.upload_id();
-        let mut send = || -> io::Result<String> {
+        let mut send = || -> io::Result<Vec<String>> {
             let mut tags = Vec::new();
             loop {
                 let mut part = Vec::new();
@@ -192,26 +194,24 @@ impl Bucket {
                 let put = || good(self.http.put(url.as_str(), &[], part.clone())?);
                 tags.push(tag(&self.retried(put)?)?);
             }
-            Ok(tags.join(","))
+            Ok(tags)
         };
-        let finish = |tags: String| -> io::Result<String> {
-            unchanged()?;
-            let tags: Vec<&str> = tags.split(',').collect();
-            let action = self.signed.complete_multipart_upload(
-                credentials,
-                key.as_str(),
-                upload,
-                tags.iter().copied(),
-            );
+        let finish = |tags: Vec<String>| -> io::Result<Option<String>> {
+            if !unchanged()? {
+                return Ok(None);
+            }
+            let tags = tags.iter().map(String::as_str);
+            let action =
+                self.signed.complete_multipart_upload(credentials, key.as_str(), upload, tags);
             let (url, body) = (action.sign(SIGNED_FOR), action.body());
             let done = text(self.http.post(url.as_str(), &[], body.into_bytes())?)?;
             let between = |from, to| Some(done.split_once(from)?.1.split_once(to)?.0);
             let tag = between("<ETag>", "</ETag>");
             let tag = tag.ok_or_else(|| io::Error::other("the bucket did not end the upload"))?;
-            Ok(bare(&tag.replace("&quot;", "\"").replace("&#34;", "\"")))
+            Ok(Some(bare(&tag.replace("&quot;", "\"").replace("&#34;", "\""))))
         };
         let sent = send().and_then(finish);
-        if sent.is_err() {
+        if !matches!(sent, Ok(Some(_))) {
             // What was sent would cost for ever.
             let action = self.signed.abort_multipart_upload(credentials, key.as_str(), upload);
             let _ = self.http.delete(action.sign(SIGNED_FOR).as_str());
@@ -236,13 +236,13 @@ impl Bucket {
 
     /// Tries again what may go well the next time.
     fn retried<T>(&self, ask: impl Fn() -> Result<T, Failure>) -> io::Result<T> {
-        let mut attempt = 1;
+        let mut failures = 0;
         loop {
             match ask() {
                 Ok(answer) => return Ok(answer),
-                Err(Failure { passing: true, .. }) if attempt < ATTEMPTS => {
-                    thread::sleep(PAUSE * attempt);
-                    attempt += 1;
+                Err(Failure { passing: true, .. }) if failures + 1 < ATTEMPTS => {
+                    thread::sleep(WAITS.wait(failures, None, 0.0));
+                    failures += 1;
                 }
                 Err(failure) => return Err(failure.into()),
             }
@@ -250,7 +250,7 @@ impl Bucket {
     }
 }
 
-/// Why a request failed.
+/// The reason why a request failed.
 struct Failure {
     what: io::Error,
     /// True if it may go well the next time.

@@ -16,8 +16,9 @@ use rustix::ioctl::Opcode;
 use rustix::ioctl::Setter;
 use rustix::ioctl::Updater;
 
-/// Bytes of a key.
-const SHORTEST: usize = 16;
+/// Bytes of a key. The kernel takes shorter ones, and then makes no file with them: AES-256 wants
+/// as many (`security_strength` in `fs/crypto/keysetup.c`).
+const SHORTEST: usize = 32;
 const LONGEST: usize = 64;
 
 /// `struct fscrypt_add_key_arg`, with room for the longest key behind it.
@@ -62,7 +63,7 @@ pub(super) struct KeyName(pub(super) [u8; 16]);
 /// forgotten when that is unmounted.
 pub(super) fn add_key(path: &Path, key: &[u8]) -> io::Result<KeyName> {
     if !(SHORTEST..=LONGEST).contains(&key.len()) {
-        return Err(io::Error::other("its key is not of 16 to 64 bytes"));
+        return Err(io::Error::other("its key is not of 32 to 64 bytes"));
     }
     let mut argument = AddKey {
         kind: BY_IDENTIFIER,

@@ -65,11 +65,11 @@ struct Volume {
     pulled: bool,
     failures: u32,
     next: Instant,
-    /// What was told last: the same trouble is not told again.
+    /// The last trouble that was told: the same trouble is not told again.
     told: Option<String>,
 }
 
-/// Where volumes can be.
+/// Directories that volumes can be in.
 #[derive(Clone, Copy, Debug)]
 pub struct Places<'a> {
     /// On the drive; in memory if there is none.

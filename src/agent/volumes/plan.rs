@@ -1,4 +1,4 @@
-//! What a pull and a push do, from three sides: what volume and bucket had in common last, what the
+//! Plans of pulls and pushes, from three sides: what volume and bucket had in common last, what the
 //! volume has, and what the bucket has. Pure.
 
 use std::collections::BTreeMap;
@@ -46,7 +46,7 @@ pub(super) type Files = BTreeMap<Key, Facts>;
 /// The bucket's objects.
 pub(super) type Objects = BTreeMap<Key, Object>;
 
-/// What a pull does.
+/// The plan of a pull.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Pull {
     /// Objects to fetch.
@@ -57,7 +57,7 @@ pub(super) struct Pull {
     pub(super) remove: BTreeSet<Key>,
 }
 
-/// What a push does.
+/// The plan of a push.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Push {
     /// Files to send.
@@ -99,7 +99,7 @@ pub(super) fn pull(base: &Base, files: &Files, objects: &Objects, delete_remote:
 /// Terms of a push.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Terms {
-    /// What is deleted here is deleted there.
+    /// True if what is deleted here is deleted there.
     pub(super) delete_remote: bool,
     /// The volume is always right: nothing is ever pulled.
     pub(super) overwrite: bool,

@@ -25,7 +25,7 @@ use crate::profile::report::Step;
 
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// How the bucket's volume is described, unless a test is about it.
+/// The description of the bucket's volume, unless a test is about it.
 fn mirrored() -> Volume {
     Volume {
         bucket: true,
@@ -39,7 +39,7 @@ fn mirrored() -> Volume {
 /// A gateway's drive, which outlives its boots.
 struct Drive(TempDir);
 
-/// What a boot said.
+/// The steps that a boot told of.
 type Said = RefCell<Vec<Step>>;
 
 impl Drive {

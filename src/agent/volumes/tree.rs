@@ -34,11 +34,11 @@ pub(super) const MODE: u32 = 0o777;
 #[derive(Debug)]
 pub(super) struct Tree(OwnedFd);
 
-/// What is in a volume.
+/// The files of a volume.
 #[derive(Debug, Default)]
 pub(super) struct Scan {
     pub(super) files: Files,
-    /// What no object can hold, and why.
+    /// Paths that no object can hold, and the reasons.
     pub(super) skipped: BTreeMap<Foreign, &'static str>,
 }
 
@@ -227,7 +227,7 @@ pub(super) struct Aside {
     stamp: String,
     /// True if a file that is replaced is kept, too.
     pub(super) keeps_files: bool,
-    /// What was moved there.
+    /// Names that were moved there.
     pub(super) taken: Vec<Foreign>,
 }
 

@@ -7,15 +7,21 @@ use std::ops::Range;
 use super::problem::Problem;
 use crate::fleet::render;
 use crate::ipxe::script::codes;
-use crate::profile::agent::BOOT_CA;
-use crate::profile::agent::BOOT_TOKEN;
-use crate::profile::agent::BOOT_URL;
+use crate::profile::secrets::BOOT_CA;
+use crate::profile::secrets::BOOT_TOKEN;
+use crate::profile::secrets::BOOT_URL;
+use crate::profile::secrets::GATEWAY;
+use crate::profile::secrets::GENERATION;
+use crate::profile::secrets::Line;
+use crate::profile::secrets::RESERVED;
+use crate::profile::secrets::S3_ACCESS_KEY;
+use crate::profile::secrets::S3_ACCESS_KEY_ID;
+use crate::profile::secrets::S3_BUCKET;
+use crate::profile::secrets::S3_ENDPOINT;
+use crate::profile::secrets::S3_REGION;
 
 /// Beginning of a value that is the name of a secret.
 pub(super) const REFERENCE: &str = "secret:";
-
-/// Beginnings of names that farmgate has for itself.
-const RESERVED: [&str; 2] = ["FARMGATE_", "S3_"];
 
 /// Most bytes of a name.
 const MAX_NAME: usize = 64;
@@ -27,13 +33,13 @@ pub fn own_lines() -> String {
         (BOOT_URL, "boot_url"),
         (BOOT_CA, "boot_ca"),
         (BOOT_TOKEN, "boot_token"),
-        ("FARMGATE_GATEWAY", "gateway_name"),
-        ("FARMGATE_GENERATION", "generation"),
-        ("S3_ENDPOINT", "s3_endpoint"),
-        ("S3_REGION", "s3_region"),
-        ("S3_BUCKET", "s3_bucket_name"),
-        ("S3_ACCESS_KEY_ID", "s3_access_key_id"),
-        ("S3_ACCESS_KEY", "s3_access_key"),
+        (GATEWAY, "gateway_name"),
+        (GENERATION, "generation"),
+        (S3_ENDPOINT, "s3_endpoint"),
+        (S3_REGION, "s3_region"),
+        (S3_BUCKET, "s3_bucket_name"),
+        (S3_ACCESS_KEY_ID, "s3_access_key_id"),
+        (S3_ACCESS_KEY, "s3_access_key"),
     ];
     lines.map(|(name, field)| format!("{name}=${{{field}}}\n")).concat()
 }
@@ -67,11 +73,7 @@ impl<'a> Secrets<'a> {
         for line in text.split_inclusive('\n') {
             let span = at..at + line.trim_end_matches('\n').len();
             at += line.len();
-            let line = line.trim_end_matches('\n');
-            if line.trim().is_empty() || line.starts_with('#') {
-                continue;
-            }
-            secrets.line(line, &span, &mut problems);
+            secrets.line(line.trim_end_matches('\n'), &span, &mut problems);
         }
         (secrets, problems)
     }
@@ -82,8 +84,10 @@ impl<'a> Secrets<'a> {
         };
         let help =
             "beside a gateway.toml each line of `secrets` is NAME=VALUE; `#` begins a comment";
-        let Some((name, value)) = line.split_once('=') else {
-            return error(codes::WRONG_VALUE, "this line has no `=`", help);
+        let (name, value) = match Line::parse(line) {
+            Line::Nothing => return,
+            Line::Secret(name, value) => (name, value),
+            Line::Strange => return error(codes::WRONG_VALUE, "this line has no `=`", help),
         };
         if !is_name(name) {
             return error(

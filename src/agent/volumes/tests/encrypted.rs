@@ -138,7 +138,7 @@ fn what_cannot_be_encrypted_is_in_memory_and_on_no_drive() {
         (Some(secret(7)), "the drive's file system was made without it"),
         (None, "the boot's secrets have no key for it"),
         (Some("not base64!".to_owned()), "its key is no base64"),
-        (Some(BASE64_STANDARD.encode("short")), "its key is not of 16 to 64 bytes"),
+        (Some(BASE64_STANDARD.encode("short")), "its key is not of 32 to 64 bytes"),
     ] {
         let (volumes, said) =
             boot_on(&drive.at(), drive.dir.path(), &garage, &encrypted(), key.as_deref());
@@ -153,6 +153,26 @@ fn what_cannot_be_encrypted_is_in_memory_and_on_no_drive() {
     }
     drive.unplug();
     assert!(!drive.holds(WORDS));
+}
+
+/// The kernel takes keys of 16 bytes and more, and then makes no file with one that is shorter than
+/// AES-256 wants: the boot failed.
+#[test]
+fn a_key_that_is_too_short_for_the_cipher_is_none() {
+    let Some(garage) = Garage::start() else { return };
+    garage.put("file", WORDS);
+    let Some(drive) = Ext4::new("encrypt") else { return };
+    let boot = |bytes: usize| {
+        let key = BASE64_STANDARD.encode(vec![7; bytes]);
+        boot_on(&drive.at(), drive.dir.path(), &garage, &encrypted(), Some(&key)).1
+    };
+    for bytes in [16, 31, 65] {
+        let said = boot(bytes);
+        assert!(said.contains("its key is not of 32 to 64 bytes"), "{bytes}: {said}");
+    }
+    for bytes in [32, 64] {
+        assert_eq!(boot(bytes), "pulled", "{bytes}");
+    }
 }
 
 #[test]

@@ -125,7 +125,7 @@ impl Garage {
         Some(Bucket::new(http, &access).unwrap())
     }
 
-    /// What an operator or another program writes.
+    /// Writes as an operator or another program does.
     pub(super) fn put(&self, key: &str, text: &str) {
         let rights = Rights { mode: 0o640, owner: (0, 0) };
         let key = Key::parse(key).unwrap();
