@@ -21,8 +21,7 @@ impl File {
 
     /// The name under which iPXE knows it.
     pub(super) fn name(&self) -> &str {
-        let path = self.path();
-        path.rsplit('/').next().unwrap_or(path)
+        base_name(self.path())
     }
 
     pub(super) fn download(&self) -> Option<(&str, &Download)> {
@@ -31,6 +30,11 @@ impl File {
             Self::Download(path, download) => Some((path, download)),
         }
     }
+}
+
+/// The last part of a path.
+pub(super) fn base_name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
 }
 
 /// Checks the path of a file that the boot script names. It needs no quoting there.

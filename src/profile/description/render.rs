@@ -1,5 +1,7 @@
 //! From a [`Description`] and the files beside it to the files of a generation.
 
+use std::fmt;
+
 use super::Description;
 use super::Runtime;
 use super::boot2container;
@@ -10,7 +12,6 @@ use super::given::Given;
 use super::given::Problems;
 use super::given::Rendered;
 use super::given::Template;
-use super::given::digest;
 use super::is_made;
 use super::problem::Placed;
 use super::problem::Problem;
@@ -32,6 +33,11 @@ const HEAD: &str = "#!ipxe\n# farmgate made this from gateway.toml\n";
 
 /// Milliseconds without a byte after which a download has failed.
 const TIMEOUT: &str = "--timeout 30000";
+
+/// A line of the script that fetches a file for the initramfs.
+pub(super) fn initrd(words: impl fmt::Display) -> String {
+    format!("initrd {TIMEOUT} {words}\n")
+}
 
 impl Description {
     /// Renders the description. Without an error among the problems there is a result.
@@ -88,8 +94,8 @@ impl Description {
     ) -> Rendered {
         let command_line = self.command_line.whole(self.initramfs.value.name(), &[], problems);
         let mut script = self.beginning(&command_line);
-        script += &format!("initrd {TIMEOUT} {AGENT_PROFILE} {PROFILE_PATH} mode=644 mkdir=-1\n");
-        script += &format!("initrd {TIMEOUT} ${{secrets_url}} {SECRETS_PATH} mode=600 mkdir=-1\n");
+        script += &initrd(format_args!("{AGENT_PROFILE} {PROFILE_PATH} mode=644 mkdir=-1"));
+        script += &initrd(format_args!("${{secrets_url}} {SECRETS_PATH} mode=600 mkdir=-1"));
         script += "boot\n";
         if !secrets.is_empty() && !secrets.ends_with('\n') {
             secrets.push('\n');
@@ -111,7 +117,7 @@ impl Description {
         let kernel = self.kernel.value.path();
         let mut script = format!("{HEAD}kernel {TIMEOUT} {kernel} {command_line}\n");
         for file in [&self.initramfs].into_iter().chain(&self.modules) {
-            script += &format!("initrd {TIMEOUT} {}\n", file.value.path());
+            script += &initrd(file.value.path());
         }
         script
     }
@@ -149,7 +155,7 @@ impl Description {
             name: container.name.value.clone(),
             image: agent::Image {
                 reference: image.text.clone(),
-                digest: digest(container, given),
+                digest: given.digest(image),
                 held: self.holds(container),
             },
             entrypoint: list(&container.entrypoint),
