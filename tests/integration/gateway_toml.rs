@@ -139,6 +139,11 @@ fn errors_have_a_line_and_a_caret_and_stop_a_publish() {
     // The file alone is not judged by what lies beside it.
     let dir = folder(&state, "good", DESCRIPTION, &[]);
     assert!(state.ok(&["check", str(&dir.join("gateway.toml"))]).contains("nothing found"));
+    let floating = format!("{DESCRIPTION}[cache]\ndevice = '/dev/sda'\n");
+    let floating = folder(&state, "floating", &floating, &[]).join("gateway.toml");
+    assert!(state.ok(&["check", str(&floating)]).contains("FG065"));
+    let syntax = ["check", "--syntax", str(&floating)];
+    assert!(state.ok(&syntax).contains("nothing found"));
     assert_eq!(state.run(&["check", str(&dir)]).status.code(), Some(1));
     fs::write(dir.join("secrets"), SECRETS).unwrap();
     assert!(state.ok(&["check", str(&dir)]).contains("nothing found"));

@@ -47,7 +47,7 @@ pub const GATEWAY_TOML: &str = "gateway.toml";
 /// Longest `gateway.toml`, in bytes.
 pub const MAX_LEN: usize = 256 * 1024;
 
-/// Longest text file that it names, in bytes: certificates.
+/// Longest text file that it names, in bytes: certificates. A longer one is an error.
 pub const MAX_TEXT: usize = 256 * 1024;
 
 /// What a gateway runs, without anything that its text alone shows to be wrong.
@@ -111,6 +111,11 @@ impl Description {
     /// Text files of the folder that [`Given::texts`] must have.
     pub fn texts(&self) -> impl Iterator<Item = &str> {
         self.registries.values().filter_map(|registry| Some(registry.ca.as_ref()?.value.as_str()))
+    }
+
+    /// Findings of its text alone that stop nothing.
+    pub fn warnings(&self) -> &[Problem] {
+        &self.warnings
     }
 
     /// The images that are to be pinned.
