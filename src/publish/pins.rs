@@ -30,7 +30,7 @@ pub struct Wanted {
 impl Wanted {
     /// The images of a description. `texts` are the text files beside it, and `secrets` the
     /// operator's secrets, if they are known here.
-    pub fn of(
+    pub(super) fn of(
         description: &Description,
         texts: &BTreeMap<String, String>,
         secrets: Option<&[u8]>,
