@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::Description;
+use super::MAX_TEXT;
 use super::Runtime;
 use super::boot2container;
 use super::command_line::NOT_HERE;
@@ -224,6 +225,11 @@ impl Description {
                         "add the file",
                     ));
                 }
+                Some(text) if text.len() > MAX_TEXT => {
+                    let what = format!("`{}` is larger than {MAX_TEXT} bytes", path.value);
+                    let help = "leave the certificates that this registry needs in it";
+                    problems.push(Problem::error(codes::WRONG_VALUE, &path.span, what, help));
+                }
                 Some(text) if !text.contains("-----BEGIN CERTIFICATE-----") => {
                     let what = format!("`{}` holds no certificate", path.value);
                     let help = "it needs a PEM block: `-----BEGIN CERTIFICATE-----`";
@@ -232,23 +238,20 @@ impl Description {
                 Some(_) => {}
             }
         }
-        for path in given.files.keys() {
-            if is_made(path) {
-                let what =
-                    format!("farmgate makes `{path}` from this file, and the folder has one");
-                let help = if path == BOOT_SCRIPT {
-                    "remove one of the two"
-                } else {
-                    "remove it, or call it otherwise"
-                };
-                problems.push(Problem::error(codes::TWICE, &(0..0), what, help));
-                return;
-            }
+        if let Some(path) = given.files.keys().find(|path| is_made(path)) {
+            let what = format!("farmgate makes `{path}` from this file, and the folder has one");
+            let help = match path == BOOT_SCRIPT {
+                true => "remove one of the two",
+                false => "remove it, or call it otherwise",
+            };
+            problems.push(Problem::error(codes::TWICE, &(0..0), what, help));
         }
     }
 
     fn check_secrets(&self, secrets: &Secrets<'_>, problems: &mut Vec<Problem>) {
-        for name in self.registries.values().filter_map(|registry| registry.credentials.as_ref()) {
+        let credentials =
+            || self.registries.values().filter_map(|registry| registry.credentials.as_ref());
+        for name in credentials() {
             let Some(line) = secrets.lines.get(name.value.as_str()) else { continue };
             if !line
                 .split_once(':')
@@ -263,9 +266,7 @@ impl Description {
                 ));
             }
         }
-        let credentials =
-            self.registries.values().filter_map(|registry| registry.credentials.as_ref());
-        let credentials = credentials.map(|name| (name.value.as_str(), &name.span));
+        let credentials = credentials().map(|name| (name.value.as_str(), &name.span));
         let keys = self
             .volumes
             .values()
