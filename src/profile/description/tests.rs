@@ -249,7 +249,8 @@ fn certificates_are_whole_or_refused() {
         "[registry.\"a.example.org\"]\nca = 'ca.crt'\n[[container]]\nimage = 'a.example.org/b'\n";
     let description = Description::parse(text).unwrap();
     let with = |len: usize| {
-        let texts = BTreeMap::from([("ca.crt".to_owned(), format!("{CERTIFICATE:len$}"))]);
+        let text = CERTIFICATE.to_owned() + &" ".repeat(len - CERTIFICATE.len());
+        let texts = BTreeMap::from([("ca.crt".to_owned(), text)]);
         let (files, pins) = (files(), BTreeMap::new());
         let template = Template::InFolder(None);
         description.render(&Given { files: &files, template, texts: &texts, pins: &pins })
