@@ -8,6 +8,7 @@ use std::rc::Rc;
 use anyhow::Context;
 use anyhow::Result;
 
+use crate::config;
 use crate::fleet::Asset;
 use crate::images::Files;
 use crate::images::ImageError;
@@ -76,9 +77,9 @@ struct Asked {
 type Known = Rc<RefCell<BTreeMap<Reference, Pinned>>>;
 
 impl Resolver {
-    /// For images of at most `max_size` bytes.
-    pub fn new(max_size: u64) -> Self {
-        Self { max_size, asked: RefCell::default() }
+    /// Within the limits of `[images]`.
+    pub fn new(config: &config::Images) -> Self {
+        Self { max_size: config.max_size.bytes(), asked: RefCell::default() }
     }
 
     /// Finds the digests of all images. If a registry cannot be asked now, that is an error.
