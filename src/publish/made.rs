@@ -1,4 +1,4 @@
-//! A folder with a `gateway.toml`: what is made from it. Reads the folder.
+//! A folder with a `gateway.toml`, and the files that are made from it. Reads the folder.
 
 use std::collections::BTreeMap;
 
@@ -21,7 +21,7 @@ use crate::profile::description::Problem;
 use crate::profile::description::Rendered;
 use crate::profile::download::Download;
 
-/// What a `gateway.toml` makes, and what is wrong in it.
+/// The outcome of a `gateway.toml`, and its findings.
 #[derive(Debug)]
 pub(super) struct Made {
     /// `None` if it has an error.
@@ -83,7 +83,7 @@ impl Made {
     }
 }
 
-/// What a `gateway.toml` makes, for people: without secrets.
+/// The outcome of a `gateway.toml` for people: without secrets.
 #[derive(Debug, Serialize)]
 pub struct Preview {
     /// The boot script.

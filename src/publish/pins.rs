@@ -56,7 +56,7 @@ pub struct Resolved {
     pub held: Vec<Pinned>,
     /// Digests by the names that are written.
     pub pins: BTreeMap<String, String>,
-    /// Why others could not be resolved now, a line each.
+    /// Reasons why others could not be resolved now, a line each.
     pub missing: Vec<String>,
 }
 
@@ -67,7 +67,7 @@ pub struct Resolver {
     asked: RefCell<Vec<Asked>>,
 }
 
-/// What was asked with the same settings of registries.
+/// Answers to questions with the same settings of registries.
 struct Asked {
     registries: BTreeMap<String, Registry>,
     images: Rc<Images>,

@@ -48,7 +48,7 @@ pub struct Apply<'a> {
     /// A saved plan: fail if anything else would be done.
     pub expected: Option<&'a Plan>,
     pub extent: Extent,
-    /// What it was told before the plan stays true for the apply.
+    /// Its answers from before the plan stay true for the apply.
     pub resolver: &'a Resolver,
     /// Author and reason.
     pub by: &'a By,

@@ -39,11 +39,11 @@ pub(super) struct Made {
     beside: Beside,
     /// Path of the operator's secrets in the folder, if it has some.
     secrets: Option<String>,
-    /// What its images are, once that was asked.
+    /// Digests of its images, once they were asked for.
     resolved: Resolved,
 }
 
-/// Findings about a description and its secrets: the file, its text, and whether it is secret.
+/// Findings in a description or its secrets: the file, its text, and whether it is secret.
 pub(super) type Found<'a> = (&'a str, &'a [u8], Vec<Finding>, bool);
 
 impl Made {
@@ -184,7 +184,7 @@ fn made_of(bytes: Vec<u8>) -> Content {
     Content::Made { bytes: bytes.into(), asset }
 }
 
-/// How far registries are asked about images.
+/// The need for answers of registries about images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reach {
     /// An image that cannot be resolved is an error.

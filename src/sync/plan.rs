@@ -56,7 +56,7 @@ pub struct Plan {
     pub wrong_certificate: Vec<GatewayName>,
 }
 
-/// What a plan does besides bringing gateways what the folder says.
+/// Steps of a plan besides bringing gateways what the folder says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Extent {
     /// Also publish what is held ([`Action::Held`]).

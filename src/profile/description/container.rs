@@ -16,7 +16,7 @@ use crate::profile::reference::Reference;
 /// A container.
 #[derive(Clone, Debug)]
 pub(super) struct Container {
-    /// Where it begins.
+    /// Its table.
     pub(super) span: Range<usize>,
     pub(super) name: Placed<String>,
     pub(super) image: Placed<Image>,

@@ -1,4 +1,4 @@
-//! What a [`Description`](super::Description) is rendered with, and what comes of it.
+//! Input and output of rendering a [`Description`](super::Description).
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use crate::fleet::SECRETS;
 use crate::profile::agent::AGENT_PROFILE;
 use crate::profile::agent::AgentProfile;
 
-/// What lies beside a `gateway.toml`.
+/// The surroundings of a `gateway.toml`.
 #[derive(Clone, Copy, Debug)]
 pub struct Given<'a> {
     /// The files of the folder, and their sizes.

@@ -80,7 +80,7 @@ impl Description {
         (good.then_some(rendered), problems)
     }
 
-    /// What the checks of boot scripts say, but here it is an error: there is another way.
+    /// A check of boot scripts. It warns there, and here it is an error: there is another way.
     fn names_a_secret(&self, made: &str) -> bool {
         let found = script::check(made.as_bytes(), &script::Options::default());
         found.iter().any(|finding| finding.code == codes::SECRET_ARGUMENT)
@@ -174,7 +174,7 @@ impl Description {
         }
     }
 
-    /// What the folder lacks, and what it must not have.
+    /// Reports files that the folder lacks, and those that it must not have.
     fn check_files(&self, given: &Given<'_>, problems: &mut Vec<Problem>) {
         for file in [&self.kernel, &self.initramfs].into_iter().chain(&self.modules) {
             let path = file.value.path();
