@@ -1,6 +1,11 @@
 //! Files that a `gateway.toml` names: of its folder, or by URL.
 
+use std::fmt;
+
 use crate::profile::download::Download;
+
+/// Milliseconds without a byte after which a download has failed.
+pub(super) const TIMEOUT: &str = "--timeout 30000";
 
 /// A file.
 #[derive(Clone, Debug)]
@@ -30,6 +35,11 @@ impl File {
             Self::Download(path, download) => Some((path, download)),
         }
     }
+}
+
+/// A line of the script that fetches a file for the initramfs.
+pub(super) fn initrd(words: impl fmt::Display) -> String {
+    format!("initrd {TIMEOUT} {words}\n")
 }
 
 /// The last part of a path.

@@ -1,7 +1,5 @@
 //! From a [`Description`] and the files beside it to the files of a generation.
 
-use std::fmt;
-
 use super::Description;
 use super::MAX_TEXT;
 use super::Runtime;
@@ -9,6 +7,8 @@ use super::boot2container;
 use super::command_line::NOT_HERE;
 use super::container::Container;
 use super::file::File;
+use super::file::TIMEOUT;
+use super::file::initrd;
 use super::given::Given;
 use super::given::Problems;
 use super::given::Rendered;
@@ -31,14 +31,6 @@ use crate::profile::agent::Value;
 
 /// First lines of each script.
 const HEAD: &str = "#!ipxe\n# farmgate made this from gateway.toml\n";
-
-/// Milliseconds without a byte after which a download has failed.
-const TIMEOUT: &str = "--timeout 30000";
-
-/// A line of the script that fetches a file for the initramfs.
-pub(super) fn initrd(words: impl fmt::Display) -> String {
-    format!("initrd {TIMEOUT} {words}\n")
-}
 
 impl Description {
     /// Renders the description. Without an error among the problems there is a result.
