@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use anyhow::Context;
 use anyhow::Result;
-use serde::Serialize;
 
 use super::beside::Beside;
 use super::finding::Checked;
@@ -84,14 +83,13 @@ impl Made {
 }
 
 /// The outcome of a `gateway.toml` for people: without secrets.
-#[derive(Debug, Serialize)]
+#[derive(Debug)]
 pub struct Preview {
     /// The boot script.
     pub boot_script: String,
     /// The kernel's command line.
     pub command_line: String,
     /// The agent's profile; `None` for another runtime.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub agent_profile: Option<AgentProfile>,
     /// The template of secrets, with names in place of the operator's.
     pub secrets: String,
