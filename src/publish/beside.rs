@@ -26,13 +26,15 @@ pub struct Beside {
     pub secrets: Option<Vec<u8>>,
 }
 
+/// Gives the first bytes of a file, at most so many; `None` if there is no such file.
+type Head<'a> = &'a dyn Fn(&str, usize) -> Result<Option<Vec<u8>>>;
+
 impl Beside {
-    /// Reads what a description needs. `head` gives the first bytes of a file, at most so many;
-    /// `None` if it has no such file.
+    /// Reads what a description needs.
     pub fn read(
         description: Description,
         files: BTreeMap<String, u64>,
-        head: &dyn Fn(&str, usize) -> Result<Option<Vec<u8>>>,
+        head: Head<'_>,
     ) -> Result<Self> {
         let mut texts = BTreeMap::new();
         for path in description.texts() {
