@@ -21,7 +21,8 @@ in
       example = "boot-public.example.org";
       description = ''
         A second name with a public certificate, for the requests that need no client certificate:
-        `/secrets`, `/boot/ack` and `/boot/report`, from booted systems that do not know the fleet's CA.
+        `/secrets`, `/boot/ack`, `/boot/report` and `/v2`, from booted systems that do not know the fleet's CA, and
+        `/update-cfg`, from a forge.
       '';
     };
     acme.enable = mkOption {

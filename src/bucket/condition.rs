@@ -16,9 +16,9 @@ use crate::store::State;
 pub struct Condition {
     #[serde(rename = "state")]
     pub standing: Standing,
-    /// Why it is not in order.
+    /// The reason if it is not in order.
     pub error: Option<String>,
-    /// When the active key was made.
+    /// The time when the active key was made.
     #[serde(skip)]
     pub key_made: Option<OffsetDateTime>,
 }

@@ -20,8 +20,8 @@ use crate::fleet::format;
 use crate::identity::GatewayName;
 use crate::store::State;
 use crate::store::files;
-use crate::store::files::Lock;
 use crate::store::lock;
+use crate::store::lock::Lock;
 
 const HOST: &str = "host";
 
@@ -174,12 +174,12 @@ impl Disk {
     /// The same without waiting; `None` if another process holds it.
     pub fn try_reconciling(&self) -> Result<Option<Lock>> {
         files::create_dir(&self.dir, 0o700)?;
-        files::try_lock(&self.dir.join("reconciling"))
+        lock::try_at(&self.dir.join("reconciling"))
     }
 
     fn locked(&self, name: &str, patience: Duration) -> Result<Lock> {
         files::create_dir(&self.dir, 0o700)?;
-        files::lock_within(&self.dir.join(name), patience)
+        lock::at_within(&self.dir.join(name), patience)
     }
 }
 

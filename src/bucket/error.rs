@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::foreign::Foreign;
 
-/// Why the provider refused or failed. `host` is the server, `said` its own words.
+/// A refusal or failure of the provider. `host` is the server, `said` its own words.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// No connection, or one that broke.

@@ -56,7 +56,7 @@ pub(super) fn is_safe(value: &str) -> bool {
 #[derive(Debug, Default)]
 pub struct HandOut {
     pub values: Option<Values>,
-    /// Why there are none, or older ones than intended.
+    /// The reason if there are none, or older ones than intended.
     pub problem: Option<String>,
 }
 

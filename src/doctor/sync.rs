@@ -19,7 +19,6 @@ use tokio_util::sync::CancellationToken;
 use super::finding::Findings;
 use crate::config::Sync;
 use crate::config::Transport;
-use crate::iso::sources::on_nixos;
 use crate::store::State;
 use crate::store::files;
 use crate::store::layout;
@@ -29,6 +28,7 @@ use crate::sync::Status;
 use crate::sync::git::Probe;
 use crate::sync::git::Settings;
 use crate::sync::moment;
+use crate::sync::short;
 use crate::sync::webhook;
 
 const CHECK: &str = "sync";
@@ -190,7 +190,7 @@ fn last_look(state: &State, now: OffsetDateTime, findings: &mut Findings) -> Opt
     status.good.map(|good| good.source)
 }
 
-/// What is asked, and may take a while.
+/// The questions to git and the remote, which may take a while.
 struct Ask {
     config: Sync,
     dir: PathBuf,
@@ -198,60 +198,45 @@ struct Ask {
     stop: CancellationToken,
 }
 
-/// Answers; where one is missing, the one before is an error.
+/// The answers, where the programs are there.
 struct Answer {
     /// The version of git.
-    programs: Result<String>,
+    version: String,
     /// Whether the key for ssh opens without a passphrase.
     key: Option<Result<bool>>,
     /// The branch's tip.
-    tip: Option<Result<Option<String>>>,
+    tip: Result<Option<String>>,
 }
 
 impl Ask {
-    fn run(&self) -> Answer {
+    fn run(&self) -> Result<Answer> {
         let Self { config, dir, systemd, stop } = self;
-        let probe = || {
-            let remote = config.remote.as_ref().context("no remote")?;
-            Ok(Settings { config, remote, dir, systemd: systemd.as_deref(), stop })
-        };
-        let settings = match probe() {
-            Ok(settings) => settings,
-            Err(error) => return Answer { programs: Err(error), key: None, tip: None },
-        };
-        let (probe, programs) = match Probe::new(&settings).map(|probe| (probe.programs(), probe)) {
-            Ok((programs, probe)) => (probe, programs),
-            Err(error) => return Answer { programs: Err(error), key: None, tip: None },
-        };
-        if programs.is_err() {
-            return Answer { programs, key: None, tip: None };
-        }
-        let is_ssh = settings.remote.transport() == Transport::Ssh;
+        let remote = config.remote.as_ref().context("no remote")?;
+        let settings = Settings { config, remote, dir, systemd: systemd.as_deref(), stop };
+        let probe = Probe::new(&settings)?;
+        let version = probe.programs()?;
+        let is_ssh = remote.transport() == Transport::Ssh;
         // A key that cannot be read is told of by itself.
         let key = config.ssh_key.as_ref().filter(|key| is_ssh && files::open(key).is_ok());
         let key = key.map(|key| probe.opens(key));
-        let tip = Some(probe.tip());
-        Answer { programs, key, tip }
+        Ok(Answer { version, key, tip: probe.tip() })
     }
 }
 
 fn tell(
     config: &Sync,
     systemd: Option<&Path>,
-    answer: Answer,
+    answer: Result<Answer>,
     good: Option<&Source>,
     findings: &mut Findings,
 ) {
     let Some(remote) = &config.remote else { return };
-    match &answer.programs {
-        Ok(version) => findings.ok(CHECK, format!("git {version}")),
-        // Only the service has them in its PATH there.
-        Err(_) if on_nixos() => {
-            return findings.skipped(CHECK, "NixOS gives git to the service alone");
-        }
+    let Answer { version, key, tip } = match answer {
+        Ok(answer) => answer,
         Err(error) => return findings.warning(CHECK, format!("{error:#}"), GO_ON),
-    }
-    match &answer.key {
+    };
+    findings.ok(CHECK, format!("git {version}"));
+    match key {
         None | Some(Ok(true)) => {}
         Some(Ok(false)) => findings.warning(
             CHECK,
@@ -267,22 +252,21 @@ fn tell(
         }
     }
     let branch = &config.branch;
-    match answer.tip {
-        None => {}
-        Some(Ok(Some(tip))) => {
-            let tip = tip.get(..12).unwrap_or(&tip).to_owned();
+    match tip {
+        Ok(Some(tip)) => {
             let force = match good {
-                Some(good) if good.short() == tip => "which is in force".to_owned(),
+                Some(good) if good.commit == tip => "which is in force".to_owned(),
                 Some(good) => format!("and {} is in force", good.short()),
                 None => "and none is in force yet".to_owned(),
             };
+            let tip = short(&tip);
             findings.ok(CHECK, format!("{remote} answers: {branch} is at {tip}, {force}"));
         }
-        Some(Ok(None)) => {
+        Ok(None) => {
             let what = format!("{remote} answers, and has no branch {branch}");
             findings.warning(CHECK, what, "see [sync] branch");
         }
-        Some(Err(error)) => {
+        Err(error) => {
             let error = format!("{error:#}");
             // As with LoadCredential= of systemd.
             let elsewhere = systemd.is_none()

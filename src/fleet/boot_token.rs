@@ -22,7 +22,7 @@ const MARK_LEN: usize = 16;
 /// Binds the code of an acknowledgement's token without a certificate, as older versions made it.
 const ACKNOWLEDGE_BEFORE: &[u8] = b"farmgate acknowledgement 1\0";
 
-/// Uses that a token is good for.
+/// The use of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
     /// To acknowledge. It may stand on a kernel command line, where every process can read it.

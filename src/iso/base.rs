@@ -160,7 +160,7 @@ fn write_info_table(isolinux: &mut [u8], block: usize) {
     }
 }
 
-/// Why the base image could not be built.
+/// The reason for the base image not to be built.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("the iPXE for BIOS cannot be used")]

@@ -76,7 +76,7 @@ impl<'a> Image<'a> {
     }
 }
 
-/// Which firmware finds something to start, on which medium.
+/// The kinds of firmware that find something to start, by medium.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct BootPaths {
     pub(super) bios_cd: bool,
@@ -142,7 +142,7 @@ fn catalog(bytes: &[u8]) -> Option<(Option<usize>, Option<usize>)> {
     Some((bios, None))
 }
 
-/// Why an image could not be read.
+/// The reason for an image not to be read.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     #[error("the file is empty")]

@@ -93,7 +93,7 @@ fn script_start(image: &[u8]) -> Result<usize, Error> {
         .ok_or(Error::Facts(FactsError::NotOurs))
 }
 
-/// Why an image was not sealed.
+/// The reason for an image not to be sealed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("not an ISO 9660 image")]

@@ -228,7 +228,7 @@ impl fmt::Display for Report {
     }
 }
 
-/// Why an image could not be verified.
+/// The reason for an image not to be verified.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error(transparent)]

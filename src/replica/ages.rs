@@ -1,5 +1,5 @@
-//! The time at which a file in the shared store may be deleted, though hosts publish at any moment and there
-//! are no locks: rules about ages. Pure. docs/store.md has the argument.
+//! The time at which a file in the shared store may be deleted, though hosts publish at any moment
+//! and there are no locks: rules about ages. Pure. docs/store.md has the argument.
 //!
 //! All ages are by the clock of the store, and all spans by a clock that only goes forward, so the
 //! clocks of the hosts do not matter.

@@ -23,7 +23,7 @@ pub(super) struct Status {
 pub struct Counts {
     /// `true` if the last pass or delivery succeeded; `None` before the first.
     pub in_step: Option<bool>,
-    /// When a pass last succeeded.
+    /// The time when a pass last succeeded.
     pub last_pass: Option<OffsetDateTime>,
     /// Passes and deliveries that failed.
     pub failed_passes: u64,

@@ -92,9 +92,7 @@ impl Settings {
             state,
         })
     }
-}
 
-impl Settings {
     /// The address under which a gateway finds this boot host again. `asked_for` is the host that
     /// its request named; `own_tls` says that it came without nginx, which leaves out the port.
     ///

@@ -15,6 +15,7 @@ use time::OffsetDateTime;
 use super::files;
 use super::generations::Generations;
 use super::generations::MOST_OBJECTS;
+use super::lock;
 use super::objects::Object;
 use super::objects::Unreadable;
 use super::objects::object_names;
@@ -63,7 +64,7 @@ impl Generations {
     /// Packs the objects of a gateway into one, and returns its name.
     pub fn condense(&self, gateway: &GatewayId, now: OffsetDateTime) -> Result<Option<ObjectName>> {
         let dir = self.dir.join(gateway);
-        let _lock = files::lock(&dir.join("lock"))?;
+        let _lock = lock::at(&dir.join("lock"))?;
         let names = object_names(&dir)?;
         match names.first() {
             Some(pack @ ObjectName::Pack(_)) if names.len() == 1 => Ok(Some(*pack)),

@@ -13,7 +13,6 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::fs::fchown;
 use std::path::Path;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use anyhow::Context;
 use anyhow::Result;
@@ -26,7 +25,6 @@ use rustix::fs::Mode;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
-use super::lock;
 use super::owner;
 use super::owner::Rights;
 use super::owner::as_caller;
@@ -308,33 +306,6 @@ pub(super) fn create_own_dir(path: &Path, mode: u32) -> Result<()> {
         dir.set_permissions(Permissions::from_mode(mode)).with_context(cannot)?;
     }
     Ok(())
-}
-
-/// A lock on a file, held until dropped.
-#[must_use]
-pub struct Lock {
-    _file: File,
-}
-
-/// Takes the lock at `path`; gives up after the patience of commands.
-pub fn lock(path: &Path) -> Result<Lock> {
-    lock_within(path, lock::PATIENCE)
-}
-
-/// Takes the lock at `path`; gives up with [`lock::Busy`] after `patience`.
-pub fn lock_within(path: &Path, patience: Duration) -> Result<Lock> {
-    let file = append(path).with_context(|| format!("cannot lock {}", path.display()))?;
-    lock::take(&file, path, patience)?;
-    Ok(Lock { _file: file })
-}
-
-/// Takes the lock at `path` if nobody else holds it.
-pub fn try_lock(path: &Path) -> Result<Option<Lock>> {
-    match lock_within(path, Duration::ZERO) {
-        Ok(lock) => Ok(Some(lock)),
-        Err(error) if lock::Busy::is_cause_of(&error) => Ok(None),
-        Err(error) => Err(error),
-    }
 }
 
 /// Larger than any credentials.

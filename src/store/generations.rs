@@ -167,7 +167,7 @@ impl Generations {
         let dir = self.dir.join(gateway);
         files::create_dir(&dir, 0o700)?;
         // The lock keeps ids in order. Readers need no lock, and each gateway has its own.
-        let _lock = files::lock_within(&dir.join("lock"), self.patience)?;
+        let _lock = lock::at_within(&dir.join("lock"), self.patience)?;
         let names = object_names(&dir)?;
         // The name of a pack is later than the ids of its events.
         let latest = names.iter().map(|name| match name {

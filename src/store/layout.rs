@@ -77,7 +77,7 @@ pub const ACTS: &str = "acts";
 /// In [`STORE`]: rollouts in waves.
 pub const ROLLOUTS: &str = "rollouts";
 
-/// When something is made.
+/// The time at which something is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Made {
     /// With the state.
@@ -102,7 +102,7 @@ pub struct Folder {
     pub path: &'static str,
     /// Mode, if it belongs to the owner of the state.
     pub mode: u32,
-    /// When it is made.
+    /// The time at which it is made.
     pub made: Made,
 }
 
@@ -136,7 +136,7 @@ pub struct File {
     pub path: &'static str,
     /// Mode.
     pub mode: u32,
-    /// When it is made.
+    /// The time at which it is made.
     pub made: Made,
     /// Its content on another boot host.
     pub for_new_host: ForNewHost,

@@ -15,6 +15,7 @@ use anyhow::Result;
 use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 
+use super::files;
 use super::owner::as_caller;
 use crate::process;
 use crate::process::Holder;
@@ -109,6 +110,33 @@ pub(super) fn share(file: &File, path: &Path) -> Result<()> {
     }
 }
 
+/// A lock on a file, held until dropped.
+#[must_use]
+pub struct Lock {
+    _file: File,
+}
+
+/// Takes the lock at `path`; gives up after the patience of commands.
+pub fn at(path: &Path) -> Result<Lock> {
+    at_within(path, PATIENCE)
+}
+
+/// Takes the lock at `path`; gives up with [`Busy`] after `patience`.
+pub fn at_within(path: &Path, patience: Duration) -> Result<Lock> {
+    let file = files::append(path).with_context(|| format!("cannot lock {}", path.display()))?;
+    take(&file, path, patience)?;
+    Ok(Lock { _file: file })
+}
+
+/// Takes the lock at `path` if nobody else holds it.
+pub fn try_at(path: &Path) -> Result<Option<Lock>> {
+    match at_within(path, Duration::ZERO) {
+        Ok(lock) => Ok(Some(lock)),
+        Err(error) if Busy::is_cause_of(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// Only the holder changes the state, until this is dropped. A function that must not run without
 /// the lock takes a reference to it.
 #[must_use]
@@ -128,33 +156,32 @@ impl StateLock {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::files;
 
     /// Waits used to have no limit, and no message named the holder.
     #[test]
     fn whoever_waits_in_vain_is_told_for_whom() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("lock");
-        let held = files::lock(&path).unwrap();
+        let held = at(&path).unwrap();
         for (patience, holder) in [
             (Duration::ZERO, "another process".to_owned()),
             (Duration::from_millis(5), format!("process {}", std::process::id())),
         ] {
-            let error = files::lock_within(&path, patience).err().unwrap();
+            let error = at_within(&path, patience).err().unwrap();
             assert!(Busy::is_cause_of(&error), "{error:#}");
             assert!(format!("{error:#}").contains(&holder), "{error:#}");
         }
         drop(held);
-        drop(files::lock_within(&path, Duration::ZERO).unwrap());
+        drop(at_within(&path, Duration::ZERO).unwrap());
     }
 
     #[test]
     fn whoever_waits_gets_it_when_it_is_free() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("lock");
-        let held = files::lock(&path).unwrap();
+        let held = at(&path).unwrap();
         thread::scope(|scope| {
-            let waiting = scope.spawn(|| files::lock(&path).map(drop));
+            let waiting = scope.spawn(|| at(&path).map(drop));
             drop(held);
             waiting.join().unwrap().unwrap();
         });

@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use std::fs;
 use std::hash::Hash;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
@@ -13,6 +12,8 @@ use std::sync::PoisonError;
 use std::time::Duration;
 use std::time::Instant;
 use std::time::SystemTime;
+
+use cap_std::fs::MetadataExt;
 
 /// Two changes within one tick of the kernel's clock leave the same times. A tick lasts 10 ms at
 /// most (`CONFIG_HZ=100`), and five of them where the hypervisor holds up the processor that ticks.
@@ -36,8 +37,6 @@ pub struct Stamp {
 /// The stamp of a file that was found below an open directory.
 impl From<&cap_std::fs::Metadata> for Stamp {
     fn from(facts: &cap_std::fs::Metadata) -> Self {
-        use cap_std::fs::MetadataExt;
-
         Self {
             device: facts.dev(),
             inode: facts.ino(),
@@ -51,13 +50,7 @@ impl From<&cap_std::fs::Metadata> for Stamp {
 impl Stamp {
     /// The stamp from a file's metadata.
     pub fn new(facts: &fs::Metadata) -> Self {
-        Self {
-            device: facts.dev(),
-            inode: facts.ino(),
-            size: facts.len(),
-            modified: (facts.mtime(), facts.mtime_nsec()),
-            changed: (facts.ctime(), facts.ctime_nsec()),
-        }
+        Self::from(&cap_std::fs::Metadata::from_just_metadata(facts.clone()))
     }
 
     /// The stamp of the file that is at `path` now. One system call.

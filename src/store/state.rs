@@ -144,7 +144,7 @@ impl State {
                 .with_context(|| format!("cannot make the directory {}", parent.display()))?;
         }
         files::create_own_dir(dir, layout::STATE_MODE)?;
-        let _lock = files::lock(&dir.join(layout::LOCK))?;
+        let _lock = lock::at(&dir.join(layout::LOCK))?;
         ensure_empty_but_for_leftovers(dir)?;
         let top = FILES.iter().filter(|file| !file.path.contains('/'));
         let top: Vec<_> = top.map(|file| file.path).collect();

@@ -58,3 +58,4 @@ pub use status::Outcome;
 pub use status::Source;
 pub use status::Status;
 pub use status::moment;
+pub use status::short;

@@ -22,6 +22,7 @@ use crate::identity::GatewayName;
 use crate::store::State;
 use crate::store::files;
 use crate::store::layout;
+use crate::store::lock;
 
 /// Most gateways that the status remembers.
 const MOST_WAITING: usize = 1000;
@@ -29,7 +30,7 @@ const MOST_WAITING: usize = 1000;
 /// The right to look: one process of this host at a time has it.
 pub struct Turn {
     dir: PathBuf,
-    _lock: files::Lock,
+    _lock: lock::Lock,
 }
 
 impl Turn {
@@ -39,8 +40,8 @@ impl Turn {
         files::create_dir(&dir, layout::PRIVATE_DIR)?;
         let path = dir.join("lock");
         let lock = match patience.is_zero() {
-            true => files::try_lock(&path)?,
-            false => Some(files::lock_within(&path, patience)?),
+            true => lock::try_at(&path)?,
+            false => Some(lock::at_within(&path, patience)?),
         };
         Ok(lock.map(|lock| Self { dir, _lock: lock }))
     }

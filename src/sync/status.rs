@@ -189,8 +189,13 @@ impl Status {
 impl Source {
     /// The id as people write it.
     pub fn short(&self) -> &str {
-        self.commit.get(..12).unwrap_or(&self.commit)
+        short(&self.commit)
     }
+}
+
+/// The id of a commit as people write it.
+pub fn short(commit: &str) -> &str {
+    commit.get(..12).unwrap_or(commit)
 }
 
 fn path(state: &Path) -> PathBuf {

@@ -1,4 +1,4 @@
-//! What real shells complete: each is asked what it would offer next.
+//! Completion by real shells: each is asked what it would offer next.
 
 use std::ffi::OsString;
 use std::fs;
@@ -70,7 +70,7 @@ impl Shells {
     }
 }
 
-/// What every shell offers.
+/// The offers of every shell.
 fn assert_completes(complete: &dyn Fn(&str) -> Vec<String>) {
     assert_eq!(complete("farmgate gate"), ["gateway"]);
     assert_eq!(complete("farmgate gateway ren"), ["renew", "rename"]);

@@ -7,62 +7,29 @@ use std::path::Path;
 use std::path::PathBuf;
 
 /// Each module, and those that it may name. What stands lower knows nothing of what stands above.
-const LAYERS: &[(&str, &[&str])] = &[
-    ("foreign", &[]),
-    ("near", &[]),
-    ("backoff", &[]),
-    ("identity", &["foreign"]),
-    ("config", &["identity", "near", "foreign"]),
-    ("ipxe", &["config", "identity", "foreign"]),
-    ("fleet", &["ipxe", "identity", "foreign"]),
-    ("profile", &["fleet", "ipxe", "config", "identity", "near", "foreign"]),
-    ("agent", &["profile", "foreign", "backoff"]),
-    ("process", &[]),
-    ("store", &["process", "profile", "fleet", "identity", "config", "near", "foreign"]),
-    ("http_client", &["store", "config", "foreign"]),
-    ("replica", &["store", "http_client", "backoff", "fleet", "config", "foreign"]),
-    ("bucket", &["store", "http_client", "backoff", "fleet", "identity", "config", "foreign"]),
-    ("images", &["store", "http_client", "backoff", "fleet", "profile", "foreign"]),
-    ("iso", &["store", "ipxe", "fleet", "identity", "config", "foreign"]),
-    (
-        "publish",
-        &[
-            "bucket",
-            "images",
-            "store",
-            "http_client",
-            "profile",
-            "ipxe",
-            "fleet",
-            "identity",
-            "config",
-            "foreign",
-        ],
-    ),
+const LAYERS: &[(&str, &str)] = &[
+    ("foreign", ""),
+    ("near", ""),
+    ("backoff", ""),
+    ("identity", "foreign"),
+    ("config", "identity near foreign"),
+    ("ipxe", "config identity foreign"),
+    ("fleet", "ipxe identity foreign"),
+    ("profile", "fleet ipxe config identity near foreign"),
+    ("agent", "profile foreign backoff"),
+    ("process", ""),
+    ("store", "process profile fleet identity config near foreign"),
+    ("http_client", "store config foreign"),
+    ("replica", "store http_client backoff fleet config foreign"),
+    ("bucket", "store http_client backoff fleet identity config foreign"),
+    ("images", "store http_client backoff fleet profile foreign"),
+    ("iso", "store ipxe fleet identity config foreign"),
+    ("publish", "bucket images store http_client profile ipxe fleet identity config foreign"),
     (
         "sync",
-        &[
-            "publish",
-            "images",
-            "store",
-            "http_client",
-            "profile",
-            "ipxe",
-            "fleet",
-            "identity",
-            "config",
-            "near",
-            "foreign",
-            "process",
-        ],
+        "publish images store http_client profile ipxe fleet identity config near foreign process",
     ),
-    (
-        "server",
-        &[
-            "sync", "replica", "bucket", "store", "process", "profile", "fleet", "identity",
-            "config", "foreign", "backoff",
-        ],
-    ),
+    ("server", "sync replica bucket store process profile fleet identity config foreign backoff"),
 ];
 
 /// Modules that know no files, clock, network or environment: bytes in, values out.
@@ -139,7 +106,7 @@ fn paths<'a>(code: &'a str, prefix: &'a str) -> impl Iterator<Item = Vec<&'a str
 
 #[test]
 fn no_module_names_one_above_it() {
-    let layers: BTreeMap<&str, &[&str]> = LAYERS.iter().copied().collect();
+    let layers: BTreeMap<&str, &str> = LAYERS.iter().copied().collect();
     let mut seen = BTreeSet::new();
     for source in sources() {
         let Some((own, allowed)) =
@@ -150,7 +117,7 @@ fn no_module_names_one_above_it() {
         seen.insert(*own);
         for named in paths(&source.code, "crate::") {
             let named = named[0];
-            let fine = named == *own || allowed.contains(&named);
+            let fine = named == *own || allowed.split(' ').any(|allowed| allowed == named);
             assert!(fine, "src/{} is below crate::{named}", source.path);
         }
     }

@@ -24,11 +24,6 @@ fn other_disk(state: &TestState) -> Option<TempDir> {
     (device(disk.path()) != device(&state.dir())).then_some(disk)
 }
 
-/// The same state, by its new place.
-fn at(disk: TempDir) -> TestState {
-    TestState::at(disk)
-}
-
 #[test]
 fn a_state_with_a_server_stays_and_without_one_it_moves() {
     let state = TestState::quick();
@@ -73,7 +68,7 @@ fn a_state_with_a_server_stays_and_without_one_it_moves() {
     // Nor can another state be made there by mistake.
     let line = state.fails(&["init", "--url", "https://127.0.0.1:8443"]);
     assert!(line.contains("not empty"), "{line}");
-    let moved = at(disk);
+    let moved = TestState::at(disk);
     assert_eq!(moved.json(&["generations", "lab-1"]), before);
     let toml = moved.dir().join("farmgate.toml");
     fs::write(&toml, text).unwrap();
@@ -109,7 +104,7 @@ fn whoever_kills_a_move_runs_it_again() {
     if !done {
         state.run(&["state", "move", to.to_str().unwrap()]);
     }
-    let moved = at(disk);
+    let moved = TestState::at(disk);
     assert_eq!(moved.json(&["generations", "lab-1"]), before);
     moved.ok(&["get", "lab-1", "1", "vmlinuz", "-o", moved.dir().join("x").to_str().unwrap()]);
 }
@@ -144,7 +139,7 @@ fn root_moves_what_belongs_to_the_servers_user() {
     assert_eq!((before[0].1, before[2].1), (NOBODY, 0));
     assert!(to.join("gateways/lab-1/link").is_symlink());
     // Into a directory that another user could exchange, root does not go.
-    let moved = at(disk);
+    let moved = TestState::at(disk);
     let theirs = TempDir::new().unwrap();
     std::os::unix::fs::chown(theirs.path(), Some(NOBODY), None).unwrap();
     let line = moved.fails(&["state", "move", theirs.path().join("x").to_str().unwrap()]);

@@ -1,4 +1,4 @@
-//! What booted systems report on their way: the flight recorder past the kernel.
+//! Reports of booted systems on their way: the flight recorder past the kernel.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

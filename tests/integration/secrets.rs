@@ -78,7 +78,7 @@ fn they_outlast_a_restart_and_end_with_revocation() {
     assert_eq!(ask(&server, "GET", &second).status, 404);
 }
 
-/// What a booted system needs to talk to its boot host on its own, and only with its secrets.
+/// A booted system needs them to talk to its boot host on its own, and gets them only with its secrets.
 #[test]
 fn they_say_how_the_booted_system_reaches_its_boot_host() {
     let state = TestState::with_gateway();

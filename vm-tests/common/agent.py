@@ -19,7 +19,6 @@ import tarfile
 import tempfile
 import threading
 import time
-from collections.abc import Callable
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from typing import Protocol
 from typing import Self
 from typing import cast
 
+from .certificates import openssl
 from .machine import Monitor
 from .process import Failure
 from .process import Process
@@ -111,9 +111,7 @@ class FakeHost:
         self.where = where
         self.blobs = {name: data for image in images for name, data in image.blobs.items()}
         self.reports: list[dict[str, Any]] = []
-        self.asked: list[str] = []
         self.acknowledged = 0
-        self.date: Callable[[], float] = time.time
         self._server: http.server.ThreadingHTTPServer | None = None
 
     def __enter__(self) -> Self:
@@ -135,26 +133,15 @@ class FakeHost:
     def _certificate(self) -> tuple[Path, Path]:
         """Its certificate and key, and the CA that the boot trusts in `ca`."""
         self.where.mkdir(parents=True, exist_ok=True)
-        self.where.mkdir(parents=True, exist_ok=True)
-        make: list[Word] = [
-            "openssl",
-            "req",
-            "-x509",
-            "-newkey",
-            "rsa:2048",
-            "-nodes",
-            "-days",
-            "30",
-        ]
         authority: list[Word] = ["-keyout", self.where / "ca.key", "-out", self.where / "ca.crt"]
         certificate, key = self.where / "host.crt", self.where / "host.key"
         own: list[Word] = ["-CA", self.where / "ca.crt", "-CAkey", self.where / "ca.key"]
         own += ["-addext", f"subjectAltName=IP:{BOOT_HOST}"]
         own += ["-addext", "basicConstraints=critical,CA:false"]
         own += ["-keyout", key, "-out", certificate]
+        make = ("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "30")
         for subject, words in (("/CN=CA", authority), ("/CN=host", own)):
-            command = [*make, "-subj", subject, *words]
-            subprocess.run(command, check=True, capture_output=True)
+            openssl(*make, "-subj", subject, *words)
         self.ca = ssl.PEM_cert_to_DER_cert((self.where / "ca.crt").read_text())
         return certificate, key
 
@@ -165,7 +152,6 @@ class FakeHost:
             protocol_version = "HTTP/1.1"
 
             def do_GET(self) -> None:
-                host.asked.append(self.path)
                 name = self.path.rpartition("/")[2]
                 known = self.headers["Authorization"] == f"Bearer {TOKEN}"
                 if self.path.startswith(f"/v2/{REPOSITORY}/") and not known:
@@ -191,9 +177,6 @@ class FakeHost:
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body)
-
-            def date_time_string(self, timestamp: float | None = None) -> str:
-                return super().date_time_string(host.date() if timestamp is None else timestamp)
 
             def log_message(self, *_: Any) -> None:
                 pass
@@ -278,12 +261,10 @@ class Gateway:
         disk: Path | None = None,
         clock: str | None = None,
         disk_options: str = "",
-        options: tuple[str, ...] = (),
-        cmdline: str = "",
     ) -> None:
         self._scratch = tempfile.TemporaryDirectory(prefix="farmgate-agent-")
         self._where = Path(self._scratch.name)
-        self._log, self._options, self._cmdline = log, options, cmdline
+        self._log = log
         self._disk, self._disk_options, self._clock = disk, disk_options, clock
         self._kernel = tools.kernel
         self._initrd = self._where / "initrd"
@@ -311,7 +292,7 @@ class Gateway:
     def _arguments(self) -> list[str]:
         kind = accelerator()[0]
         cpu = "host" if kind == "kvm" else "max"
-        line = f"console=ttyS0 panic=30 {self._cmdline}"
+        line = "console=ttyS0 panic=30"
         arguments = [
             *("qemu-system-x86_64", "-machine", f"pc,accel={kind}", "-cpu", cpu, "-m", "640"),
             *("-nodefaults", "-display", "none", "-serial", "stdio", "-no-reboot"),
@@ -326,7 +307,7 @@ class Gateway:
             arguments += ["-drive", drive, "-device", "virtio-blk-pci,drive=disk,id=disk"]
         if self._clock:
             arguments += ["-rtc", f"base={self._clock}"]
-        return [*arguments, *self._options]
+        return arguments
 
     def monitor(self, command: str, **arguments: object) -> None:
         """Tells QEMU to do something."""

@@ -1,8 +1,8 @@
-//! Why a step failed: at the provider, or on this machine. Pure.
+//! Failures of steps: at the provider, or on this machine. Pure.
 
 use crate::bucket::error::Error;
 
-/// Why a step failed.
+/// The failure of a step.
 pub(super) enum Failure {
     /// The provider failed or refused.
     Provider(Error),

@@ -45,7 +45,7 @@ pub struct Stored {
     pub rotate: Option<Rotate>,
     /// An operator named this bucket for the gateway.
     pub adopt: Option<String>,
-    /// When bucket and keys were last checked at the provider.
+    /// The time when bucket and keys were last checked at the provider.
     #[serde(with = "time::serde::rfc3339::option")]
     pub checked: Option<OffsetDateTime>,
     /// The last failure, until everything is in order.

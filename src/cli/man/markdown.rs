@@ -1,4 +1,5 @@
-//! Parts of manual pages: terms, literal lines, and the little Markdown of docs/configuration.md. Pure.
+//! Parts of manual pages: terms, literal lines, and the little Markdown of docs/configuration.md.
+//! Pure.
 
 use clap_mangen::roff::Inline;
 use clap_mangen::roff::Roff;

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use crate::store::owner::as_caller;
 
-/// Where administrators and packages name the directory of a service.
+/// Places where administrators and packages name the directory of a service.
 const PLACES: &[&str] = &[
     "/etc/systemd",
     "/etc/nginx",

@@ -1,5 +1,5 @@
-//! The progress of a boot: from the machine's console, and from the journal and the events of the boot
-//! host. Pure, apart from reading those.
+//! The progress of a boot: from the machine's console, and from the journal and the events of the
+//! boot host. Pure, apart from reading those.
 
 use std::collections::VecDeque;
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! The shared store's facts about an object: its size, and the time when it was sent, by the clock of the
-//! store.
+//! The shared store's facts about an object: its size, and the time when it was sent, by the clock of
+//! the store.
 
 use std::time::Duration;
 

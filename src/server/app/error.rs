@@ -10,7 +10,7 @@ use crate::store::lock::Busy;
 
 pub(in crate::server) type Result<T> = std::result::Result<T, Error>;
 
-/// Why a request gets no answer, or none yet.
+/// The reason for a request to get no answer, or none yet.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::server) enum Error {
     /// The client is not authorised or not authenticated.
@@ -28,7 +28,7 @@ pub(in crate::server) enum Error {
     /// The file is not here yet, and fetching it took too long.
     #[error("not here yet: {0}")]
     NotYet(String),
-    /// What the client sent is not what it should be.
+    /// The client sent something else than it should.
     #[error("{0}")]
     Malformed(String),
     /// The client says more than is heard of one.
@@ -65,7 +65,7 @@ impl Reach {
     }
 }
 
-/// Why a client is refused.
+/// The reason for a refusal.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::server) enum Refusal {
     #[error("no client certificate")]

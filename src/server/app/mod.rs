@@ -70,15 +70,15 @@ pub(super) struct App {
     pub(super) counters: Counters,
     /// Running boots: begun and not acknowledged yet.
     booting: Mutex<HashMap<GatewayId, boots::Running>>,
-    /// What gateways may still report.
+    /// Reports that gateways may still send.
     budgets: report::Budgets,
     /// Boots of other hosts that were acknowledged here.
     acknowledged_elsewhere: Mutex<BTreeSet<EventId>>,
     /// `None` without a shared store.
     replica: Option<Arc<Replica>>,
-    /// Why the configured shared store is not used.
+    /// The reason if the configured shared store is not used.
     store_trouble: Option<String>,
-    /// Why rollouts were stuck at the last look.
+    /// The reason if rollouts were stuck at the last look.
     rollout_trouble: Mutex<Option<String>>,
     on_news: Arc<dyn Fn(News<'_>) + Send + Sync>,
 }

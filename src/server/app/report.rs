@@ -4,9 +4,7 @@
 //! that is not even read. Its budget is the same however many boots it begins.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::Mutex;
-use std::sync::MutexGuard;
 use std::sync::PoisonError;
 use std::time::Duration;
 use std::time::Instant;
@@ -21,6 +19,8 @@ use crate::fleet::EventId;
 use crate::fleet::GatewayId;
 use crate::profile::report::Report;
 use crate::profile::report::Step;
+use crate::server::metrics::NO_STEP;
+use crate::server::metrics::is_progress;
 use crate::server::recorder::Subject;
 use crate::store::consoles::Console;
 use crate::store::consoles::Consoles;
@@ -35,52 +35,33 @@ const PAUSE: Duration = Duration::from_secs(2);
 /// A report with a console counts as many. Boots that fail are seconds apart, not less.
 const CONSOLE: f64 = 10.0;
 
-/// Reports of one gateway that are read at a time.
-const AT_A_TIME: usize = 2;
-
-/// What gateways may still say.
+/// Reports that gateways may still send.
 #[derive(Default)]
 pub(super) struct Budgets(Mutex<HashMap<GatewayId, Budget>>);
 
 struct Budget {
     left: f64,
     since: Instant,
-    being_read: usize,
     /// The last step of a boot, by its name.
     last: Option<(EventId, &'static str)>,
 }
 
-/// The right to send one report; returned when it is dropped.
-pub(in crate::server) struct Turn {
-    app: Arc<App>,
-    gateway: GatewayId,
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        if let Some(budget) = self.app.budgets.lock().get_mut(&self.gateway) {
-            budget.being_read = budget.being_read.saturating_sub(1);
-        }
-    }
-}
-
 impl Budgets {
-    fn lock(&self) -> MutexGuard<'_, HashMap<GatewayId, Budget>> {
+    fn of<T>(&self, gateway: &GatewayId, now: Instant, ask: impl FnOnce(&mut Budget) -> T) -> T {
         // The code under this lock cannot panic.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        ask(all.entry(gateway.clone()).or_insert_with(|| Budget::full(now)))
     }
 
     /// Takes `cost` of the budget; false if that is more than is left.
     fn spend(&self, gateway: &GatewayId, cost: f64, now: Instant) -> bool {
-        let mut all = self.lock();
-        let budget = all.entry(gateway.clone()).or_insert_with(|| Budget::full(now));
-        budget.spend(cost, now)
+        self.of(gateway, now, |budget| budget.spend(cost, now))
     }
 }
 
 impl Budget {
     fn full(now: Instant) -> Self {
-        Self { left: BURST, since: now, being_read: 0, last: None }
+        Self { left: BURST, since: now, last: None }
     }
 
     fn spend(&mut self, cost: f64, now: Instant) -> bool {
@@ -93,24 +74,26 @@ impl Budget {
         }
         enough
     }
+
+    /// Notes the step, and returns the one that the boot reached before.
+    fn reached(&mut self, boot: EventId, step: &'static str) -> &'static str {
+        let before = self.last.filter(|(of, _)| *of == boot).map_or(NO_STEP, |(_, last)| last);
+        if is_progress(step) {
+            self.last = Some((boot, step));
+        }
+        before
+    }
 }
 
 impl App {
     /// Lets a booted system send a report, before any of it is read. Verifies the token, and
-    /// whether its gateway has said too much already.
-    pub(in crate::server) fn hear(self: &Arc<Self>, token: &str) -> Result<(GatewayId, Turn)> {
+    /// whether its gateway has said too much already. Returns the gateway.
+    pub(in crate::server) fn hear(&self, token: &str) -> Result<GatewayId> {
         let gateway = self.gateway_of_boot(token)?;
-        let too_many = || Error::TooMany(format!("reports of gateway {}", gateway.name()));
         if !self.budgets.spend(&gateway, 1.0, Instant::now()) {
-            return Err(too_many());
+            return Err(Error::TooMany(format!("reports of gateway {}", gateway.name())));
         }
-        if let Some(budget) = self.budgets.lock().get_mut(&gateway) {
-            if budget.being_read >= AT_A_TIME {
-                return Err(too_many());
-            }
-            budget.being_read += 1;
-        }
-        Ok((gateway.clone(), Turn { app: self.clone(), gateway }))
+        Ok(gateway)
     }
 
     /// Records a report, and the console of a failure.
@@ -124,7 +107,8 @@ impl App {
         let (id, boot) = (&running.gateway.id, running.boot);
         let Report { uptime, step } = report;
         let (step, console) = step.received();
-        let before = self.reached(id, boot, &step);
+        let reached = |budget: &mut Budget| budget.reached(boot, step.name());
+        let before = self.budgets.of(id, Instant::now(), reached);
         match step {
             Step::Failed { .. } => {
                 tracing::warn!(gateway = %running.gateway.name, after = before, "boot {step}");
@@ -150,26 +134,7 @@ impl App {
         }
         Ok(())
     }
-
-    /// Notes the step, and returns the one that the boot reached before.
-    fn reached(
-        &self,
-        gateway: &GatewayId,
-        boot: EventId,
-        step: &Step<crate::foreign::Foreign>,
-    ) -> &'static str {
-        let mut all = self.budgets.lock();
-        let budget = all.entry(gateway.clone()).or_insert_with(|| Budget::full(Instant::now()));
-        let before = budget.last.filter(|(of, _)| *of == boot).map_or(NO_STEP, |(_, last)| last);
-        if !matches!(step, Step::Trouble { .. } | Step::Failed { .. } | Step::Other) {
-            budget.last = Some((boot, step.name()));
-        }
-        before
-    }
 }
-
-/// The step before the first one, for metrics.
-pub(in crate::server) const NO_STEP: &str = "none";
 
 #[cfg(test)]
 mod tests {

@@ -23,7 +23,7 @@ use crate::fleet::Record;
 use crate::server::recorder::Subject;
 use crate::store::journal::Stage;
 
-/// Where a request for secrets came from, and what it was sent to.
+/// The two ends of a request for secrets: its client, and the address that it was sent to.
 pub(in crate::server) struct Asked {
     /// Address of the client; a label that decides nothing.
     pub(in crate::server) address: String,

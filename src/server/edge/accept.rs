@@ -112,7 +112,7 @@ struct Newcomer {
     seat: Seat,
 }
 
-/// Why a connection failed.
+/// The reason for a connection to fail.
 #[derive(Debug, thiserror::Error)]
 enum Failed {
     #[error("TLS handshake failed: {0}")]

@@ -45,9 +45,12 @@ async fn only_from_here(State(front): State<Arc<Front>>, request: Request, next:
     let named = request.headers().get_all(header::HOST).iter().map(HeaderValue::as_bytes);
     let target = request.uri().authority().map(|authority| authority.as_str().as_bytes());
     let named: Vec<&[u8]> = named.chain(target).collect();
+    // As they are since the last reload.
+    let settings = front.app.settings();
+    let hosts = &settings.listen.admin_hosts;
     match request.extensions().get() {
         Some(Peer::Admin { unix: false })
-            if named.is_empty() || !named.iter().all(|host| is_here(host, &hosts(&front))) =>
+            if named.is_empty() || !named.iter().all(|host| is_here(host, hosts)) =>
         {
             let how = "421 Misdirected Request: ask localhost, 127.0.0.1, [::1] or a name in [listen] \
                        admin-hosts\n";
@@ -55,11 +58,6 @@ async fn only_from_here(State(front): State<Arc<Front>>, request: Request, next:
         }
         _ => next.run(request).await,
     }
-}
-
-/// As they are since the last reload.
-fn hosts(front: &Front) -> Vec<AdminHost> {
-    front.app.settings().listen.admin_hosts.clone()
 }
 
 /// Says whether `host` is the loopback or one of `named`, with any port.

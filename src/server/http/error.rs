@@ -12,13 +12,13 @@ use crate::server::app::Error;
 /// `Retry-After`, in seconds, for what is being fetched or busy.
 pub(super) const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
 
-/// The same for who says too much.
-const MUCH_LATER: HeaderValue = HeaderValue::from_static("60");
+/// The same for whoever says too much.
+pub(super) const MUCH_LATER: HeaderValue = HeaderValue::from_static("60");
 
 /// `Cache-Control` of answers for one client at one time.
 pub(super) const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
-/// Why a client was refused: for the counters, never for the client.
+/// The reason for a refusal: for the counters, never for the client.
 #[derive(Clone, Copy)]
 pub(super) struct RefusedFor(pub(super) &'static str);
 
@@ -41,8 +41,7 @@ impl IntoResponse for Error {
         } else {
             tracing::warn!("{self}");
         }
-        let mut response = (status, format!("{status}\n")).into_response();
-        response.headers_mut().insert(header::CACHE_CONTROL, NO_STORE);
+        let mut response = say(status);
         if let Self::Refused(refusal) = &self {
             response.extensions_mut().insert(RefusedFor(refusal.reason()));
         }
@@ -55,6 +54,11 @@ impl IntoResponse for Error {
         }
         response
     }
+}
+
+/// A status, and nothing else.
+pub(super) fn say(status: StatusCode) -> Response {
+    (status, [(header::CACHE_CONTROL, NO_STORE)], format!("{status}\n")).into_response()
 }
 
 /// An internal error without an `anyhow::Error`.

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::bell::Bell;
 use super::nginx_headers::NginxHeaders;
 use super::routes::expect_routes;
+use super::turns::Turn;
 use super::turns::Turns;
 use crate::fleet::Asset;
 use crate::fleet::GatewayId;
@@ -36,6 +37,9 @@ const READS: (usize, usize) = (4, 128);
 /// so few need to wait.
 const WRITES: (usize, usize) = (1, 16);
 
+/// Reports whose bodies are read at a time; none waits.
+const REPORTS: (usize, usize) = (2, 0);
+
 /// Longest wait of a request for its turn, and for a file locked by another process.
 const TURN_LIMIT: Duration = Duration::from_secs(5);
 
@@ -49,6 +53,7 @@ pub(in crate::server) struct Front {
     pub(super) bell: Bell,
     reads: Turns,
     writes: Turns,
+    reports: Turns,
 }
 
 /// A queue of one client's requests.
@@ -95,9 +100,9 @@ impl Whose {
 impl Front {
     pub(in crate::server) fn new(app: Arc<App>, wakers: Arc<Wakers>) -> Self {
         expect_routes(&app.counters);
-        let (reads, writes) = (Turns::new(READS), Turns::new(WRITES));
+        let [reads, writes, reports] = [READS, WRITES, REPORTS].map(Turns::new);
         let (nginx_headers, bell) = (NginxHeaders::default(), Bell::new(wakers));
-        Self { app, nginx_headers, bell, reads, writes }
+        Self { app, nginx_headers, bell, reads, writes, reports }
     }
 
     /// Answers from memory where possible, otherwise from the disk. `work` runs again whenever it
@@ -167,6 +172,14 @@ impl Front {
                 answer => return Ok((answer, work)),
             }
         }
+    }
+
+    /// A gateway's turn to send a report. It lasts until the report is written.
+    pub(super) async fn turn_to_report(&self, gateway: &GatewayId) -> Result<Turn> {
+        let turn = self.reports.enter(gateway.as_str(), Instant::now()).await;
+        turn.map_err(|busy| {
+            Error::TooMany(format!("reports of gateway {}: {busy}", gateway.name()))
+        })
     }
 
     async fn fetch(&self, asset: &Asset, access: Access) -> Result<()> {

@@ -4,6 +4,7 @@ mod ack;
 pub(super) mod admin;
 mod asset;
 mod bell;
+mod body;
 mod boot;
 mod client;
 mod error;

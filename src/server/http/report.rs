@@ -12,10 +12,9 @@ use axum::http::StatusCode;
 use axum::http::header;
 use axum::response::IntoResponse;
 use axum::response::Response;
-use http_body_util::BodyExt;
-use http_body_util::Limited;
 
-use super::error::NO_STORE;
+use super::body;
+use super::error::say;
 use super::front::Front;
 use super::front::Line;
 use super::front::Whose;
@@ -30,7 +29,7 @@ use crate::server::edge::peer::Peer;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The booted system's agent tells a step of its boot. It has no client certificate; the boot's
-/// token authenticates it. The token and the gateway's budget are looked at before the body.
+/// token authenticates it. The token and the gateway's limits are looked at before the body.
 pub(super) async fn report(
     State(front): State<Arc<Front>>,
     Path(token): Path<String>,
@@ -39,12 +38,11 @@ pub(super) async fn report(
     body: Body,
 ) -> Result<Response, Error> {
     let address = peer::address(peer.as_deref(), &headers);
-    let (gateway, turn) = front.app.hear(&token)?;
-    let body = Limited::new(body, MAX_REPORT).collect();
-    let body = match tokio::time::timeout(PATIENCE, body).await {
-        Ok(Ok(body)) => body.to_bytes(),
-        Ok(Err(_)) => return Ok(say(StatusCode::PAYLOAD_TOO_LARGE)),
-        Err(_) => return Ok(say(StatusCode::REQUEST_TIMEOUT)),
+    let gateway = front.app.hear(&token)?;
+    let _turn = front.turn_to_report(&gateway).await?;
+    let body = match body::read(body, MAX_REPORT, PATIENCE).await {
+        Ok(body) => body,
+        Err(status) => return Ok(say(status)),
     };
     let malformed = |error| {
         Error::Malformed(format!(
@@ -56,15 +54,10 @@ pub(super) async fn report(
     let client = Whose::Gateway(gateway);
     let work = move |app: &App, _| app.report(&token, &address, report.clone());
     front.answer_from_disk(Line::Writes, &client, work).await?;
-    drop(turn);
     Ok(say(StatusCode::OK))
 }
 
 /// Another method than `POST`.
 pub(super) async fn not_post() -> Response {
     (StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, "POST")]).into_response()
-}
-
-fn say(status: StatusCode) -> Response {
-    (status, [(header::CACHE_CONTROL, NO_STORE)], format!("{status}\n")).into_response()
 }

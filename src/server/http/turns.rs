@@ -26,7 +26,7 @@ struct Gate {
     visitors: usize,
 }
 
-/// Why a request gets no turn.
+/// The reason for a request to get no turn.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Busy {
     #[error("too many requests at once")]

@@ -12,15 +12,13 @@ use std::time::Instant;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::HeaderMap;
-use axum::http::HeaderValue;
 use axum::http::StatusCode;
 use axum::http::header;
-use axum::response::IntoResponse;
 use axum::response::Response;
-use http_body_util::BodyExt;
-use http_body_util::Limited;
 
-use super::error::NO_STORE;
+use super::body;
+use super::error::MUCH_LATER;
+use super::error::say;
 use super::front::Front;
 use crate::server::app::App;
 use crate::server::app::Error;
@@ -57,11 +55,9 @@ pub(super) async fn update(
     {
         return Ok(say(StatusCode::PAYLOAD_TOO_LARGE));
     }
-    let body = Limited::new(body, MOST_BYTES).collect();
-    let body = match tokio::time::timeout(PATIENCE, body).await {
-        Ok(Ok(body)) => body.to_bytes(),
-        Ok(Err(_)) => return Ok(say(StatusCode::PAYLOAD_TOO_LARGE)),
-        Err(_) => return Ok(say(StatusCode::REQUEST_TIMEOUT)),
+    let body = match body::read(body, MOST_BYTES, PATIENCE).await {
+        Ok(body) => body,
+        Err(status) => return Ok(say(status)),
     };
     let one = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let said = Headers {
@@ -86,7 +82,7 @@ pub(super) async fn update(
         Verdict::Nothing => Ok(say(StatusCode::OK)),
         Verdict::TooMany => {
             let mut response = say(StatusCode::TOO_MANY_REQUESTS);
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("60"));
+            response.headers_mut().insert(header::RETRY_AFTER, MUCH_LATER);
             Ok(response)
         }
         Verdict::Malformed => Ok(say(StatusCode::BAD_REQUEST)),
@@ -121,8 +117,4 @@ pub(super) fn nothing() -> Error {
 /// Another method than `POST`.
 pub(super) async fn not_post() -> Error {
     Error::NotFound("/update-cfg takes POST".to_owned())
-}
-
-fn say(status: StatusCode) -> Response {
-    (status, [(header::CACHE_CONTROL, NO_STORE)], format!("{status}\n")).into_response()
 }

@@ -25,9 +25,16 @@ const SECONDS: [f64; 8] = [0.001, 0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 30.0];
 /// Statuses that say that something is wrong with the boot host.
 const FAULTS: [u16; 2] = [500, 503];
 
-/// Steps after which a boot can fail; `none` if nothing was reported before.
-const AFTER: [&str; 8] =
-    ["none", "network", "time", "drive", "volume", "image", "started", "healthy"];
+/// The step before the first that is reported.
+pub(in crate::server) const NO_STEP: &str = "none";
+
+/// Reports that tell of no step on the way to a gateway that works.
+const NO_PROGRESS: [&str; 3] = ["trouble", "failed", "other"];
+
+/// Says whether a boot can fail after the step of this name.
+pub(in crate::server) fn is_progress(step: &str) -> bool {
+    !NO_PROGRESS.contains(&step)
+}
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Answer {
@@ -182,7 +189,8 @@ impl Counters {
         for step in Step::<String>::NAMES {
             let _ = self.reports.get_or_create(&Reported { step });
         }
-        for after in AFTER {
+        let steps = Step::<String>::NAMES.into_iter().filter(|step| is_progress(step));
+        for after in steps.chain([NO_STEP]) {
             let _ = self.failed.get_or_create(&Failed { after });
         }
         let help = "Steps that booted systems reported";

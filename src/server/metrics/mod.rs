@@ -6,3 +6,5 @@ mod counters;
 pub(super) mod fleet;
 
 pub(super) use counters::Counters;
+pub(super) use counters::NO_STEP;
+pub(super) use counters::is_progress;

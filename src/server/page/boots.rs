@@ -9,6 +9,7 @@ use super::model::Boot;
 use super::model::Details;
 use super::model::Step;
 use super::row::mark;
+use super::table;
 use super::timeline;
 use super::words;
 use crate::store::journal::Stage;
@@ -49,12 +50,13 @@ fn title(boot: &Boot, assessed: bool) -> Markup {
 }
 
 fn steps(boot: &Boot) -> Markup {
-    if boot.steps.is_empty() {
-        return html! { p.none { "The flight recorder of this host has nothing about it." } };
-    }
     let label = format!("Steps of the boot of {}", words::exact(boot.at));
     html! {
-        (table(&boot.steps, &label, Some(boot.at)))
+        @if boot.steps.is_empty() {
+            p.none { "The flight recorder of this host has nothing about it." }
+        } @else {
+            (table(&boot.steps, &label, Some(boot.at)))
+        }
         @if let Some(console) = &boot.console {
             details.boot.console {
                 summary { "The end of its console" }
@@ -66,27 +68,21 @@ fn steps(boot: &Boot) -> Markup {
 
 /// Steps as a table, with times from `began` on.
 fn table(steps: &[Step], label: &str, began: Option<OffsetDateTime>) -> Markup {
-    html! {
-        div.scroll tabindex="0" role="region" aria-label=(label) {
-            table.steps {
-                thead { tr { th scope="col" { "Time" } th scope="col" { "Step" } th scope="col" { "From" } } }
-                tbody {
-                    @for step in steps {
-                        tr {
-                            td.number {
-                                @match began {
-                                    Some(began) => { "+" (seconds(step.at, began)) " s" }
-                                    None => (words::exact(step.at)),
-                                }
-                            }
-                            td { (text(&step.stage)) }
-                            td { (step.address) }
-                        }
+    let rows = html! {
+        @for step in steps {
+            tr {
+                td.number {
+                    @match began {
+                        Some(began) => { "+" (seconds(step.at, began)) " s" }
+                        None => (words::exact(step.at)),
                     }
                 }
+                td { (text(&step.stage)) }
+                td { (step.address) }
             }
         }
-    }
+    };
+    table::table("steps", label, &["Time", "Step", "From"], &rows)
 }
 
 fn seconds(at: OffsetDateTime, began: OffsetDateTime) -> String {

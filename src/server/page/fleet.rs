@@ -52,7 +52,8 @@ pub(in crate::server) fn row(row: &Row, now: OffsetDateTime) -> String {
     document::finish(row::row(row, now))
 }
 
-/// The state of the fleet in one sentence, counts, and messages about the whole host. Also sent to live pages.
+/// The state of the fleet in one sentence, counts, and messages about the whole host. Also sent to
+/// live pages.
 pub(in crate::server) fn summary_text(fleet: &Fleet) -> String {
     document::finish(summary(fleet, &Query::default()))
 }

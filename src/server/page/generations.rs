@@ -11,6 +11,7 @@ use super::model::Details;
 use super::model::Generation;
 use super::model::Script;
 use super::row::mark;
+use super::table::table;
 use super::words;
 use crate::foreign::Foreign;
 
@@ -49,27 +50,22 @@ fn one(generation: &Generation, now: OffsetDateTime) -> Markup {
 }
 
 fn files(generation: &Generation) -> Markup {
-    html! {
-        div.scroll tabindex="0" role="region" aria-label={ "Files of generation " (generation.number) } {
-            table.files {
-                thead { tr { th scope="col" { "File" } th scope="col" { "Size" } th scope="col" { "SHA-256" } } }
-                tbody {
-                    @for file in &generation.files {
-                        tr {
-                            td { (file.path) }
-                            td.number { (words::size(file.size)) }
-                            td {
-                                @match &file.sha256 {
-                                    Some(digits) => code { (digits.chars().take(12).collect::<String>()) },
-                                    None => span.none { "private" },
-                                }
-                            }
-                        }
+    let rows = html! {
+        @for file in &generation.files {
+            tr {
+                td { (file.path) }
+                td.number { (words::size(file.size)) }
+                td {
+                    @match &file.sha256 {
+                        Some(digits) => code { (digits.chars().take(12).collect::<String>()) },
+                        None => span.none { "private" },
                     }
                 }
             }
         }
-    }
+    };
+    let name = format!("Files of generation {}", generation.number);
+    table("files", &name, &["File", "Size", "SHA-256"], &rows)
 }
 
 fn in_short(changes: &Changes) -> String {
@@ -113,21 +109,18 @@ fn variables(changes: &Changes) -> Markup {
             }
         }
     };
-    html! {
-        h3 { "Variables since generation " (changes.before) }
-        div.scroll tabindex="0" role="region" aria-label={ "Variables since generation " (changes.before) } {
-            table.files {
-                thead { tr { th scope="col" { "Variable" } th scope="col" { "Before" } th scope="col" { "Now" } } }
-                tbody {
-                    @for variable in &changes.variables {
-                        tr {
-                            td { code { (variable.name) } }
-                            td { (value(&variable.before)) }
-                            td { (value(&variable.after)) }
-                        }
-                    }
-                }
+    let rows = html! {
+        @for variable in &changes.variables {
+            tr {
+                td { code { (variable.name) } }
+                td { (value(&variable.before)) }
+                td { (value(&variable.after)) }
             }
         }
+    };
+    let name = format!("Variables since generation {}", changes.before);
+    html! {
+        h3 { (name) }
+        (table("files", &name, &["Variable", "Before", "Now"], &rows))
     }
 }

@@ -11,10 +11,9 @@ use super::model::Certificate;
 use super::overview::Fleet;
 use super::overview::Row;
 use super::words;
-use crate::fleet::EventId;
 use crate::fleet::GatewayId;
 use crate::fleet::Reason;
-use crate::store::consoles::Console as Kept;
+use crate::store::consoles::Console;
 
 #[derive(Serialize)]
 struct Gateway<'a> {
@@ -91,21 +90,11 @@ struct Details<'a> {
     gateway: Gateway<'a>,
     /// Latest first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    consoles: Vec<Console<'a>>,
-}
-
-#[derive(Serialize)]
-struct Console<'a> {
-    boot: EventId,
-    #[serde(with = "time::serde::rfc3339")]
-    at: OffsetDateTime,
-    text: &'a str,
+    consoles: Vec<&'a Console>,
 }
 
 /// One gateway, with the consoles of its latest failed boots.
-pub(in crate::server) fn gateway(row: &Row, consoles: &[Kept]) -> serde_json::Result<String> {
-    let consoles = consoles.iter().rev();
-    let consoles =
-        consoles.map(|Kept { boot, at, text }| Console { boot: *boot, at: *at, text }).collect();
+pub(in crate::server) fn gateway(row: &Row, consoles: &[Console]) -> serde_json::Result<String> {
+    let consoles = consoles.iter().rev().collect();
     serde_json::to_string(&Details { gateway: Gateway::from(row), consoles })
 }

@@ -19,6 +19,7 @@ pub(super) mod overview;
 pub(super) mod query;
 pub(super) mod rollouts;
 mod row;
+mod table;
 mod timeline;
 mod words;
 

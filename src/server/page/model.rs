@@ -98,7 +98,7 @@ pub(in crate::server) struct Rollout {
     pub(in crate::server) outcome: Option<String>,
     /// It ended before all its waves, and can be resumed.
     pub(in crate::server) can_resume: bool,
-    /// What it had activated was taken back.
+    /// The generations that it had activated were taken back.
     pub(in crate::server) taken_back: bool,
 }
 

@@ -129,7 +129,7 @@ fn section(rollout: &Rollout, now: OffsetDateTime) -> Markup {
     }
 }
 
-/// When a wave is over, when it has waited too long, and who is left out.
+/// The rules by which a wave is over or has waited too long, and the number of those left out.
 fn rules(rollout: &Rollout, now: OffsetDateTime) -> Markup {
     let left_out = rollout.members().filter(|member| member.left_out).count();
     html! {

@@ -1,5 +1,7 @@
 //! Rendering, by examples and by properties.
 
+mod rollouts;
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
@@ -238,6 +240,32 @@ fn large_fleets_come_in_pages() {
     assert!(page.contains("<a rel=\"next\" href=\"/?page=2\">"), "{page}");
 }
 
+/// The console is a file of its own. Once the lines of its boot had made room for later ones, it was
+/// not shown any more.
+#[test]
+fn a_console_is_shown_without_the_steps_of_its_boot() {
+    let boot = |console: Option<&str>| Details {
+        gateway: fine(),
+        added: None,
+        certificates: Vec::new(),
+        boots: vec![Boot {
+            generation: 7,
+            at: NOW,
+            acknowledged: false,
+            steps: Vec::new(),
+            console: console.map(str::to_owned),
+        }],
+        other: Vec::new(),
+        generations: Vec::new(),
+        older: 0,
+        log: Vec::new(),
+    };
+    let page = super::gateway::page(&boot(Some("panic")), NOW);
+    assert!(page.contains("has nothing about it") && page.contains("panic</pre>"), "{page}");
+    let page = super::gateway::page(&boot(None), NOW);
+    assert!(page.contains("has nothing about it") && !page.contains("<pre"), "{page}");
+}
+
 /// Texts that a stranger might choose.
 fn hostile() -> impl Strategy<Value = String> {
     let parts = prop_oneof![
@@ -365,49 +393,4 @@ proptest! {
             prop_assert!(!page.contains(odd), "{page:?}");
         }
     }
-}
-
-#[test]
-fn a_rollout_says_when_it_stops_and_whom_it_leaves_out() {
-    let waves = || {
-        vec![
-            vec![member("a-1", Progress::Good), member("a-2", Progress::Trying)],
-            vec![member("b-1", Progress::Waiting)],
-        ]
-    };
-    let page = |rollout: Rollout| super::rollouts::page(&[rollout], NOW);
-    let plain = page(rollout(waves()));
-    for word in ["over when", "It stops", "Resumed", "left out", "rollout resume"] {
-        assert!(!plain.contains(word), "{word}: {plain}");
-    }
-    let limited = Rollout {
-        wait_for: Some("90%".to_owned()),
-        timeout: Some(Duration::hours(6)),
-        ..rollout(waves())
-    };
-    let shown = page(limited.clone());
-    assert!(shown.contains("A wave is over when 90% of it works."), "{shown}");
-    assert!(shown.contains("longer than 6 h: wave 1 has "), "{shown}");
-    assert!(shown.contains(">4 h</span> left"), "{shown}");
-    let late = Rollout { timeout: Some(Duration::hours(1)), ..limited.clone() };
-    assert!(page(late).contains("wave 1 has none left"));
-    // Its time begins again when it is resumed, and who is left out is waited for by nobody.
-    let mut resumed = Rollout { resumed: Some(NOW - Duration::hours(1)), ..limited };
-    assert!(page(resumed.clone()).contains(">5 h</span> left"));
-    resumed.waves[0][1].left_out = true;
-    resumed.waves[1][0] = member("b-1", Progress::Trying);
-    let shown = page(resumed.clone());
-    assert!(shown.contains("wave 2 has ") && shown.contains(">left out</span>"), "{shown}");
-    assert!(shown.contains("without the gateway that is left out"), "{shown}");
-    let stopped = Rollout {
-        outcome: Some("stopped at gateway a-2: it used up its tries".to_owned()),
-        can_resume: true,
-        ..resumed
-    };
-    let shown = page(stopped.clone());
-    assert!(shown.contains("farmgate rollout resume "), "{shown}");
-    assert!(!shown.contains(" left. "), "{shown}");
-    let back = Rollout { taken_back: true, can_resume: false, ..stopped };
-    let shown = page(back);
-    assert!(shown.contains(", and taken back") && !shown.contains("rollout resume"), "{shown}");
 }

@@ -32,7 +32,8 @@ pub(super) fn exact(at: OffsetDateTime) -> String {
     format!("{} {:02}:{:02}:{:02} UTC", at.date(), at.hour(), at.minute(), at.second())
 }
 
-/// The time since a moment, with the exact time for whoever points at it. The script keeps it current.
+/// The time since a moment, with the exact time for whoever points at it. The script keeps it
+/// current.
 pub(super) fn ago(at: OffsetDateTime, now: OffsetDateTime) -> Markup {
     html! {
         time datetime=(machine(at)) title=(exact(at)) data-ago { (span(now - at)) " ago" }

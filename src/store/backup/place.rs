@@ -20,7 +20,8 @@ pub(super) enum Place {
     Blob(Access, BlobId),
 }
 
-/// The content that belongs at `path`, with `/` between its parts; `None` if a backup has nothing there.
+/// The content that belongs at `path`, with `/` between its parts; `None` if a backup has nothing
+/// there.
 pub(super) fn place(path: &str) -> Option<Place> {
     let parts: Vec<_> = path.split('/').collect();
     if !parts.iter().all(|part| is_plain(part)) {

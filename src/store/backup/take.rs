@@ -19,10 +19,10 @@ use tar::Header;
 use time::OffsetDateTime;
 
 use super::super::State;
-use super::super::files;
 use super::super::gc::Survey;
 use super::super::generations::Generations;
 use super::super::layout;
+use super::super::lock;
 use super::super::owner::as_caller;
 use super::place::Place;
 use super::place::place;
@@ -170,7 +170,7 @@ fn read_all(state: &State, keys: bool) -> Result<Vec<Item>> {
     for gateway in Generations::new(state).gateways()? {
         let folder = format!("{}/{}/{gateway}", layout::STORE, layout::EVENTS);
         // The server appends events, and packs them.
-        let _lock = files::lock(&state.dir().join(&folder).join("lock"))?;
+        let _lock = lock::at(&state.dir().join(&folder).join("lock"))?;
         read_folder(state.dir(), &folder, 0, &wanted, &mut items)?;
     }
     for name in [layout::TOKEN_KEY, layout::PROXY_MARK, layout::CONFIG, layout::FORMAT] {

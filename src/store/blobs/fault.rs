@@ -4,7 +4,7 @@ use std::io;
 
 use crate::fleet::BlobId;
 
-/// Why a blob cannot be served.
+/// The reason for a blob not to be served.
 #[derive(Debug, thiserror::Error)]
 pub enum Fault {
     /// There is no such file.

@@ -29,7 +29,7 @@ const LONGEST: u64 = 4096;
 /// In the state's directory, but not in a copy of it.
 pub(super) const NOT_COPIED: [&str; 4] = [FORMAT, MOVED, RETIRED, COPYING];
 
-/// Why a directory without `format` is no state, if a move is the reason.
+/// The reason for a directory without `format` to be no state, if it is a move.
 pub(in crate::store) fn why_there_is_none(dir: &Path) -> Option<String> {
     let shown = dir.display();
     if let Ok(Some(to)) = read(dir, MOVED) {

@@ -13,7 +13,6 @@ mod tree;
 use std::fs;
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::fs::fchown;
 use std::path::Path;
@@ -49,7 +48,7 @@ pub struct Moved {
     pub copied: bool,
 }
 
-/// What a caller hears of while it waits.
+/// News for a caller that waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
     /// So many bytes will be read: once for the copy, and once to compare it.
@@ -175,9 +174,7 @@ impl Steps<'_> {
         as_caller(|| -> Result<()> {
             let (source, target) = (open_dir(from)?, open_dir(to)?);
             marks::ensure_copy_of(from, to, &tree::names(&source)?)?;
-            let facts = source.metadata()?;
-            target.set_permissions(PermissionsExt::from_mode(facts.mode() & 0o777))?;
-            Ok(fchown(&target, Some(facts.uid()), Some(facts.gid()))?)
+            Ok(tree::owned_like(&target, &source.metadata()?)?)
         })
         .with_context(|| format!("cannot make {} the state", to.display()))?;
         marks::go_live(from, to)?;
@@ -239,9 +236,7 @@ fn rename(places: &Places) -> Result<bool> {
     let leave = || -> Result<()> {
         fs::create_dir(from)?;
         marks::leave(from, to)?;
-        let old = File::open(from)?;
-        old.set_permissions(PermissionsExt::from_mode(facts.mode() & 0o777))?;
-        Ok(fchown(old, Some(facts.uid()), Some(facts.gid()))?)
+        Ok(tree::owned_like(&File::open(from)?, &facts)?)
     };
     if let Err(error) = leave() {
         tracing::debug!("{} does not say where the state is: {error:#}", from.display());

@@ -1,6 +1,7 @@
 //! A move that ends at every moment, and goes on.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::fs::symlink;
 
 use super::*;

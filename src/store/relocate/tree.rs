@@ -228,13 +228,18 @@ fn digest(
     }
 }
 
-/// Gives a copy the owner, permissions and times of the original.
-fn like(copy: &File, facts: &fs::Metadata) -> io::Result<()> {
+/// Gives a file or directory the owner and permissions of another.
+pub(super) fn owned_like(copy: &File, facts: &fs::Metadata) -> io::Result<()> {
     let own = copy.metadata()?;
     if (own.uid(), own.gid()) != (facts.uid(), facts.gid()) {
         fchown(copy, Some(facts.uid()), Some(facts.gid()))?;
     }
-    copy.set_permissions(fs::Permissions::from_mode(facts.mode() & 0o777))?;
+    copy.set_permissions(fs::Permissions::from_mode(facts.mode() & 0o777))
+}
+
+/// Gives a copy the owner, permissions and times of the original.
+fn like(copy: &File, facts: &fs::Metadata) -> io::Result<()> {
+    owned_like(copy, facts)?;
     let time = |tv_sec, tv_nsec| Timespec { tv_sec, tv_nsec: tv_nsec as _ };
     Ok(rustix::fs::futimens(
         copy,

@@ -1,4 +1,4 @@
-//! What `doctor` says of the git repository: real ones, by file, HTTP and ssh's keys.
+//! `doctor` on the git repository: real ones, by file, HTTP and ssh's keys.
 
 use std::fs;
 use std::net::TcpListener;

@@ -1,4 +1,4 @@
-//! What `iso verify` and other programs read from an image.
+//! Images as `iso verify` and other programs read them.
 
 use std::process::Command;
 
