@@ -142,13 +142,13 @@ impl ApplyCommand {
         );
         let mut folder = FleetFolder::read(&self.fleet)?;
         let extent = Extent { again: self.again, remove_absent: self.remove_absent };
+        let resolver = Resolver::new(&state.config().images);
         if self.remove_absent {
             // Those that somebody agreed to, and no others.
             let plan = match expected.take() {
                 Some(plan) => plan,
                 None => {
-                    let resolver = Resolver::new(state.config().images.max_size.bytes());
-                    folder.resolve(&resolver, Reach::Needed)?;
+                    folder.resolve(&resolver, Reach::Needed).context("nothing was changed")?;
                     folder.plan(&LiveFleet::read(&state, now())?, extent)
                 }
             };
@@ -162,6 +162,7 @@ impl ApplyCommand {
             Apply {
                 expected: expected.as_ref(),
                 extent,
+                resolver: &resolver,
                 by: &self.why.by(),
                 now: now(),
                 progress: &|bytes| progress.inc(bytes),

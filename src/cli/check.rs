@@ -127,7 +127,12 @@ impl Check {
         }
         let checked: Vec<Vec<Checked>> =
             paths.into_iter().map(|path| self.check(path)).collect::<Result<_>>()?;
-        let checked: Vec<Checked> = checked.into_iter().flatten().collect();
+        let mut checked: Vec<Checked> = checked.into_iter().flatten().collect();
+        if self.syntax {
+            for file in &mut checked {
+                file.findings.retain(|finding| finding.code.kind == Kind::Syntax);
+            }
+        }
         context.print_coloured(&Findings {
             checked: &checked,
             configurations: configurations.len(),
@@ -148,16 +153,10 @@ impl Check {
 
     fn check(&self, path: &Path) -> Result<Vec<Checked>> {
         if path.is_dir() {
-            let mut files = match path.join(FLEET_FILE).exists() {
-                true => FleetFolder::read(path)?.check(false, &|_| None)?,
-                false => publish::check(path)?,
+            return match path.join(FLEET_FILE).exists() {
+                true => FleetFolder::read(path)?.check(false, &|_| None),
+                false => publish::check(path),
             };
-            if self.syntax {
-                for file in &mut files {
-                    file.findings.retain(|finding| finding.code.kind == Kind::Syntax);
-                }
-            }
-            return Ok(files);
         }
         let shown = path.display();
         let mut source = Vec::new();
@@ -182,7 +181,10 @@ fn description(path: &Path, source: Vec<u8>) -> Result<Checked> {
     let text = String::from_utf8(source)
         .ok()
         .with_context(|| format!("{} is not UTF-8", path.display()))?;
-    let problems = Description::parse(&text).err().unwrap_or_default();
+    let problems = match Description::parse(&text) {
+        Ok(description) => description.warnings().to_vec(),
+        Err(problems) => problems,
+    };
     let findings = Problem::findings(&text, problems);
     Ok(Checked { path: path.to_owned(), source: text.into_bytes(), findings, secret: false })
 }

@@ -67,7 +67,7 @@ impl PlanCommand {
         };
         let mut folder = FleetFolder::read(&self.fleet)?;
         let reach = if self.offline { Reach::Offline } else { Reach::Wanted };
-        let resolver = Resolver::new(config.max_size.bytes());
+        let resolver = Resolver::new(&config);
         context.warn(&folder.resolve(&resolver, reach)?);
         let plan =
             folder.plan(&live, Extent { again: self.again, remove_absent: self.remove_absent });

@@ -1,4 +1,4 @@
-//! `farmgate render`: what a `gateway.toml` makes.
+//! `farmgate render`: shows what a `gateway.toml` makes.
 
 use std::fmt;
 use std::path::Path;
@@ -31,7 +31,7 @@ pub(super) struct Render {
     target: PathBuf,
 }
 
-/// What a gateway gets, or would get.
+/// The files that a gateway gets, or would get.
 #[derive(Serialize)]
 struct Made {
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -39,7 +39,7 @@ pub struct Sync {
     pub known_hosts: Option<PathBuf>,
     /// File with the secret that a forge signs its requests with, mode 0600.
     pub webhook_secret: Option<PathBuf>,
-    /// Whose signature the tip must have. Without it, any commit on the branch is taken.
+    /// File of the keys of which one must have signed the tip. Without it, any commit on the branch is taken.
     pub allowed_signers: Option<PathBuf>,
     /// Refuses a tip that does not descend from the last good one.
     pub fast_forward_only: bool,

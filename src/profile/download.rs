@@ -4,6 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use reqwest::Url;
+use serde::Deserialize;
+use toml::Spanned;
 
 use crate::fleet::BlobId;
 use crate::foreign::Foreign;
@@ -15,6 +17,14 @@ pub struct Download {
     pub url: DownloadUrl,
     /// SHA-256 of its bytes.
     pub sha256: BlobId,
+}
+
+/// A file by URL as TOML has it, before its values are looked at.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawDownload {
+    pub url: Spanned<String>,
+    pub sha256: Spanned<String>,
 }
 
 /// An `https` URL without user name. `http` only to this machine.

@@ -1,5 +1,6 @@
 //! Fetches files by URL into blobs, and verifies them while they come. Network.
 
+use std::cell::OnceCell;
 use std::io;
 use std::io::Read;
 use std::time::Duration;
@@ -34,13 +35,19 @@ const MAX_REDIRECTS: usize = 5;
 const USER_AGENT: &str = concat!("farmgate/", env!("CARGO_PKG_VERSION"));
 
 /// Fetches files, one after the other. Not from within asynchronous code.
+#[derive(Default)]
 pub struct Downloads {
+    /// Made for the first file that is not here.
+    fetcher: OnceCell<Fetcher>,
+}
+
+struct Fetcher {
     runtime: Runtime,
     client: Client,
 }
 
-impl Downloads {
-    pub fn new() -> Result<Self> {
+impl Fetcher {
+    fn new() -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -63,6 +70,19 @@ impl Downloads {
         Ok(Self { runtime, client })
     }
 
+    fn open(&self, download: &Download) -> Result<Body<'_>> {
+        let request = self.client.get(download.url.url().clone());
+        // Its timers need the runtime already when it is made.
+        let response = self.runtime.block_on(async { request.send().await }).map_err(plain)?;
+        let status = response.status();
+        ensure!(status.is_success(), "the server answered {status}");
+        let length = response.content_length().unwrap_or(0);
+        ensure!(length <= MAX_SIZE, "it has {length} bytes, and {MAX_SIZE} is the limit");
+        Ok(Body { runtime: &self.runtime, response, left: Vec::new().into() })
+    }
+}
+
+impl Downloads {
     /// Fetches a file into a blob, unless it is there. `progress` gets the number of bytes.
     pub fn fetch(
         &self,
@@ -74,22 +94,21 @@ impl Downloads {
             return Ok(asset);
         }
         let cannot = || format!("cannot fetch {}", download.url);
-        let body = self.open(download).with_context(cannot)?;
+        let body = self.fetcher()?.open(download).with_context(cannot)?;
         let expected = download.sha256;
         let body = Verified { body, expected, hasher: Sha256::new(), size: 0, progress };
         let (sha256, size) = blobs.add(body).with_context(cannot)?;
         Ok(Asset { sha256, size })
     }
 
-    fn open(&self, download: &Download) -> Result<Body<'_>> {
-        let request = self.client.get(download.url.url().clone());
-        // Its timers need the runtime already when it is made.
-        let response = self.runtime.block_on(async { request.send().await }).map_err(plain)?;
-        let status = response.status();
-        ensure!(status.is_success(), "the server answered {status}");
-        let length = response.content_length().unwrap_or(0);
-        ensure!(length <= MAX_SIZE, "it has {length} bytes, and {MAX_SIZE} is the limit");
-        Ok(Body { runtime: &self.runtime, response, left: Vec::new().into() })
+    fn fetcher(&self) -> Result<&Fetcher> {
+        match self.fetcher.get() {
+            Some(fetcher) => Ok(fetcher),
+            None => {
+                let fetcher = Fetcher::new()?;
+                Ok(self.fetcher.get_or_init(|| fetcher))
+            }
+        }
     }
 }
 

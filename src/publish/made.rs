@@ -1,15 +1,12 @@
-//! A folder with a `gateway.toml`: what is made from it. Reads the folder.
+//! A folder with a `gateway.toml`, and the files that are made from it. Reads the folder.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use anyhow::Context;
 use anyhow::Result;
-use anyhow::ensure;
-use serde::Serialize;
 
+use super::beside::Beside;
 use super::finding::Checked;
-use super::finding::MAX_TEMPLATE;
 use super::finding::check_template;
 use super::folder::Folder;
 use super::pins::Wanted;
@@ -18,15 +15,12 @@ use crate::ipxe::script::Finding;
 use crate::profile::agent::AgentProfile;
 use crate::profile::description::Description;
 use crate::profile::description::GATEWAY_TOML;
-use crate::profile::description::Given;
 use crate::profile::description::MAX_LEN;
-use crate::profile::description::MAX_TEXT;
 use crate::profile::description::Problem;
 use crate::profile::description::Rendered;
-use crate::profile::description::Template;
 use crate::profile::download::Download;
 
-/// What a `gateway.toml` makes, and what is wrong in it.
+/// The outcome of a `gateway.toml`, and its findings.
 #[derive(Debug)]
 pub(super) struct Made {
     /// `None` if it has an error.
@@ -66,59 +60,36 @@ impl Made {
                 return Ok(Self { rendered: None, downloads: Vec::new(), wanted, checked });
             }
         };
-        let files: BTreeMap<String, u64> =
-            folder.paths().map(|path| (path.to_owned(), folder.len(path))).collect();
-        let secrets = match files.contains_key(SECRETS) {
-            true => Some(folder.head(SECRETS, MAX_TEMPLATE + 1)?),
-            false => None,
+        let files = folder.paths().map(|path| (path.to_owned(), folder.len(path))).collect();
+        let head = |path: &str, len: usize| match folder.has(path) {
+            true => folder.head(path, len).map(Some),
+            false => Ok(None),
         };
-        if let Some(secrets) = &secrets {
-            ensure_template(&folder.shown().join(SECRETS), secrets)?;
-        }
-        let mut texts = BTreeMap::new();
-        for path in description.texts().filter(|path| files.contains_key(*path)) {
-            let text = folder.head(path, MAX_TEXT)?;
-            texts.insert(path.to_owned(), String::from_utf8_lossy(&text).into_owned());
-        }
-        let template = match &secrets {
-            None if elsewhere => Template::Elsewhere,
-            secrets => Template::InFolder(secrets.as_deref()),
-        };
-        let given = Given { files: &files, template, texts: &texts, pins };
-        let (rendered, problems) = description.render(&given);
-        let wanted = Wanted::of(&description, &texts, secrets.as_deref());
+        let beside = Beside::read(description, files, &head)?;
+        let (rendered, problems) = beside.render(elsewhere, pins);
         let mut checked = vec![found(Problem::findings(&text, problems.description))];
-        if let Some(source) = secrets {
+        if let Some(source) = beside.secrets.clone() {
             let path = folder.shown().join(SECRETS);
+            let of_template = check_template(&path, &source)?;
             let lossy = String::from_utf8_lossy(&source);
             let mut findings = Problem::findings(&lossy, problems.secrets);
-            findings.extend(check_template(&path, &source)?);
+            findings.extend(of_template);
             checked.push(Checked { path, source, findings, secret: true });
         }
-        let downloads = description.downloads();
+        let downloads = beside.description.downloads();
         let downloads = downloads.map(|(path, file)| (path.to_owned(), file.clone())).collect();
-        Ok(Self { rendered, downloads, wanted, checked })
+        Ok(Self { rendered, downloads, wanted: beside.wanted(), checked })
     }
 }
 
-fn ensure_template(path: &Path, source: &[u8]) -> Result<()> {
-    ensure!(
-        source.len() <= MAX_TEMPLATE,
-        "{} is larger than {MAX_TEMPLATE} bytes: the server would refuse it",
-        path.display()
-    );
-    Ok(())
-}
-
-/// What a `gateway.toml` makes, for people: without secrets.
-#[derive(Debug, Serialize)]
+/// The outcome of a `gateway.toml` for people: without secrets.
+#[derive(Debug)]
 pub struct Preview {
     /// The boot script.
     pub boot_script: String,
     /// The kernel's command line.
     pub command_line: String,
     /// The agent's profile; `None` for another runtime.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub agent_profile: Option<AgentProfile>,
     /// The template of secrets, with names in place of the operator's.
     pub secrets: String,

@@ -2,6 +2,7 @@
 //! it. Reads the folder and writes the state; the time is an argument.
 
 mod batch;
+mod beside;
 mod checked;
 mod choice;
 mod download;
@@ -16,6 +17,7 @@ mod stored;
 pub use batch::Batch;
 pub use batch::Item;
 pub use batch::publish_all;
+pub use beside::Beside;
 pub use checked::Heads;
 pub use checked::Subject;
 pub use checked::check;

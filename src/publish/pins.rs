@@ -8,6 +8,7 @@ use std::rc::Rc;
 use anyhow::Context;
 use anyhow::Result;
 
+use crate::config;
 use crate::fleet::Asset;
 use crate::images::Files;
 use crate::images::ImageError;
@@ -30,7 +31,7 @@ pub struct Wanted {
 impl Wanted {
     /// The images of a description. `texts` are the text files beside it, and `secrets` the
     /// operator's secrets, if they are known here.
-    pub fn of(
+    pub(super) fn of(
         description: &Description,
         texts: &BTreeMap<String, String>,
         secrets: Option<&[u8]>,
@@ -55,7 +56,7 @@ pub struct Resolved {
     pub held: Vec<Pinned>,
     /// Digests by the names that are written.
     pub pins: BTreeMap<String, String>,
-    /// Why others could not be resolved now, a line each.
+    /// Reasons why others could not be resolved now, a line each.
     pub missing: Vec<String>,
 }
 
@@ -66,7 +67,7 @@ pub struct Resolver {
     asked: RefCell<Vec<Asked>>,
 }
 
-/// What was asked with the same settings of registries.
+/// Answers to questions with the same settings of registries.
 struct Asked {
     registries: BTreeMap<String, Registry>,
     images: Rc<Images>,
@@ -76,9 +77,9 @@ struct Asked {
 type Known = Rc<RefCell<BTreeMap<Reference, Pinned>>>;
 
 impl Resolver {
-    /// For images of at most `max_size` bytes.
-    pub fn new(max_size: u64) -> Self {
-        Self { max_size, asked: RefCell::default() }
+    /// Within the limits of `[images]`.
+    pub fn new(config: &config::Images) -> Self {
+        Self { max_size: config.max_size.bytes(), asked: RefCell::default() }
     }
 
     /// Finds the digests of all images. If a registry cannot be asked now, that is an error.

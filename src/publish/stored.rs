@@ -53,11 +53,12 @@ impl Stored {
         checked.ensure_no_error(folder.shown())?;
         let mut files = BTreeMap::new();
         if let Some(made) = &checked.made {
+            let downloads = Downloads::default();
             for (path, download) in &made.downloads {
-                let asset = Downloads::new()?.fetch(download, public, progress)?;
+                let asset = downloads.fetch(download, public, progress)?;
                 files.insert(path.clone(), asset);
             }
-            let resolver = Resolver::new(state.config().images.max_size.bytes());
+            let resolver = Resolver::new(&state.config().images);
             let resolved = resolver.resolve(&made.wanted, folder.dir())?;
             let held = resolver.hold(&made.wanted, &resolved, folder.dir(), public, progress)?;
             files.extend(held);

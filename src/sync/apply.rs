@@ -48,6 +48,8 @@ pub struct Apply<'a> {
     /// A saved plan: fail if anything else would be done.
     pub expected: Option<&'a Plan>,
     pub extent: Extent,
+    /// Its answers from before the plan stay true for the apply.
+    pub resolver: &'a Resolver,
     /// Author and reason.
     pub by: &'a By,
     pub now: OffsetDateTime,
@@ -98,8 +100,7 @@ pub fn apply(state: &State, folder: &mut FleetFolder, apply: Apply<'_>) -> Resul
     let public = generations.blobs_of(Access::Public);
     let head = |sha256: BlobId| publish::head_of(public, sha256);
     ensure_no_error(&folder.check(elsewhere, &head)?, folder)?;
-    let resolver = Resolver::new(state.config().images.max_size.bytes());
-    folder.resolve(&resolver, Reach::Needed).context("nothing was changed")?;
+    folder.resolve(apply.resolver, Reach::Needed).context("nothing was changed")?;
     let folder = &*folder;
     let plan = folder.plan(&LiveFleet::read(state, apply.now)?, apply.extent);
     if let Some(expected) = apply.expected
@@ -123,8 +124,8 @@ pub fn apply(state: &State, folder: &mut FleetFolder, apply: Apply<'_>) -> Resul
         // Who cannot revoke could not finish.
         state.authority().context("no gateway can be removed; nothing was changed")?;
     }
-    let mut stored =
-        Stored { generations: &generations, folder, downloads: None, resolver, apply: &apply };
+    let downloads = Downloads::default();
+    let stored = Stored { generations: &generations, folder, downloads, apply: &apply };
     let mut items = BTreeMap::new();
     for (name, gateway) in plan.gateways.iter().filter(|(_, gateway)| !gateway.is_empty()) {
         let Some(described) = folder.gateways.get(name) else { continue };
@@ -177,18 +178,17 @@ fn ensure_no_error(checked: &[Checked], folder: &FleetFolder) -> Result<()> {
 struct Stored<'a> {
     generations: &'a Generations,
     folder: &'a FleetFolder,
-    downloads: Option<Downloads>,
-    resolver: Resolver,
+    downloads: Downloads,
     apply: &'a Apply<'a>,
 }
 
 impl Stored<'_> {
-    fn files(&mut self, described: &Described) -> Result<BTreeMap<String, Asset>> {
+    fn files(&self, described: &Described) -> Result<BTreeMap<String, Asset>> {
         let mut files = BTreeMap::new();
         if let Some(made) = &described.made {
             let public = self.generations.blobs_of(Access::Public);
             let (tree, progress) = (&self.folder.tree, self.apply.progress);
-            made.hold(&self.resolver, tree, &described.files, public, progress)?;
+            made.hold(self.apply.resolver, tree, &described.files, public, progress)?;
         }
         for (path, content) in &described.files {
             let blobs = self.generations.blobs_of(Access::to(path));
@@ -214,13 +214,7 @@ impl Stored<'_> {
                     asset.clone()
                 }
                 Content::Download(download) => {
-                    let downloads = match self.downloads.take() {
-                        Some(downloads) => downloads,
-                        None => Downloads::new()?,
-                    };
-                    let asset = downloads.fetch(download, blobs, self.apply.progress);
-                    self.downloads = Some(downloads);
-                    asset?
+                    self.downloads.fetch(download, blobs, self.apply.progress)?
                 }
             };
             files.insert(path.clone(), asset);

@@ -54,7 +54,9 @@ pub(super) fn bring(
         .with_message(commit.subject.as_str());
     let apply = |described: &mut FleetFolder| {
         let extent = Extent { again, remove_absent: false };
-        let how = Apply { expected: None, extent, by: &by, now, progress: &|_| () };
+        let resolver = Resolver::new(&state.config().images);
+        let (resolver, progress) = (&resolver, &|_| ());
+        let how = Apply { expected: None, extent, resolver, by: &by, now, progress };
         let applied = apply(state, described, how)?;
         Ok(Brought {
             plan: applied.plan,
@@ -80,7 +82,7 @@ pub(super) fn rehearse(
         if let Some(error) = checked.iter().flat_map(Checked::errors).next() {
             bail!("{error}");
         }
-        let resolver = Resolver::new(state.config().images.max_size.bytes());
+        let resolver = Resolver::new(&state.config().images);
         let mut warnings = described.resolve(&resolver, Reach::Wanted)?;
         warnings.extend(checked.iter().flat_map(Checked::lines));
         Ok(Brought {

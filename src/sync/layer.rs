@@ -30,6 +30,7 @@ use crate::near::near_key;
 use crate::profile::description::GATEWAY_TOML;
 use crate::profile::download::Download;
 use crate::profile::download::DownloadUrl;
+use crate::profile::download::RawDownload;
 
 type Text = Spanned<String>;
 
@@ -123,13 +124,6 @@ struct RawGateway {
     labels: BTreeMap<Text, Text>,
     variables: BTreeMap<Text, Text>,
     files: BTreeMap<Text, RawDownload>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-struct RawDownload {
-    url: Text,
-    sha256: Text,
 }
 
 /// Reads `fleet.toml`.

@@ -23,34 +23,27 @@ use crate::images::layout;
 use crate::ipxe::script::Finding;
 use crate::profile::description::Description;
 use crate::profile::description::GATEWAY_TOML;
-use crate::profile::description::Given;
-use crate::profile::description::MAX_TEXT;
 use crate::profile::description::Problem;
 use crate::profile::description::Problems;
 use crate::profile::description::Rendered;
-use crate::profile::description::Template;
 use crate::profile::description::WantedImage;
-use crate::publish::MAX_TEMPLATE;
+use crate::publish::Beside;
 use crate::publish::Resolved;
 use crate::publish::Resolver;
-use crate::publish::Wanted;
 use crate::store::blobs::Blobs;
 
 /// The description of a gateway, with all that it depends on.
 #[derive(Clone, Debug)]
 pub(super) struct Made {
     source: Arc<SourceFile>,
-    description: Description,
-    /// Files of the gateway and their sizes; 0 for those that are not here yet.
-    files: BTreeMap<String, u64>,
-    texts: BTreeMap<String, String>,
-    /// The operator's secrets and their path in the folder, if it has some.
-    secrets: Option<(String, Vec<u8>)>,
-    /// What its images are, once that was asked.
+    beside: Beside,
+    /// Path of the operator's secrets in the folder, if it has some.
+    secrets: Option<String>,
+    /// Digests of its images, once they were asked for.
     resolved: Resolved,
 }
 
-/// Findings about a description and its secrets: the file, its text, and whether it is secret.
+/// Findings in a description or its secrets: the file, its text, and whether it is secret.
 pub(super) type Found<'a> = (&'a str, &'a [u8], Vec<Finding>, bool);
 
 impl Made {
@@ -65,48 +58,33 @@ impl Made {
         let description = match Description::parse(&source.text) {
             Ok(description) => description,
             Err(problems) => {
-                faults.extend(problems.into_iter().map(|problem| fault(&source, problem)));
+                faults.extend(errors(&source, problems));
                 return Ok(None);
             }
         };
-        let mut texts = BTreeMap::new();
-        for name in description.texts() {
-            let Some(Content::InTree { path, .. }) = files.get(name) else { continue };
-            let text = tree.head(path, MAX_TEXT as u64)?;
-            texts.insert(name.to_owned(), String::from_utf8_lossy(&text).into_owned());
-        }
-        let secrets = match files.get(SECRETS) {
-            Some(Content::InTree { path, .. }) => {
-                Some((path.clone(), tree.head(path, MAX_TEMPLATE as u64 + 1)?))
-            }
+        let in_tree = |name: &str| match files.get(name) {
+            Some(Content::InTree { path, .. }) => Some(path),
             _ => None,
         };
-        let sizes = files.iter().map(|(path, content)| (path.clone(), content.size().unwrap_or(0)));
-        let made = Self {
-            source,
-            files: sizes.collect(),
-            texts,
-            secrets,
-            description,
-            resolved: Resolved::default(),
+        let head = |name: &str, len: usize| {
+            in_tree(name).map(|path| tree.head(path, len as u64)).transpose()
         };
+        let sizes = files.iter().map(|(path, content)| (path.clone(), content.size().unwrap_or(0)));
+        let beside = Beside::read(description, sizes.collect(), &head)?;
+        let secrets = in_tree(SECRETS).cloned();
+        let made = Self { source, beside, secrets, resolved: Resolved::default() };
         // Whether a boot host has secrets of its own is asked later: [`Self::findings`].
         let (rendered, problems) = made.render(true);
         let Some(rendered) = rendered else {
-            let source = |problem| fault(&made.source, problem);
-            let errors =
-                problems.description.into_iter().filter(|problem| problem.severity.is_error());
-            faults.extend(errors.map(source));
-            if let Some((path, text)) = &made.secrets {
+            faults.extend(errors(&made.source, problems.description));
+            if let Some((path, text)) = made.secrets() {
                 let text = String::from_utf8_lossy(text).into_owned();
-                let file = SourceFile { path: path.clone(), text };
-                faults.extend(
-                    problems.secrets.into_iter().map(|problem| fault(&file, problem).unseen()),
-                );
+                let file = SourceFile { path: path.to_owned(), text };
+                faults.extend(errors(&file, problems.secrets).map(Fault::unseen));
             }
             return Ok(None);
         };
-        for (path, download) in made.description.downloads() {
+        for (path, download) in made.beside.description.downloads() {
             files.insert(path.to_owned(), Content::Download(download.clone()));
         }
         files.extend(contents(&rendered));
@@ -114,17 +92,7 @@ impl Made {
     }
 
     fn render(&self, elsewhere: bool) -> (Option<Rendered>, Problems) {
-        let template = match &self.secrets {
-            None if elsewhere => Template::Elsewhere,
-            secrets => Template::InFolder(secrets.as_ref().map(|(_, text)| text.as_slice())),
-        };
-        let (Self { files, texts, .. }, pins) = (self, &self.resolved.pins);
-        self.description.render(&Given { files, template, texts, pins })
-    }
-
-    fn wanted(&self) -> Wanted {
-        let secrets = self.secrets.as_ref().map(|(_, text)| text.as_slice());
-        Wanted::of(&self.description, &self.texts, secrets)
+        self.beside.render(elsewhere, &self.resolved.pins)
     }
 
     /// Asks what its images are, and puts the files that follow to the others. Returns what is not
@@ -136,7 +104,7 @@ impl Made {
         tree: &Tree,
         files: &mut BTreeMap<String, Content>,
     ) -> Result<Vec<String>> {
-        let (wanted, local) = (self.wanted(), Local { tree, files });
+        let (wanted, local) = (self.beside.wanted(), Local { tree, files });
         self.resolved = match reach {
             Reach::Needed => resolver.resolve(&wanted, &local)?,
             Reach::Wanted => resolver.resolve_what_can_be(&wanted, &local)?,
@@ -149,7 +117,7 @@ impl Made {
         let mut missing = self.resolved.missing.clone();
         if reach == Reach::Offline {
             let note = |image: WantedImage| format!("image not resolved: {}", image.text);
-            missing.extend(self.description.images().map(note));
+            missing.extend(self.beside.description.images().map(note));
         }
         Ok(missing)
     }
@@ -164,7 +132,7 @@ impl Made {
         progress: &dyn Fn(u64),
     ) -> Result<()> {
         let local = Local { tree, files };
-        resolver.hold(&self.wanted(), &self.resolved, &local, blobs, progress).map(drop)
+        resolver.hold(&self.beside.wanted(), &self.resolved, &local, blobs, progress).map(drop)
     }
 
     /// Its images, as far as they are known.
@@ -178,7 +146,7 @@ impl Made {
         let text = &self.source.text;
         let findings = Problem::findings(text, problems.description);
         let mut found = vec![(self.source.path.as_str(), text.as_bytes(), findings, false)];
-        if let Some((path, text)) = &self.secrets {
+        if let Some((path, text)) = self.secrets() {
             let lossy = String::from_utf8_lossy(text);
             let findings = Problem::findings(&lossy, problems.secrets);
             found.push((path, text, findings, true));
@@ -193,13 +161,17 @@ impl Made {
 
     /// The operator's template of secrets: its path and text.
     pub(super) fn secrets(&self) -> Option<(&str, &[u8])> {
-        self.secrets.as_ref().map(|(path, text)| (path.as_str(), text.as_slice()))
+        self.secrets.as_deref().zip(self.beside.secrets.as_deref())
     }
 }
 
-fn fault(source: &SourceFile, problem: Problem) -> Fault {
-    let what = format!("{} {}", problem.code.id, problem.what);
-    Fault::at(source, problem.span, what, problem.help)
+/// Problems that stop everything.
+fn errors(source: &SourceFile, problems: Vec<Problem>) -> impl Iterator<Item = Fault> {
+    let errors = problems.into_iter().filter(|problem| problem.severity.is_error());
+    errors.map(|problem| {
+        let what = format!("{} {}", problem.code.id, problem.what);
+        Fault::at(source, problem.span, what, problem.help)
+    })
 }
 
 fn contents(rendered: &Rendered) -> impl Iterator<Item = (String, Content)> {
@@ -212,7 +184,7 @@ fn made_of(bytes: Vec<u8>) -> Content {
     Content::Made { bytes: bytes.into(), asset }
 }
 
-/// How far registries are asked about images.
+/// The need for answers of registries about images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reach {
     /// An image that cannot be resolved is an error.

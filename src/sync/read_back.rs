@@ -6,10 +6,10 @@ use anyhow::Context;
 use anyhow::Result;
 use serde::Serialize;
 
-use super::plan::Change;
-use super::plan::FileChange;
-use super::plan::changes;
-use super::plan::file_changes;
+use super::change::Change;
+use super::change::FileChange;
+use super::change::changes;
+use super::change::file_changes;
 use super::show;
 use crate::fleet::Asset;
 use crate::fleet::Generation;

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use super::change::Change;
+use super::change::File;
+use super::change::FileChange;
+use super::change::Kind;
 use super::plan::Action;
-use super::plan::Change;
-use super::plan::File;
-use super::plan::FileChange;
 use super::plan::GatewayPlan;
-use super::plan::Kind;
 use super::plan::Plan;
 use crate::identity::GatewayName;
 use crate::images;

@@ -16,6 +16,7 @@ use crate::common::TestState;
 use crate::common::installed;
 use crate::common::setting_path;
 use crate::common::skip;
+use crate::terminal::on_terminal;
 
 const SECRET: &[u8] = b"PASSWORD=unmistakable\n";
 
@@ -370,12 +371,7 @@ fn a_passphrase_is_asked_for_on_the_terminal() {
     let file = state.dir().with_file_name("farm.age");
     let on_terminal = |state: &TestState, words: &str, answers: &[&str]| {
         let command = format!("{BIN} --state {} state {words}", state.dir().display());
-        let mut child = Command::new("script")
-            .args(["--quiet", "--return", "--command", &command, "/dev/null"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut child = on_terminal(&command).spawn().unwrap();
         let (mut input, mut output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
         let mut seen = Vec::new();
         for answer in answers {

@@ -1,18 +1,18 @@
 //! Images on disks: loop devices of the kernel's, and what is written to them and what is not.
 
 use std::fs::File;
-use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
 use std::process::Output;
-use std::process::Stdio;
 
 use crate::common::TestState;
 use crate::common::skip;
 use crate::json;
 use crate::reroot::stock_dir;
+use crate::terminal;
+use crate::terminal::on_terminal;
 
 const MIB: u64 = 1024 * 1024;
 
@@ -258,17 +258,9 @@ fn a_person_is_asked_and_may_say_no() {
         disk.device
     );
     let answer = |text: &str| {
-        // `script` gives it a terminal.
-        let mut child = Command::new("script")
-            .env("FARMGATE_IPXE", stock_dir())
-            .args(["--quiet", "--return", "--command", &command, "/dev/null"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
-        let output = child.wait_with_output().unwrap();
-        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+        let mut command = on_terminal(&command);
+        command.env("FARMGATE_IPXE", stock_dir());
+        terminal::answered(command, text)
     };
     let (status, text) = answer("n\n");
     assert_eq!(status, Some(1), "{text}");

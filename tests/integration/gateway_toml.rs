@@ -1,5 +1,8 @@
 //! Folders with a `gateway.toml`: what is made from it, by every command that takes folders.
 
+mod from_registry;
+mod in_fleet;
+
 use std::fs;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -12,13 +15,10 @@ use crate::common::TestState;
 use crate::common::kernel;
 use crate::common::request;
 use crate::common::setting_path;
-use crate::fleet_folder::Fleet;
 use crate::fleet_folder::ok;
 use crate::fleet_folder::serve;
 use crate::fleet_folder::sha256;
 use crate::json::hold;
-use crate::registry::Registry;
-use crate::registry::USER;
 use crate::registry::layer;
 use crate::registry::write_layout;
 
@@ -139,6 +139,11 @@ fn errors_have_a_line_and_a_caret_and_stop_a_publish() {
     // The file alone is not judged by what lies beside it.
     let dir = folder(&state, "good", DESCRIPTION, &[]);
     assert!(state.ok(&["check", str(&dir.join("gateway.toml"))]).contains("nothing found"));
+    let floating = format!("{DESCRIPTION}[cache]\ndevice = '/dev/sda'\n");
+    let floating = folder(&state, "floating", &floating, &[]).join("gateway.toml");
+    assert!(state.ok(&["check", str(&floating)]).contains("FG065"));
+    let syntax = ["check", "--syntax", str(&floating)];
+    assert!(state.ok(&syntax).contains("nothing found"));
     assert_eq!(state.run(&["check", str(&dir)]).status.code(), Some(1));
     fs::write(dir.join("secrets"), SECRETS).unwrap();
     assert!(state.ok(&["check", str(&dir)]).contains("nothing found"));
@@ -230,93 +235,6 @@ fn a_kernel_can_come_by_url() {
     assert_eq!(server.get(&state, "/g/1/vmlinuz").body, kernel());
 }
 
-/// A fleet whose profile has a description.
-fn fleet(names: &[&str]) -> Fleet {
-    let fleet = Fleet::new(names);
-    fs::remove_file(fleet.path("profiles/debian/boot.ipxe")).unwrap();
-    fleet.write("fleet.toml", "");
-    fleet.write("profiles/debian/gateway.toml", DESCRIPTION);
-    fleet.write("profiles/debian/agent.cpio.zst", "070701 and more");
-    fleet.write("profiles/debian/secrets", std::str::from_utf8(SECRETS).unwrap());
-    images(&fleet.path("profiles/debian"));
-    fleet
-}
-
-#[test]
-fn a_fleet_folder_has_descriptions_in_profiles_and_gateways() {
-    let state = TestState::quick();
-    for name in ["lab-2", "lab-3"] {
-        state.ok(&["gateway", "add", name]);
-    }
-    let fleet = fleet(&["lab-1", "lab-2", "lab-3"]);
-    // One of its own, and one that boots in another way.
-    let own = DESCRIPTION.replace("v12", "v13");
-    fleet.write("gateways/lab-2/gateway.toml", &own);
-    fleet.write("gateways/lab-3/boot.ipxe", "#!ipxe\nkernel --timeout 9 vmlinuz panic=30\nboot\n");
-    let checked = state.ok(&["check", fleet.str()]);
-    assert!(checked.contains("nothing found"), "{checked}");
-    let plan = state.ok(&["plan", fleet.str()]);
-    for part in ["+ agent.json", "+ boot.ipxe", "+ gateway.toml", "+ secrets  (secret)"] {
-        assert!(plan.contains(part), "no {part:?} in\n{plan}");
-    }
-    assert!(!plan.contains("correct-horse"));
-    state.ok(&["apply", fleet.str()]);
-    assert!(state.ok(&["plan", fleet.str()]).contains("nothing changes for 3 gateways"));
-    let server = TestServer::start(&state);
-    for (name, tag) in [("lab-1", "v12"), ("lab-2", "v13")] {
-        let profile = server.get_as(&state, name, "/g/1/agent.json").text();
-        assert!(profile.contains(&format!("oci:images/{tag}")), "{name}: {profile}");
-        let script = server.get_as(&state, name, "/g/1/boot.ipxe").text();
-        assert!(leased(&server, &script).contains(&format!("FARMGATE_GATEWAY={name}\n")));
-    }
-    assert_eq!(server.get_as(&state, "lab-3", "/g/1/agent.json").status, 404);
-    assert!(server.get_as(&state, "lab-3", "/g/1/boot.ipxe").text().ends_with("panic=30\nboot\n"));
-
-    // A change is shown where it was made.
-    fleet.write("profiles/debian/gateway.toml", &DESCRIPTION.replace("v12", "v14"));
-    let plan = state.ok(&["plan", fleet.str()]);
-    assert!(plan.contains("+image = \"oci:images/v14\""), "{plan}");
-    assert!(plan.contains("1 of 3 gateways changes"), "{plan}");
-    // A folder and a fleet folder make the same files of the same description.
-    let dir = folder(&state, "f", &DESCRIPTION.replace("v12", "v14"), &[("secrets", SECRETS)]);
-    state.ok(&["apply", fleet.str()]);
-    assert!(state.ok(&["publish", "lab-1", str(&dir)]).contains("unchanged"));
-}
-
-#[test]
-fn faults_of_a_fleet_folder_name_its_files() {
-    let state = TestState::quick();
-    let fleet = fleet(&["lab-1"]);
-    let refused = |part: &str| {
-        for command in ["plan", "apply", "check"] {
-            let output = state.run(&[command, fleet.str()]);
-            let error = String::from_utf8(output.stderr).unwrap();
-            assert_eq!(output.status.code(), Some(1), "{command}: {error}");
-            assert!(error.contains(part), "{command}: {error}");
-            assert!(!error.contains("correct-horse"));
-        }
-    };
-    fleet.write("gateways/lab-1/gateway.toml", &DESCRIPTION.replace("[kernel]", "[kernal]"));
-    refused("gateways/lab-1/gateway.toml:1:2: FG060 unknown field `kernal`");
-    refused("did you mean `kernel`?");
-    fleet.write("gateways/lab-1/gateway.toml", DESCRIPTION);
-    fleet.write("profiles/debian/secrets", "tokn=correct-horse\n");
-    refused("gateways/lab-1/gateway.toml:7:9: FG062 the file `secrets` has no line `token=`");
-    fleet.write("profiles/debian/secrets", "token=correct-horse\ncorrect-horse\n");
-    refused("profiles/debian/secrets:2:1: FG061 this line has no `=`");
-    fleet.write("profiles/debian/secrets", "token=correct-horse\n");
-    fleet.write("gateways/lab-1/boot.ipxe", "#!ipxe\nboot\n");
-    refused("FG064 farmgate makes `boot.ipxe`");
-    fs::remove_file(fleet.path("gateways/lab-1/boot.ipxe")).unwrap();
-    state.ok(&["apply", fleet.str()]);
-    // Without its file, the name of a secret is only right if the boot host has secrets.
-    fs::remove_file(fleet.path("profiles/debian/secrets")).unwrap();
-    assert!(state.fails(&["apply", fleet.str()]).contains("FG062"));
-    let templates = state.folder("templates", &[("lab-1", b"token=of-the-host")]);
-    state.set_listen(&format!("[secrets]\ndir = {templates:?}"));
-    state.ok(&["apply", fleet.str()]);
-}
-
 /// The example is what docs/gateway-toml.md speaks of.
 #[test]
 fn the_example_is_right() {
@@ -368,86 +286,4 @@ fn the_page_has_every_key() {
             );
         }
     }
-}
-
-/// A description of an image of this registry, beside its CA and credentials.
-fn of_registry(registry: &Registry, reference: &str) -> String {
-    format!(
-        "[registry.\"{}\"]\nca = \"registry.crt\"\ncredentials = \"secret:registry\"\n\
-         [[container]]\nname = \"gateway\"\nimage = \"{reference}\"\n",
-        registry.host()
-    )
-}
-
-#[test]
-fn an_image_is_resolved_and_held_when_it_is_published() {
-    let Some(mut registry) = Registry::start() else { return };
-    let shared = layer(1, 40_000);
-    let v12 = registry.push("farm/gateway:v12", "amd64", &[&shared, &layer(2, 10_000)]);
-    let v13 = registry.push("farm/gateway:v13", "amd64", &[&shared, &layer(3, 20_000)]);
-    let arm = registry.push("farm/gateway:arm", "arm64", &[&shared]);
-    let state = TestState::quick();
-    let fleet = Fleet::new(&["lab-1"]);
-    fs::remove_file(fleet.path("profiles/debian/boot.ipxe")).unwrap();
-    fleet.write("fleet.toml", "");
-    fleet.write("profiles/debian/agent.cpio.zst", "070701 and more");
-    fleet.write("profiles/debian/secrets", &format!("registry={USER}\n"));
-    fs::copy(registry.ca(), fleet.path("profiles/debian/registry.crt")).unwrap();
-    let describe = |reference: &str| {
-        fleet.write("profiles/debian/gateway.toml", &of_registry(&registry, reference));
-    };
-    describe(&arm);
-    let error = state.fails(&["apply", fleet.str()]);
-    assert!(error.contains("gateway lab-1") && error.contains("arm64"), "{error}");
-    describe(&v12);
-    let plan = state.ok(&["plan", fleet.str()]);
-    assert!(plan.contains(&format!("image {v12} added (sha256:")), "{plan}");
-    assert!(!plan.contains("oci/blobs"), "{plan}");
-    state.ok(&["apply", fleet.str()]);
-    let server = TestServer::start(&state);
-    let profile: serde_json::Value =
-        serde_json::from_slice(&server.get(&state, "/g/1/agent.json").body).unwrap();
-    let digest = profile["containers"][0]["image"]["digest"].as_str().unwrap().to_owned();
-    let path = format!("/g/1/oci/blobs/{}", digest.replace(':', "/"));
-    assert_eq!(format!("sha256:{}", sha256(&server.get(&state, &path).body)), digest);
-    assert!(state.ok(&["plan", fleet.str()]).contains("nothing changes"));
-    // A folder makes the same of it.
-    let folder = fleet.path("profiles/debian");
-    assert!(state.ok(&["publish", "lab-1", str(&folder)]).contains("unchanged"));
-
-    describe(&v13);
-    let plan = state.ok(&["plan", fleet.str()]);
-    let changed =
-        format!("image {}/farm/gateway changed from v12 (", registry.host().replace(':', "_"));
-    assert!(plan.contains(&changed) && plan.contains(" of ") && plan.contains(" new"), "{plan}");
-    let saved = state.dir().join("plan.json");
-    state.ok(&["plan", fleet.str(), "-o", str(&saved)]);
-    let json = state.json(&["plan", fleet.str()]);
-    let image = &json["gateways"]["lab-1"]["images"][0];
-    let (new, size) = (image["new"].as_u64().unwrap(), image["size"].as_u64().unwrap());
-    assert!(new > 20_000 && new < 40_000 && size > 60_000, "{image}");
-    // Nobody is asked, or nobody answers: the plan says so, and goes on.
-    let output = state.run(&["plan", "--offline", fleet.str()]);
-    assert!(output.status.success());
-    assert!(String::from_utf8_lossy(&output.stderr).contains("image not resolved"));
-    // A tag that means something else is another plan.
-    registry.push("farm/gateway:v13", "amd64", &[&shared, &layer(4, 20_000)]);
-    let error = state.fails(&["apply", fleet.str(), "--plan", str(&saved)]);
-    assert!(error.contains("is not that of the plan"), "{error}");
-    state.ok(&["apply", fleet.str()]);
-    let text = state.ok(&["diff", "lab-1"]);
-    assert!(text.contains(&changed) && !text.contains("oci/blobs"), "{text}");
-    let image = &state.json(&["diff", "lab-1"])["images"][0];
-    assert_eq!(image["after"]["reference"], v13.as_str());
-
-    // Without its registry, the gateway has all that it needs, and nothing new can be had.
-    registry.stop();
-    assert_eq!(server.get(&state, &path).status, 200);
-    let output = state.run(&["plan", fleet.str()]);
-    assert!(output.status.success());
-    assert!(String::from_utf8_lossy(&output.stderr).contains("image not resolved"));
-    let error = state.fails(&["publish", "lab-1", str(&folder)]);
-    assert!(error.contains("cannot be reached"), "{error}");
-    assert_eq!(state.json(&["generations", "lab-1"])["current"], 2);
-    state.ok(&["rollback", "lab-1"]);
 }

@@ -67,4 +67,5 @@ mod stop;
 mod store;
 mod sync;
 mod systemd;
+mod terminal;
 mod webhook;

@@ -9,6 +9,8 @@ use crate::common::TestServer;
 use crate::common::TestState;
 use crate::common::nginx_headers;
 use crate::common::setting_path;
+use crate::terminal;
+use crate::terminal::on_terminal;
 
 /// `status lab-1`, once the journal, which is written on the side, satisfies `holds`.
 fn status(state: &TestState, holds: impl Fn(&Value) -> bool) -> Value {
@@ -222,12 +224,7 @@ fn removal_is_asked_for_on_a_terminal() {
     state.ok(&["gateway", "add", "lab-2"]);
     let ask = |answer: &str, args: &str| {
         let line = format!("{} --state {} {args}", crate::common::BIN, state.dir().display());
-        let mut script = std::process::Command::new("script");
-        script.args(["-qec", &line, "/dev/null"]).stdout(std::process::Stdio::piped());
-        let mut child = script.stdin(std::process::Stdio::piped()).spawn().unwrap();
-        child.stdin.take().unwrap().write_all(answer.as_bytes()).unwrap();
-        let output = child.wait_with_output().unwrap();
-        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+        terminal::answered(on_terminal(&line), answer)
     };
     let (status, text) = ask("n\n", "gateway remove lab-2");
     assert!(

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::str::FromStr;
 
+use super::file::base_name;
 use super::problem::Placed;
 use crate::profile::agent::Mount;
 use crate::profile::agent::Network;
@@ -15,7 +16,7 @@ use crate::profile::reference::Reference;
 /// A container.
 #[derive(Clone, Debug)]
 pub(super) struct Container {
-    /// Where it begins.
+    /// Its table.
     pub(super) span: Range<usize>,
     pub(super) name: Placed<String>,
     pub(super) image: Placed<Image>,
@@ -53,7 +54,7 @@ impl Image {
             Reference::Registry(name) => &name.path,
             Reference::Layout(local) | Reference::Archive(local) => &local.path,
         };
-        path.rsplit('/').next().unwrap_or(path)
+        base_name(path)
     }
 
     /// The name for podman, with this digest if it is known. A tag beside a digest is not taken

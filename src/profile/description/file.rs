@@ -1,6 +1,11 @@
 //! Files that a `gateway.toml` names: of its folder, or by URL.
 
+use std::fmt;
+
 use crate::profile::download::Download;
+
+/// Milliseconds without a byte after which a download has failed.
+pub(super) const TIMEOUT: &str = "--timeout 30000";
 
 /// A file.
 #[derive(Clone, Debug)]
@@ -21,8 +26,7 @@ impl File {
 
     /// The name under which iPXE knows it.
     pub(super) fn name(&self) -> &str {
-        let path = self.path();
-        path.rsplit('/').next().unwrap_or(path)
+        base_name(self.path())
     }
 
     pub(super) fn download(&self) -> Option<(&str, &Download)> {
@@ -31,6 +35,16 @@ impl File {
             Self::Download(path, download) => Some((path, download)),
         }
     }
+}
+
+/// A line of the script that fetches a file for the initramfs.
+pub(super) fn initrd(words: impl fmt::Display) -> String {
+    format!("initrd {TIMEOUT} {words}\n")
+}
+
+/// The last part of a path.
+pub(super) fn base_name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
 }
 
 /// Checks the path of a file that the boot script names. It needs no quoting there.

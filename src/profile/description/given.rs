@@ -1,15 +1,15 @@
-//! What a [`Description`](super::Description) is rendered with, and what comes of it.
+//! Input and output of rendering a [`Description`](super::Description).
 
 use std::collections::BTreeMap;
 
-use super::container::Container;
+use super::container::Image;
 use super::problem::Problem;
 use crate::fleet::BOOT_SCRIPT;
 use crate::fleet::SECRETS;
 use crate::profile::agent::AGENT_PROFILE;
 use crate::profile::agent::AgentProfile;
 
-/// What lies beside a `gateway.toml`.
+/// The surroundings of a `gateway.toml`.
 #[derive(Clone, Copy, Debug)]
 pub struct Given<'a> {
     /// The files of the folder, and their sizes.
@@ -20,6 +20,14 @@ pub struct Given<'a> {
     pub texts: &'a BTreeMap<String, String>,
     /// Digests of images that were resolved, by their references.
     pub pins: &'a BTreeMap<String, String>,
+}
+
+impl Given<'_> {
+    /// The digest of an image, if it is known.
+    pub(super) fn digest(&self, image: &Image) -> Option<String> {
+        let written = || image.reference.digest().map(|digest| digest.to_string());
+        self.pins.get(&image.text).cloned().or_else(written)
+    }
 }
 
 /// The operator's secrets of a gateway.
@@ -75,11 +83,4 @@ impl Rendered {
         files.extend(json.map(|json| (AGENT_PROFILE, json)));
         files
     }
-}
-
-/// The digest of a container's image, if it is known.
-pub(super) fn digest(container: &Container, given: &Given<'_>) -> Option<String> {
-    let image = &container.image.value;
-    let written = || image.reference.digest().map(|digest| digest.to_string());
-    given.pins.get(&image.text).cloned().or_else(written)
 }

@@ -47,10 +47,10 @@ pub const GATEWAY_TOML: &str = "gateway.toml";
 /// Longest `gateway.toml`, in bytes.
 pub const MAX_LEN: usize = 256 * 1024;
 
-/// Longest text file that it names, in bytes: certificates.
+/// Longest text file that it names, in bytes: certificates. A longer one is an error.
 pub const MAX_TEXT: usize = 256 * 1024;
 
-/// What a gateway runs, without anything that its text alone shows to be wrong.
+/// Content of a file, without anything that its text alone shows to be wrong.
 #[derive(Clone, Debug)]
 pub struct Description {
     runtime: Runtime,
@@ -65,11 +65,11 @@ pub struct Description {
     registries: BTreeMap<String, Registry>,
     volumes: BTreeMap<String, Placed<Volume>>,
     containers: Vec<Container>,
-    /// What is suspicious, and stops nothing.
+    /// Findings that stop nothing.
     warnings: Vec<Problem>,
 }
 
-/// What starts the containers.
+/// The program that starts the containers.
 #[derive(Clone, Debug)]
 enum Runtime {
     Agent,
@@ -113,6 +113,11 @@ impl Description {
         self.registries.values().filter_map(|registry| Some(registry.ca.as_ref()?.value.as_str()))
     }
 
+    /// Findings of its text alone that stop nothing.
+    pub fn warnings(&self) -> &[Problem] {
+        &self.warnings
+    }
+
     /// The images that are to be pinned.
     pub fn images(&self) -> impl Iterator<Item = WantedImage> {
         let of_containers =
@@ -129,7 +134,7 @@ impl Description {
         })
     }
 
-    /// How to speak to registries: `texts` are the text files beside the description, `secrets` the
+    /// Access to registries: `texts` are the text files beside the description, `secrets` the
     /// operator's secrets.
     pub fn registries(
         &self,

@@ -1,4 +1,4 @@
-//! What is wrong in a `gateway.toml`, and where.
+//! Problems of a `gateway.toml`, each at its place.
 
 use std::fmt;
 use std::ops::Range;

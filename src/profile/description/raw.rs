@@ -11,6 +11,8 @@ use serde::de::Visitor;
 use serde::de::value::MapAccessDeserializer;
 use toml::Spanned;
 
+use crate::profile::download::RawDownload;
+
 pub(super) const AGENT: &str = "agent";
 pub(super) const BOOT2CONTAINER: &str = "boot2container";
 
@@ -101,13 +103,6 @@ pub(super) struct RawContainer {
 pub(super) enum RawFile {
     Name(String),
     Download(RawDownload),
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct RawDownload {
-    pub(super) url: Text,
-    pub(super) sha256: Text,
 }
 
 // An untagged enum would lose the places of its values.

@@ -1,16 +1,18 @@
 //! From a [`Description`] and the files beside it to the files of a generation.
 
 use super::Description;
+use super::MAX_TEXT;
 use super::Runtime;
 use super::boot2container;
 use super::command_line::NOT_HERE;
 use super::container::Container;
 use super::file::File;
+use super::file::TIMEOUT;
+use super::file::initrd;
 use super::given::Given;
 use super::given::Problems;
 use super::given::Rendered;
 use super::given::Template;
-use super::given::digest;
 use super::is_made;
 use super::problem::Placed;
 use super::problem::Problem;
@@ -29,9 +31,6 @@ use crate::profile::agent::Value;
 
 /// First lines of each script.
 const HEAD: &str = "#!ipxe\n# farmgate made this from gateway.toml\n";
-
-/// Milliseconds without a byte after which a download has failed.
-const TIMEOUT: &str = "--timeout 30000";
 
 impl Description {
     /// Renders the description. Without an error among the problems there is a result.
@@ -73,7 +72,7 @@ impl Description {
         (good.then_some(rendered), problems)
     }
 
-    /// What the checks of boot scripts say, but here it is an error: there is another way.
+    /// A check of boot scripts. It warns there, and here it is an error: there is another way.
     fn names_a_secret(&self, made: &str) -> bool {
         let found = script::check(made.as_bytes(), &script::Options::default());
         found.iter().any(|finding| finding.code == codes::SECRET_ARGUMENT)
@@ -88,8 +87,8 @@ impl Description {
     ) -> Rendered {
         let command_line = self.command_line.whole(self.initramfs.value.name(), &[], problems);
         let mut script = self.beginning(&command_line);
-        script += &format!("initrd {TIMEOUT} {AGENT_PROFILE} {PROFILE_PATH} mode=644 mkdir=-1\n");
-        script += &format!("initrd {TIMEOUT} ${{secrets_url}} {SECRETS_PATH} mode=600 mkdir=-1\n");
+        script += &initrd(format_args!("{AGENT_PROFILE} {PROFILE_PATH} mode=644 mkdir=-1"));
+        script += &initrd(format_args!("${{secrets_url}} {SECRETS_PATH} mode=600 mkdir=-1"));
         script += "boot\n";
         if !secrets.is_empty() && !secrets.ends_with('\n') {
             secrets.push('\n');
@@ -111,7 +110,7 @@ impl Description {
         let kernel = self.kernel.value.path();
         let mut script = format!("{HEAD}kernel {TIMEOUT} {kernel} {command_line}\n");
         for file in [&self.initramfs].into_iter().chain(&self.modules) {
-            script += &format!("initrd {TIMEOUT} {}\n", file.value.path());
+            script += &initrd(file.value.path());
         }
         script
     }
@@ -149,7 +148,7 @@ impl Description {
             name: container.name.value.clone(),
             image: agent::Image {
                 reference: image.text.clone(),
-                digest: digest(container, given),
+                digest: given.digest(image),
                 held: self.holds(container),
             },
             entrypoint: list(&container.entrypoint),
@@ -167,7 +166,7 @@ impl Description {
         }
     }
 
-    /// What the folder lacks, and what it must not have.
+    /// Reports files that the folder lacks, and those that it must not have.
     fn check_files(&self, given: &Given<'_>, problems: &mut Vec<Problem>) {
         for file in [&self.kernel, &self.initramfs].into_iter().chain(&self.modules) {
             let path = file.value.path();
@@ -218,6 +217,11 @@ impl Description {
                         "add the file",
                     ));
                 }
+                Some(text) if text.len() > MAX_TEXT => {
+                    let what = format!("`{}` is larger than {MAX_TEXT} bytes", path.value);
+                    let help = "leave the certificates that this registry needs in it";
+                    problems.push(Problem::error(codes::WRONG_VALUE, &path.span, what, help));
+                }
                 Some(text) if !text.contains("-----BEGIN CERTIFICATE-----") => {
                     let what = format!("`{}` holds no certificate", path.value);
                     let help = "it needs a PEM block: `-----BEGIN CERTIFICATE-----`";
@@ -226,23 +230,20 @@ impl Description {
                 Some(_) => {}
             }
         }
-        for path in given.files.keys() {
-            if is_made(path) {
-                let what =
-                    format!("farmgate makes `{path}` from this file, and the folder has one");
-                let help = if path == BOOT_SCRIPT {
-                    "remove one of the two"
-                } else {
-                    "remove it, or call it otherwise"
-                };
-                problems.push(Problem::error(codes::TWICE, &(0..0), what, help));
-                return;
-            }
+        if let Some(path) = given.files.keys().find(|path| is_made(path)) {
+            let what = format!("farmgate makes `{path}` from this file, and the folder has one");
+            let help = match path == BOOT_SCRIPT {
+                true => "remove one of the two",
+                false => "remove it, or call it otherwise",
+            };
+            problems.push(Problem::error(codes::TWICE, &(0..0), what, help));
         }
     }
 
     fn check_secrets(&self, secrets: &Secrets<'_>, problems: &mut Vec<Problem>) {
-        for name in self.registries.values().filter_map(|registry| registry.credentials.as_ref()) {
+        let credentials =
+            || self.registries.values().filter_map(|registry| registry.credentials.as_ref());
+        for name in credentials() {
             let Some(line) = secrets.lines.get(name.value.as_str()) else { continue };
             if !line
                 .split_once(':')
@@ -257,9 +258,7 @@ impl Description {
                 ));
             }
         }
-        let credentials =
-            self.registries.values().filter_map(|registry| registry.credentials.as_ref());
-        let credentials = credentials.map(|name| (name.value.as_str(), &name.span));
+        let credentials = credentials().map(|name| (name.value.as_str(), &name.span));
         let keys = self
             .volumes
             .values()

@@ -242,6 +242,24 @@ fn a_folder_has_one_of_two() {
     }
 }
 
+/// It was cut off, without a word, and with it the certificate that was needed.
+#[test]
+fn certificates_are_whole_or_refused() {
+    let text =
+        "[registry.\"a.example.org\"]\nca = 'ca.crt'\n[[container]]\nimage = 'a.example.org/b'\n";
+    let description = Description::parse(text).unwrap();
+    let with = |len: usize| {
+        let text = CERTIFICATE.to_owned() + &" ".repeat(len - CERTIFICATE.len());
+        let texts = BTreeMap::from([("ca.crt".to_owned(), text)]);
+        let (files, pins) = (files(), BTreeMap::new());
+        let template = Template::InFolder(None);
+        description.render(&Given { files: &files, template, texts: &texts, pins: &pins })
+    };
+    assert!(with(MAX_TEXT).0.is_some());
+    let (rendered, problems) = with(MAX_TEXT + 1);
+    assert!(rendered.is_none() && problems.description[0].what.contains("is larger than"));
+}
+
 #[test]
 fn digests_that_were_resolved_are_pinned() {
     let text = "[[container]]\nimage = 'registry.example.org/farm/gateway:v12'\n";

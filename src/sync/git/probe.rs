@@ -1,5 +1,5 @@
-//! Whether the remote could be fetched from here: the programs, the key, the branch. Runs git and
-//! ssh, and changes nothing.
+//! A trial of what a fetch needs: the programs, the key, the remote, the branch. Runs git and ssh, and
+//! changes nothing.
 
 use std::ffi::OsString;
 use std::path::Path;

@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use time::OffsetDateTime;
 
 use super::*;
+use crate::fleet::SECRETS;
 use crate::sync::fault::Placed;
 use crate::sync::fault::SourceFile;
 

@@ -1,9 +1,6 @@
 //! `--remove-absent`: gateways that the folder no longer describes.
 
 use std::fs;
-use std::io::Write;
-use std::process::Command;
-use std::process::Stdio;
 
 use serde_json::json;
 
@@ -15,6 +12,8 @@ use crate::common::TestServer;
 use crate::common::TestState;
 use crate::common::installed;
 use crate::common::skip;
+use crate::terminal;
+use crate::terminal::on_terminal;
 
 const NAMES: [&str; 4] = ["lab-1", "lab-2", "old-1", "old-2"];
 
@@ -108,15 +107,7 @@ fn on_a_terminal_it_asks() {
     let answered = |answer: &str| {
         let words = format!("apply --remove-absent {}", fleet.str());
         let command = format!("{BIN} --state {} {words}", state.dir().display());
-        let mut child = Command::new("script")
-            .args(["--quiet", "--return", "--command", &command, "/dev/null"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        child.stdin.take().unwrap().write_all(answer.as_bytes()).unwrap();
-        let output = child.wait_with_output().unwrap();
-        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+        terminal::answered(on_terminal(&command), answer)
     };
     let (status, text) = answered("n\n");
     assert!(status == Some(1) && text.contains("Remove gateway old-1"), "{text}");
