@@ -1,4 +1,4 @@
-//! What is a reference, and what is said about that which is none.
+//! References, and the words about a text that is none.
 
 use proptest::prelude::*;
 
